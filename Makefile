@@ -1,0 +1,37 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+unexport PYTHONPATH PYTHONHOME
+
+.PHONY: help setup repro test lint ui bench-epoch clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/ready ## the locked requirements, in .venv
+
+$(VENV)/ready: requirements.lock pyproject.toml
+	@PYTHON=$(PYTHON) sh setup.sh
+
+repro: $(VENV)/ready ## the whole pipeline, from raw data to report and MLflow
+	@dvc repro
+	@echo
+	@echo "The report:  reports/report.html (and reports/report.md, reports/summary.csv)"
+	@echo "The runs:    make ui"
+
+test: $(VENV)/ready ## the tests
+	@pytest
+
+lint: $(VENV)/ready ## ruff and pyright
+	@ruff check .
+	@ruff format --check .
+	@pyright
+
+ui: $(VENV)/ready ## the MLflow UI on this machine alone, with the runs
+	@mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(or $(PORT),5000)
+
+lock: $(VENV)/ready ## requirements.lock anew, from pyproject.toml
+	@uv pip compile pyproject.toml --extra dev --universal --generate-hashes \
+		--no-emit-index-url --no-header --python-version 3.11 --upgrade -q -o requirements.lock

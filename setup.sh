@@ -1,0 +1,27 @@
+#!/bin/sh
+# Make .venv with the locked requirements; `make` calls it when they are not there or have changed.
+set -eu
+
+fail() {
+    echo "actlab: $1" >&2
+    exit 1
+}
+
+PYTHON=${PYTHON:-python3}
+command -v "$PYTHON" >/dev/null || fail "$PYTHON is not there: install Python 3.11, 3.12 or 3.13, or name one: make PYTHON=python3.12"
+"$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' ||
+    fail "$("$PYTHON" --version) does not serve: Python 3.11, 3.12 or 3.13 does; name one: make PYTHON=python3.12"
+"$PYTHON" -c 'import venv, ensurepip' 2>/dev/null ||
+    fail "$PYTHON has no venv module: install it (on Debian and Ubuntu: apt-get install python3-venv)"
+[ "$(git rev-parse --show-toplevel 2>/dev/null)" = "$(pwd -P)" ] ||
+    fail "this folder is no git clone, which DVC needs: git clone the repository, or run git init here"
+[ -w . ] || fail "$(pwd) is read-only: clone the repository to a folder that you may write to"
+
+echo "Setting up .venv with the locked requirements (once; about a minute)"
+[ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
+# uv installs ten times as fast as pip, and comes from the same lock, by its hash.
+sed -n '/^uv==/,/# via/p' requirements.lock >.venv/uv.txt
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+.venv/bin/uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock
+.venv/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
+touch .venv/ready

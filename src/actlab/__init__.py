@@ -1,0 +1,22 @@
+"""What the choice of activation function does to a network, measured.
+
+A map, in the order of the data:
+
+=================  ==========================================================
+`config`           the dataclasses that every configuration is checked against
+`datasets`         raw idx bytes -> arrays; where they come from, their digests
+`activations`      each activation: formula, range, value, derivative
+`model`            an activation and a network -> a Keras model
+`training`         models and images -> histories, one compiled program an epoch
+`gradients`        a model and a batch -> the gradient of every layer
+`statistics`       values over seeds -> means and intervals
+`tables`           the columns of every CSV; reading and summarising them
+`figures`          tables -> Matplotlib figures
+`report`           tables and figures -> Markdown and HTML
+`tracking`         all of it -> MLflow
+`stages`           the commands that DVC and Hydra run
+=================  ==========================================================
+
+`runtime` is TensorFlow as actlab runs it, `outputs` writes files whole or not
+at all, `errors` holds what a person at the keyboard can mend.
+"""

@@ -1,0 +1,395 @@
+"""The data sets: what their files hold, by digest; raw idx bytes -> arrays -> splits.
+
+Where the raw files come from is told in `sources`: whatever the source, it is the
+SHA-256 of a file's uncompressed bytes that makes it right.
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from tokenize import TokenError
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32, Integer, UInt8
+
+from actlab.errors import UserError
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """One idx file of unsigned bytes.
+
+    Attributes
+    ----------
+    name
+        What the file is called, uncompressed.
+    shape
+        Of the array that it holds.
+    sha256
+        Of its uncompressed bytes.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    sha256: str
+
+    @property
+    def size(self) -> int:
+        """Its uncompressed bytes: a magic number, a number for each axis, the values."""
+        return 4 + 4 * len(self.shape) + math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set of labelled images, as four idx files.
+
+    Attributes
+    ----------
+    title
+        The name as it is written in a sentence.
+    classes
+        The name of each label, in the order of the labels.
+    train_images, train_labels, test_images, test_labels
+        The files.
+    """
+
+    title: str
+    classes: tuple[str, ...]
+    train_images: RawFile
+    train_labels: RawFile
+    test_images: RawFile
+    test_labels: RawFile
+
+    @property
+    def files(self) -> tuple[RawFile, RawFile, RawFile, RawFile]:
+        """The four files."""
+        return self.train_images, self.train_labels, self.test_images, self.test_labels
+
+    @property
+    def training_images(self) -> int:
+        """How many labelled images there are to train on."""
+        return self.train_labels.shape[0]
+
+
+#: Every data set that a configuration may name as `data.name`.
+DATASETS: dict[str, DataSet] = {
+    "mnist": DataSet(
+        title="MNIST",
+        classes=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
+        train_images=RawFile(
+            "train-images-idx3-ubyte",
+            (60000, 28, 28),
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        ),
+        train_labels=RawFile(
+            "train-labels-idx1-ubyte",
+            (60000,),
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        ),
+        test_images=RawFile(
+            "t10k-images-idx3-ubyte",
+            (10000, 28, 28),
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        ),
+        test_labels=RawFile(
+            "t10k-labels-idx1-ubyte",
+            (10000,),
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+    ),
+    # Xiao, Rasul & Vollgraf 2017: https://arxiv.org/abs/1708.07747
+    "fashion_mnist": DataSet(
+        title="Fashion-MNIST",
+        classes=(
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ),
+        train_images=RawFile(
+            "train-images-idx3-ubyte",
+            (60000, 28, 28),
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        ),
+        train_labels=RawFile(
+            "train-labels-idx1-ubyte",
+            (60000,),
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        ),
+        test_images=RawFile(
+            "t10k-images-idx3-ubyte",
+            (10000, 28, 28),
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        ),
+        test_labels=RawFile(
+            "t10k-labels-idx1-ubyte",
+            (10000,),
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+    ),
+}
+
+
+class RawSplit(NamedTuple):
+    """Images and labels as the files hold them."""
+
+    images: UInt8[np.ndarray, "image row column"]
+    labels: UInt8[np.ndarray, "image"]
+
+
+class Split(NamedTuple):
+    """Images, flattened and scaled to 0..1, and their labels."""
+
+    images: Float32[np.ndarray, "image pixel"]
+    labels: Int32[np.ndarray, "image"]
+
+
+class Splits(NamedTuple):
+    """What a network trains on, is selected on (None: nothing is held out), is tested on."""
+
+    train: Split
+    validation: Split | None
+    test: Split
+
+
+def explain_mismatch(content: bytes, name: str, file: RawFile) -> str | None:
+    """Say what is wrong with a file's uncompressed bytes; None when their digest is right.
+
+    Parameters
+    ----------
+    content
+        The bytes.
+    name
+        The data set that they should be of, in `DATASETS`.
+    file
+        The file that they should be.
+
+    >>> file = DATASETS["mnist"].test_labels
+    >>> explain_mismatch(b"<!DOCTYPE html>", "mnist", file)
+    "is no idx file: it begins with b'<!DOCTYP'"
+    >>> explain_mismatch(bytes([0, 0, 8, 1, 0, 0, 0, 1, 5]), "mnist", file)
+    'has 9 bytes instead of 10008'
+    """
+    digest = hashlib.sha256(content).hexdigest()
+    if digest == file.sha256:
+        return None
+    for other, dataset in DATASETS.items():
+        for known in dataset.files:
+            if digest == known.sha256 and known.name == file.name:
+                return f"is {other}'s file, not {name}'s"
+            if digest == known.sha256:
+                return f"is {other}'s {known.name}, not {name}'s {file.name}"
+    if not content:
+        return "is empty"
+    if not content.startswith(_MAGIC):
+        return f"is no idx file: it begins with {content[:8]!r}"
+    if len(content) != file.size:
+        return f"has {len(content)} bytes instead of {file.size}"
+    return f"is corrupted: its SHA-256 begins with {digest[:12]} instead of {file.sha256[:12]}"
+
+
+# Two zero bytes, then the type of the values: 8 is the unsigned byte.
+_MAGIC = bytes([0, 0, 8])
+
+
+def parse_idx(content: bytes) -> UInt8[np.ndarray, "..."]:
+    """Give the array that an idx file of unsigned bytes holds.
+
+    Raises
+    ------
+    ValueError
+        When the bytes are not such a file, or fewer or more than its shape says.
+
+    Source: LeCun, Cortes & Burges, "The MNIST database of handwritten digits", section
+    "the IDX file format".
+
+    >>> parse_idx(bytes([0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 3, 7, 8, 9]))
+    array([[7, 8, 9]], dtype=uint8)
+    """
+    if not content.startswith(_MAGIC) or len(content) < 4:
+        raise ValueError(f"no idx file of unsigned bytes: it begins with {content[:4]!r}")
+    axes = content[3]
+    header = 4 + 4 * axes
+    if len(content) < header:
+        raise ValueError(f"the idx file ends within its header of {header} bytes")
+    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", count=axes, offset=4))
+    if len(content) - header != math.prod(shape):
+        raise ValueError(
+            f"the idx file holds {len(content) - header} values,"
+            f" its shape {shape} has {math.prod(shape)}"
+        )
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def load_raw(name: str, folder: Path) -> tuple[RawSplit, RawSplit]:
+    """Read a data set's training and test split from its four files.
+
+    Raises
+    ------
+    UserError
+        When a file is missing, or its digest is not the data set's.
+    """
+    dataset = DATASETS[name]
+    arrays = {}
+    for file in dataset.files:
+        path = folder / file.name
+        if not path.is_file():
+            raise UserError(f"{path} is missing: run `dvc repro fetch-data` to fetch it")
+        content = path.read_bytes()
+        fault = explain_mismatch(content, name, file)
+        if fault is not None:
+            raise UserError(f"{path} {fault}: run `dvc repro fetch-data` to fetch it again")
+        arrays[file] = parse_idx(content)
+    return (
+        RawSplit(arrays[dataset.train_images], arrays[dataset.train_labels]),
+        RawSplit(arrays[dataset.test_images], arrays[dataset.test_labels]),
+    )
+
+
+def scale_images(
+    images: UInt8[np.ndarray, "image row column"],
+) -> Float32[np.ndarray, "image pixel"]:
+    """Flatten each image, row after row, and scale 0..255 to 0..1.
+
+    >>> scale_images(np.array([[[0, 51], [204, 255]]], np.uint8))
+    array([[0. , 0.2, 0.8, 1. ]], dtype=float32)
+    """
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+
+
+def draw_held_out(
+    labels: Integer[np.ndarray, "image"], size: int, seed: int
+) -> Bool[np.ndarray, "image"]:
+    """Draw the images to hold out: of each class its share, by largest remainder.
+
+    Parameters
+    ----------
+    labels
+        The label of each image.
+    size
+        How many images to hold out, 0 to all.
+    seed
+        The same seed draws the same images.
+
+    Returns
+    -------
+    mask
+        True for `size` images. A class with a fraction p of the images has p * size of
+        them, rounded down or up; remainders that tie are given to the lower label.
+
+    >>> labels = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
+    >>> np.bincount(labels[draw_held_out(labels, 5, seed=0)])
+    array([2, 3])
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    shares, remainders = np.divmod(counts * size, max(len(labels), 1))
+    left = size - shares.sum()
+    shares[np.argsort(-remainders, kind="stable")[:left]] += 1
+    generator = np.random.default_rng(seed)
+    mask = np.zeros(len(labels), bool)
+    for label, share in zip(classes, shares, strict=True):
+        mask[generator.permutation(np.flatnonzero(labels == label))[:share]] = True
+    return mask
+
+
+def build_splits(
+    train: RawSplit, test: RawSplit, validation_size: int = 0, split_seed: int = 0
+) -> Splits:
+    """Scale the images, and hold some of the training images out.
+
+    Parameters
+    ----------
+    train, test
+        From `load_raw`.
+    validation_size
+        How many training images to hold out, each class by its share; 0: none.
+    split_seed
+        Which ones. Those that stay keep their order, and so do those held out.
+    """
+    images, labels = scale_images(train.images), train.labels.astype(np.int32)
+    tested = Split(scale_images(test.images), test.labels.astype(np.int32))
+    if validation_size == 0:
+        return Splits(Split(images, labels), None, tested)
+    held_out = draw_held_out(labels, validation_size, split_seed)
+    return Splits(
+        Split(images[~held_out], labels[~held_out]),
+        Split(images[held_out], labels[held_out]),
+        tested,
+    )
+
+
+def count_classes(splits: Splits, classes: int) -> list[tuple[str, int, int]]:
+    """Count the images of each label in each split: rows of `tables.CLASS_COUNTS`."""
+    return [
+        (name, label, int(images))
+        for name, split in splits._asdict().items()
+        if split is not None
+        for label, images in enumerate(np.bincount(split.labels, minlength=classes))
+    ]
+
+
+def save_processed(splits: Splits, folder: Path) -> None:
+    """Write `<split>_images.npy` and `<split>_labels.npy` into a folder, and make it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, split in splits._asdict().items():
+        if split is not None:
+            np.save(folder / f"{name}_images.npy", split.images)
+            np.save(folder / f"{name}_labels.npy", split.labels)
+
+
+def load_processed(folder: Path) -> Splits:
+    """Read what `save_processed` wrote; the validation split is None where it has no files.
+
+    Raises
+    ------
+    UserError
+        When a file is missing or unreadable, or its array has another shape or type.
+    """
+    held_out = any(folder.glob("validation_*.npy"))
+    return Splits(
+        _load_split(folder, "train"),
+        _load_split(folder, "validation") if held_out else None,
+        _load_split(folder, "test"),
+    )
+
+
+def _load_split(folder: Path, name: str) -> Split:
+    images = _load_array(folder / f"{name}_images.npy", np.dtype(np.float32), axes=2)
+    labels = _load_array(folder / f"{name}_labels.npy", np.dtype(np.int32), axes=1)
+    if len(images) != len(labels):
+        raise UserError(
+            f"{folder} has {len(images)} {name} images and {len(labels)} labels:"
+            " run `dvc repro preprocess` to make it again"
+        )
+    return Split(images, labels)
+
+
+# What NumPy lets through from ast and tokenize when the header of an .npy file is damaged.
+_UNREADABLE = (ValueError, TypeError, SyntaxError, TokenError)
+
+
+def _load_array(path: Path, dtype: np.dtype, axes: int) -> np.ndarray:
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run `dvc repro preprocess` to make it")
+    try:
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except _UNREADABLE as error:
+        raise UserError(
+            f"{path} cannot be read: run `dvc repro preprocess` to make it again"
+        ) from error
+    if array.dtype != dtype or array.ndim != axes:
+        raise UserError(
+            f"{path} holds {array.dtype} of shape {array.shape}, expected {dtype} with"
+            f" {axes} {'axis' if axes == 1 else 'axes'}:"
+            " run `dvc repro preprocess` to make it again"
+        )
+    return array

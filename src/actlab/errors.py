@@ -1,0 +1,9 @@
+"""What went wrong in words for the person at the keyboard."""
+
+
+class UserError(Exception):
+    """A mistake or a circumstance that the user can mend; its message is one line.
+
+    The message says what was wrong, where (key, file, shape), what is allowed
+    and what to do. Commands print it without a traceback and exit with 1.
+    """

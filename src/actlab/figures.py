@@ -1,0 +1,706 @@
+"""Tables -> Matplotlib figures; only `save_figure` writes.
+
+Every figure is drawn on a `matplotlib.figure.Figure` of its own, with no state of pyplot's,
+and reads without colour: an activation has its colour, its line style and its marker. An axis
+that does not start at zero says so above its panel. What a logarithmic axis cannot show, zero,
+lies on its foot as a hollow triangle.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, NamedTuple, ParamSpec
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Integer, UInt8
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from actlab.activations import ACTIVATIONS
+from actlab.config import ActivationConfig
+from actlab.tables import where
+
+#: How every figure looks, whatever a user's matplotlibrc says.
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#d9d9d9",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    # Ids of the SVG come from its content and this salt, not from chance.
+    "svg.hashsalt": "actlab",
+    "svg.fonttype": "path",
+}
+
+#: Inches: what a page of A4 and a column of 48 rem leave to a figure.
+_WIDTH = 7.6
+
+_NOTE: dict[str, Any] = {"fontsize": 7, "color": "#555555"}
+
+_Arguments = ParamSpec("_Arguments")
+
+
+class LineStyle(NamedTuple):
+    """How an activation is drawn, in every figure."""
+
+    color: str
+    dashes: Any
+    marker: str
+
+
+# Okabe & Ito 2008 without their yellow, too pale for a line; the wine red of Tol 2021 instead.
+_STYLES = {
+    "sigmoid": LineStyle("#D55E00", (0, (5, 2)), "o"),
+    "tanh": LineStyle("#0072B2", (0, (6, 2, 1, 2)), "s"),
+    "relu": LineStyle("#009E73", "-", "^"),
+    "leaky_relu": LineStyle("#E69F00", (0, (1, 1.2)), "v"),
+    "elu": LineStyle("#56B4E9", (0, (9, 2)), "D"),
+    "selu": LineStyle("#CC79A7", (0, (4, 1, 1, 1, 1, 1)), "P"),
+    "gelu": LineStyle("#000000", (0, (3, 1)), "X"),
+    "silu": LineStyle("#882255", (0, (8, 1, 1, 1)), "*"),
+}
+
+
+def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
+    """Give each activation its style; a name of its own takes one that none of the others has.
+
+    >>> styles = line_styles(["relu", "my_own"])
+    >>> styles["relu"].color, styles["my_own"].color
+    ('#009E73', '#D55E00')
+    """
+    spare = [style for name, style in _STYLES.items() if name not in names]
+    strangers = [name for name in names if name not in _STYLES]
+    pool = spare or list(_STYLES.values())
+    drawn = {name: pool[at % len(pool)] for at, name in enumerate(strangers)}
+    return {name: _STYLES.get(name) or drawn[name] for name in names}
+
+
+def save_figure(figure: Figure, stem: Path) -> None:
+    """Write `stem`.png (150 dpi) and `stem`.svg; the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    figure
+        What to save.
+    stem
+        The path without its suffix; its folder is made.
+    """
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context(STYLE):
+        # Layout is settled once: it would move a little with every drawing.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        figure.savefig(f"{stem}.png", dpi=150, metadata={"Software": None})
+        figure.savefig(f"{stem}.svg", metadata={"Date": None, "Creator": None})
+
+
+def _styled(plot: Callable[_Arguments, Figure]) -> Callable[_Arguments, Figure]:
+    @wraps(plot)
+    def styled(*arguments: _Arguments.args, **keywords: _Arguments.kwargs) -> Figure:
+        with matplotlib.rc_context(STYLE):
+            return plot(*arguments, **keywords)
+
+    return styled
+
+
+@_styled
+def plot_sample_images(
+    images: UInt8[np.ndarray, "image row column"],
+    labels: Integer[np.ndarray, "image"],
+    names: Sequence[str],
+) -> Figure:
+    """Draw images in rows of five, each under its label.
+
+    Parameters
+    ----------
+    images
+        0 (black) to 255 (white).
+    labels
+        The label of each image.
+    names
+        The name of each label.
+    """
+    rows = max(1, math.ceil(len(images) / 5))
+    figure = Figure(figsize=(6.4, 1.5 * rows))
+    axes = list(figure.subplots(rows, 5, squeeze=False).flat)
+    for each in axes:
+        each.set_axis_off()
+    for each, image, label in zip(axes, images, labels, strict=False):
+        each.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        each.set_title(names[label])
+    return figure
+
+
+@_styled
+def plot_activation_functions(
+    curves: pd.DataFrame, activations: Sequence[ActivationConfig]
+) -> Figure:
+    """Draw each activation and its derivative, with formula and range.
+
+    Parameters
+    ----------
+    curves
+        `tables.activation_curves`.
+    activations
+        Whose curves they are.
+    """
+    columns = 2 if len(activations) in (2, 4) else min(3, len(activations))
+    figure, panels = _panels(len(activations), columns, height=3.1)
+    styles = line_styles([each.name for each in activations])
+    for axes, each in zip(panels, activations, strict=False):
+        row = ACTIVATIONS[each.function]
+        curve = where(curves, activation=each.name)
+        values = curve["value"].to_numpy()
+        low, high = row.range(**each.constants)
+        axes.axhline(0, color="#aaaaaa", linewidth=0.8)
+        axes.axvline(0, color="#aaaaaa", linewidth=0.8)
+        for bound in (low, high):
+            if math.isfinite(bound):
+                axes.axhline(bound, color="#555555", linewidth=1, linestyle=(0, (1, 2)))
+        axes.plot(curve["x"], values, color=styles[each.name].color, linewidth=2)
+        axes.plot(curve["x"], curve["derivative"], "--", color="#444444", linewidth=1.2)
+        constants = ", ".join(f"{name} = {value}" for name, value in each.constants.items())
+        axes.set_title(_plain(each.name), fontweight="bold", pad=16 if constants else 6)
+        if constants:
+            axes.text(0.5, 1.02, constants, transform=axes.transAxes, ha="center", **_NOTE)
+        axes.set_xlabel(
+            f"$\\phi(x) = {row.formula}$\n$\\phi'(x) = {row.derivative_formula}$\n"
+            f"range {range_text(each)}",
+            linespacing=1.7,
+        )
+        reach = np.concatenate([values, curve["derivative"].to_numpy()])
+        axes.set_ylim(reach.min() - 0.3, reach.max() + 0.3)
+    figure.legend(
+        handles=[
+            Line2D([], [], color="#000000", linewidth=2, label="value $\\phi(x)$"),
+            Line2D([], [], color="#444444", linestyle="--", label="derivative $\\phi'(x)$"),
+            Line2D([], [], color="#555555", linestyle=(0, (1, 2)), label="bound of the range"),
+        ],
+        loc="outside upper center",
+        ncols=3,
+    )
+    return figure
+
+
+def range_text(activation: ActivationConfig) -> str:
+    """Write an activation's range as an interval, closed where it takes the bound as a value.
+
+    >>> range_text(ActivationConfig("relu", "relu", {}))
+    '[0, ∞)'
+    >>> range_text(ActivationConfig("tanh", "tanh", {}))
+    '(−1, 1)'
+    """
+    row = ACTIVATIONS[activation.function]
+    low, high = row.range(**activation.constants)
+    # A bound that is taken at all is taken within 3 of zero, saturating ones never are.
+    near = row.value(np.linspace(-3, 3, 60001), **activation.constants)
+    opening = "[" if math.isfinite(low) and float(near.min()) <= low + 1e-7 else "("
+    bounds = [
+        ("−" if bound < 0 else "") + ("∞" if math.isinf(bound) else f"{abs(bound):.4g}")
+        for bound in (low, high)
+    ]
+    return f"{opening}{bounds[0]}, {bounds[1]})"
+
+
+@_styled
+def plot_accuracy_curves(curves: pd.DataFrame, confidence: float) -> Figure:
+    """Draw training and validation accuracy by epoch, a row of panels a network.
+
+    Parameters
+    ----------
+    curves
+        `tables.learning_curves` of accuracy.
+    confidence
+        Of the bands.
+    """
+    return _plot_learning_curves(curves, confidence, "Accuracy (%)", factor=100)
+
+
+@_styled
+def plot_loss_curves(curves: pd.DataFrame, confidence: float) -> Figure:
+    """Draw training and validation loss by epoch, on a logarithmic axis.
+
+    Parameters
+    ----------
+    curves
+        `tables.learning_curves` of loss.
+    confidence
+        Of the bands.
+    """
+    return _plot_learning_curves(curves, confidence, "Cross-entropy (nats)", logarithmic=True)
+
+
+def _plot_learning_curves(
+    curves: pd.DataFrame,
+    confidence: float,
+    label: str,
+    factor: int = 1,
+    logarithmic: bool = False,
+) -> Figure:
+    networks, names = _names(curves, "network"), _names(curves, "activation")
+    seeds = _seed_columns(curves)
+    styles = line_styles(names)
+    epochs = max(curves["epoch"])
+    figure = Figure(figsize=(_WIDTH, 0.9 + 2.7 * len(networks)))
+    rows = figure.subplots(len(networks), 2, squeeze=False, sharex=True, sharey="row")
+    for row, network in zip(rows, networks, strict=True):
+        of_network = where(curves, network=network)
+        foot = None
+        if logarithmic:
+            foot = _log_axis(row[0], "y", _numbers(of_network, ["mean", *seeds]))
+        for axes, split in zip(row, ("training", "validation"), strict=True):
+            diverged = 0
+            for place, name in enumerate(names):
+                line = where(of_network, activation=name, split=split)
+                style, epoch = styles[name], line["epoch"].to_numpy()
+                runs = _numbers(line, seeds) * factor
+                mean, low, high = _numbers(line, ["mean", "low", "high"]).T * factor
+                diverged += int((~np.isfinite(runs)).any(axis=0).sum())
+                if foot is not None:
+                    low = np.maximum(low, foot)
+                axes.plot(epoch, _on_log(runs, foot), color=style.color, linewidth=0.5, alpha=0.35)
+                axes.fill_between(epoch, low, high, color=style.color, alpha=0.18, linewidth=0)
+                axes.plot(
+                    epoch,
+                    _on_log(mean, foot),
+                    color=style.color,
+                    linestyle=style.dashes,
+                    linewidth=1.7,
+                    marker=style.marker,
+                    markersize=4,
+                    markevery=(min(place, epochs - 1), max(1, epochs // 5)),
+                )
+                _mark_zeros(axes, epoch, mean, foot, style.color)
+            axes.set_title(f"{_plain(network)}: {split}", loc="left")
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            if diverged:
+                _write_inside(axes, f"{diverged} of {len(names) * len(seeds)} runs diverged")
+        row[0].set_ylabel(label)
+        for axes in row:
+            _say_start(axes, "y", " %" if factor == 100 else "")
+    for axes in rows[-1]:
+        axes.set_xlabel("Epoch")
+    extra = [Line2D([], [], color="#777777", linewidth=0.5, label="one seed")]
+    if len(seeds) > 1:
+        label = f"{100 * confidence:g} % band of the mean"
+        extra.append(Line2D([], [], color="#cccccc", linewidth=6, label=label))
+    _legend(figure, styles, extra)
+    return figure
+
+
+@_styled
+def plot_test_accuracy(accuracy: pd.DataFrame, confidence: float) -> Figure:
+    """Draw the test accuracy of every seed above mean and interval, a panel a network.
+
+    Parameters
+    ----------
+    accuracy
+        activation, network, then the columns of `tables.over_seeds`.
+    confidence
+        Of the intervals.
+    """
+    networks, names = _names(accuracy, "network"), _names(accuracy, "activation")
+    figure, panels = _panels(len(networks), 2, height=0.8 + 0.5 * len(names))
+    for axes, network in zip(panels, networks, strict=False):
+        _plot_dots(axes, where(accuracy, network=network), lambda value: f"{value:.2f}", 100)
+        axes.set_title(_plain(network), loc="left")
+        axes.set_xlabel("Test accuracy (%)")
+        axes.margins(x=0.12)
+        _say_start(axes, "x", " %")
+    _dots_legend(figure, accuracy, confidence)
+    return figure
+
+
+@_styled
+def plot_epoch_seconds(timings: pd.DataFrame) -> Figure:
+    """Draw how long each epoch took above the median, a panel a network.
+
+    Parameters
+    ----------
+    timings
+        activation, network, epoch_seconds: one row an epoch of a seed.
+    """
+    networks, names = _names(timings, "network"), _names(timings, "activation")
+    styles = line_styles(names)
+    figure, panels = _panels(len(networks), 2, height=0.8 + 0.5 * len(names))
+    for axes, network in zip(panels, networks, strict=False):
+        for place, name in enumerate(names):
+            rows = where(timings, network=network, activation=name)
+            seconds = rows["epoch_seconds"].to_numpy()
+            # Spread over the height in an order that leaves no pattern: multiples of the
+            # golden ratio.
+            spread = (np.arange(len(seconds)) * 0.618033988749895) % 1
+            axes.plot(
+                seconds,
+                place - 0.36 + 0.4 * spread,
+                linestyle="none",
+                marker="o",
+                markersize=2.2,
+                markeredgewidth=0,
+                color=styles[name].color,
+                alpha=0.6,
+            )
+            median = float(np.median(seconds))
+            axes.plot([median] * 2, [place - 0.4, place + 0.14], color="black", linewidth=1.6)
+            _write_value(axes, f"{median:.3f} s", median, place + 0.14)
+        _name_rows(axes, names)
+        axes.set_xlim(0, 1.06 * max(timings["epoch_seconds"]))
+        axes.set_title(_plain(network), loc="left")
+        axes.set_xlabel("Time per epoch (s)")
+    figure.legend(
+        handles=[
+            Line2D([], [], color="#777777", marker=".", linestyle="none", label="one epoch"),
+            Line2D([], [], color="black", linewidth=1.6, label="median"),
+        ],
+        loc="outside lower center",
+        ncols=2,
+    )
+    return figure
+
+
+@_styled
+def plot_first_layer_gradients(gradients: pd.DataFrame, confidence: float) -> Figure:
+    """Draw the mean absolute gradient of the first layer, before and after training.
+
+    Parameters
+    ----------
+    gradients
+        `tables.first_layer_gradients`.
+    confidence
+        Of the intervals.
+    """
+    networks, names = _names(gradients, "network"), _names(gradients, "activation")
+    epochs = sorted(set(gradients["epoch"]))
+    figure = Figure(figsize=(_WIDTH, 0.6 + len(networks) * (0.8 + 0.5 * len(names))))
+    rows = figure.subplots(len(networks), len(epochs), squeeze=False)
+    for row, network in zip(rows, networks, strict=True):
+        for axes, epoch in zip(row, epochs, strict=True):
+            panel = where(gradients, network=network, epoch=epoch)
+            values = _numbers(panel, _seed_columns(panel))
+            positive = values[values > 0]
+            far_apart = positive.size > 0 and positive.max() > 20 * positive.min()
+            foot = _log_axis(axes, "x", values) if far_apart or (values == 0).any() else None
+            _plot_dots(axes, panel, lambda value: f"{value:.2g}", foot=foot)
+            when = "at initialisation" if epoch == 0 else f"after {epoch} epochs"
+            axes.set_title(f"{_plain(network)}: {when}", loc="left")
+            axes.set_xlabel("Mean |gradient| of the first layer")
+            if foot is None and positive.size:
+                axes.set_xlim(0, 1.12 * float(np.nanmax(_numbers(panel, ["mean", "high"]))))
+                axes.xaxis.set_major_locator(MaxNLocator(5))
+            _say_start(axes, "x", "")
+    _dots_legend(figure, gradients, confidence)
+    return figure
+
+
+@_styled
+def plot_gradients_by_layer(gradients: pd.DataFrame) -> Figure:
+    """Draw the gradient's norm by layer, a panel a network, a line an activation.
+
+    Parameters
+    ----------
+    gradients
+        `tables.gradients_by_layer` of one epoch.
+    """
+    networks, names = _names(gradients, "network"), _names(gradients, "activation")
+    seeds = _seed_columns(gradients)
+    styles = line_styles(names)
+    figure, panels = _panels(len(networks), 2, height=3.2)
+    for axes, network in zip(panels, networks, strict=False):
+        of_network = where(gradients, network=network)
+        foot = _log_axis(axes, "y", _numbers(of_network, ["mean", *seeds]))
+        for name in names:
+            line = where(of_network, activation=name)
+            style, place = styles[name], np.arange(len(line))
+            runs = _on_log(_numbers(line, seeds), foot)
+            mean = _numbers(line, ["mean"])[:, 0]
+            axes.plot(place, runs, color=style.color, linewidth=0.5, alpha=0.35)
+            axes.plot(
+                place,
+                _on_log(mean, foot),
+                color=style.color,
+                linestyle=style.dashes,
+                linewidth=1.7,
+                marker=style.marker,
+                markersize=5,
+            )
+            _mark_zeros(axes, place, mean, foot, style.color)
+        _name_layers(axes, _names(of_network, "layer"))
+        axes.set_title(_plain(network), loc="left")
+        axes.set_ylabel("L2 norm of the kernel's gradient")
+        _say_start(axes, "y", "")
+    _legend(figure, styles, [Line2D([], [], color="#777777", linewidth=0.5, label="one seed")])
+    return figure
+
+
+@_styled
+def plot_gradients_through_training(gradients: pd.DataFrame) -> Figure:
+    """Draw the gradient's mean norm by layer, a panel a configuration, a line a probed epoch.
+
+    Parameters
+    ----------
+    gradients
+        `tables.gradients_by_layer`.
+    """
+    networks, names = _names(gradients, "network"), _names(gradients, "activation")
+    epochs = sorted(set(gradients["epoch"]))
+    columns = len(names) if len(names) < 4 else 4 if len(names) in (4, 7, 8) else 3
+    rows_each = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(_WIDTH, 0.9 + 2.3 * rows_each * len(networks)))
+    grid = figure.subplots(rows_each * len(networks), columns, squeeze=False)
+    # From dark to light, short of the yellow that white paper swallows.
+    shades = colormaps["viridis"](np.linspace(0, 0.88, len(epochs)))
+    for at, network in enumerate(networks):
+        panels = grid[at * rows_each : (at + 1) * rows_each].ravel()
+        of_network = where(gradients, network=network)
+        values = _numbers(of_network, ["mean"])
+        for place, (axes, name) in enumerate(zip(panels, names, strict=False)):
+            # One range for all panels of a network, so that they can be compared.
+            foot = _log_axis(axes, "y", values)
+            for epoch, shade, marker in zip(epochs, shades, _cycle("osD^vP", epochs), strict=True):
+                line = where(of_network, activation=name, epoch=epoch)
+                mean = _numbers(line, ["mean"])[:, 0]
+                axes.plot(
+                    range(len(line)),
+                    _on_log(mean, foot),
+                    color=shade,
+                    marker=marker,
+                    markersize=3.5,
+                    linewidth=1.3,
+                )
+                _mark_zeros(axes, np.arange(len(line)), mean, foot, shade)
+            _name_layers(axes, _names(of_network, "layer"), small=columns > 2)
+            axes.set_title(f"{_plain(network)}: {_plain(name)}", loc="left", fontsize=9)
+            if place % columns == 0:
+                axes.set_ylabel("L2 norm of gradient")
+            else:
+                axes.tick_params(labelleft=False)
+        for axes in panels[len(names) :]:
+            axes.set_axis_off()
+    figure.legend(
+        handles=[
+            Line2D([], [], color=shade, marker=marker, markersize=4, label=str(epoch))
+            for epoch, shade, marker in zip(epochs, shades, _cycle("osD^vP", epochs), strict=True)
+        ],
+        title="Epochs trained (0: initialisation); logarithmic axes",
+        loc="outside lower center",
+        ncols=min(8, len(epochs)),
+    )
+    return figure
+
+
+def _panels(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+    columns = min(count, columns)
+    rows = math.ceil(count / columns)
+    width = _WIDTH if columns > 1 else 0.75 * _WIDTH
+    figure = Figure(figsize=(width, 0.5 + height * rows))
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for unused in axes[count:]:
+        unused.set_axis_off()
+    return figure, axes[:count]
+
+
+def _names(table: pd.DataFrame, column: str) -> list[str]:
+    return list(dict.fromkeys(table[column]))
+
+
+def _seed_columns(table: pd.DataFrame) -> list[str]:
+    return [column for column in table.columns if column.startswith("seed_")]
+
+
+def _numbers(table: pd.DataFrame, columns: list[str]) -> Float[np.ndarray, "row column"]:
+    return table[columns].to_numpy(dtype=np.float64)
+
+
+def _plain(name: str) -> str:
+    """Keep a name's dollars from being read as mathematics."""
+    return name.replace("$", r"\$")
+
+
+def _cycle(marks: str, along: Sequence[Any]) -> list[str]:
+    return [marks[at % len(marks)] for at in range(len(along))]
+
+
+def _log_axis(axes: Axes, which: str, values: Float[np.ndarray, "..."]) -> float:
+    """Make an axis logarithmic, wide enough for the values; give where it begins.
+
+    Where there are zeros it begins more than a decade below the smallest other value.
+    """
+    positive = values[np.isfinite(values) & (values > 0)]
+    low, high = (positive.min(), positive.max()) if positive.size else (1e-12, 1.0)
+    foot = 10.0 ** (math.floor(math.log10(low)) - 1) if (values == 0).any() else low / 1.5
+    axes.set(**{f"{which}scale": "log", f"{which}lim": (foot, 1.5 * high)})
+    return float(foot)
+
+
+def _on_log(values: Float[np.ndarray, "*shape"], foot: float | None) -> Float[np.ndarray, "*shape"]:
+    """Put zeros on the foot of a logarithmic axis."""
+    return values if foot is None else np.where(values == 0, foot, values)
+
+
+def _mark_zeros(
+    axes: Axes,
+    along: np.ndarray,
+    values: Float[np.ndarray, " point"],
+    foot: float | None,
+    color: Any,
+) -> None:
+    if foot is None or not (values == 0).any():
+        return
+    axes.plot(
+        along[values == 0],
+        np.full(int((values == 0).sum()), foot),
+        linestyle="none",
+        marker="v",
+        markersize=8,
+        markerfacecolor="white",
+        markeredgecolor=color,
+        clip_on=False,
+        zorder=5,
+    )
+    _write_inside(axes, "▽ exactly zero")
+
+
+def _plot_dots(
+    axes: Axes,
+    table: pd.DataFrame,
+    text: Callable[[float], str],
+    factor: int = 1,
+    foot: float | None = None,
+) -> None:
+    """Draw a row an activation: every seed a dot; below, mean and interval, with the mean."""
+    names = _names(table, "activation")
+    styles = line_styles(names)
+    for place, name in enumerate(names):
+        row = where(table, activation=name)
+        style = styles[name]
+        runs = _numbers(row, _seed_columns(row))[0] * factor
+        mean, low, high = _numbers(row, ["mean", "low", "high"])[0] * factor
+        height = place - 0.34 + 0.3 * (np.arange(len(runs)) + 0.5) / len(runs)
+        zero = runs == 0 if foot is not None else np.zeros(len(runs), dtype=bool)
+        for chosen, marker, face in ((~zero, "o", style.color), (zero, "v", "white")):
+            axes.plot(
+                _on_log(runs, foot)[chosen],
+                height[chosen],
+                linestyle="none",
+                marker=marker,
+                markersize=4.5,
+                markerfacecolor=face,
+                markeredgecolor=style.color,
+                alpha=0.75,
+                clip_on=False,
+            )
+        if not math.isfinite(mean):
+            axes.text(0.03, place, "not a number", transform=axes.get_yaxis_transform(), **_NOTE)
+            continue
+        if math.isfinite(low):
+            axes.plot(
+                [low if foot is None else max(low, foot), high],
+                [place + 0.1] * 2,
+                color=style.color,
+                linewidth=2.2,
+                solid_capstyle="butt",
+            )
+        axes.plot(
+            [_on_log(np.array([mean]), foot)[0]],
+            [place + 0.1],
+            marker=style.marker,
+            markersize=7,
+            color=style.color,
+            markeredgecolor="white",
+            markeredgewidth=0.8,
+        )
+        _write_value(axes, text(mean), float(_on_log(np.array([mean]), foot)[0]), place + 0.17)
+        if zero.any():
+            _write_inside(axes, "▽ exactly zero")
+    _name_rows(axes, names)
+
+
+def _write_value(axes: Axes, text: str, x: float, y: float) -> None:
+    axes.annotate(
+        text,
+        (x, y),
+        (0, -2),
+        textcoords="offset points",
+        ha="center",
+        va="top",
+        fontsize=7.5,
+    )
+
+
+def _write_inside(axes: Axes, text: str) -> None:
+    axes.text(0.02, 0.03, text, transform=axes.transAxes, zorder=6, **_NOTE)
+
+
+def _say_start(axes: Axes, which: str, unit: str) -> None:
+    """Say above the panel where an axis starts, unless that is zero."""
+    low, _ = getattr(axes, f"get_{which}lim")()
+    if getattr(axes, f"get_{which}scale")() == "log":
+        axes.set_title("logarithmic axis", loc="right", **_NOTE)
+    elif low > 0:
+        axes.set_title(f"{which} axis starts at {low:.4g}{unit}", loc="right", **_NOTE)
+
+
+def _name_rows(axes: Axes, names: list[str]) -> None:
+    axes.set_yticks(range(len(names)), [_plain(name) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.55)
+    axes.grid(visible=False, axis="y")
+
+
+def _name_layers(axes: Axes, layers: list[str], small: bool = False) -> None:
+    """Put layers on an axis: the hidden ones by number, the output by name, not too many."""
+    last = len(layers) - 1
+    step = max(1, math.ceil(last / (4 if small else 9)))
+    # Where some are left out, so are neighbours of the output, which the name would touch.
+    shown = [place for place in range(0, last, step) if step == 1 or place < last - step / 2]
+    names = [layers[place].removeprefix("hidden_") for place in shown]
+    axes.set_xticks([*shown, last], [*names, "out" if small else "output"])
+    axes.set_xlabel("Layer")
+    axes.margins(x=0.06)
+
+
+def _legend(figure: Figure, styles: dict[str, LineStyle], extra: list[Line2D]) -> None:
+    drawn = [
+        Line2D(
+            [],
+            [],
+            color=style.color,
+            linestyle=style.dashes,
+            marker=style.marker,
+            markersize=5,
+            linewidth=1.7,
+            label=_plain(name),
+        )
+        for name, style in styles.items()
+    ]
+    figure.legend(
+        handles=drawn + extra,
+        loc="outside lower center",
+        ncols=min(5, len(drawn) + len(extra)),
+        handlelength=3.6,
+    )
+
+
+def _dots_legend(figure: Figure, table: pd.DataFrame, confidence: float) -> None:
+    handles = [
+        Line2D(
+            [], [], color="#777777", marker="o", markersize=4.5, linestyle="none", label="one seed"
+        )
+    ]
+    if len(_seed_columns(table)) > 1:
+        label = f"mean and {100 * confidence:g} % interval over seeds"
+        handles.append(Line2D([], [], color="#777777", marker="D", linewidth=2.2, label=label))
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)

@@ -1,0 +1,172 @@
+"""An activation and a network -> a Keras model."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from actlab.config import ActivationConfig, NetworkConfig
+from actlab.errors import UserError
+from actlab.runtime import keras, tf
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """All that `build_model` needs, besides a seed.
+
+    Attributes
+    ----------
+    activation
+        The activation of every hidden layer.
+    network
+        The hidden layers.
+    kernel_initializer
+        Keras's name of the initialiser of every kernel; biases start at zero.
+    inputs, classes
+        Pixels of an image, and logits.
+    """
+
+    activation: ActivationConfig
+    network: NetworkConfig
+    kernel_initializer: str
+    inputs: int = 784
+    classes: int = 10
+
+    def save(self, path: Path) -> None:
+        """Write the specification as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> "ModelSpec":
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        UserError
+            When the file is missing.
+        """
+        if not path.is_file():
+            raise UserError(f"{path} is missing: run `dvc repro` to train that network")
+        fields = json.loads(path.read_text())
+        fields["activation"] = ActivationConfig(**fields["activation"])
+        fields["network"] = NetworkConfig(**fields["network"])
+        return cls(**fields)
+
+
+def keras_activation(function: str, constants: Mapping[str, Any]) -> Callable[[tf.Tensor], Any]:
+    """Give Keras's function for a row of `activations.ACTIVATIONS`, its constants filled in.
+
+    >>> keras_activation("leaky_relu", {"negative_slope": 0.5})(tf.constant([-2.0, 2.0])).numpy()
+    array([-1.,  2.], dtype=float32)
+    """
+    value = getattr(keras.activations, function)
+
+    def activation(x: tf.Tensor) -> Any:
+        return value(x, **constants)
+
+    return activation
+
+
+def build_model(spec: ModelSpec, seed: int) -> keras.Sequential:
+    """Build a dense network that gives logits, its weights drawn from a seed.
+
+    The draw of a layer depends on the seed, the layer's place and its shape, and on nothing
+    else: for one seed, networks that differ in their activation alone start from the same
+    weights.
+
+    Parameters
+    ----------
+    spec
+        The layers and their activation.
+    seed
+        Of the initial kernels; any whole number from 0.
+
+    Returns
+    -------
+    keras.Sequential
+        Float32 images (n, inputs) -> logits (n, classes); layers hidden_1, ..., output.
+
+    >>> spec = ModelSpec(
+    ...     ActivationConfig("relu", "relu", {}), NetworkConfig("mlp", [128, 64]), "glorot_uniform"
+    ... )
+    >>> build_model(spec, seed=0).count_params()
+    109386
+    """
+    units = [*spec.network.hidden, spec.classes]
+    draws = np.random.SeedSequence(seed).generate_state(len(units))
+    layers = [
+        keras.layers.Dense(
+            count,
+            activation=None
+            if place == len(units)
+            else keras_activation(spec.activation.function, spec.activation.constants),
+            kernel_initializer=keras.initializers.get(
+                {"class_name": spec.kernel_initializer, "config": {"seed": int(draw)}}
+            ),
+            name="output" if place == len(units) else f"hidden_{place}",
+        )
+        for place, (count, draw) in enumerate(zip(units, draws, strict=True), start=1)
+    ]
+    return keras.Sequential([keras.Input((spec.inputs,), name="image"), *layers])
+
+
+def with_softmax(model: keras.Sequential) -> keras.Sequential:
+    """Give a model of probabilities (n, classes) that shares a model's weights."""
+    return keras.Sequential([model, keras.layers.Softmax(name="probabilities")])
+
+
+def describe_layers(model: keras.Sequential, spec: ModelSpec) -> list[tuple[Any, ...]]:
+    """Rows of `tables.LAYERS`: each dense layer's name, shapes and number of parameters."""
+    names = [spec.activation.name] * len(spec.network.hidden) + ["linear"]
+    return [
+        (layer.name, layer.kernel.shape[0], layer.units, name, layer.count_params())
+        for layer, name in zip(model.layers, names, strict=True)
+    ]
+
+
+def weights_path(folder: Path, seed: int, epoch: int) -> Path:
+    """Where the weights of a seed after an epoch lie in the folder of a configuration."""
+    return folder / f"seed-{seed}" / f"epoch-{epoch:03d}.weights.h5"
+
+
+def kept_epochs(folder: Path, seed: int) -> Sequence[int]:
+    """Epochs whose weights lie in the folder of a configuration, ascending.
+
+    Raises
+    ------
+    UserError
+        When there are none.
+    """
+    files = (folder / f"seed-{seed}").glob("epoch-*.weights.h5")
+    epochs = sorted(int(path.name.split(".")[0].removeprefix("epoch-")) for path in files)
+    if not epochs:
+        raise UserError(f"{folder}/seed-{seed} holds no weights: run `dvc repro` to train them")
+    return epochs
+
+
+def load_model(folder: Path, seed: int, epoch: int | None = None) -> keras.Sequential:
+    """Rebuild a trained model from `models/<activation>-<network>`.
+
+    Parameters
+    ----------
+    folder
+        Holds model.json and the weights.
+    seed
+        Which of the trained models.
+    epoch
+        After which epoch; the last by default.
+
+    Raises
+    ------
+    UserError
+        When model.json or the weights are missing.
+    """
+    model = build_model(ModelSpec.load(folder / "model.json"), seed)
+    path = weights_path(folder, seed, kept_epochs(folder, seed)[-1] if epoch is None else epoch)
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run `dvc repro` to train it")
+    model.load_weights(path)
+    return model

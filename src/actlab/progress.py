@@ -1,0 +1,55 @@
+"""How far a training is: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from tqdm import tqdm
+
+
+class Advance(Protocol):
+    """Says that one more model-epoch is done, and what it gave."""
+
+    def __call__(self, *, loss: float, val_accuracy: float) -> None: ...
+
+
+@contextmanager
+def shown(title: str, model_epochs: int) -> Iterator[Advance]:
+    """Show the progress of a configuration: model-epochs done, loss, accuracy, time left.
+
+    Parameters
+    ----------
+    title
+        Stands in front.
+    model_epochs
+        How many there will be: seeds x epochs.
+    """
+    terminal = sys.stdout.isatty()
+    started = time.perf_counter()
+    lines_at = {round(model_epochs * tenth / 5) for tenth in range(1, 6)}
+    with tqdm(
+        total=model_epochs,
+        desc=title,
+        unit="epoch",
+        file=sys.stdout,
+        disable=not terminal,
+        dynamic_ncols=True,
+    ) as bar:
+        done = 0
+
+        def advance(*, loss: float, val_accuracy: float) -> None:
+            nonlocal done
+            done += 1
+            bar.set_postfix(loss=f"{loss:.4f}", val_accuracy=f"{val_accuracy:.4f}", refresh=False)
+            bar.update()
+            if not terminal and done in lines_at:
+                left = (time.perf_counter() - started) / done * (model_epochs - done)
+                print(
+                    f"{title}: {done} of {model_epochs} model-epochs, loss {loss:.4f},"
+                    f" val_accuracy {val_accuracy:.4f}, {left:.0f} s left",
+                    flush=True,
+                )
+
+        yield advance

@@ -1,0 +1,32 @@
+"""TensorFlow as actlab runs it: quiet, and one thread a model.
+
+`from actlab.runtime import keras, tf` in place of importing either: the settings below have
+to be in the environment before TensorFlow reads it. One thread a model makes the result
+independent of how many cores a machine has (two threads change the order of sums, and with
+it the bits); the cores are kept busy by training several models side by side.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # announces itself at every start otherwise
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# XLA would hand the kernels of a deep network to TensorFlow's one intra-op thread, which all
+# models share: two trained side by side took turns (0.57 s an epoch each, against 0.30 s).
+# With the sequential schedule each program stays on the thread that called it.
+os.environ["XLA_FLAGS"] = " ".join(
+    [os.environ.get("XLA_FLAGS", ""), "--xla_cpu_enable_concurrency_optimized_scheduler=false"]
+).strip()
+
+import keras  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+try:
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+except RuntimeError as error:  # TensorFlow was in use before actlab was imported
+    if tf.config.threading.get_intra_op_parallelism_threads() != 1:
+        raise RuntimeError(
+            "TensorFlow already runs with several threads a model: import actlab before using it"
+        ) from error
+
+__all__ = ["keras", "tf"]

@@ -1,0 +1,22 @@
+"""Get the raw files of the data set: `python -m actlab.stages.fetch_data`."""
+
+from pathlib import Path
+
+from actlab.config import Config
+from actlab.stages.command import run
+
+
+def fetch_data(config: Config) -> None:
+    """Get the four idx files from the first source that has the right ones."""
+    from actlab.sources import fetch_dataset
+
+    fetch_dataset(
+        config.data.name,
+        Path(config.paths.raw),
+        Path(config.paths.source).expanduser() if config.paths.source else None,
+        say=lambda line: print(line, flush=True),
+    )
+
+
+if __name__ == "__main__":
+    run(fetch_data)

@@ -1,0 +1,38 @@
+"""Probe the gradients of every trained network: `python -m actlab.stages.gradients`."""
+
+from itertools import product
+from pathlib import Path
+
+from actlab.config import Config
+from actlab.stages.command import run
+
+
+def gradients(config: Config) -> None:
+    """Measure every layer's gradient at every kept epoch, on both probes."""
+    from actlab import tables, tracking
+    from actlab.datasets import Split, load_processed
+    from actlab.gradients import probe_configuration
+    from actlab.outputs import written_whole
+
+    splits = load_processed(Path(config.paths.processed))
+    probes = {
+        name: Split(split.images[:count], split.labels[:count])
+        for name, split, count in (
+            ("notebook", splits.train, config.gradients.notebook_images),
+            ("test", splits.test, config.gradients.test_images),
+        )
+    }
+    rows = []
+    for activation, network in product(config.activations, config.networks):
+        folder = Path(config.paths.models) / f"{activation}-{network}"
+        for row in probe_configuration(folder, config.seeds, probes):
+            rows.append((activation, network, *row))
+        print(f"{activation}-{network}: gradients of {len(config.seeds)} seeds", flush=True)
+    path = Path(config.paths.results) / "gradients.csv"
+    with written_whole(path) as temporary:
+        tables.write_table(rows, tables.GRADIENTS, temporary)
+    tracking.log_gradients(config, tables.read_table(path, tables.GRADIENTS))
+
+
+if __name__ == "__main__":
+    run(gradients)

@@ -1,0 +1,38 @@
+"""Turn raw files into what networks take: `python -m actlab.stages.preprocess`."""
+
+from pathlib import Path
+
+from actlab.config import Config
+from actlab.stages.command import run
+
+
+def preprocess(config: Config) -> None:
+    """Scale the images, hold some out, count the classes, draw the first ten."""
+    from actlab import tables
+    from actlab.datasets import DATASETS, build_splits, count_classes, load_raw, save_processed
+    from actlab.figures import plot_sample_images, save_figure
+    from actlab.outputs import written_whole
+
+    dataset = DATASETS[config.data.name]
+    train, test = load_raw(config.data.name, Path(config.paths.raw))
+    splits = build_splits(train, test, config.data.validation_size, config.data.split_seed)
+    counts = count_classes(splits, len(dataset.classes))
+    with written_whole(Path(config.paths.processed)) as folder:
+        save_processed(splits, folder)
+    with written_whole(Path(config.paths.reports) / "data") as folder:
+        tables.write_table(counts, tables.CLASS_COUNTS, folder / "class_counts.csv")
+        sample = plot_sample_images(train.images[:10], train.labels[:10], dataset.classes)
+        save_figure(sample, folder / "sample_images")
+
+    for name, split in splits._asdict().items():
+        if split is not None:
+            images = split.images
+            print(
+                f"{name}: images {images.shape} {images.dtype}"
+                f" from {images.min():g} to {images.max():g}, of each class"
+                f" {', '.join(str(row[2]) for row in counts if row[0] == name)}"
+            )
+
+
+if __name__ == "__main__":
+    run(preprocess)

@@ -1,0 +1,84 @@
+"""Train one configuration over its seeds: `python -m actlab.stages.train`."""
+
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from actlab.config import Config
+from actlab.stages.command import run
+
+
+def train(config: Config) -> None:
+    """Train an activation on a network, one model a seed; write and log all that they give."""
+    import numpy as np
+
+    from actlab import progress, tables, tracking
+    from actlab.datasets import load_processed
+    from actlab.model import ModelSpec, build_model, describe_layers, weights_path
+    from actlab.outputs import written_whole
+    from actlab.training import Epoch, Fitted, Protocol, fit_seeds
+
+    splits = load_processed(Path(config.paths.processed))
+    spec = ModelSpec(config.activation, config.network, config.model.kernel_initializer)
+    protocol = Protocol(
+        config.training.epochs,
+        config.training.batch_size,
+        config.training.learning_rate,
+        config.training.kept_epochs(),
+    )
+    layers = describe_layers(build_model(spec, config.seeds[0]), spec)
+    print(tables.as_text(layers, tables.LAYERS), flush=True)
+
+    name = f"{config.activation.name}-{config.network.name}"
+    models, results = Path(config.paths.models) / name, Path(config.paths.results) / name
+    epoch_metrics = (*tables.HISTORY[2:], "epoch_seconds")
+    epochs: list[Epoch] = []
+    fitted: list[Fitted] = []
+    source = "dvc" if config.paths.output == "." else "sweep"
+    with tracking.open_configuration(config, source) as tracked:
+        with (
+            written_whole(models) as folder,
+            progress.shown(name, len(config.seeds) * protocol.epochs) as advance,
+        ):
+
+            def keep(seed: int, epoch: int, model: Any) -> None:
+                path = weights_path(folder, seed, epoch)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                model.save_weights(path)
+
+            watched = splits.validation or splits.test
+            for event in fit_seeds(
+                spec, config.seeds, splits.train, watched, splits.test, protocol, keep
+            ):
+                if isinstance(event, Epoch):
+                    epochs.append(event)
+                    advance(loss=event.loss, val_accuracy=event.val_accuracy)
+                    metrics = {key: getattr(event, key) for key in epoch_metrics}
+                    tracked.log_epoch(event.seed, event.epoch, metrics)
+                elif isinstance(event, Fitted):
+                    fitted.append(event)
+                    weights = weights_path(folder, event.seed, protocol.epochs)
+                    tests = {"test_loss": event.test_loss, "test_accuracy": event.test_accuracy}
+                    tracked.finish_seed(event.seed, tests, weights)
+                tracked.flush()
+            spec.save(folder / "model.json")
+
+        epochs.sort(key=attrgetter("seed", "epoch"))
+        fitted.sort(key=attrgetter("seed"))
+        with written_whole(results) as folder:
+            folder.mkdir()
+            tables.write_table(layers, tables.LAYERS, folder / "layers.csv")
+            tables.write_table(
+                map(attrgetter(*tables.HISTORY), epochs), tables.HISTORY, folder / "history.csv"
+            )
+            tables.write_table(
+                map(attrgetter(*tables.TEST), fitted), tables.TEST, folder / "test.csv"
+            )
+            np.savez(folder / "test.npz", **{f"seed-{each.seed}": each.test_logits for each in fitted})
+        with written_whole(Path(config.paths.timings) / f"{name}.csv") as path:
+            tables.write_table(map(attrgetter(*tables.TIMINGS), epochs), tables.TIMINGS, path)
+        tracked.finish(models, results)
+
+
+if __name__ == "__main__":
+    run(train, sweepable=True)

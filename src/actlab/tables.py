@@ -1,0 +1,517 @@
+"""The columns of every CSV that the pipeline writes, and how they are read."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from actlab.activations import ACTIVATIONS
+from actlab.config import ActivationConfig
+from actlab.errors import UserError
+from actlab.statistics import mean_interval, paired_difference
+
+#: One row an epoch of one seed; `results/<activation>-<network>/history.csv`.
+#: Epochs count from 1; losses are mean cross-entropies in nats, accuracies fractions.
+HISTORY = ("seed", "epoch", "loss", "accuracy", "val_loss", "val_accuracy")
+
+#: One row a seed; `results/<activation>-<network>/test.csv`.
+TEST = ("seed", "test_loss", "test_accuracy")
+
+#: One row a layer with weights; `results/<activation>-<network>/layers.csv`.
+LAYERS = ("layer", "inputs", "units", "activation", "parameters")
+
+#: One row an epoch of one seed; `timings/<activation>-<network>.csv`.
+#: `epoch_seconds` is training alone; `compile_seconds` is what tracing, compiling and
+#: one unrecorded epoch took before the first; `models_at_once` trained side by side.
+TIMINGS = ("seed", "epoch", "epoch_seconds", "compile_seconds", "models_at_once")
+
+#: One row a measured value; `results/gradients.csv`. `epoch` 0 is before training;
+#: `layer` is hidden_1, hidden_2, ..., output; `probe` is notebook (the first 32 training
+#: images) or test (2,048 test images); `statistic` is mean_abs (of the entries of the
+#: kernel's gradient), l2_norm (its Euclidean norm) or relative_norm (by the kernel's own).
+GRADIENTS = (
+    "activation",
+    "network",
+    "seed",
+    "epoch",
+    "layer",
+    "probe",
+    "statistic",
+    "value",
+)
+
+#: One row a configuration; `reports/summary.csv`. Fractions, nats and seconds.
+SUMMARY = (
+    "activation",
+    "network",
+    "seeds",
+    "test_accuracy_mean",
+    "test_accuracy_sd",
+    "test_accuracy_ci_low",
+    "test_accuracy_ci_high",
+    "test_loss_mean",
+    "epoch_seconds_median",
+    "gradient_first_layer_notebook",
+    "gradient_first_layer_initial",
+)
+
+#: One row a class of a split; `reports/data/class_counts.csv`.
+CLASS_COUNTS = ("split", "label", "images")
+
+
+#: Columns whose cells are text, even where a name reads "nan" or "NA".
+_TEXT = {"activation", "network", "layer", "probe", "statistic", "split"}
+
+
+def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Read a CSV to the same bits that were written, and hold it to its columns.
+
+    Parameters
+    ----------
+    path
+        The CSV.
+    columns
+        One of this module's tuples.
+
+    Raises
+    ------
+    UserError
+        When the file is missing, is no CSV, or its columns are others.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run `dvc repro` to make it")
+    numbers = [column for column in columns if column not in _TEXT]
+    try:
+        table = pd.read_csv(
+            path,
+            dtype={column: str for column in columns if column in _TEXT},
+            keep_default_na=False,
+            na_values={column: ["", "nan", "NaN"] for column in numbers},
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(f"{path} is no CSV ({reason}): run `dvc repro` to make it again") from error
+    if tuple(table.columns) != columns:
+        raise UserError(
+            f"{path} has the columns {', '.join(table.columns)}, expected"
+            f" {', '.join(columns)}: run `dvc repro` to make it again"
+        )
+    return table
+
+
+def write_table(rows: Iterable[tuple], columns: tuple[str, ...], path: Path) -> None:
+    """Write rows as a CSV whose numbers read back to the same bits."""
+    write_frame(pd.DataFrame(list(rows), columns=list(columns)), path)
+
+
+def write_frame(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as a CSV whose numbers read back to the same bits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False, lineterminator="\n")
+
+
+def as_text(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> str:
+    """Rows as lines of a terminal: words to the left, numbers to the right.
+
+    >>> print(as_text([("hidden_1", 100480), ("output", 650)], ("layer", "parameters")))
+    layer     parameters
+    hidden_1     100,480
+    output           650
+    """
+    body = [list(row) for row in rows]
+    right = [any(isinstance(row[at], int | float) for row in body) for at in range(len(columns))]
+    cells = [
+        [f"{cell:,}" if isinstance(cell, int | float) else str(cell) for cell in row]
+        for row in [list(columns), *body]
+    ]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(columns))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if numeric else cell.ljust(width)
+            for cell, width, numeric in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in cells
+    )
+
+
+@dataclass(frozen=True)
+class Study:
+    """The results of every (activation, network), over the same seeds.
+
+    Each table leads with the columns activation and network and goes on with those of the
+    tuple of its name; its rows come in the order of the configuration.
+
+    Attributes
+    ----------
+    activations, networks
+        Names, as configured.
+    seeds
+        Of every configuration.
+    epochs
+        How many each was trained for.
+    """
+
+    activations: tuple[str, ...]
+    networks: tuple[str, ...]
+    seeds: tuple[int, ...]
+    epochs: int
+    history: pd.DataFrame
+    test: pd.DataFrame
+    layers: pd.DataFrame
+    timings: pd.DataFrame
+    gradients: pd.DataFrame
+
+    def configurations(self) -> list[tuple[str, str]]:
+        """(activation, network), network by network."""
+        return [
+            (activation, network) for network in self.networks for activation in self.activations
+        ]
+
+    def layers_of(self, network: str) -> list[str]:
+        """Names of a network's layers, from the images to the classes."""
+        rows = where(self.layers, activation=self.activations[0], network=network)
+        return rows["layer"].tolist()
+
+
+def read_study(
+    activations: Sequence[str],
+    networks: Sequence[str],
+    seeds: Sequence[int],
+    epochs: int,
+    results: Path,
+    timings: Path,
+) -> Study:
+    """Read what training and the gradient probes wrote for every configuration.
+
+    Parameters
+    ----------
+    activations, networks, seeds, epochs
+        What is configured; files of other activations or networks are not looked at.
+    results, timings
+        The folders of that name.
+
+    Raises
+    ------
+    UserError
+        When a file is missing, or holds other seeds, epochs or layers than configured.
+    """
+    gathered: dict[str, list[pd.DataFrame]] = {}
+    expected_epochs = list(range(1, epochs + 1))
+    for network in networks:
+        for activation in activations:
+            name = f"{activation}-{network}"
+            for key, columns, path in (
+                ("history", HISTORY, results / name / "history.csv"),
+                ("test", TEST, results / name / "test.csv"),
+                ("layers", LAYERS, results / name / "layers.csv"),
+                ("timings", TIMINGS, timings / f"{name}.csv"),
+            ):
+                table = read_table(path, columns)
+                if "seed" in columns:
+                    _check_seeds(table, seeds, path)
+                if "epoch" in columns:
+                    for seed, of_seed in table.groupby("seed"):
+                        if list(of_seed["epoch"]) != expected_epochs:
+                            raise UserError(
+                                f"{path} does not hold the epochs 1 to {epochs} of seed {seed}:"
+                                " run `dvc repro` to train it again"
+                            )
+                if key == "layers":
+                    # The configuration's name takes the column; what each layer computes
+                    # with keeps one of its own.
+                    table = table.rename(columns={"activation": "layer_activation"})
+                gathered.setdefault(key, []).append(_labelled(table, activation, network))
+    whole = {key: pd.concat(parts, ignore_index=True) for key, parts in gathered.items()}
+    study = Study(
+        tuple(activations),
+        tuple(networks),
+        tuple(seeds),
+        epochs,
+        whole["history"],
+        whole["test"],
+        whole["layers"],
+        whole["timings"],
+        pd.DataFrame(),
+    )
+    return replace(study, gradients=_read_gradients(study, results / "gradients.csv"))
+
+
+def where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    """Give the rows that hold a value, or one of a list of values, in each named column.
+
+    >>> table = pd.DataFrame({"epoch": [0, 1, 2], "loss": [3.0, 2.0, 1.0]})
+    >>> where(table, epoch=[0, 2])["loss"].tolist()
+    [3.0, 1.0]
+    """
+    chosen = np.ones(len(table), dtype=bool)
+    for column, value in values.items():
+        allowed = value if isinstance(value, list) else [value]
+        chosen &= table[column].isin(allowed).to_numpy()
+    return cast(pd.DataFrame, table[chosen])
+
+
+def _labelled(table: pd.DataFrame, activation: str, network: str) -> pd.DataFrame:
+    labelled = table.copy()
+    labelled.insert(0, "activation", activation)
+    labelled.insert(1, "network", network)
+    return labelled
+
+
+def _check_seeds(table: pd.DataFrame, seeds: Sequence[int], place: object) -> None:
+    found = sorted(set(table["seed"]))
+    if found != sorted(seeds):
+        raise UserError(
+            f"{place} holds the seeds {', '.join(map(str, found)) or 'of nothing'}, configured are"
+            f" {', '.join(map(str, sorted(seeds)))}: run `dvc repro` to make it again"
+        )
+
+
+def _read_gradients(study: Study, path: Path) -> pd.DataFrame:
+    table = read_table(path, GRADIENTS)
+    groups = dict(list(table.groupby(["activation", "network"], sort=False)))
+    parts = []
+    for activation, network in study.configurations():
+        part = groups.get((activation, network))
+        if part is None:
+            raise UserError(
+                f"{path} lacks {activation} on {network}: run `dvc repro` to make it again"
+            )
+        for epoch in (0, study.epochs):
+            _check_seeds(
+                where(part, epoch=epoch),
+                study.seeds,
+                f"{path} ({activation} on {network}, epoch {epoch})",
+            )
+        places = {layer: place for place, layer in enumerate(study.layers_of(network))}
+        if set(part["layer"]) != set(places):
+            raise UserError(
+                f"{path} has other layers of {network} than results/{activation}-{network}:"
+                " run `dvc repro` to make it again"
+            )
+        order = ["seed", "epoch", "layer"]
+        parts.append(
+            part.sort_values(
+                order,
+                key=lambda column: column.map(places) if column.name == "layer" else column,
+                kind="stable",
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def over_seeds(
+    table: pd.DataFrame, keys: Sequence[str], value: str, confidence: float
+) -> pd.DataFrame:
+    """Reduce a table to a row a group: mean, sd, low, high over seeds, then every seed's value.
+
+    Parameters
+    ----------
+    table
+        One row a seed of a group.
+    keys
+        The columns that make a group; groups keep the order of their first rows.
+    value
+        The column to reduce.
+    confidence
+        Of the interval, by `statistics.mean_interval`.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns `keys`, mean, sd, low, high, seed_<s>...
+
+    >>> table = pd.DataFrame({"network": "mlp", "seed": [3, 4], "accuracy": [0.25, 0.75]})
+    >>> over_seeds(table, ["network"], "accuracy", 0.5).columns.tolist()
+    ['network', 'mean', 'sd', 'low', 'high', 'seed_3', 'seed_4']
+    """
+    groups = cast(pd.DataFrame, table[list(keys)]).drop_duplicates()
+    # A pivot_table would average what must not be there twice, and drop what is no number.
+    wide = table.pivot(index=list(keys), columns="seed", values=value)  # noqa: PD010
+    wide = wide.reindex(pd.MultiIndex.from_frame(groups) if len(keys) > 1 else groups[keys[0]])
+    intervals = [mean_interval(row, confidence) for row in wide.to_numpy(dtype=np.float64)]
+    reduced = pd.DataFrame(intervals, columns=["mean", "sd", "low", "high"])
+    seeds = wide.reset_index(drop=True).add_prefix("seed_").rename_axis(columns=None)
+    return pd.concat([groups.reset_index(drop=True), reduced, seeds], axis=1)
+
+
+def summarise(study: Study, confidence: float) -> pd.DataFrame:
+    """Summarise a study in the columns `SUMMARY`, one row a configuration."""
+    first = first_layer_gradients(study, confidence)
+    rows = []
+    for activation, network in study.configurations():
+        test = where(study.test, activation=activation, network=network)
+        times = where(study.timings, activation=activation, network=network)
+        gradients = where(first, activation=activation, network=network)
+        accuracy = mean_interval(test["test_accuracy"].to_numpy(), confidence)
+        loss = mean_interval(test["test_loss"].to_numpy(), confidence)
+        by_epoch = dict(zip(gradients["epoch"], gradients["mean"], strict=True))
+        rows.append(
+            (
+                activation,
+                network,
+                len(study.seeds),
+                accuracy.mean,
+                accuracy.sd,
+                accuracy.low,
+                accuracy.high,
+                loss.mean,
+                float(np.median(times["epoch_seconds"])),
+                by_epoch[study.epochs],
+                by_epoch[0],
+            )
+        )
+    return pd.DataFrame(rows, columns=list(SUMMARY))
+
+
+def learning_curves(study: Study, metric: str, confidence: float) -> pd.DataFrame:
+    """Tabulate a metric by epoch: activation, network, split, epoch, then `over_seeds`.
+
+    Parameters
+    ----------
+    study
+        Whose history to take.
+    metric
+        accuracy or loss.
+    confidence
+        Of the bands.
+    """
+    parts = [
+        over_seeds(study.history, ["activation", "network", "epoch"], column, confidence)
+        for column in (metric, f"val_{metric}")
+    ]
+    for part, split in zip(parts, ("training", "validation"), strict=True):
+        part.insert(2, "split", split)
+    return pd.concat(parts, ignore_index=True)
+
+
+def first_layer_gradients(study: Study, confidence: float) -> pd.DataFrame:
+    """Tabulate the notebook's measure before and after training: activation, network, epoch, ...
+
+    It is the mean absolute entry of the first kernel's gradient on the first training images.
+    A network without hidden layers has its output as first layer.
+    """
+    by_network = [
+        where(
+            study.gradients,
+            network=network,
+            layer=study.layers_of(network)[0],
+            probe="notebook",
+            statistic="mean_abs",
+            epoch=[0, study.epochs],
+        )
+        for network in study.networks
+    ]
+    rows = pd.concat(by_network, ignore_index=True)
+    return over_seeds(rows, ["activation", "network", "epoch"], "value", confidence)
+
+
+def gradients_by_layer(study: Study, confidence: float) -> pd.DataFrame:
+    """Tabulate the gradient's norm on test images: activation, network, epoch, layer, ..."""
+    rows = where(study.gradients, probe="test", statistic="l2_norm")
+    return over_seeds(rows, ["activation", "network", "epoch", "layer"], "value", confidence)
+
+
+def accuracy_differences(study: Study, confidence: float) -> pd.DataFrame:
+    """Compare the test accuracies of each pair of activations on a network, paired by seed.
+
+    Differences are fractions; the intervals of a network hold all together with the given
+    confidence.
+    """
+    rows = []
+    for network in study.networks:
+        accuracies = {
+            activation: dict(zip(of["seed"], of["test_accuracy"], strict=True))
+            for activation in study.activations
+            for of in [where(study.test, activation=activation, network=network)]
+        }
+        pairs = list(combinations(study.activations, 2))
+        for first, second in pairs:
+            difference = paired_difference(
+                accuracies[first], accuracies[second], confidence, comparisons=len(pairs)
+            )
+            rows.append((network, first, second, len(study.seeds), *difference))
+    columns = ["network", "first", "second", "seeds", "mean", "sd", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def activation_curves(activations: Sequence[ActivationConfig]) -> pd.DataFrame:
+    """Tabulate activations over x from -5 to 5: activation, x, value, derivative."""
+    x = np.linspace(-5, 5, 401)
+    parts = []
+    for each in activations:
+        row = ACTIVATIONS[each.function]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "activation": each.name,
+                    "x": x,
+                    "value": row.value(x, **each.constants),
+                    "derivative": row.derivative(x, **each.constants),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def plot_tables(study: Study) -> dict[str, pd.DataFrame]:
+    """Tabulate means over seeds for `dvc plots`: a column a configuration.
+
+    `loss`, `accuracy`, `val_loss` and `val_accuracy` by epoch; `gradient_initial`, the norm of
+    the gradient before training, by the layer's place, counted from the images.
+    """
+    configurations = study.configurations()
+    columns = [f"{activation}-{network}" for activation, network in configurations]
+    plots = {}
+    for metric in HISTORY[2:]:
+        means = _means(study.history, "epoch", metric)
+        plots[metric] = pd.DataFrame(
+            {"epoch": range(1, study.epochs + 1)}
+            | {
+                column: [means[*configuration, epoch] for epoch in range(1, study.epochs + 1)]
+                for column, configuration in zip(columns, configurations, strict=True)
+            }
+        )
+    initial = where(study.gradients, probe="test", statistic="l2_norm", epoch=0)
+    means = _means(initial, "layer", "value")
+    by_layer = {
+        column: pd.Series([means[*configuration, layer] for layer in layers])
+        for column, configuration in zip(columns, configurations, strict=True)
+        for layers in [study.layers_of(configuration[1])]
+    }
+    gradient = pd.DataFrame(by_layer)
+    gradient.insert(0, "layer", range(1, len(gradient) + 1))
+    return plots | {"gradient_initial": gradient}
+
+
+def _means(table: pd.DataFrame, key: str, value: str) -> dict[Any, float]:
+    """Give the mean over seeds; NaN where a seed has one."""
+    groups = table.groupby(["activation", "network", key])[value]
+    return {names: float(of_group.to_numpy().mean()) for names, of_group in groups}
+
+
+def metrics(summary: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Nest what `dvc metrics` compares: network, activation, metric.
+
+    There are no times in it, since they never repeat; None stands for what is no number.
+    """
+    names = {
+        "test_accuracy": "test_accuracy_mean",
+        "test_accuracy_sd": "test_accuracy_sd",
+        "test_accuracy_ci_low": "test_accuracy_ci_low",
+        "test_accuracy_ci_high": "test_accuracy_ci_high",
+        "test_loss": "test_loss_mean",
+        "gradient_first_layer_notebook": "gradient_first_layer_notebook",
+        "gradient_first_layer_initial": "gradient_first_layer_initial",
+    }
+    nested: dict[str, dict[str, dict[str, float | None]]] = {}
+    for row in summary.to_dict("records"):
+        nested.setdefault(row["network"], {})[row["activation"]] = {
+            name: row[column] if math.isfinite(row[column]) else None
+            for name, column in names.items()
+        }
+    return nested

@@ -1,0 +1,301 @@
+"""Models and images -> histories: a whole epoch is one compiled XLA program.
+
+`model.fit` spends most of an epoch of a small network in Python and tf.data;
+`benchmarks/epoch.py` measures both. Layers, loss and optimiser are Keras's own, and the
+result is that of `model.fit` for the same weights and order of batches, which
+`tests/test_training.py` holds to 1e-5.
+"""
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from actlab.datasets import Split
+from actlab.model import ModelSpec, build_model
+from actlab.runtime import keras, tf
+
+
+class Evaluation(NamedTuple):
+    """Mean cross-entropy (nats), accuracy (fraction), and the logits they came from."""
+
+    loss: float
+    accuracy: float
+    logits: Float32[np.ndarray, "n classes"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch of one seed gave; metrics bear Keras's names.
+
+    `epoch_seconds` is training alone. `compile_seconds` is what tracing and compiling the
+    programs that run this seed took before, with one unrecorded epoch; `models_at_once`
+    trained side by side, each on one thread.
+    """
+
+    seed: int
+    epoch: int
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    epoch_seconds: float
+    compile_seconds: float
+    models_at_once: int
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The model of a seed after its last epoch, on the test split."""
+
+    seed: int
+    test_loss: float
+    test_accuracy: float
+    test_logits: Float32[np.ndarray, "n classes"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How every model of a configuration is trained.
+
+    Attributes
+    ----------
+    epochs, batch_size, learning_rate
+        As in Keras; the optimiser is Adam with Keras's other defaults.
+    kept_epochs
+        Epochs after which the weights are handed to `keep`; 0 is before training.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    kept_epochs: Sequence[int]
+
+
+def shuffled_order(seed: int, epoch: int, images: int) -> Int32[np.ndarray, " images"]:
+    """The order of the training images in an epoch; epochs count from 1.
+
+    It depends on nothing but the arguments, so that every activation sees the same batches.
+
+    >>> shuffled_order(seed=0, epoch=1, images=5)
+    array([1, 2, 0, 3, 4], dtype=int32)
+    """
+    return np.random.default_rng([seed, epoch]).permutation(images).astype(np.int32)
+
+
+def compile_epoch(
+    model: keras.Sequential, optimizer: keras.Optimizer, train: Split, batch_size: int
+) -> Callable[[Int32[np.ndarray, " n"]], tuple[float, float]]:
+    """Compile one epoch of training into a single XLA program.
+
+    Parameters
+    ----------
+    model
+        Gives logits; its weights are updated in place.
+    optimizer
+        Updated in place.
+    train
+        Images (n, inputs) and labels (n,); held on the device.
+    batch_size
+        The last batch has the n % batch_size images that are left.
+
+    Returns
+    -------
+    Callable
+        Order of the images (n,) -> mean loss and accuracy over the epoch, each batch measured
+        before its own update, as Keras does.
+    """
+    optimizer.build(model.trainable_variables)
+    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    weights = [variable.value for variable in model.trainable_variables]
+    images, labels = tf.constant(train.images), tf.constant(train.labels)
+    count = len(train.labels)
+    whole_batches = count // batch_size
+
+    def step(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        batch_labels = tf.gather(labels, batch)
+        with tf.GradientTape() as tape:
+            logits = model(tf.gather(images, batch), training=True)
+            loss = cross_entropy(batch_labels, logits)
+        optimizer.apply(tape.gradient(loss, weights), model.trainable_variables)
+        size = tf.cast(tf.shape(batch)[0], tf.float32)
+        return loss * size, _count_right(logits, batch_labels)
+
+    def add_step(batch: tf.Tensor, loss: tf.Tensor, right: tf.Tensor) -> list[tf.Tensor]:
+        batch_loss, batch_right = step(batch)
+        return [loss + batch_loss, right + batch_right]
+
+    @tf.function(jit_compile=True, autograph=False)
+    def epoch_program(order: tf.Tensor) -> list[tf.Tensor]:
+        totals = [tf.constant(0.0), tf.constant(0.0)]
+        if whole_batches:
+
+            def body(number: tf.Tensor, *totals: tf.Tensor) -> list[tf.Tensor]:
+                batch = tf.slice(order, [number * batch_size], [batch_size])
+                return [number + 1, *add_step(batch, *totals)]
+
+            _, *totals = tf.while_loop(
+                lambda number, *_: number < whole_batches, body, [tf.constant(0), *totals]
+            )
+        if count % batch_size:
+            totals = add_step(order[whole_batches * batch_size :], *totals)
+        return totals
+
+    def run_epoch(order: Int32[np.ndarray, " n"]) -> tuple[float, float]:
+        loss, right = epoch_program(tf.constant(order))
+        return float(loss) / count, float(right) / count
+
+    return run_epoch
+
+
+def compile_evaluation(model: keras.Sequential) -> Callable[[tf.Tensor, tf.Tensor], Evaluation]:
+    """Compile the evaluation of a whole split: images (n, inputs), labels (n,) -> `Evaluation`."""
+    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def evaluation_program(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        logits = model(images, training=False)
+        return cross_entropy(labels, logits), _count_right(logits, labels), logits
+
+    def evaluate(images: tf.Tensor, labels: tf.Tensor) -> Evaluation:
+        loss, right, logits = evaluation_program(images, labels)
+        return Evaluation(float(loss), float(right) / len(labels), logits.numpy())
+
+    return evaluate
+
+
+def _count_right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    predicted = tf.argmax(logits, axis=1, output_type=tf.int32)
+    return tf.reduce_sum(tf.cast(tf.equal(predicted, labels), tf.float32))
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def fit_seeds(
+    spec: ModelSpec,
+    seeds: Sequence[int],
+    train: Split,
+    validation: Split,
+    test: Split,
+    protocol: Protocol,
+    keep: Callable[[int, int, keras.Sequential], None] = lambda seed, epoch, model: None,
+    models_at_once: int | None = None,
+) -> Iterator[Epoch | Fitted | None]:
+    """Train one model a seed, several side by side, and give what happens as it happens.
+
+    Parameters
+    ----------
+    spec
+        What is trained.
+    seeds
+        Each gives the initial weights and the order of the batches.
+    train, validation, test
+        Images (n, inputs) float32 and labels (n,) int32; validation is watched after every
+        epoch, test is measured after the last.
+    protocol
+        How it is trained.
+    keep
+        Called with seed, epoch and model after each of the protocol's kept epochs, from the
+        thread that trains the model.
+    models_at_once
+        One thread each; as many as there are cores by default. It changes no result.
+
+    Yields
+    ------
+    Epoch | Fitted | None
+        `Epoch` after every epoch, `Fitted` after a seed's last; None when a second has
+        passed with neither. The seeds' events come interleaved.
+    """
+    models_at_once = min(models_at_once or available_cores(), len(seeds))
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for seed in seeds:
+        waiting.put(seed)
+    events: queue.SimpleQueue[Epoch | Fitted | BaseException | None] = queue.SimpleQueue()
+    stop = threading.Event()
+    splits = {
+        name: (tf.constant(split.images), tf.constant(split.labels))
+        for name, split in (("validation", validation), ("test", test))
+    }
+
+    def work() -> None:
+        model = build_model(spec, seeds[0])
+        optimizer = keras.optimizers.Adam(protocol.learning_rate)
+        started = time.perf_counter()
+        run_epoch = compile_epoch(model, optimizer, train, protocol.batch_size)
+        fresh_optimizer = [variable.numpy() for variable in optimizer.variables]
+        run_epoch(shuffled_order(seeds[0], 1, len(train.labels)))
+        evaluate = compile_evaluation(model)
+        evaluate(*splits["validation"])
+        compile_seconds = time.perf_counter() - started
+        while not stop.is_set():
+            try:
+                seed = waiting.get_nowait()
+            except queue.Empty:
+                break
+            model.set_weights(build_model(spec, seed).get_weights())
+            for variable, value in zip(optimizer.variables, fresh_optimizer, strict=True):
+                variable.assign(value)
+            if 0 in protocol.kept_epochs:
+                keep(seed, 0, model)
+            for epoch in range(1, protocol.epochs + 1):
+                order = shuffled_order(seed, epoch, len(train.labels))
+                started = time.perf_counter()
+                loss, accuracy = run_epoch(order)
+                epoch_seconds = time.perf_counter() - started
+                watched = evaluate(*splits["validation"])
+                if epoch in protocol.kept_epochs:
+                    keep(seed, epoch, model)
+                events.put(
+                    Epoch(
+                        seed=seed,
+                        epoch=epoch,
+                        loss=loss,
+                        accuracy=accuracy,
+                        val_loss=watched.loss,
+                        val_accuracy=watched.accuracy,
+                        epoch_seconds=epoch_seconds,
+                        compile_seconds=compile_seconds,
+                        models_at_once=models_at_once,
+                    )
+                )
+                if stop.is_set():
+                    return
+            events.put(Fitted(seed, *evaluate(*splits["test"])))
+
+    def guarded_work() -> None:
+        try:
+            work()
+            events.put(None)
+        except BaseException as error:  # handed to the thread that asked for the models
+            events.put(error)
+
+    threads = [threading.Thread(target=guarded_work) for _ in range(models_at_once)]
+    for thread in threads:
+        thread.start()
+    at_work = len(threads)
+    try:
+        while at_work:
+            try:
+                event = events.get(timeout=1.0)
+            except queue.Empty:
+                yield None
+                continue
+            if isinstance(event, BaseException):
+                raise event
+            if event is None:
+                at_work -= 1
+            else:
+                yield event
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()

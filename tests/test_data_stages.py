@@ -1,0 +1,153 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actlab import sources, tables
+from actlab.config import (
+    ActivationConfig,
+    Config,
+    DataConfig,
+    GradientsConfig,
+    ModelConfig,
+    NetworkConfig,
+    PathsConfig,
+    ReportConfig,
+    TrainingConfig,
+)
+from actlab.datasets import DATASETS, DataSet, RawFile, load_processed
+from actlab.errors import UserError
+from actlab.figures import plot_sample_images
+from actlab.stages.fetch_data import fetch_data
+from actlab.stages.preprocess import preprocess
+
+CLASSES = ("coat", "bag", "shoe")
+
+
+def make_config(name, root, source=None):
+    return Config(
+        data=DataConfig(name, validation_size=6, split_seed=0),
+        activations=["relu"],
+        networks=["mlp"],
+        seeds=[0],
+        model=ModelConfig("glorot_uniform"),
+        training=TrainingConfig(1, 128, 0.001, [0]),
+        gradients=GradientsConfig(32, 2048),
+        report=ReportConfig(0.95),
+        activation=ActivationConfig("relu", "relu", {}),
+        network=NetworkConfig("mlp", [128, 64]),
+        paths=PathsConfig(
+            source=source,
+            raw=str(root / "raw"),
+            processed=str(root / "processed"),
+            output=str(root),
+            models=str(root / "models"),
+            results=str(root / "results"),
+            timings=str(root / "timings"),
+            reports=str(root / "reports"),
+        ),
+    )
+
+
+@pytest.mark.parametrize("source", [None, "", "mine"])
+def test_the_configuration_says_what_is_fetched_whither(tmp_path, monkeypatch, capsys, source):
+    asked = []
+
+    def fetch_dataset(*arguments, say):
+        asked.append(arguments)
+        say("served")
+
+    monkeypatch.setattr(sources, "fetch_dataset", fetch_dataset)
+    fetch_data(make_config("fashion_mnist", tmp_path, source))
+    assert asked == [("fashion_mnist", tmp_path / "raw", Path("mine") if source else None)]
+    assert capsys.readouterr().out == "served\n"
+
+
+@pytest.fixture
+def arrays():
+    """Thirty training and six test images of three classes; each image has its place as value."""
+    labels = np.tile(np.arange(3, dtype=np.uint8), 10)
+    places = np.arange(30, dtype=np.uint8)
+    images = np.broadcast_to(places[:, None, None], (30, 28, 28))
+    return {"ti": images, "tl": labels, "ei": images[:6], "el": labels[:6]}
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch, arrays):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    files = []
+    for name, array in arrays.items():
+        header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+        (raw / name).write_bytes(header + array.tobytes())
+        digest = hashlib.sha256(header + array.tobytes()).hexdigest()
+        files.append(RawFile(name, array.shape, digest))
+    monkeypatch.setitem(DATASETS, "tiny", DataSet("Tiny", CLASSES, *files))
+    return make_config("tiny", tmp_path)
+
+
+def test_preprocess_writes_splits_counts_and_figure(config, tmp_path, capsys):
+    preprocess(config)
+    splits = load_processed(tmp_path / "processed")
+    assert splits.validation is not None
+    assert splits.train.images.shape == (24, 784)
+    assert splits.validation.images.shape == (6, 784)
+    assert splits.test.images.max() == np.float32(5) / np.float32(255)
+    reports = tmp_path / "reports" / "data"
+    assert {path.name for path in reports.iterdir()} == {
+        "class_counts.csv",
+        "sample_images.png",
+        "sample_images.svg",
+    }
+    counts = tables.read_table(reports / "class_counts.csv", tables.CLASS_COUNTS)
+    assert list(counts.itertuples(index=False, name=None)) == [
+        (split, label, images)
+        for split, images in (("train", 8), ("validation", 2), ("test", 2))
+        for label in range(3)
+    ]
+    assert capsys.readouterr().out.splitlines() == [
+        "train: images (24, 784) float32 from 0 to 0.113725, of each class 8, 8, 8",
+        "validation: images (6, 784) float32 from "
+        f"{splits.validation.images.min():g} to {splits.validation.images.max():g},"
+        " of each class 2, 2, 2",
+        "test: images (6, 784) float32 from 0 to 0.0196078, of each class 2, 2, 2",
+    ]
+
+
+def test_preprocess_gives_the_same_bytes_again(config, tmp_path):
+    def digests():
+        preprocess(config)
+        return {
+            path.relative_to(tmp_path): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(tmp_path.rglob("*"))
+            if path.is_file()
+        }
+
+    first = digests()
+    assert len(first) == 4 + 6 + 3
+    assert digests() == first
+
+
+def test_no_validation_file_stays_when_nothing_is_held_out(config, tmp_path):
+    preprocess(config)
+    config.data.validation_size = 0
+    preprocess(config)
+    assert load_processed(tmp_path / "processed").validation is None
+
+
+def test_preprocess_writes_nothing_of_a_damaged_file(config, tmp_path):
+    (tmp_path / "raw" / "el").write_bytes(b"")
+    with pytest.raises(UserError, match="el is empty: run `dvc repro fetch-data`"):
+        preprocess(config)
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_sample_images_bear_the_names_of_their_labels(arrays):
+    figure = plot_sample_images(arrays["ti"][:7], arrays["tl"][:7], CLASSES)
+    drawn = [axes for axes in figure.axes if axes.images]
+    assert [axes.get_title() for axes in drawn] == [CLASSES[place % 3] for place in range(7)]
+    for place, axes in enumerate(drawn):
+        image = axes.images[0]
+        np.testing.assert_array_equal(np.asarray(image.get_array()), arrays["ti"][place])
+        assert image.get_clim() == (0, 255)  # an image's own range would hide its brightness

@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+
+from actlab.activations import ACTIVATIONS
+from actlab.config import ActivationConfig, NetworkConfig
+from actlab.errors import UserError
+from actlab.model import (
+    ModelSpec,
+    build_model,
+    describe_layers,
+    load_model,
+    weights_path,
+    with_softmax,
+)
+
+
+
+
+
+def spec_of(function="relu", hidden=(128, 64), initializer="glorot_uniform", **constants):
+    return ModelSpec(
+        ActivationConfig(function, function, constants),
+        NetworkConfig("net", list(hidden)),
+        initializer,
+    )
+
+
+def test_layer_table_of_the_notebooks_network():
+    spec = spec_of()
+    assert describe_layers(build_model(spec, 0), spec) == [
+        ("hidden_1", 784, 128, "relu", 100480),
+        ("hidden_2", 128, 64, "relu", 8256),
+        ("output", 64, 10, "linear", 650),
+    ]
+
+
+@pytest.mark.parametrize("function", ["sigmoid", "tanh", "relu", "selu", "silu"])
+def test_model_computes_what_numpy_computes(function):
+    model = build_model(spec_of(function, hidden=(5, 4)), seed=3)
+    images = np.random.default_rng(0).random((7, 784), dtype=np.float32)
+    value = images.astype(np.float64)
+    *hidden, (kernel, bias) = [layer.get_weights() for layer in model.layers]
+    for below, offset in hidden:
+        value = ACTIVATIONS[function].value(value @ below + offset)
+    logits = value @ kernel + bias
+    np.testing.assert_allclose(model(images), logits, rtol=1e-5, atol=1e-6)
+    exponentials = np.exp(logits)
+    np.testing.assert_allclose(
+        with_softmax(model)(images),
+        exponentials / exponentials.sum(axis=1, keepdims=True),
+        rtol=1e-5,
+    )
+
+
+def test_a_seed_gives_every_activation_the_same_initial_weights():
+    relu, tanh = (build_model(spec_of(name), 7).get_weights() for name in ("relu", "tanh"))
+    assert all(np.array_equal(left, right) for left, right in zip(relu, tanh, strict=True))
+
+
+def test_seeds_and_layers_have_weights_of_their_own():
+    one, other = (build_model(spec_of(hidden=(784, 784)), seed).get_weights() for seed in (0, 1))
+    assert not np.array_equal(one[0], other[0])
+    assert not np.array_equal(one[0], one[2])
+
+
+def test_seeds_beyond_32_bits_are_told_apart():
+    small, large = (build_model(spec_of(), seed).get_weights()[0] for seed in (1, 2**32 + 1))
+    assert not np.array_equal(small, large)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "variance"),
+    [
+        ("glorot_uniform", 2 / (784 + 128)),
+        ("glorot_normal", 2 / (784 + 128)),
+        ("he_uniform", 2 / 784),
+        ("he_normal", 2 / 784),
+        ("lecun_uniform", 1 / 784),
+        ("lecun_normal", 1 / 784),
+    ],
+)
+def test_kernels_have_the_variance_of_their_initialiser(initializer, variance):
+    kernel, bias = build_model(spec_of(initializer=initializer), 0).layers[0].get_weights()
+    assert kernel.var() == pytest.approx(variance, rel=0.02)
+    assert not bias.any()
+
+
+def test_saved_model_is_rebuilt(tmp_path):
+    spec = spec_of("leaky_relu", hidden=(4,), negative_slope=0.2)
+    model = build_model(spec, 0)
+    spec.save(tmp_path / "model.json")
+    for epoch, scale in ((0, 1.0), (3, 2.0)):
+        path = weights_path(tmp_path, 0, epoch)
+        path.parent.mkdir(exist_ok=True)
+        model.set_weights([scale * value for value in model.get_weights()])
+        model.save_weights(path)
+    images = np.random.default_rng(0).random((3, 784), dtype=np.float32)
+    np.testing.assert_array_equal(load_model(tmp_path, 0)(images), model(images))
+    first = load_model(tmp_path, 0, epoch=0)
+    np.testing.assert_array_equal(first.get_weights()[0] * 2, model.get_weights()[0])
+    assert ModelSpec.load(tmp_path / "model.json") == spec
+    with pytest.raises(UserError, match=r"seed-9 holds no weights: run `dvc repro`"):
+        load_model(tmp_path, 9)
+
+
+def test_missing_model_says_what_makes_it(tmp_path):
+    with pytest.raises(UserError, match=r"model\.json is missing: run `dvc repro`"):
+        load_model(tmp_path, 0)

