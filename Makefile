@@ -30,7 +30,7 @@ lint: $(VENV)/ready ## ruff and pyright
 	@pyright
 
 ui: $(VENV)/ready ## the MLflow UI on this machine alone, with the runs
-	@mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(or $(PORT),5000)
+	@MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(or $(PORT),5000)
 
 lock: $(VENV)/ready ## requirements.lock anew, from pyproject.toml
 	@uv pip compile pyproject.toml --extra dev --universal --generate-hashes \

@@ -1,19 +1,14 @@
 """Shape checks for the whole suite, and the data that its files share."""
 
-import math
 import os
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
-import numpy as np
-import pandas as pd
 import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("actlab", "beartype.beartype")
 
-from actlab import datasets, tables  # noqa: E402
+from actlab import datasets  # noqa: E402
 from actlab.errors import UserError  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -26,97 +21,22 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def mnist(pytestconfig: pytest.Config) -> datasets.Splits:
-    """Real MNIST: what `dvc repro` has fetched, or fetched once for the tests."""
+def mnist_raw(pytestconfig: pytest.Config) -> Path:
+    """The four files of real MNIST: what `dvc repro` has fetched, or fetched for the tests."""
     folder = ROOT / "data/raw"
     try:
-        train, test = datasets.load_raw("mnist", folder)
+        datasets.load_raw("mnist", folder)
     except UserError:
         folder = pytestconfig.cache.mkdir("mnist") / "raw"
         if not folder.is_dir():
-            named = os.environ.get("ACTLAB_DATA")
             from actlab import sources
 
+            named = os.environ.get("ACTLAB_DATA")
             sources.fetch_dataset("mnist", folder, Path(named) if named else None)
-        train, test = datasets.load_raw("mnist", folder)
-    return datasets.build_splits(train, test)
+    return folder
 
 
-@pytest.fixture
-def plant(tmp_path: Path) -> Callable[..., tables.Study]:
-    """A function that writes the results of a made-up study under tmp_path and reads them.
-
-    Learning curves, gradients and times follow simple laws with a little seeded noise. The
-    gradient of sigmoid falls by a factor of 6 a layer, that of others by 1.1; before training
-    it is ten times what it is after. `accuracies` sets the final test accuracies of a
-    configuration, seed by seed.
-    """
-
-    def write(
-        activations: Sequence[str] = ("sigmoid", "tanh", "relu"),
-        networks: Mapping[str, Sequence[int]] = MappingProxyType(
-            {"mlp": (128, 64), "deep": (64,) * 8}
-        ),
-        seeds: Sequence[int] = (0, 1, 2, 3, 4, 5),
-        epochs: int = 20,
-        accuracies: Mapping[tuple[str, str], Sequence[float]] = MappingProxyType({}),
-        changed: Callable[[dict[str, pd.DataFrame]], None] = lambda parts: None,
-    ) -> tables.Study:
-        results, timings = tmp_path / "results", tmp_path / "timings"
-        kept = sorted({epoch for epoch in (0, 1, 2, 5, 10) if epoch < epochs} | {0, epochs})
-        gradients = []
-        for network, hidden in networks.items():
-            for place, activation in enumerate(activations):
-                rng = np.random.default_rng([place, len(hidden)])
-                layers = [f"hidden_{at}" for at in range(1, len(hidden) + 1)] + ["output"]
-                units, inputs = [*hidden, 10], [784, *hidden]
-                shrink = 6.0 if activation == "sigmoid" else 1.1
-                curves, times, tests = [], [], []
-                for at, seed in enumerate(seeds):
-                    for epoch in range(1, epochs + 1):
-                        error = 0.02 + 0.1 * math.exp(-epoch / 3) * (1 + 0.1 * rng.random())
-                        noise = 0.001 * rng.random()
-                        curves.append(
-                            (seed, epoch, 2.5 * error, 1 - error, 3 * error, 1 - error - noise)
-                        )
-                        times.append((seed, epoch, 0.2 + place / 20 + rng.random() / 50, 5.0, 2))
-                    given = accuracies.get((activation, network))
-                    drawn = 0.979 + 0.001 * place + 0.001 * rng.standard_normal()
-                    tests.append((seed, 0.1 - drawn / 50, drawn if given is None else given[at]))
-                    for epoch in kept:
-                        for back, layer in enumerate(reversed(layers)):
-                            norm = 0.5 * (0.1 if epoch == epochs else 1) / shrink**back
-                            for probe in ("notebook", "test"):
-                                value = norm * (1 + 0.1 * rng.random())
-                                for statistic, part in (
-                                    ("mean_abs", 0.01),
-                                    ("l2_norm", 1.0),
-                                    ("relative_norm", 0.1),
-                                ):
-                                    key = (activation, network, seed, epoch, layer, probe)
-                                    gradients.append((*key, statistic, part * value))
-                parts = {
-                    "history": pd.DataFrame(curves, columns=list(tables.HISTORY)),
-                    "test": pd.DataFrame(tests, columns=list(tables.TEST)),
-                    "layers": pd.DataFrame(
-                        [
-                            (layer, before, after, activation, (before + 1) * after)
-                            for layer, before, after in zip(layers, inputs, units, strict=True)
-                        ],
-                        columns=list(tables.LAYERS),
-                    ),
-                    "timings": pd.DataFrame(times, columns=list(tables.TIMINGS)),
-                }
-                changed(parts)
-                folder = results / f"{activation}-{network}"
-                for name in ("history", "test", "layers"):
-                    tables.write_frame(parts[name], folder / f"{name}.csv")
-                tables.write_frame(parts["timings"], timings / f"{activation}-{network}.csv")
-        whole = {"gradients": pd.DataFrame(gradients, columns=list(tables.GRADIENTS))}
-        changed(whole)
-        tables.write_frame(whole["gradients"], results / "gradients.csv")
-        return tables.read_study(
-            list(activations), list(networks), list(seeds), epochs, results, timings
-        )
-
-    return write
+@pytest.fixture(scope="session")
+def mnist(mnist_raw: Path) -> datasets.Splits:
+    """Real MNIST, scaled, nothing held out."""
+    return datasets.build_splits(*datasets.load_raw("mnist", mnist_raw))

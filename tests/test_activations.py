@@ -46,7 +46,7 @@ def test_derivative_is_that_of_automatic_differentiation(name, constants):
     with tf.GradientTape() as tape:
         tape.watch(points)
         value = keras_activation(name, constants)(points)
-    theirs = tape.gradient(value, points).numpy()
+    theirs = tf.convert_to_tensor(tape.gradient(value, points)).numpy()
     ours = ACTIVATIONS[name].derivative(points.numpy().astype(np.float64), **constants)
     np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=1e-5)
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -75,9 +77,10 @@ def test_first_layer_gradient_is_the_notebooks_measure():
     model, batch = build_model(spec_of("tanh"), 2), batch_of(32)
     with tf.GradientTape() as tape:
         probabilities = keras.ops.softmax(model(batch.images, training=True))
-        losses = keras.losses.sparse_categorical_crossentropy(batch.labels, probabilities)
+        losses: Any = keras.losses.sparse_categorical_crossentropy(batch.labels, probabilities)
         loss = tf.reduce_mean(losses)
-    theirs = np.mean(np.abs(tape.gradient(loss, model.layers[0].trainable_weights)[0].numpy()))
+    gradient: Any = tape.gradient(loss, model.layers[0].trainable_weights)[0]
+    theirs = np.mean(np.abs(gradient.numpy()))
     ours = summarise_gradient(
         compile_gradients(model)(batch)["hidden_1"], model.layers[0].kernel.numpy()
     )
@@ -94,7 +97,7 @@ def test_probe_covers_every_seed_epoch_layer_and_probe(tmp_path):
             build_model(spec, 10 * seed + epoch).save_weights(path)
     probes = {"notebook": batch_of(4), "test": batch_of(9, seed=1)}
     rows = list(probe_configuration(tmp_path, [0, 5], probes))
-    assert len(rows) == len(set(row[:5] for row in rows)) == 2 * 2 * 1 * 2 * 3
+    assert len(rows) == len({row[:5] for row in rows}) == 2 * 2 * 1 * 2 * 3
     model = build_model(spec, 52)
     (expected,) = numpy_gradients(model, "relu", probes["test"])
     values = {row[:5]: row[5] for row in rows}

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,11 +12,9 @@ from actlab.model import (
     describe_layers,
     load_model,
     weights_path,
-    with_softmax,
+    with_probabilities,
 )
-
-
-
+from actlab.runtime import keras
 
 
 def spec_of(function="relu", hidden=(128, 64), initializer="glorot_uniform", **constants):
@@ -36,7 +36,8 @@ def test_layer_table_of_the_notebooks_network():
 
 @pytest.mark.parametrize("function", ["sigmoid", "tanh", "relu", "selu", "silu"])
 def test_model_computes_what_numpy_computes(function):
-    model = build_model(spec_of(function, hidden=(5, 4)), seed=3)
+    spec = spec_of(function, hidden=(5, 4))
+    model = build_model(spec, seed=3)
     images = np.random.default_rng(0).random((7, 784), dtype=np.float32)
     value = images.astype(np.float64)
     *hidden, (kernel, bias) = [layer.get_weights() for layer in model.layers]
@@ -46,7 +47,7 @@ def test_model_computes_what_numpy_computes(function):
     np.testing.assert_allclose(model(images), logits, rtol=1e-5, atol=1e-6)
     exponentials = np.exp(logits)
     np.testing.assert_allclose(
-        with_softmax(model)(images),
+        with_probabilities(model, spec)(images),
         exponentials / exponentials.sum(axis=1, keepdims=True),
         rtol=1e-5,
     )
@@ -101,6 +102,15 @@ def test_saved_model_is_rebuilt(tmp_path):
     assert ModelSpec.load(tmp_path / "model.json") == spec
     with pytest.raises(UserError, match=r"seed-9 holds no weights: run `dvc repro`"):
         load_model(tmp_path, 9)
+
+
+def test_a_saved_copy_with_probabilities_loads_without_actlab(tmp_path):
+    spec = spec_of("leaky_relu", hidden=(4,), negative_slope=0.2)
+    model = with_probabilities(build_model(spec, 0), spec)
+    model.save(tmp_path / "copy.keras")
+    images = np.random.default_rng(0).random((3, 784), dtype=np.float32)
+    loaded: Any = keras.saving.load_model(tmp_path / "copy.keras", safe_mode=True)
+    np.testing.assert_array_equal(loaded(images), model(images))
 
 
 def test_missing_model_says_what_makes_it(tmp_path):

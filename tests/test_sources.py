@@ -8,6 +8,7 @@ import sys
 import tarfile
 import threading
 import time
+import tracemalloc
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -143,8 +144,13 @@ def test_unpacking_stops_at_the_size_of_the_file(tmp_path):
     bomb = gzip.compress(bytes(1_000_000))
     assert len(bomb) < 1500  # so it is not refused for its own length
     (folder / f"{NAMES[0]}.gz").write_bytes(bomb)
-    with pytest.raises(UserError, match=f"{NAMES[0]}.gz unpacks to more than 516 bytes"):
-        fetch_dataset("tiny", tmp_path / "data" / "raw", folder)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=f"{NAMES[0]}.gz unpacks to more than 516 bytes"):
+            fetch_dataset("tiny", tmp_path / "data" / "raw", folder)
+        assert tracemalloc.get_traced_memory()[1] < 700_000
+    finally:
+        tracemalloc.stop()
 
 
 # Whole or not at all

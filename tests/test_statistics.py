@@ -17,9 +17,7 @@ LAEVO = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
 def test_the_difference_of_students_two_drugs_is_the_published_one():
     # Student 1908, page 21: mean difference 1.58. The interval is the one that R's manual
     # page of t.test gives for the same data, `sleep`, paired: 0.7001142 to 2.4598858.
-    difference = paired_difference(
-        dict(enumerate(LAEVO)), dict(enumerate(DEXTRO)), confidence=0.95
-    )
+    difference = paired_difference(dict(enumerate(LAEVO)), dict(enumerate(DEXTRO)), confidence=0.95)
     assert difference.mean == pytest.approx(1.58)
     assert (difference.low, difference.high) == pytest.approx((0.7001142, 2.4598858), abs=5e-8)
     # Student divides by n: 1.17 hours; with n - 1 in the denominator that is 1.23.

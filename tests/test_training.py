@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -40,7 +42,7 @@ def fit_both(function, seed, train, jit_compile):
     spec, order = spec_of(function), shuffled_order(seed, 1, len(train.labels))
     ours = build_model(spec, seed)
     loss, accuracy = compile_epoch(ours, keras.optimizers.Adam(0.001), train, 128)(order)
-    theirs = build_model(spec, seed)
+    theirs: Any = build_model(spec, seed)
     theirs.compile(
         optimizer=keras.optimizers.Adam(0.001),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -94,7 +96,7 @@ def test_batches_larger_than_the_data_are_one_short_batch(mnist):
 
 
 def test_evaluation_is_that_of_keras(mnist):
-    model = build_model(spec_of("tanh"), 0)
+    model: Any = build_model(spec_of("tanh"), 0)
     model.compile(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
     )

@@ -4,7 +4,8 @@ A map, in the order of the data:
 
 =================  ==========================================================
 `config`           the dataclasses that every configuration is checked against
-`datasets`         raw idx bytes -> arrays; where they come from, their digests
+`sources`          where the raw files come from
+`datasets`         raw idx bytes -> arrays, held to their digests
 `activations`      each activation: formula, range, value, derivative
 `model`            an activation and a network -> a Keras model
 `training`         models and images -> histories, one compiled program an epoch

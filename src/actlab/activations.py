@@ -173,9 +173,7 @@ ACTIVATIONS: dict[str, Activation] = {
         recommended_initializer="he_uniform",
         source="Maas, Hannun & Ng 2013; initialiser: He et al. 2015",
         constants={
-            "negative_slope": Constant(
-                float, "a number from 0 to 1", lambda value: 0 <= value <= 1
-            )
+            "negative_slope": Constant(float, "a number from 0 to 1", lambda value: 0 <= value <= 1)
         },
     ),
     "elu": Activation(

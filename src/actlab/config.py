@@ -4,6 +4,7 @@ They import neither Hydra nor TensorFlow: a notebook may build them by hand. No 
 has a default: params.yaml and conf/ hold the values, and OmegaConf says which is missing.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,12 @@ KERNEL_INITIALIZERS = (
 def _require(holds: bool, key: str, value: object, allowed: str) -> None:
     if not holds:
         raise UserError(f"{key} is {value!r}: it has to be {allowed}")
+
+
+def _require_name(key: str, name: str) -> None:
+    # Names become folders: <activation>-<network>.
+    plain = re.fullmatch(r"[A-Za-z0-9_.]*[A-Za-z0-9_]", name) is not None
+    _require(plain, key, name, "letters, digits, _ and .")
 
 
 def _require_distinct(key: str, values: list) -> None:
@@ -61,6 +68,7 @@ class ActivationConfig:
     constants: dict[str, Any]
 
     def __post_init__(self) -> None:
+        _require_name("activation.name", self.name)
         _require(
             self.function in ACTIVATIONS,
             "activation.function",
@@ -78,6 +86,7 @@ class NetworkConfig:
     hidden: list[int]
 
     def __post_init__(self) -> None:
+        _require_name("network.name", self.name)
         _require(
             all(units >= 1 for units in self.hidden),
             "network.hidden",
@@ -145,7 +154,9 @@ class GradientsConfig:
 
     def __post_init__(self) -> None:
         for name in ("notebook_images", "test_images"):
-            _require(getattr(self, name) >= 1, f"gradients.{name}", getattr(self, name), "1 or more")
+            _require(
+                getattr(self, name) >= 1, f"gradients.{name}", getattr(self, name), "1 or more"
+            )
 
 
 @dataclass
@@ -155,9 +166,7 @@ class ReportConfig:
     confidence: float
 
     def __post_init__(self) -> None:
-        _require(
-            0 < self.confidence < 1, "report.confidence", self.confidence, "between 0 and 1"
-        )
+        _require(0 < self.confidence < 1, "report.confidence", self.confidence, "between 0 and 1")
 
 
 @dataclass

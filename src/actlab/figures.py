@@ -20,11 +20,11 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from actlab.activations import ACTIVATIONS
 from actlab.config import ActivationConfig
-from actlab.tables import where
+from actlab.tables import where, written
 
 #: How every figure looks, whatever a user's matplotlibrc says.
 STYLE: dict[Any, Any] = {
@@ -37,6 +37,8 @@ STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "grid.color": "#d9d9d9",
     "grid.linewidth": 0.6,
+    "axes.formatter.limits": (-3, 5),
+    "axes.formatter.use_mathtext": True,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
     "figure.facecolor": "white",
@@ -288,7 +290,8 @@ def _plot_learning_curves(
             axes.set_title(f"{_plain(network)}: {split}", loc="left")
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             if diverged:
-                _write_inside(axes, f"{diverged} of {len(names) * len(seeds)} runs diverged")
+                note = f"{diverged} of {len(names) * len(seeds)} runs diverged"
+                axes.text(0.02, 0.03, note, transform=axes.transAxes, **_NOTE)
         row[0].set_ylabel(label)
         for axes in row:
             _say_start(axes, "y", " %" if factor == 100 else "")
@@ -298,6 +301,8 @@ def _plot_learning_curves(
     if len(seeds) > 1:
         label = f"{100 * confidence:g} % band of the mean"
         extra.append(Line2D([], [], color="#cccccc", linewidth=6, label=label))
+    if logarithmic:
+        extra += _zero_handles(_numbers(curves, ["mean"]))
     _legend(figure, styles, extra)
     return figure
 
@@ -393,16 +398,17 @@ def plot_first_layer_gradients(gradients: pd.DataFrame, confidence: float) -> Fi
             values = _numbers(panel, _seed_columns(panel))
             positive = values[values > 0]
             far_apart = positive.size > 0 and positive.max() > 20 * positive.min()
-            foot = _log_axis(axes, "x", values) if far_apart or (values == 0).any() else None
-            _plot_dots(axes, panel, lambda value: f"{value:.2g}", foot=foot)
+            foot = None
+            if far_apart or (values == 0).any():
+                foot = _log_axis(axes, "x", values, margin=3.0)
+            _plot_dots(axes, panel, written, foot=foot)
             when = "at initialisation" if epoch == 0 else f"after {epoch} epochs"
             axes.set_title(f"{_plain(network)}: {when}", loc="left")
-            axes.set_xlabel("Mean |gradient| of the first layer")
+            axes.set_xlabel("Mean |gradient| of the first layer", loc="left")
             if foot is None and positive.size:
                 axes.set_xlim(0, 1.12 * float(np.nanmax(_numbers(panel, ["mean", "high"]))))
-                axes.xaxis.set_major_locator(MaxNLocator(5))
             _say_start(axes, "x", "")
-    _dots_legend(figure, gradients, confidence)
+    _dots_legend(figure, gradients, confidence, logarithmic=True)
     return figure
 
 
@@ -442,7 +448,8 @@ def plot_gradients_by_layer(gradients: pd.DataFrame) -> Figure:
         axes.set_title(_plain(network), loc="left")
         axes.set_ylabel("L2 norm of the kernel's gradient")
         _say_start(axes, "y", "")
-    _legend(figure, styles, [Line2D([], [], color="#777777", linewidth=0.5, label="one seed")])
+    seed = Line2D([], [], color="#777777", linewidth=0.5, label="one seed")
+    _legend(figure, styles, [seed, *_zero_handles(_numbers(gradients, ["mean"]))])
     return figure
 
 
@@ -462,7 +469,7 @@ def plot_gradients_through_training(gradients: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(_WIDTH, 0.9 + 2.3 * rows_each * len(networks)))
     grid = figure.subplots(rows_each * len(networks), columns, squeeze=False)
     # From dark to light, short of the yellow that white paper swallows.
-    shades = colormaps["viridis"](np.linspace(0, 0.88, len(epochs)))
+    shades = colormaps["viridis"](np.linspace(0, 0.82, len(epochs)))
     for at, network in enumerate(networks):
         panels = grid[at * rows_each : (at + 1) * rows_each].ravel()
         of_network = where(gradients, network=network)
@@ -487,14 +494,15 @@ def plot_gradients_through_training(gradients: pd.DataFrame) -> Figure:
             if place % columns == 0:
                 axes.set_ylabel("L2 norm of gradient")
             else:
-                axes.tick_params(labelleft=False)
+                axes.tick_params(labelleft=False, which="both")
         for axes in panels[len(names) :]:
             axes.set_axis_off()
     figure.legend(
         handles=[
             Line2D([], [], color=shade, marker=marker, markersize=4, label=str(epoch))
             for epoch, shade, marker in zip(epochs, shades, _cycle("osD^vP", epochs), strict=True)
-        ],
+        ]
+        + _zero_handles(_numbers(gradients, ["mean"])),
         title="Epochs trained (0: initialisation); logarithmic axes",
         loc="outside lower center",
         ncols=min(8, len(epochs)),
@@ -534,16 +542,45 @@ def _cycle(marks: str, along: Sequence[Any]) -> list[str]:
     return [marks[at % len(marks)] for at in range(len(along))]
 
 
-def _log_axis(axes: Axes, which: str, values: Float[np.ndarray, "..."]) -> float:
-    """Make an axis logarithmic, wide enough for the values; give where it begins.
+def _log_axis(
+    axes: Axes, which: str, values: Float[np.ndarray, "..."], margin: float = 1.5
+) -> float:
+    """Make an axis logarithmic, wide enough for the values; give where zeros are drawn.
 
-    Where there are zeros it begins more than a decade below the smallest other value.
+    Where there are zeros that is more than a decade below the smallest other value.
+
+    Parameters
+    ----------
+    margin
+        The factor that the axis reaches beyond the values.
     """
     positive = values[np.isfinite(values) & (values > 0)]
     low, high = (positive.min(), positive.max()) if positive.size else (1e-12, 1.0)
-    foot = 10.0 ** (math.floor(math.log10(low)) - 1) if (values == 0).any() else low / 1.5
-    axes.set(**{f"{which}scale": "log", f"{which}lim": (foot, 1.5 * high)})
+    foot = 10.0 ** (math.floor(math.log10(low)) - 1) if (values == 0).any() else low / margin
+    start = foot / margin if margin > 2 and (values == 0).any() else foot
+    axes.set(**{f"{which}scale": "log", f"{which}lim": (start, margin * high)})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    decades = math.log10(margin * high / start)
+    axis.set_major_formatter(_power_text)
+    if decades < 2:
+        axis.set_minor_locator(LogLocator(subs=(2, 5) if decades > 0.8 else range(2, 10)))
+        axis.set_minor_formatter(_power_text)
+    else:
+        axis.set_minor_formatter(NullFormatter())
     return float(foot)
+
+
+def _power_text(value: float, _: Any = None) -> str:
+    r"""Write a tick: 0.05 and 200 plainly, what is smaller or larger by its power of ten.
+
+    >>> _power_text(0.05), _power_text(2e-6), _power_text(1e-9)
+    ('0.05', '$2\\times10^{-6}$', '$10^{-9}$')
+    """
+    if 0.00099 <= value <= 1000:
+        return f"{value:g}"
+    power = math.floor(math.log10(value) + 1e-9)
+    digit = round(value / 10.0**power)
+    return f"$10^{{{power}}}$" if digit == 1 else f"${digit}\\times10^{{{power}}}$"
 
 
 def _on_log(values: Float[np.ndarray, "*shape"], foot: float | None) -> Float[np.ndarray, "*shape"]:
@@ -571,7 +608,6 @@ def _mark_zeros(
         clip_on=False,
         zorder=5,
     )
-    _write_inside(axes, "▽ exactly zero")
 
 
 def _plot_dots(
@@ -592,6 +628,8 @@ def _plot_dots(
         height = place - 0.34 + 0.3 * (np.arange(len(runs)) + 0.5) / len(runs)
         zero = runs == 0 if foot is not None else np.zeros(len(runs), dtype=bool)
         for chosen, marker, face in ((~zero, "o", style.color), (zero, "v", "white")):
+            if not chosen.any():
+                continue
             axes.plot(
                 _on_log(runs, foot)[chosen],
                 height[chosen],
@@ -614,8 +652,9 @@ def _plot_dots(
                 linewidth=2.2,
                 solid_capstyle="butt",
             )
+        at = foot if foot is not None and mean == 0 else mean
         axes.plot(
-            [_on_log(np.array([mean]), foot)[0]],
+            [at],
             [place + 0.1],
             marker=style.marker,
             markersize=7,
@@ -623,9 +662,7 @@ def _plot_dots(
             markeredgecolor="white",
             markeredgewidth=0.8,
         )
-        _write_value(axes, text(mean), float(_on_log(np.array([mean]), foot)[0]), place + 0.17)
-        if zero.any():
-            _write_inside(axes, "▽ exactly zero")
+        _write_value(axes, text(mean), at, place + 0.17)
     _name_rows(axes, names)
 
 
@@ -639,10 +676,6 @@ def _write_value(axes: Axes, text: str, x: float, y: float) -> None:
         va="top",
         fontsize=7.5,
     )
-
-
-def _write_inside(axes: Axes, text: str) -> None:
-    axes.text(0.02, 0.03, text, transform=axes.transAxes, zorder=6, **_NOTE)
 
 
 def _say_start(axes: Axes, which: str, unit: str) -> None:
@@ -667,7 +700,7 @@ def _name_layers(axes: Axes, layers: list[str], small: bool = False) -> None:
     # Where some are left out, so are neighbours of the output, which the name would touch.
     shown = [place for place in range(0, last, step) if step == 1 or place < last - step / 2]
     names = [layers[place].removeprefix("hidden_") for place in shown]
-    axes.set_xticks([*shown, last], [*names, "out" if small else "output"])
+    axes.set_xticks([*shown, last], [*names, "out" if small or last > 9 else "output"])
     axes.set_xlabel("Layer")
     axes.margins(x=0.06)
 
@@ -689,18 +722,39 @@ def _legend(figure: Figure, styles: dict[str, LineStyle], extra: list[Line2D]) -
     figure.legend(
         handles=drawn + extra,
         loc="outside lower center",
-        ncols=min(5, len(drawn) + len(extra)),
+        ncols=min(5 if figure.get_figwidth() == _WIDTH else 3, len(drawn) + len(extra)),
         handlelength=3.6,
     )
 
 
-def _dots_legend(figure: Figure, table: pd.DataFrame, confidence: float) -> None:
+def _dots_legend(
+    figure: Figure, table: pd.DataFrame, confidence: float, logarithmic: bool = False
+) -> None:
+    grey = "#777777"
     handles = [
-        Line2D(
-            [], [], color="#777777", marker="o", markersize=4.5, linestyle="none", label="one seed"
-        )
+        Line2D([], [], color=grey, marker="o", markersize=4.5, linestyle="none", label="one seed")
     ]
     if len(_seed_columns(table)) > 1:
         label = f"mean and {100 * confidence:g} % interval over seeds"
-        handles.append(Line2D([], [], color="#777777", marker="D", linewidth=2.2, label=label))
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        handles.append(Line2D([], [], color=grey, marker="D", linewidth=2.2, label=label))
+    if logarithmic:
+        handles += _zero_handles(_numbers(table, _seed_columns(table)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+
+
+def _zero_handles(values: Float[np.ndarray, "..."]) -> list[Line2D]:
+    """Explain the hollow triangles, where there are any."""
+    if not (values == 0).any():
+        return []
+    label = "exactly zero, below the axis"
+    return [
+        Line2D(
+            [],
+            [],
+            color="#777777",
+            marker="v",
+            markerfacecolor="white",
+            linestyle="none",
+            label=label,
+        )
+    ]

@@ -97,25 +97,39 @@ def build_model(spec: ModelSpec, seed: int) -> keras.Sequential:
     """
     units = [*spec.network.hidden, spec.classes]
     draws = np.random.SeedSequence(seed).generate_state(len(units))
-    layers = [
-        keras.layers.Dense(
-            count,
-            activation=None
-            if place == len(units)
-            else keras_activation(spec.activation.function, spec.activation.constants),
-            kernel_initializer=keras.initializers.get(
-                {"class_name": spec.kernel_initializer, "config": {"seed": int(draw)}}
-            ),
-            name="output" if place == len(units) else f"hidden_{place}",
+    layers = []
+    for place, (count, draw) in enumerate(zip(units, draws, strict=True), start=1):
+        hidden = place < len(units)
+        initializer: Any = keras.initializers.get(
+            {"class_name": spec.kernel_initializer, "config": {"seed": int(draw)}}
         )
-        for place, (count, draw) in enumerate(zip(units, draws, strict=True), start=1)
-    ]
+        layers.append(
+            keras.layers.Dense(
+                count,
+                activation=keras_activation(spec.activation.function, spec.activation.constants)
+                if hidden
+                else None,
+                kernel_initializer=initializer,
+                name=f"hidden_{place}" if hidden else "output",
+            )
+        )
     return keras.Sequential([keras.Input((spec.inputs,), name="image"), *layers])
 
 
-def with_softmax(model: keras.Sequential) -> keras.Sequential:
-    """Give a model of probabilities (n, classes) that shares a model's weights."""
-    return keras.Sequential([model, keras.layers.Softmax(name="probabilities")])
+def with_probabilities(model: keras.Sequential, spec: ModelSpec) -> keras.Model:
+    """Copy a trained model into one that gives probabilities (n, classes).
+
+    It is made of Keras's own operations alone, so that a saved copy loads without actlab.
+    """
+    images = outputs = keras.Input((spec.inputs,), name="image")
+    for layer in model.layers:
+        dense = keras.layers.Dense(layer.units, name=layer.name)
+        outputs = dense(outputs)
+        dense.set_weights(layer.get_weights())
+        if layer is not model.layers[-1]:
+            value = getattr(keras.activations, spec.activation.function)
+            outputs = value(outputs, **spec.activation.constants)
+    return keras.Model(images, keras.layers.Softmax(name="probabilities")(outputs))
 
 
 def describe_layers(model: keras.Sequential, spec: ModelSpec) -> list[tuple[Any, ...]]:

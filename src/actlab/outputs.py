@@ -1,6 +1,5 @@
 """Files and folders that appear whole or not at all."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -34,6 +33,6 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield scratch / path.name
         if path.is_dir():
             path.rename(scratch / "before")
-        os.replace(scratch / path.name, path)
+        (scratch / path.name).replace(path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

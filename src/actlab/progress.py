@@ -12,7 +12,8 @@ from tqdm import tqdm
 class Advance(Protocol):
     """Says that one more model-epoch is done, and what it gave."""
 
-    def __call__(self, *, loss: float, val_accuracy: float) -> None: ...
+    def __call__(self, *, loss: float, val_accuracy: float) -> None:
+        """Take in a model-epoch's training loss and validation accuracy."""
 
 
 @contextmanager

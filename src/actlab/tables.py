@@ -1,5 +1,6 @@
 """The columns of every CSV that the pipeline writes, and how they are read."""
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -139,6 +140,24 @@ def as_text(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> str:
     )
 
 
+def written(value: float, digits: int = 2) -> str:
+    """Write a number of any size with that many significant digits.
+
+    >>> written(0.0123), written(1.26e-6), written(1234.0), written(0.0), written(math.nan)
+    ('0.012', '1.3 × 10⁻⁶', '1,234', '0', 'n/a')
+    """
+    if not math.isfinite(value):
+        return "n/a"
+    if value == 0:
+        return "0"
+    if not 1e-3 <= abs(value) < 1e6:
+        mantissa, power = f"{value:.{digits - 1}e}".split("e")
+        superscripts = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+        return f"{mantissa} × 10{str(int(power)).translate(superscripts)}".replace("-", "−")
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{places}f}".replace("-", "−")
+
+
 @dataclass(frozen=True)
 class Study:
     """The results of every (activation, network), over the same seeds.
@@ -239,6 +258,35 @@ def read_study(
         pd.DataFrame(),
     )
     return replace(study, gradients=_read_gradients(study, results / "gradients.csv"))
+
+
+def read_activations(study: Study, models: Path) -> list[ActivationConfig]:
+    """Read what each activation of a study was trained as, from its networks' model.json.
+
+    Parameters
+    ----------
+    study
+        Names the activations and networks.
+    models
+        The folder of that name.
+
+    Raises
+    ------
+    UserError
+        When a file is missing, or an activation differs between networks.
+    """
+    read: dict[str, ActivationConfig] = {}
+    for activation, network in study.configurations():
+        path = models / f"{activation}-{network}" / "model.json"
+        if not path.is_file():
+            raise UserError(f"{path} is missing: run `dvc repro` to train that network")
+        trained = ActivationConfig(**json.loads(path.read_text(encoding="utf-8"))["activation"])
+        if read.setdefault(activation, trained) != trained:
+            raise UserError(
+                f"{path} has another {activation} than the other networks:"
+                " run `dvc repro` to train them all alike"
+            )
+    return [read[activation] for activation in study.activations]
 
 
 def where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:

@@ -42,7 +42,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec
 
 import pandas as pd
 from tqdm import tqdm
@@ -56,6 +56,8 @@ from actlab.statistics import mean_interval
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
+else:  # importing mlflow takes seconds
+    MlflowClient = Metric = Run = Any
 
 Source = Literal["dvc", "sweep"]
 P = ParamSpec("P")
@@ -156,7 +158,7 @@ def _say(line: str) -> None:
 class _Store:
     """An open MLflow store, and the experiment in it."""
 
-    client: "MlflowClient"
+    client: MlflowClient
     experiment: str
 
     def create_run(self, name: str, tags: Mapping[str, str], started: int | None = None) -> str:
@@ -173,7 +175,7 @@ class _Store:
     def write(
         self,
         run: str,
-        metrics: Iterable["Metric"] = (),
+        metrics: Iterable[Metric] = (),
         params: Mapping[str, object] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
@@ -188,13 +190,13 @@ class _Store:
             rest = rest[800:]
         self.client.log_batch(run, rest, given, marks)
 
-    def runs(self, **tags: str) -> "list[Run]":
+    def runs(self, **tags: str) -> list[Run]:
         """Give undeleted runs, the newest first; keywords are tags without `actlab.`."""
         return self.search(
             *(f"tags.`actlab.{key}` = '{value}'" for key, value in tags.items()),
         )
 
-    def search(self, *conditions: str) -> "list[Run]":
+    def search(self, *conditions: str) -> list[Run]:
         found, token = [], None
         while True:
             page = self.client.search_runs(
@@ -208,7 +210,7 @@ class _Store:
             if not token:
                 return found
 
-    def find_configuration(self, digests: Mapping[int, str], config: Config) -> "Run | None":
+    def find_configuration(self, digests: Mapping[int, str], config: Config) -> Run | None:
         """Give the newest finished parent of the pipeline that ended in these weights."""
         for run in self.runs(
             kind="configuration", source="dvc", weights_sha256=_digest_of_seeds(digests)
@@ -217,7 +219,7 @@ class _Store:
                 return run
         return None
 
-    def find_seeds(self, parent: "Run", digests: Mapping[int, str]) -> "dict[int, Run]":
+    def find_seeds(self, parent: Run, digests: Mapping[int, str]) -> dict[int, Run]:
         """Give a parent's finished children with these weights, by seed."""
         children = self.search(f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
         found = {}
@@ -297,7 +299,7 @@ def _connect() -> _Store:
     return _Store(client, experiment)
 
 
-def _find_experiment(client: "MlflowClient", location: str | None) -> str:
+def _find_experiment(client: MlflowClient, location: str | None) -> str:
     from mlflow.exceptions import MlflowException
 
     if (found := client.get_experiment_by_name(EXPERIMENT)) is None:
@@ -387,6 +389,11 @@ def _parameters(config: Config) -> dict[str, object]:
     }
 
 
+def _configuration_parameters(config: Config) -> dict[str, object]:
+    """Give what distinguishes a configuration: the parameters, and which seeds."""
+    return _parameters(config) | {"seeds": ",".join(map(str, config.seeds))}
+
+
 def _log_dataset(store: _Store, run: str, config: Config) -> None:
     """Log the data set by its digest; it is not read."""
     import numpy as np
@@ -438,8 +445,8 @@ def _aggregates(name: str, values: Iterable[float], confidence: float) -> dict[s
 
 
 def _unless_lost(
-    method: "Callable[Concatenate[ConfigurationRun, P], None]",
-) -> "Callable[Concatenate[ConfigurationRun, P], None]":
+    method: Callable[Concatenate["ConfigurationRun", P], None],
+) -> Callable[Concatenate["ConfigurationRun", P], None]:
     """Do nothing once the store has failed; say it in one line when it does."""
 
     @functools.wraps(method)
@@ -495,7 +502,6 @@ class ConfigurationRun:
         self._store = store
         self._parent = parent
         self._strict = strict
-        self._adopted = parent is not None
         self._lost = False
         self._started = _now()
         self._written = 0.0
@@ -507,7 +513,7 @@ class ConfigurationRun:
         self._tests: dict[int, list[Entry]] = {}
         self._digests: dict[int, str] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ConfigurationRun":
         return self
 
     def __exit__(
@@ -663,8 +669,8 @@ class ConfigurationRun:
     def _opened(self) -> str:
         """Give the parent's run id, opening the run at first."""
         if self._parent is None:
-            seeds = ",".join(map(str, self._config.seeds))
-            self._parent = self._create_run("configuration", _name(self._config), {"seeds": seeds})
+            params = _configuration_parameters(self._config)
+            self._parent = self._create_run("configuration", _name(self._config), params)
         return self._parent
 
     def _child(self, seed: int) -> str:
@@ -674,7 +680,7 @@ class ConfigurationRun:
             self._children[seed] = self._create_run(
                 "seed",
                 f"{_name(self._config)}/seed-{seed}",
-                {"seed": seed},
+                _parameters(self._config) | {"seed": seed},
                 {"actlab.seed": str(seed), "mlflow.parentRunId": parent},
             )
         return self._children[seed]
@@ -691,7 +697,7 @@ class ConfigurationRun:
         given = {"actlab.kind": kind, "actlab.source": self._source, **_names(self._config)}
         run = store.create_run(name, given | dict(tags or {}), started)
         self._open_runs.add(run)
-        store.write(run, params=_parameters(self._config) | dict(params))
+        store.write(run, params=params)
         _log_dataset(store, run, self._config)
         return run
 
@@ -714,7 +720,7 @@ class ConfigurationRun:
             self._end(run, status)
 
 
-def _as_metrics(entries: Iterable[Entry], model: str | None = None) -> "list[Metric]":
+def _as_metrics(entries: Iterable[Entry], model: str | None = None) -> list[Metric]:
     """Give MLflow's entities; with a model's id, they are that model's too."""
     from mlflow.entities import Metric
 
@@ -727,22 +733,11 @@ def _log_model(store: _Store, run: str, config: Config, models: Path) -> str:
     """Log the first seed's model, with probabilities as its output; give its id."""
     import numpy as np
 
-    from actlab.model import ModelSpec, keras_activation, load_model
+    from actlab.model import ModelSpec, load_model, with_probabilities
     from actlab.runtime import keras, tf
 
     spec = ModelSpec.load(models / "model.json")
-    trained = load_model(models, config.seeds[0])
-    # Activations as Keras's own operations: a function inside a layer could not be loaded
-    # again without actlab.
-    images = outputs = keras.Input((spec.inputs,), name="image")
-    for layer in trained.layers:
-        dense = keras.layers.Dense(layer.units, name=layer.name)
-        outputs = dense(outputs)
-        dense.set_weights(layer.get_weights())
-        if layer is not trained.layers[-1]:
-            phi = keras_activation(spec.activation.function, spec.activation.constants)
-            outputs = phi(outputs)
-    model = keras.Model(images, keras.layers.Softmax(name="probabilities")(outputs))
+    model = with_probabilities(load_model(models, config.seeds[0]), spec)
 
     from mlflow.models import ModelSignature
     from mlflow.tensorflow import log_model
@@ -885,7 +880,7 @@ def _write_gradients(
     return written, without_run
 
 
-def _gradient_metrics(rows: pd.DataFrame, suffix: str = "") -> "list[Metric]":
+def _gradient_metrics(rows: pd.DataFrame, suffix: str = "") -> list[Metric]:
     """Metrics of gradients, their mean where there are several seeds."""
     values = defaultdict(list)
     columns = (rows[name] for name in ("probe", "statistic", "layer", "epoch", "value"))
@@ -1013,7 +1008,7 @@ class _Outputs:
     timings: pd.DataFrame
 
     @classmethod
-    def read(cls, config: Config, activation: str, network: str) -> Self:
+    def read(cls, config: Config, activation: str, network: str) -> "_Outputs":
         """Read the outputs of a training.
 
         Raises
@@ -1128,7 +1123,7 @@ def _replay(
 
 def _delete_torn(store: _Store, config: Config) -> int:
     """Delete torn runs of a training that has been written whole, with the seeds below them."""
-    wanted = {key: str(value) for key, value in _parameters(config).items()}
+    wanted = {key: str(value) for key, value in _configuration_parameters(config).items()}
     deleted = 0
     for run in store.runs(torn="true", kind="configuration", source="dvc"):
         same = run.data.tags.items() >= _names(config).items()

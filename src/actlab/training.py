@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int32
@@ -58,6 +58,7 @@ class Fitted:
     test_loss: float
     test_accuracy: float
     test_logits: Float32[np.ndarray, "n classes"]
+    compile_seconds: float
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Protocol:
 
 
 def shuffled_order(seed: int, epoch: int, images: int) -> Int32[np.ndarray, " images"]:
-    """The order of the training images in an epoch; epochs count from 1.
+    """Give the order of the training images in an epoch; epochs count from 1.
 
     It depends on nothing but the arguments, so that every activation sees the same batches.
 
@@ -112,7 +113,7 @@ def compile_epoch(
         before its own update, as Keras does.
     """
     optimizer.build(model.trainable_variables)
-    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    cross_entropy: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     weights = [variable.value for variable in model.trainable_variables]
     images, labels = tf.constant(train.images), tf.constant(train.labels)
     count = len(train.labels)
@@ -156,7 +157,7 @@ def compile_epoch(
 
 def compile_evaluation(model: keras.Sequential) -> Callable[[tf.Tensor, tf.Tensor], Evaluation]:
     """Compile the evaluation of a whole split: images (n, inputs), labels (n,) -> `Evaluation`."""
-    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    cross_entropy: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     @tf.function(jit_compile=True, autograph=False)
     def evaluation_program(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -269,7 +270,7 @@ def fit_seeds(
                 )
                 if stop.is_set():
                     return
-            events.put(Fitted(seed, *evaluate(*splits["test"])))
+            events.put(Fitted(seed, *evaluate(*splits["test"]), compile_seconds))
 
     def guarded_work() -> None:
         try:

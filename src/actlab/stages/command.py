@@ -3,14 +3,17 @@
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+import yaml
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from actlab.config import Config
 from actlab.errors import UserError
@@ -30,25 +33,28 @@ def run(stage: Callable[[Config], None], sweepable: bool = False) -> None:
         Whether Hydra's multirun may run it, each job in a folder of its own. Other stages
         write where DVC expects their outputs.
     """
-    if os.environ.get("HYDRA_FULL_ERROR") == "1":
-        _run_hydra(stage, sweepable)
-        return
+    full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print on several lines
+    failures: list[Exception] = []
     try:
-        _run_hydra(stage, sweepable)
-    except UserError as error:
-        _leave(str(error))
-    except (HydraException, OmegaConfBaseException) as error:
-        _leave(_in_one_line(error))
-    except OSError as error:
-        if error.filename is None and error.errno is None:
-            raise
-        _leave(f"{error.filename or 'the disk'}: {error.strerror}; make room or mend its access")
+        failures = _run_hydra(stage, sweepable)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if full_error:
+            raise
+        _leave([explain(error)])
+    if failures:
+        if full_error:
+            raise failures[0]
+        _leave([explain(error) for error in failures])
 
 
-def _run_hydra(stage: Callable[[Config], None], sweepable: bool) -> None:
+def _run_hydra(stage: Callable[[Config], None], sweepable: bool) -> list[Exception]:
+    """Run the stage, or each job of a sweep; give what failed in a way the user can mend."""
     root = Path.cwd()
     if not ((root / "conf/config.yaml").is_file() and (root / "params.yaml").is_file()):
         raise UserError(
@@ -61,19 +67,24 @@ def _run_hydra(stage: Callable[[Config], None], sweepable: bool) -> None:
         if not any(argument.startswith("run=") for argument in sys.argv):
             sys.argv.append("run=stage")
     ConfigStore.instance().store("schema", Config)
+    failures: list[Exception] = []
 
-    def job(composed: DictConfig) -> Any:
-        return stage(check(composed))
+    def job(composed: Any) -> None:
+        try:
+            stage(check(composed, root))
+        except (UserError, OmegaConfBaseException, OSError) as error:  # the other jobs go on
+            failures.append(error)
 
     hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="config")(job)()
+    return failures
 
 
-def check(composed: DictConfig) -> Config:
-    """Turn what Hydra composed into a checked `Config`.
+def check(composed: Any, root: Path) -> Config:
+    """Turn the DictConfig that Hydra composed into a checked `Config`.
 
     Raises
     ------
-    UserError
+    UserError, OmegaConfBaseException
         When a key is missing or unknown, or a value has the wrong type or is out of range.
     """
     missing = sorted(OmegaConf.missing_keys(composed))
@@ -81,19 +92,67 @@ def check(composed: DictConfig) -> Config:
         raise UserError(f"{missing[0]} is missing: give it in params.yaml or conf/")
     # Hydra's `+key=value` adds keys that the schema does not know; a second merge refuses them.
     values = OmegaConf.to_container(composed, resolve=True)
-    checked = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
-    assert isinstance(checked, Config)
-    return checked
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
+    assert isinstance(config, Config)
+    for key, group in (("activations", "activation"), ("networks", "network")):
+        known = sorted(path.stem for path in (root / "conf" / group).glob("*.yaml"))
+        for name in getattr(config, key):
+            if name not in known:
+                raise UserError(f"{key} has {name!r}: conf/{group}/ has {', '.join(known)}")
+        if config.paths.output != ".":
+            continue  # a job of a sweep may go by a name of its own; DVC's folders may not
+        chosen, name = HydraConfig.get().runtime.choices[group], getattr(config, group).name
+        if name != chosen:
+            raise UserError(
+                f"{group}.name is {name!r} in conf/{group}/{chosen}.yaml: it has to be {chosen!r}"
+            )
+    return config
 
 
-def _in_one_line(error: Exception) -> str:
-    """The part of Hydra's or OmegaConf's message that names the key and what is allowed."""
-    key = getattr(error, "full_key", None) or getattr(error.__cause__, "full_key", None)
-    first = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = "; ".join(line for line in first if not line.startswith(("full_key", "object_type")))
-    return f"{key}: {text}" if key and key not in text else text
+def explain(error: Exception) -> str:
+    """Say in one line what the user can mend.
+
+    Raises
+    ------
+    Exception
+        The error itself, when it is none that a user can mend.
+    """
+    match error:
+        case UserError():
+            return str(error)
+        case MissingConfigException(missing_cfg_file=str(missing), options=list(options)):
+            group, _, option = missing.rpartition("/")
+            return f"{group} is {option!r}: it has to be one of {', '.join(options)}"
+        case HydraException(__cause__=OmegaConfBaseException() as cause):
+            return explain(cause)
+        case ConfigKeyError() | ConfigAttributeError():
+            key = error.full_key or str(error.key)
+            parent = key.rpartition(".")[0]
+            return f"{key} is unknown: {parent or 'the configuration'} has {_keys(parent)}"
+        case OmegaConfBaseException():
+            return f"{error.full_key}: {str(error).splitlines()[0]}"
+        case HydraException():
+            return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+        case yaml.YAMLError():
+            return f"a configuration file is no YAML: {' '.join(str(error).split())}"
+        case OSError():
+            place = f"{error.filename}: " if error.filename else ""
+            reason = error.strerror or " ".join(str(error).split())  # NumPy's has no errno
+            return f"{place}{reason}: make room or mend the access to it, then run this again"
+    raise error
 
 
-def _leave(line: str) -> NoReturn:
-    print(f"actlab: {line}", file=sys.stderr)
+def _keys(section: str) -> str:
+    """List the keys that a section of the configuration may have."""
+    known: Any = Config
+    for part in filter(None, section.split(".")):
+        known = next((field.type for field in fields(known) if field.name == part), None)
+        if not is_dataclass(known):
+            return "other keys, see --help and --hydra-help"
+    return ", ".join(field.name for field in fields(known))
+
+
+def _leave(lines: list[str]) -> NoReturn:
+    for line in lines:
+        print(f"actlab: {line}", file=sys.stderr)
     sys.exit(1)

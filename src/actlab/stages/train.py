@@ -32,6 +32,7 @@ def train(config: Config) -> None:
     name = f"{config.activation.name}-{config.network.name}"
     models, results = Path(config.paths.models) / name, Path(config.paths.results) / name
     epoch_metrics = (*tables.HISTORY[2:], "epoch_seconds")
+    final_metrics = (*tables.TEST[1:], "compile_seconds")
     epochs: list[Epoch] = []
     fitted: list[Fitted] = []
     source = "dvc" if config.paths.output == "." else "sweep"
@@ -58,8 +59,8 @@ def train(config: Config) -> None:
                 elif isinstance(event, Fitted):
                     fitted.append(event)
                     weights = weights_path(folder, event.seed, protocol.epochs)
-                    tests = {"test_loss": event.test_loss, "test_accuracy": event.test_accuracy}
-                    tracked.finish_seed(event.seed, tests, weights)
+                    metrics = {key: getattr(event, key) for key in final_metrics}
+                    tracked.finish_seed(event.seed, metrics, weights)
                 tracked.flush()
             spec.save(folder / "model.json")
 
@@ -74,7 +75,8 @@ def train(config: Config) -> None:
             tables.write_table(
                 map(attrgetter(*tables.TEST), fitted), tables.TEST, folder / "test.csv"
             )
-            np.savez(folder / "test.npz", **{f"seed-{each.seed}": each.test_logits for each in fitted})
+            logits: dict[str, Any] = {f"seed-{each.seed}": each.test_logits for each in fitted}
+            np.savez(folder / "test.npz", **logits)
         with written_whole(Path(config.paths.timings) / f"{name}.csv") as path:
             tables.write_table(map(attrgetter(*tables.TIMINGS), epochs), tables.TIMINGS, path)
         tracked.finish(models, results)

@@ -1,0 +1,727 @@
+"""Tables and figures -> one report, as Markdown and as a self-contained HTML page.
+
+`compose` gathers what is said, section by section, as plain text, tables and pictures; the
+templates only lay it out, each escaping what it is given.
+"""
+
+import base64
+import math
+import re
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from actlab import figures, tables
+from actlab.activations import ACTIVATIONS
+from actlab.config import ActivationConfig, Config
+from actlab.datasets import DATASETS
+from actlab.findings import (
+    accuracy_findings,
+    counted,
+    depth_findings,
+    divergence_findings,
+    first_layer_findings,
+    gradient_conclusions,
+    in_points,
+    join,
+    loss_findings,
+    percent,
+    spread_findings,
+    time_findings,
+)
+from actlab.tables import Study, where, written
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph, or a list of points."""
+
+    kind: ClassVar[str] = "text"
+    lines: tuple[str, ...]
+    points: bool = False
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of cells as they are shown; the first `words` columns are text, not numbers."""
+
+    kind: ClassVar[str] = "grid"
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: int = 1
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, by its path in the report's folder, and the table behind it."""
+
+    kind: ClassVar[str] = "picture"
+    path: str
+    caption: str
+    alt: str
+    data: str | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it."""
+
+    title: str
+    blocks: tuple[Text | Grid | Picture, ...]
+
+    @property
+    def anchor(self) -> str:
+        """What links to it end in."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is said, in order."""
+
+    title: str
+    question: str
+    answer: tuple[str, ...]
+    sections: tuple[Section, ...]
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """Every picture, in order."""
+        return [
+            block
+            for section in self.sections
+            for block in section.blocks
+            if isinstance(block, Picture)
+        ]
+
+
+class Image(NamedTuple):
+    """An image inside the page: a data URI, and its size in CSS pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+
+class Drawing(NamedTuple):
+    """A figure and the table that it shows."""
+
+    figure: Figure
+    table: pd.DataFrame
+
+
+def draw(
+    study: Study, activations: Sequence[ActivationConfig], confidence: float
+) -> dict[str, Drawing]:
+    """Draw every figure of the report, by the name of its files.
+
+    Parameters
+    ----------
+    study
+        What was measured.
+    activations
+        The study's activations, in its order.
+    confidence
+        Of every interval.
+    """
+    curves = tables.activation_curves(activations)
+    accuracy = tables.learning_curves(study, "accuracy", confidence)
+    loss = tables.learning_curves(study, "loss", confidence)
+    test = tables.over_seeds(study.test, ["activation", "network"], "test_accuracy", confidence)
+    first_layer = tables.first_layer_gradients(study, confidence)
+    by_layer = tables.gradients_by_layer(study, confidence)
+    initial = where(by_layer, epoch=0)
+    return {
+        "activation_functions": Drawing(
+            figures.plot_activation_functions(curves, activations), curves
+        ),
+        "accuracy_curves": Drawing(figures.plot_accuracy_curves(accuracy, confidence), accuracy),
+        "loss_curves": Drawing(figures.plot_loss_curves(loss, confidence), loss),
+        "test_accuracy": Drawing(figures.plot_test_accuracy(test, confidence), test),
+        "epoch_seconds": Drawing(figures.plot_epoch_seconds(study.timings), study.timings),
+        "gradient_first_layer": Drawing(
+            figures.plot_first_layer_gradients(first_layer, confidence), first_layer
+        ),
+        "gradient_by_layer": Drawing(figures.plot_gradients_by_layer(initial), initial),
+        "gradient_through_training": Drawing(
+            figures.plot_gradients_through_training(by_layer), by_layer
+        ),
+    }
+
+
+def compose(
+    study: Study,
+    activations: Sequence[ActivationConfig],
+    class_counts: pd.DataFrame,
+    config: Config,
+) -> Report:
+    """Write the report of a study, every number in it computed from the study's tables.
+
+    Parameters
+    ----------
+    study
+        What was measured.
+    activations
+        The study's activations, in its order.
+    class_counts
+        Columns `tables.CLASS_COUNTS`.
+    config
+        What was configured; its `activation` and `network` are not looked at.
+    """
+    confidence = config.report.confidence
+    summary = tables.summarise(study, confidence)
+    differences = tables.accuracy_differences(study, confidence)
+    first_layer = tables.first_layer_gradients(study, confidence)
+    accuracy = accuracy_findings(study, summary, differences, confidence)
+    diverged = divergence_findings(study)
+    gradients = {
+        epoch: first_layer_findings(study, first_layer, activations, confidence, epoch)
+        for epoch in (0, study.epochs)
+    }
+    depth = [
+        line for epoch in (0, study.epochs) for line in depth_findings(study, confidence, epoch)
+    ]
+    names, title = join(study.activations), DATASETS[config.data.name].title
+    deepest = max(study.networks, key=lambda network: len(study.layers_of(network)))
+    return Report(
+        title="What does the choice of activation function do to a network?",
+        question=(
+            f"Compared: {names} on {title}, in the network{'s' if len(study.networks) > 1 else ''}"
+            f" {join(_shape(study, network) for network in study.networks)};"
+            f" {counted(len(study.seeds), 'seed')} and {counted(study.epochs, 'epoch')} each."
+        ),
+        answer=(
+            *accuracy,
+            *gradient_conclusions(study, first_layer, confidence, deepest),
+            *diverged,
+        ),
+        sections=(
+            Section("Results", (_results(summary, confidence, lambda value: written(value, 3)),)),
+            _data(class_counts, config),
+            _activations(activations),
+            _networks(study),
+            _curves(study, config, diverged),
+            _test_accuracy(study, summary, differences, confidence),
+            _time(study, summary),
+            _gradients(study, summary, config, gradients, depth),
+            Section(
+                "Conclusion",
+                (
+                    Text(
+                        (
+                            *accuracy,
+                            *spread_findings(study, summary),
+                            *time_findings(study, summary),
+                            *gradient_conclusions(study, first_layer, confidence),
+                            *depth[:1],
+                            *diverged,
+                        ),
+                        points=True,
+                    ),
+                ),
+            ),
+            Section("What this cannot say", (Text(_limits(study, config), points=True),)),
+            Section("How it was measured", (Text(_methods(study, config), points=True),)),
+        ),
+    )
+
+
+def _shape(study: Study, network: str) -> str:
+    layers = where(study.layers, activation=study.activations[0], network=network)
+    units = [*layers["inputs"].tolist()[:1], *layers["units"].tolist()]
+    return f"{network} ({'-'.join(map(str, units))})"
+
+
+def _results(summary: pd.DataFrame, confidence: float, number: Callable[[float], str]) -> Grid:
+    seeds = counted(max(summary["seeds"]), "seed")
+    return Grid(
+        caption=(
+            f"Means over {seeds}; the time is the median of all epochs. Gradient: mean absolute"
+            " entry of the first layer's, on the first training images, before and after"
+            " training. The file summary.csv has all digits and the standard deviations."
+        ),
+        header=(
+            "Network",
+            "Activation",
+            "Test accuracy",
+            f"{100 * confidence:g} % interval",
+            "Test loss",
+            "s/epoch",
+            "Gradient before",
+            "Gradient after",
+        ),
+        rows=tuple(
+            (
+                row["network"],
+                row["activation"],
+                percent(row["test_accuracy_mean"]),
+                _bounds(row["test_accuracy_ci_low"], row["test_accuracy_ci_high"]),
+                _fixed(row["test_loss_mean"], 4),
+                _fixed(row["epoch_seconds_median"], 3),
+                number(row["gradient_first_layer_initial"]),
+                number(row["gradient_first_layer_notebook"]),
+            )
+            for row in summary.to_dict("records")
+        ),
+        words=2,
+    )
+
+
+def _bounds(low: float, high: float) -> str:
+    """Write an interval of fractions in percent."""
+    return f"{100 * low:.2f} to {100 * high:.2f}" if math.isfinite(low) else "n/a"
+
+
+def _fixed(value: float, places: int) -> str:
+    return f"{value:.{places}f}" if math.isfinite(value) else "n/a"
+
+
+#: What a split's images are called.
+_NOUNS = {"train": "training"}
+
+
+def _data(class_counts: pd.DataFrame, config: Config) -> Section:
+    data = DATASETS[config.data.name]
+    rows, columns = data.train_images.shape[1:]
+    splits: list[str] = list(dict.fromkeys(class_counts["split"].tolist()))
+    counts = {
+        split: dict(zip(rows["label"].tolist(), rows["images"].tolist(), strict=True))
+        for split in splits
+        for rows in [where(class_counts, split=split)]
+    }
+    sizes = [
+        counted(sum(counts[split].values()), f"{_NOUNS.get(split, split)} image")
+        for split in splits
+    ]
+    labels = sorted(set(class_counts["label"]))
+    return Section(
+        "Data",
+        (
+            Text(
+                (
+                    f"{data.title}: {join(sizes)}. An image is {rows} × {columns} grey"
+                    f" pixels from 0 to 255; it becomes {rows * columns} numbers from 0 to 1, each"
+                    " pixel divided by 255.",
+                )
+            ),
+            Picture(
+                "data/sample_images.png",
+                "The first training images, each under its label.",
+                f"Ten grey-scale images of {data.title} with their labels.",
+            ),
+            Grid(
+                "Images of each class.",
+                ("Split", *(data.classes[label] for label in labels), "All"),
+                tuple(
+                    (
+                        _NOUNS.get(split, split),
+                        *(f"{counts[split].get(label, 0):,}" for label in labels),
+                        f"{sum(counts[split].values()):,}",
+                    )
+                    for split in splits
+                ),
+            ),
+        ),
+    )
+
+
+def _activations(activations: Sequence[ActivationConfig]) -> Section:
+    rows, formulas = [], []
+    x = np.linspace(-10, 10, 20001)
+    for each in activations:
+        row = ACTIVATIONS[each.function]
+        constants = ", ".join(f"{name} = {value}" for name, value in each.constants.items())
+        steepest = float(np.abs(row.derivative(x, **each.constants)).max())
+        rows.append(
+            (
+                each.name,
+                row.title + (f", {constants}" if constants else ""),
+                figures.range_text(each),
+                f"{steepest:.4g}",
+                row.recommended_initializer,
+                row.source,
+            )
+        )
+        formulas.append(
+            f"{each.name}: value {row.formula}, derivative {row.derivative_formula},"
+            f" range {figures.range_text(each)}"
+        )
+    return Section(
+        "Activation functions",
+        (
+            Picture(
+                "figures/activation_functions.png",
+                "Each activation function with its derivative, formula and range. What comes back"
+                " through a layer is multiplied by the derivative: where it is small, little"
+                " comes back.",
+                "Curves of value and derivative from -5 to 5. " + "; ".join(formulas) + ".",
+                "tables/activation_functions.csv",
+            ),
+            Grid(
+                "The steepest slope is the largest derivative between −10 and 10. The initialiser"
+                " is the one that the activation's literature recommends, not the one used here.",
+                (
+                    "Activation",
+                    "Function",
+                    "Range",
+                    "Steepest slope",
+                    "Recommended initialiser",
+                    "Source",
+                ),
+                tuple(rows),
+                words=6,
+            ),
+        ),
+    )
+
+
+def _networks(study: Study) -> Section:
+    blocks = []
+    for network in study.networks:
+        layers = where(study.layers, network=network)
+        first = where(layers, activation=study.activations[0])
+        functions = {
+            row["layer"]: row["layer_activation"]
+            if len(set(where(layers, layer=row["layer"])["layer_activation"])) == 1
+            else "compared"
+            for row in first.to_dict("records")
+        }
+        blocks.append(
+            Grid(
+                f"{_shape(study, network)}: {sum(first['parameters']):,} parameters.",
+                ("Layer", "Activation", "Inputs", "Units", "Parameters"),
+                tuple(
+                    (
+                        row["layer"],
+                        functions[row["layer"]],
+                        f"{row['inputs']:,}",
+                        f"{row['units']:,}",
+                        f"{row['parameters']:,}",
+                    )
+                    for row in first.to_dict("records")
+                ),
+                words=2,
+            )
+        )
+    return Section(
+        "Networks",
+        (
+            Text(
+                (
+                    "Every layer is dense. For one seed, all activations start from the same"
+                    " weights and see the same batches in the same order.",
+                )
+            ),
+            *blocks,
+        ),
+    )
+
+
+def _curves(study: Study, config: Config, diverged: Sequence[str]) -> Section:
+    held = config.data.validation_size
+    watched = (
+        f"Validation is on {counted(held, 'training image')} held out."
+        if held
+        else "Validation is on the test images; nothing is selected on it."
+    )
+    band = (
+        f" The band is the {100 * config.report.confidence:g} % interval of the mean."
+        if len(study.seeds) > 1
+        else ""
+    )
+    drawn = f"Thin lines are single seeds, thick lines their mean.{band} {watched}"
+    return Section(
+        "Learning curves",
+        (
+            Picture(
+                "figures/accuracy_curves.png",
+                f"Accuracy by epoch. {drawn} Training accuracy is taken during the epoch, while"
+                " the weights still change.",
+                "Training and validation accuracy by epoch, a line for each of"
+                f" {join(study.activations)} on {join(study.networks)}.",
+                "tables/accuracy_curves.csv",
+            ),
+            Picture(
+                "figures/loss_curves.png",
+                f"Cross-entropy by epoch. {drawn}",
+                "Training and validation loss by epoch on a logarithmic axis, a line for each of"
+                f" {join(study.activations)} on {join(study.networks)}.",
+                "tables/loss_curves.csv",
+            ),
+            *_points([*loss_findings(study), *diverged]),
+        ),
+    )
+
+
+def _points(lines: Iterable[str]) -> list[Text]:
+    lines = tuple(lines)
+    return [Text(lines, points=True)] if lines else []
+
+
+def _test_accuracy(
+    study: Study,
+    summary: pd.DataFrame,
+    differences: pd.DataFrame,
+    confidence: float,
+) -> Section:
+    measured = "; ".join(
+        f"{row['activation']} on {row['network']} {percent(row['test_accuracy_mean'])}"
+        for row in summary.to_dict("records")
+    )
+    blocks: list[Text | Grid | Picture] = [
+        Picture(
+            "figures/test_accuracy.png",
+            f"Test accuracy after {counted(study.epochs, 'epoch')}. The axes do not start at zero,"
+            " and each panel has its own.",
+            f"Test accuracy of every seed with mean and interval: {measured}.",
+            "tables/test_accuracy.csv",
+        ),
+        *_points(spread_findings(study, summary)),
+    ]
+    if len(study.activations) > 1 and len(study.seeds) > 1:
+        blocks.append(
+            Grid(
+                "Differences of test accuracy in percentage points, paired by seed. The intervals"
+                f" of a network hold all together with {100 * confidence:g} % confidence"
+                " (Bonferroni); one that excludes zero shows a difference.",
+                ("Network", "Difference", "Mean", "Interval", "Shown"),
+                tuple(
+                    (
+                        row["network"],
+                        f"{row['first']} − {row['second']}",
+                        in_points(row["mean"]),
+                        f"{in_points(row['low'])} to {in_points(row['high'])}",
+                        "yes" if row["low"] > 0 or row["high"] < 0 else "no",
+                    )
+                    for row in differences.to_dict("records")
+                ),
+                words=2,
+            )
+        )
+    return Section("Test accuracy", tuple(blocks))
+
+
+def _time(study: Study, summary: pd.DataFrame) -> Section:
+    rows = []
+    for activation, network in study.configurations():
+        of = where(study.timings, activation=activation, network=network)
+        low, middle, high = np.quantile(of["epoch_seconds"], [0.25, 0.5, 0.75])
+        compiled = of.drop_duplicates("seed")["compile_seconds"]
+        at_once = sorted(set(of["models_at_once"]))
+        rows.append(
+            (
+                network,
+                activation,
+                f"{middle:.3f}",
+                f"{low:.3f} to {high:.3f}",
+                f"{np.median(compiled):.1f}",
+                " or ".join(map(str, at_once)),
+            )
+        )
+    return Section(
+        "Time per epoch",
+        (
+            Picture(
+                "figures/epoch_seconds.png",
+                "Seconds that each epoch took: training alone, without compiling and without"
+                " evaluation.",
+                "Time per epoch, median: "
+                + "; ".join(
+                    f"{row['activation']} on {row['network']} {row['epoch_seconds_median']:.3f} s"
+                    for row in summary.to_dict("records")
+                )
+                + ".",
+                "tables/epoch_seconds.csv",
+            ),
+            *_points(time_findings(study, summary)),
+            Grid(
+                "Seconds. Compiling is once a model, before its first epoch. Models side by side"
+                " share the machine, each on one thread.",
+                (
+                    "Network",
+                    "Activation",
+                    "Median epoch",
+                    "Middle half",
+                    "Compiling",
+                    "Models at once",
+                ),
+                tuple(rows),
+                words=2,
+            ),
+        ),
+    )
+
+
+def _gradients(
+    study: Study,
+    summary: pd.DataFrame,
+    config: Config,
+    found: Mapping[int, Sequence[str]],
+    depth: Sequence[str],
+) -> Section:
+    images = counted(config.gradients.notebook_images, "training image")
+    test_images = counted(config.gradients.test_images, "test image")
+    probed = sorted(set(study.gradients["epoch"]))
+    measured = "; ".join(
+        f"{row['activation']} on {row['network']}"
+        f" {written(row['gradient_first_layer_initial'])} before training,"
+        f" {written(row['gradient_first_layer_notebook'])} after"
+        for row in summary.to_dict("records")
+    )
+    return Section(
+        "Gradients",
+        (
+            Picture(
+                "figures/gradient_first_layer.png",
+                "The gradient of the first layer's weights, as mean absolute entry, on the first"
+                f" {images}: before training and after {counted(study.epochs, 'epoch')}. Each"
+                " panel has its own axis. A larger gradient is no better learning by itself: in a"
+                " trained network it is small where the loss is.",
+                f"Mean absolute gradient of the first layer for every seed, with mean: {measured}.",
+                "tables/gradient_first_layer.csv",
+            ),
+            *_points([line for lines in found.values() for line in lines]),
+            Picture(
+                "figures/gradient_by_layer.png",
+                "Before training: the Euclidean norm of each layer's gradient, on"
+                f" {test_images}, from the layer next to the images (1) to the output. A line"
+                " that falls to the left is a gradient that vanishes on its way back.",
+                "Gradient norm by layer before training on logarithmic axes, a line for each of"
+                f" {join(study.activations)} on {join(study.networks)}.",
+                "tables/gradient_by_layer.csv",
+            ),
+            *_points(depth),
+            Picture(
+                "figures/gradient_through_training.png",
+                "The same norms, means over seeds, after"
+                f" {join(map(str, probed))} epochs. All panels of a network have one range.",
+                "Gradient norm by layer on logarithmic axes, a panel for each of"
+                f" {join(study.activations)} on {join(study.networks)}, a line for each probed"
+                " epoch.",
+                "tables/gradient_through_training.csv",
+            ),
+        ),
+    )
+
+
+def _limits(study: Study, config: Config) -> tuple[str, ...]:
+    lines = [
+        f"It is one data set, {DATASETS[config.data.name].title}; dense networks of"
+        f" {'one shape' if len(study.networks) == 1 else f'{len(study.networks)} shapes'}; one"
+        f" optimiser, Adam, with one learning rate, {config.training.learning_rate:g}; one"
+        f" initialiser, {config.model.kernel_initializer}, for every activation. An activation"
+        " may do better with settings of its own.",
+        f"The intervals tell how results vary over seeds ({join(map(str, study.seeds))}): initial"
+        " weights and order of batches. They do not tell how they would vary over other test"
+        " images.",
+        "That no difference is shown does not mean that there is none: with more seeds a smaller"
+        " one could be.",
+    ]
+    if len(study.seeds) == 1:
+        lines[1] = (
+            f"There is one seed, {study.seeds[0]}: nothing here tells how results vary with"
+            " initial weights and order of batches."
+        )
+    if config.data.validation_size == 0:
+        lines.append(
+            "The validation curve is the test split, watched every epoch. Nothing was selected on"
+            " it, so the final test accuracy is not flattered; an epoch chosen by looking at the"
+            " curve would be."
+        )
+    lines.append("Times hold for the machine and the load that they were taken on.")
+    return tuple(lines)
+
+
+def _methods(study: Study, config: Config) -> tuple[str, ...]:
+    training = config.training
+    confidence = f"{100 * config.report.confidence:g} %"
+    return (
+        f"Seeds: {join(map(str, study.seeds))}; {counted(training.epochs, 'epoch')} of batches of"
+        f" {training.batch_size}, the last one what is left; Adam, learning rate"
+        f" {training.learning_rate:g}; mean cross-entropy of the softmax; kernels drawn by"
+        f" {config.model.kernel_initializer}, biases zero; float32.",
+        f"Means over seeds have {confidence} intervals of Student's t distribution. Differences"
+        " are paired by seed; their intervals are widened for the number of pairs on a network"
+        " (Bonferroni).",
+        "Gradients are those of the mean cross-entropy with respect to a layer's kernel, on the"
+        f" first {counted(config.gradients.notebook_images, 'training image')} (the first layer's"
+        f" figure) and on {counted(config.gradients.test_images, 'test image')} (all others).",
+        "A ratio of gradients, and the factor a layer, is a geometric mean over seeds; its"
+        f" {confidence} interval is that of the logarithms.",
+        "Every table behind a figure is in the folder tables, every figure as PNG and SVG in the"
+        " folder figures.",
+    )
+
+
+def render_markdown(report: Report) -> str:
+    """Write the report as Markdown that links its figures by their paths."""
+    return _environment().get_template("report.md.jinja").render(report=report)
+
+
+def render_html(report: Report, images: Mapping[str, Image]) -> str:
+    """Write the report as one HTML page that needs nothing else.
+
+    Parameters
+    ----------
+    report
+        What to say.
+    images
+        The image of each `Picture.path`.
+    """
+    return _environment().get_template("report.html.jinja").render(report=report, images=images)
+
+
+def render_text(summary: pd.DataFrame, confidence: float) -> str:
+    """Write the results table for a terminal."""
+    # No superscripts: not every terminal can show them.
+    grid = _results(summary, confidence, lambda value: f"{value:.2e}")
+    return tables.as_text(grid.rows, grid.header)
+
+
+def embed(png: Path) -> Image:
+    """Read a figure for `render_html`: the SVG beside the PNG, or that where it is smaller.
+
+    Parameters
+    ----------
+    png
+        150 pixels are an inch of it.
+    """
+    pixels = png.read_bytes()
+    width, height = struct.unpack(">II", pixels[16:24])
+    drawing = png.with_suffix(".svg").read_bytes()
+    # Lines are sharper at any size, but a crowd of them is larger than its picture.
+    small = len(drawing) <= max(250_000, len(pixels))
+    kind, content = ("svg+xml", drawing) if small else ("png", pixels)
+    text = base64.b64encode(content).decode()
+    return Image(f"data:image/{kind};base64,{text}", round(width * 0.64), round(height * 0.64))
+
+
+def markdown(text: str) -> str:
+    r"""Escape what Markdown would take for markup, in a paragraph or a cell of a table.
+
+    >>> print(markdown("<b> | leaky_relu *x*"))
+    \<b\> \| leaky_relu \*x\*
+    """
+    escaped = re.sub(r"([\\`*\[\]<>|#&$~])", r"\\\1", text)
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", escaped)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("actlab"),
+        autoescape=lambda name: name is not None and name.endswith(".html.jinja"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["md"] = markdown
+    return environment

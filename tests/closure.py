@@ -1,0 +1,28 @@
+"""Which files of src/ a command runs."""
+
+import ast
+from pathlib import Path
+
+
+def import_closure(entry: Path, source: Path) -> set[Path]:
+    """The entry and every module of actlab that it imports, at any depth, lazily or not."""
+    closure: set[Path] = set()
+    waiting = [entry]
+    while waiting:
+        path = waiting.pop()
+        if path in closure:
+            continue
+        closure.add(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+                names += [f"{node.module}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            for name in names:
+                module = source / f"{name.replace('.', '/')}.py"
+                if name.startswith("actlab.") and module.is_file():
+                    waiting.append(module)
+    return closure

@@ -1,0 +1,96 @@
+"""A study whose numbers are known beforehand."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+
+from actlab import tables
+
+
+def plant(
+    folder: Path,
+    activations: Sequence[str] = ("sigmoid", "tanh", "relu"),
+    networks: Mapping[str, Sequence[int]] = MappingProxyType({"mlp": (128, 64), "deep": (64,) * 8}),
+    seeds: Sequence[int] = (0, 1, 2, 3, 4, 5),
+    epochs: int = 20,
+    accuracies: Mapping[tuple[str, str], Sequence[float]] = MappingProxyType({}),
+    changed: Callable[[dict[str, pd.DataFrame]], None] = lambda parts: None,
+) -> tables.Study:
+    """Write the results of a made-up study into a folder, and read them.
+
+    Learning curves, gradients and times follow simple laws with a little seeded noise. The
+    gradient of sigmoid falls by a factor of 6 a layer, that of others by 1.1; after training it
+    is a tenth of what it was.
+
+    Parameters
+    ----------
+    folder
+        Gets results/ and timings/.
+    networks
+        The hidden units of each.
+    accuracies
+        The final test accuracies of a configuration, seed by seed.
+    changed
+        Gets the tables of each configuration by name, and at last {"gradients": ...}; what it
+        changes is what is written.
+    """
+    results, timings = folder / "results", folder / "timings"
+    kept = sorted({epoch for epoch in (0, 1, 2, 5, 10) if epoch < epochs} | {0, epochs})
+    gradients = []
+    for network, hidden in networks.items():
+        for place, activation in enumerate(activations):
+            rng = np.random.default_rng([place, len(hidden)])
+            layers = [f"hidden_{at}" for at in range(1, len(hidden) + 1)] + ["output"]
+            units, inputs = [*hidden, 10], [784, *hidden]
+            shrink = 6.0 if activation == "sigmoid" else 1.1
+            curves, times, tests = [], [], []
+            for at, seed in enumerate(seeds):
+                for epoch in range(1, epochs + 1):
+                    error = 0.02 + 0.1 * math.exp(-epoch / 3) * (1 + 0.1 * rng.random())
+                    noise = 0.001 * rng.random()
+                    curves.append(
+                        (seed, epoch, 2.5 * error, 1 - error, 3 * error, 1 - error - noise)
+                    )
+                    times.append((seed, epoch, 0.2 + place / 20 + rng.random() / 50, 5.0, 2))
+                given = accuracies.get((activation, network))
+                drawn = 0.979 + 0.001 * place + 0.001 * rng.standard_normal()
+                tests.append((seed, 0.1 - drawn / 50, drawn if given is None else given[at]))
+                for epoch in kept:
+                    for back, layer in enumerate(reversed(layers)):
+                        norm = 0.5 * (0.1 if epoch == epochs else 1) / shrink**back
+                        for probe in ("notebook", "test"):
+                            value = norm * (1 + 0.1 * rng.random())
+                            for statistic, part in (
+                                ("mean_abs", 0.01),
+                                ("l2_norm", 1.0),
+                                ("relative_norm", 0.1),
+                            ):
+                                key = (activation, network, seed, epoch, layer, probe)
+                                gradients.append((*key, statistic, part * value))
+            parts = {
+                "history": pd.DataFrame(curves, columns=list(tables.HISTORY)),
+                "test": pd.DataFrame(tests, columns=list(tables.TEST)),
+                "layers": pd.DataFrame(
+                    [
+                        (layer, before, after, activation, (before + 1) * after)
+                        for layer, before, after in zip(layers, inputs, units, strict=True)
+                    ],
+                    columns=list(tables.LAYERS),
+                ),
+                "timings": pd.DataFrame(times, columns=list(tables.TIMINGS)),
+            }
+            changed(parts)
+            where = results / f"{activation}-{network}"
+            for name in ("history", "test", "layers"):
+                tables.write_frame(parts[name], where / f"{name}.csv")
+            tables.write_frame(parts["timings"], timings / f"{activation}-{network}.csv")
+    whole = {"gradients": pd.DataFrame(gradients, columns=list(tables.GRADIENTS))}
+    changed(whole)
+    tables.write_frame(whole["gradients"], results / "gradients.csv")
+    return tables.read_study(
+        list(activations), list(networks), list(seeds), epochs, results, timings
+    )

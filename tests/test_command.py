@@ -1,0 +1,211 @@
+"""What a user sees who makes a mistake: one line, status 1, nothing written."""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from actlab.config import TrainingConfig
+from actlab.errors import UserError
+
+
+@pytest.fixture
+def study(root, tmp_path):
+    """A folder with the configuration of the repository and nothing else."""
+    shutil.copytree(root / "conf", tmp_path / "conf")
+    shutil.copy(root / "params.yaml", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def command(root):
+    """Run a stage in a folder, as a user would; gives the finished process."""
+
+    def run(folder, stage, *arguments, preexec_fn=None, **environment):
+        environment = {"PYTHONPATH": str(root / "src"), **environment}
+        return subprocess.run(
+            [sys.executable, "-m", f"actlab.stages.{stage}", *arguments],
+            cwd=folder,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            preexec_fn=preexec_fn,
+        )
+
+    return run
+
+
+def files(folder):
+    return {path.relative_to(folder) for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("training.epohcs=3", "training.epohcs is unknown: training has epochs, batch_size,"),
+        ("+training.foo=1", "training.foo is unknown: training has epochs, batch_size,"),
+        ("+foo=1", "foo is unknown: the configuration has data, activations, networks,"),
+        ("training.epochs=abc", "training.epochs: Value 'abc' of type 'str' could not be conv"),
+        ("training.epochs=1.5", "training.epochs: Value '1.5' of type 'float' could not be conv"),
+        ("training.epochs=null", "training.epochs: field 'training.epochs' is not Optional"),
+        ("training.epochs=???", "training.epochs is missing: give it in params.yaml or conf/"),
+        ("training.epochs=0", "training.epochs is 0: it has to be 1 or more"),
+        ("training.batch_size=-1", "training.batch_size is -1: it has to be 1 or more"),
+        ("training.learning_rate=0", "training.learning_rate is 0.0: it has to be a number abo"),
+        ("training.learning_rate=nan", "training.learning_rate is nan: it has to be a number"),
+        ("training.probe_epochs=[-1]", "training.probe_epochs is [-1]: it has to be a list"),
+        ("seeds=3", "seeds: Invalid value assigned: int is not a ListConfig"),
+        ("seeds=[a]", "seeds[0]: Value 'a' of type 'str' could not be converted to Integer"),
+        ("seeds=[]", "seeds is []: it has to be a list of at least one entry"),
+        ("seeds=[1,1]", "seeds is [1, 1]: it has to be a list without repetitions"),
+        ("seeds=[-1]", "seeds is [-1]: it has to be a list of whole numbers of at least 0"),
+        ("activations=[]", "activations is []: it has to be a list of at least one entry"),
+        ("activations=[relu,relu]", "activations is ['relu', 'relu']: it has to be a list wit"),
+        ("activations=[rulu]", "activations has 'rulu': conf/activation/ has elu, gelu,"),
+        ("networks=[wide]", "networks has 'wide': conf/network/ has deep, mlp"),
+        ("activation=rulu", "activation is 'rulu': it has to be one of elu, gelu, leaky_relu,"),
+        ("network=wide", "network is 'wide': it has to be one of deep, mlp"),
+        ("network.hidden=[0]", "network.hidden is [0]: it has to be a list of whole numbers"),
+        ("activation.function=f", "activation.function is 'f': it has to be one of sigmoid,"),
+        ("activation.name=a-b", "activation.name is 'a-b': it has to be letters, digits, _ and ."),
+        ("activation.name=other", "activation.name is 'other' in conf/activation/relu.yaml: it"),
+        ("+activation.constants.x=1", "activation.constants.x is unknown: ReLU has the constan"),
+        ("data.name=cifar", "data.name is 'cifar': it has to be one of mnist, fashion_mnist"),
+        ("data.validation_size=60000", "data.validation_size is 60000: it has to be from 0 to"),
+        ("model.kernel_initializer=z", "model.kernel_initializer is 'z': it has to be one of"),
+        ("gradients.test_images=0", "gradients.test_images is 0: it has to be 1 or more"),
+        ("report.confidence=95", "report.confidence is 95.0: it has to be between 0 and 1"),
+        ("training.epochs=1,2", "Ambiguous value for argument 'training.epochs=1,2'; 1. To use"),
+    ],
+)
+def test_a_wrong_configuration_is_one_line(arguments, line, study, command):
+    before = files(study)
+    finished = command(study, "train", "run=stage", *arguments.split())
+    assert finished.returncode == 1
+    assert finished.stderr.startswith(f"actlab: {line}")
+    assert finished.stderr.count("\n") == 1
+    assert files(study) == before
+
+
+def test_missing_data_names_the_command_that_makes_it(study, command):
+    finished = command(study, "train", "run=stage")
+    assert finished.returncode == 1
+    assert finished.stderr == (
+        "actlab: data/processed/train_images.npy is missing:"
+        " run `dvc repro preprocess` to make it\n"
+    )
+    assert not (study / "mlflow.db").exists()
+
+
+def test_a_key_missing_from_params_is_named(study, command):
+    params = yaml.safe_load((study / "params.yaml").read_text())
+    del params["training"]["batch_size"]
+    (study / "params.yaml").write_text(yaml.safe_dump(params))
+    finished = command(study, "preprocess")
+    assert finished.stderr == (
+        "actlab: training.batch_size is missing: give it in params.yaml or conf/\n"
+    )
+
+
+@pytest.mark.parametrize("text", ["training: {epochs: 3", "- a\n- b\n", "unknown: 1\n"])
+def test_a_broken_params_file_is_one_line(text, study, command):
+    (study / "params.yaml").write_text(text)
+    finished = command(study, "preprocess")
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("actlab: ")
+    assert finished.stderr.count("\n") == 1
+
+
+def test_another_folder_is_refused(tmp_path, command):
+    finished = command(tmp_path, "train")
+    assert finished.returncode == 1
+    assert "is not the root of an actlab repository" in finished.stderr
+    assert finished.stderr.count("\n") == 1
+    assert not files(tmp_path)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(study, mnist_raw, command):
+    (study / "data").mkdir()
+    (study / "data/raw").symlink_to(mnist_raw)
+    before = files(study)
+
+    def allow_files_of_a_megabyte():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+
+    finished = command(study, "preprocess", preexec_fn=allow_files_of_a_megabyte)
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("actlab: ")
+    assert finished.stderr.endswith("make room or mend the access to it, then run this again\n")
+    assert finished.stderr.count("\n") == 1
+    assert files(study) == before
+
+
+def test_a_folder_in_the_way_is_named(study, mnist_raw, command):
+    (study / "data").write_text("a file where a folder has to be")
+    finished = command(study, "fetch_data", ACTLAB_DATA=str(mnist_raw))
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("actlab: data: ")
+    assert finished.stderr.count("\n") == 1
+
+
+def test_only_trainings_are_swept(study, command):
+    finished = command(study, "preprocess", "-m", "data.name=mnist,fashion_mnist")
+    assert finished.stderr == "actlab: only actlab.stages.train can be swept: leave out -m\n"
+
+
+def test_a_sweep_goes_on_after_a_job_that_cannot_run(study, command):
+    finished = command(study, "train", "-m", "training.epochs=0,-1,1")
+    assert finished.returncode == 1
+    lines = finished.stderr.splitlines()
+    assert [line.split(":")[1].strip() for line in lines] == [
+        "training.epochs is 0",
+        "training.epochs is -1",
+        "data/processed/train_images.npy is missing",
+    ]
+
+
+def test_the_traceback_is_there_for_who_asks(study, command):
+    finished = command(study, "train", "run=stage", "training.epochs=0", HYDRA_FULL_ERROR="1")
+    assert "Traceback" in finished.stderr
+    assert "training.epochs is 0" in finished.stderr
+
+
+@pytest.mark.parametrize("stage", ["fetch_data", "preprocess", "train", "gradients", "report"])
+def test_help_names_groups_values_and_examples(stage, root, command):
+    finished = command(root, stage, "--help")
+    assert finished.returncode == 0
+    assert "activation: elu, gelu, leaky_relu, relu, selu, sigmoid, silu, tanh" in finished.stdout
+    assert "batch_size: 128" in finished.stdout
+    assert "python -m actlab.stages.train -m activation=" in finished.stdout
+
+
+def test_conf_holds_no_values(root):
+    # params.yaml is the one source of values; DVC does not see what config.yaml says.
+    config = yaml.safe_load((root / "conf/config.yaml").read_text())
+    assert set(config) == {"defaults", "paths", "hydra"}
+
+
+def test_every_kernel_initialiser_is_one_of_keras():
+    from actlab.config import KERNEL_INITIALIZERS
+    from actlab.runtime import keras
+
+    for name in KERNEL_INITIALIZERS:
+        assert isinstance(keras.initializers.get(name), keras.initializers.Initializer)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "probes", "kept"),
+    [(20, [0, 1, 5], [0, 1, 5, 20]), (2, [0, 1, 5], [0, 1, 2]), (1, [], [0, 1])],
+)
+def test_kept_epochs_begin_before_training_and_end_with_it(epochs, probes, kept):
+    assert TrainingConfig(epochs, 128, 0.001, probes).kept_epochs() == kept
+
+
+def test_infinite_learning_rate_is_refused():
+    with pytest.raises(UserError, match=r"training\.learning_rate is inf"):
+        TrainingConfig(1, 1, float("inf"), [])

@@ -1,0 +1,86 @@
+"""What each part of actlab may bring into a process, seen in fresh interpreters."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+CORE = [
+    "activations",
+    "config",
+    "datasets",
+    "figures",
+    "gradients",
+    "model",
+    "report",
+    "runtime",
+    "statistics",
+    "tables",
+    "training",
+]
+TRACKING = {"hydra", "mlflow", "dvc"}
+
+
+def modules_after(*modules, root):
+    """The top-level modules that a fresh interpreter holds after importing some."""
+    command = f"import sys, {', '.join(modules)}; print(*{{m.split('.')[0] for m in sys.modules}})"
+    finished = subprocess.run(
+        [sys.executable, "-c", command],
+        cwd=root / "src",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(finished.stdout.split())
+
+
+def test_the_core_needs_neither_hydra_nor_mlflow_nor_dvc(root):
+    held = modules_after(*(f"actlab.{module}" for module in CORE), root=root)
+    assert "keras" in held
+    assert not held & TRACKING
+
+
+def test_importing_actlab_brings_nothing_heavy(root):
+    assert not modules_after("actlab", root=root) & (TRACKING | {"tensorflow", "numpy", "pandas"})
+
+
+def test_stages_without_a_network_need_no_tensorflow(root):
+    stages = [f"actlab.stages.{name}" for name in ("fetch_data", "preprocess", "report", "sync")]
+    parts = ["actlab.tracking", "actlab.figures", "actlab.report", "actlab.sources"]
+    assert not modules_after(*stages, *parts, root=root) & {"tensorflow", "keras", "mlflow"}
+
+
+def test_training_is_described_without_tensorflow(root):
+    stages = ("actlab.stages.train", "actlab.stages.gradients")
+    assert not modules_after(*stages, root=root) & {"tensorflow", "keras", "mlflow", "matplotlib"}
+
+
+def test_these_tests_can_fail(root):
+    assert modules_after("actlab.stages.command", root=root) & TRACKING == {"hydra"}
+    assert "tensorflow" in modules_after("actlab.runtime", root=root)
+
+
+@pytest.mark.parametrize(
+    ("package", "only"), [("mlflow", {"tracking.py"}), ("keras", {"runtime.py"})]
+)
+def test_one_module_alone_imports_a_package(package, only, root):
+    importers = {
+        path.name
+        for path in (root / "src/actlab").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (
+            isinstance(node, ast.Import)
+            and any(n.name.split(".")[0] == package for n in node.names)
+        )
+        or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == package)
+    }
+    assert importers == only
+
+
+def test_packages_hold_nothing_but_a_docstring(root):
+    # dvc.yaml leaves them out of its dependencies, so that the map can be edited freely.
+    for path in (root / "src/actlab").rglob("__init__.py"):
+        (statement,) = ast.parse(path.read_text()).body
+        assert isinstance(statement, ast.Expr)
+        assert isinstance(statement.value, ast.Constant)

@@ -1,0 +1,318 @@
+"""dvc.yaml against the code, and the whole pipeline on 2,000 real images."""
+
+import csv
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from closure import import_closure
+
+STAGES = ["fetch-data", "preprocess", "train", "gradients", "report"]
+
+
+def definition(root, stage):
+    return yaml.safe_load((root / "dvc.yaml").read_text())["stages"][stage]
+
+
+def entry_of(root, stage):
+    module = re.search(r"-m (actlab\.stages\.\w+)", definition(root, stage)["cmd"])
+    assert module
+    return root / "src" / f"{module[1].replace('.', '/')}.py"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_the_code_that_it_runs(stage, root):
+    named = {dep for dep in definition(root, stage)["deps"] if dep.startswith("src/")}
+    runs = import_closure(entry_of(root, stage), root / "src")
+    assert named == {str(path.relative_to(root)) for path in runs}
+
+
+def test_the_closure_follows_lazy_imports(tmp_path):
+    package = tmp_path / "actlab"
+    package.mkdir()
+    (package / "a.py").write_text("def f():\n    from actlab import b\n")
+    (package / "b.py").write_text("import actlab.c\nimport os\n")
+    (package / "c.py").write_text("")
+    (package / "d.py").write_text("")
+    found = import_closure(package / "a.py", tmp_path)
+    assert {path.name for path in found} == {"a.py", "b.py", "c.py"}
+
+
+def test_dvc_knows_every_stage(root):
+    assert list(yaml.safe_load((root / "dvc.yaml").read_text())["stages"]) == STAGES
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_parameter_that_a_stage_names_is_there(stage, root):
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    for entry in definition(root, stage)["params"]:
+        if isinstance(entry, dict):
+            (pattern,) = entry
+            assert list(root.glob(re.sub(r"\$\{[^}]*\}", "*", pattern))), pattern
+            continue
+        value = params
+        for key in entry.split("."):
+            assert key in value, entry
+            value = value[key]
+
+
+@pytest.mark.parametrize("group", ["activation", "network"])
+def test_a_configuration_bears_the_name_of_its_file(group, root):
+    for path in (root / "conf" / group).glob("*.yaml"):
+        assert yaml.safe_load(path.read_text())["name"] == path.stem
+
+
+def test_every_activation_has_a_configuration(root):
+    from actlab.activations import ACTIVATIONS
+
+    functions = {
+        yaml.safe_load(path.read_text())["function"]
+        for path in (root / "conf/activation").glob("*.yaml")
+    }
+    assert functions == set(ACTIVATIONS)
+
+
+class Study:
+    """A clone of the repository at a small scale, and the commands that a user types in it."""
+
+    def __init__(self, folder: Path, raw: Path) -> None:
+        self.folder = folder
+        self.ran: set[str] = set()
+        self.environment = os.environ | {
+            "ACTLAB_DATA": str(raw),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "MLFLOW_TRACKING_URI": "",
+        }
+
+    def run(self, *command: str, status: int = 0, **environment: str) -> str:
+        finished = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert finished.returncode == status, finished.stdout
+        return finished.stdout
+
+    def repro(self, *arguments: str) -> set[str]:
+        """Run the pipeline; give the stages that ran."""
+        output = self.run("dvc", "repro", *arguments)
+        return set(re.findall(r"Running stage '([^']+)'", output))
+
+    def replace(self, name: str, old: str, new: str) -> None:
+        path = self.folder / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    def digests(self, *folders: str) -> dict[str, str]:
+        return {
+            str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for folder in folders
+            for path in sorted((self.folder / folder).rglob("*"))
+            if path.is_file()
+        }
+
+    def rows(self, name: str) -> list[dict[str, str]]:
+        with (self.folder / name).open(newline="") as file:
+            return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def study(root, mnist_raw, tmp_path_factory):
+    """The pipeline run once on 2,000 training images; the other 58,000 are held out."""
+    folder = tmp_path_factory.mktemp("clone") / "actlab"
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name in listed.splitlines():
+        if (root / name).is_file() and name != "dvc.lock":
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / name, folder / name)
+    clone = Study(folder, mnist_raw)
+    clone.run("git", "init", "--quiet")
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["data"]["validation_size"] = 58_000
+    params |= {"activations": ["sigmoid", "leaky_relu"], "networks": ["mlp"], "seeds": [0, 1]}
+    params["training"] |= {"epochs": 2, "probe_epochs": [1]}
+    params["gradients"]["test_images"] = 64
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    clone.ran = clone.repro()
+    return clone
+
+
+def test_the_pipeline_runs_every_stage_once(study):
+    trains = {"train@sigmoid-mlp", "train@leaky_relu-mlp"}
+    assert study.ran == {"fetch-data", "preprocess", "gradients", "report"} | trains
+    assert study.repro() == set()
+
+
+def test_the_pipeline_trains_on_the_images_that_are_not_held_out(study):
+    counts = study.rows("reports/data/class_counts.csv")
+    images = dict.fromkeys(("train", "validation", "test"), 0)
+    for row in counts:
+        images[row["split"]] += int(row["images"])
+    assert images == {"train": 2_000, "validation": 58_000, "test": 10_000}
+    history = study.rows("results/sigmoid-mlp/history.csv")
+    assert [(row["seed"], row["epoch"]) for row in history] == [
+        ("0", "1"),
+        ("0", "2"),
+        ("1", "1"),
+        ("1", "2"),
+    ]
+    # Accuracies are fractions of 2,000 and of 58,000 images.
+    for row in history:
+        for key, count in (("accuracy", 2_000), ("val_accuracy", 58_000)):
+            right = float(row[key]) * count
+            assert right == pytest.approx(round(right), abs=1e-6)
+
+
+def test_logits_weights_and_table_of_a_seed_agree(study, mnist):
+    from actlab.model import load_model
+
+    logits = np.load(study.folder / "results/leaky_relu-mlp/test.npz")["seed-1"]
+    model = load_model(study.folder / "models/leaky_relu-mlp", 1)
+    np.testing.assert_allclose(model(mnist.test.images), logits, rtol=1e-4, atol=1e-5)
+    row = study.rows("results/leaky_relu-mlp/test.csv")[1]
+    right = (logits.argmax(axis=1) == mnist.test.labels).mean()
+    assert float(row["test_accuracy"]) == right
+
+
+def test_gradients_cover_what_was_trained(study):
+    rows = study.rows("results/gradients.csv")
+    keys = {
+        (row["activation"], row["seed"], row["epoch"], row["layer"], row["probe"], row["statistic"])
+        for row in rows
+    }
+    assert len(rows) == len(keys) == 2 * 2 * 3 * 3 * 2 * 3
+
+
+def test_the_summary_has_a_row_a_configuration(study):
+    rows = study.rows("reports/summary.csv")
+    assert [(row["activation"], row["network"], row["seeds"]) for row in rows] == [
+        ("sigmoid", "mlp", "2"),
+        ("leaky_relu", "mlp", "2"),
+    ]
+    tests = study.rows("results/sigmoid-mlp/test.csv")
+    mean = sum(float(row["test_accuracy"]) for row in tests) / 2
+    assert float(rows[0]["test_accuracy_mean"]) == pytest.approx(mean)
+
+
+def test_dvc_shows_metrics_and_stages(study):
+    metrics = json.loads(study.run("dvc", "metrics", "show", "--json"))
+    text = json.dumps(metrics)
+    assert "leaky_relu" in text
+    assert "test_accuracy" in text
+    graph = study.run("dvc", "dag", "--dot")
+    assert re.search(r'"train@sigmoid-mlp" -> "gradients"', graph)
+
+
+def test_every_run_is_in_mlflow_and_sync_adds_nothing(study):
+    command = [
+        sys.executable,
+        "-c",
+        "import mlflow;mlflow.set_tracking_uri('sqlite:///mlflow.db');"
+        "runs=mlflow.search_runs(experiment_names=['actlab']);"
+        "print('RUNS',*sorted(runs['tags.mlflow.runName']));"
+        "print('STATUS',*set(runs['status']))",
+    ]
+    before = study.run(*command)
+    assert (
+        "RUNS leaky_relu/mlp leaky_relu/mlp/seed-0 leaky_relu/mlp/seed-1"
+        " report sigmoid/mlp sigmoid/mlp/seed-0 sigmoid/mlp/seed-1\n"
+    ) in before
+    assert "STATUS FINISHED\n" in before
+    study.run("python", "-m", "actlab.stages.sync", PYTHONPATH="src")
+    assert study.run(*command) == before
+
+
+def test_adding_an_activation_trains_it_alone(study):
+    study.replace("params.yaml", "- leaky_relu\n", "- leaky_relu\n- gelu\n")
+    assert study.repro() == {"train@gelu-mlp", "gradients", "report"}
+
+
+def test_changing_a_constant_retrains_its_activation_alone(study):
+    study.replace("conf/activation/leaky_relu.yaml", "0.01", "0.2")
+    assert study.repro() == {"train@leaky_relu-mlp", "gradients", "report"}
+
+
+def test_editing_code_reruns_the_stages_that_import_it(study):
+    for name, stages in (
+        ("report", {"report"}),
+        ("gradients", {"gradients"}),
+        ("sources", {"fetch-data"}),
+        ("training", {"train@sigmoid-mlp", "train@leaky_relu-mlp", "train@gelu-mlp"}),
+    ):
+        path = study.folder / f"src/actlab/{name}.py"
+        path.write_text(path.read_text() + "\n# edited\n")
+        status = json.loads(study.run("dvc", "status", "--json"))
+        edited = {
+            stage
+            for stage, changes in status.items()
+            if f"src/actlab/{name}.py" in json.dumps(changes)
+        }
+        assert edited == stages
+        path.write_text(path.read_text().removesuffix("\n# edited\n"))
+
+
+def test_training_again_gives_the_same_bits(study):
+    before = study.digests("models/sigmoid-mlp", "results/sigmoid-mlp")
+    assert study.repro("--force", "--single-item", "train@sigmoid-mlp") == {"train@sigmoid-mlp"}
+    assert study.digests("models/sigmoid-mlp", "results/sigmoid-mlp") == before
+
+
+def test_one_core_gives_the_bits_of_two(study):
+    before = study.digests("models/sigmoid-mlp", "results/sigmoid-mlp")
+    core = str(min(os.sched_getaffinity(0)))
+    study.run("taskset", "-c", core, "dvc", "repro", "-f", "-s", "train@sigmoid-mlp")
+    assert study.digests("models/sigmoid-mlp", "results/sigmoid-mlp") == before
+    assert {row["models_at_once"] for row in study.rows("timings/sigmoid-mlp.csv")} == {"1"}
+
+
+def test_a_sweep_leaves_the_outputs_of_dvc_alone(study):
+    before = study.digests("models", "results", "timings", "reports")
+    output = study.run(
+        "python",
+        "-m",
+        "actlab.stages.train",
+        "-m",
+        "activation=tanh,relu",
+        "seeds=[3]",
+        "training.epochs=1",
+        "network.hidden=[8]",
+        PYTHONPATH="src",
+    )
+    assert "tanh-mlp" in output
+    assert study.digests("models", "results", "timings", "reports") == before
+    folders = sorted(path.name for path in (study.folder / "multirun").iterdir() if path.is_dir())
+    assert folders == [
+        f"activation={name},network.hidden=[8],seeds=[3],training.epochs=1"
+        for name in ("relu", "tanh")
+    ]
+    for folder, name in zip(folders, ("relu", "tanh"), strict=True):
+        assert (study.folder / "multirun" / folder / f"results/{name}-mlp/history.csv").is_file()
+
+
+def test_an_experiment_changes_a_parameter(study):
+    study.run("git", "add", "--all")
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    study.run("git", *identity, "commit", "--quiet", "--message", "study")
+    study.run("dvc", "exp", "run", "--temp", "-S", "training.epochs=1", "-n", "short", "report")
+    shown = json.loads(study.run("dvc", "metrics", "diff", "--json", "HEAD", "short"))
+    assert "test_accuracy" in json.dumps(shown)
+    assert yaml.safe_load((study.folder / "params.yaml").read_text())["training"]["epochs"] == 2
