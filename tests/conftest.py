@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from jaxtyping import install_import_hook
 
 install_import_hook("actlab", "beartype.beartype")
@@ -28,11 +29,12 @@ def mnist_raw(pytestconfig: pytest.Config) -> Path:
         datasets.load_raw("mnist", folder)
     except UserError:
         folder = pytestconfig.cache.mkdir("mnist") / "raw"
-        if not folder.is_dir():
-            from actlab import sources
+        with FileLock(f"{folder}.lock"):  # each process of xdist comes by
+            if not folder.is_dir():
+                from actlab import sources
 
-            named = os.environ.get("ACTLAB_DATA")
-            sources.fetch_dataset("mnist", folder, Path(named) if named else None)
+                named = os.environ.get("ACTLAB_DATA")
+                sources.fetch_dataset("mnist", folder, Path(named) if named else None)
     return folder
 
 

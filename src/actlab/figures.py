@@ -8,18 +8,20 @@ lies on its foot as a hollow triangle.
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import wraps
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Integer, UInt8
 from matplotlib import colormaps
+from matplotlib import style as looks
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Annotation
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from actlab.activations import ACTIVATIONS
@@ -91,6 +93,10 @@ def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
     return {name: _STYLES.get(name) or drawn[name] for name in names}
 
 
+def _look() -> AbstractContextManager[None]:
+    return looks.context(["default", STYLE])
+
+
 def save_figure(figure: Figure, stem: Path) -> None:
     """Write `stem`.png (150 dpi) and `stem`.svg; the same figure gives the same bytes.
 
@@ -102,7 +108,7 @@ def save_figure(figure: Figure, stem: Path) -> None:
         The path without its suffix; its folder is made.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context(STYLE):
+    with _look():
         # Layout is settled once: it would move a little with every drawing.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
@@ -113,7 +119,7 @@ def save_figure(figure: Figure, stem: Path) -> None:
 def _styled(plot: Callable[_Arguments, Figure]) -> Callable[_Arguments, Figure]:
     @wraps(plot)
     def styled(*arguments: _Arguments.args, **keywords: _Arguments.kwargs) -> Figure:
-        with matplotlib.rc_context(STYLE):
+        with _look():
             return plot(*arguments, **keywords)
 
     return styled
@@ -325,6 +331,7 @@ def plot_test_accuracy(accuracy: pd.DataFrame, confidence: float) -> Figure:
         axes.set_title(_plain(network), loc="left")
         axes.set_xlabel("Test accuracy (%)")
         axes.margins(x=0.12)
+        _keep_inside(axes)
         _say_start(axes, "x", " %")
     _dots_legend(figure, accuracy, confidence)
     return figure
@@ -364,6 +371,7 @@ def plot_epoch_seconds(timings: pd.DataFrame) -> Figure:
             _write_value(axes, f"{median:.3f} s", median, place + 0.14)
         _name_rows(axes, names)
         axes.set_xlim(0, 1.06 * max(timings["epoch_seconds"]))
+        _keep_inside(axes)
         axes.set_title(_plain(network), loc="left")
         axes.set_xlabel("Time per epoch (s)")
     figure.legend(
@@ -407,6 +415,7 @@ def plot_first_layer_gradients(gradients: pd.DataFrame, confidence: float) -> Fi
             axes.set_xlabel("Mean |gradient| of the first layer", loc="left")
             if foot is None and positive.size:
                 axes.set_xlim(0, 1.12 * float(np.nanmax(_numbers(panel, ["mean", "high"]))))
+            _keep_inside(axes)
             _say_start(axes, "x", "")
     _dots_legend(figure, gradients, confidence, logarithmic=True)
     return figure
@@ -646,12 +655,22 @@ def _plot_dots(
             continue
         if math.isfinite(low):
             axes.plot(
-                [low if foot is None else max(low, foot), high],
+                [low if foot is None else max(low, axes.get_xlim()[0]), high],
                 [place + 0.1] * 2,
                 color=style.color,
                 linewidth=2.2,
                 solid_capstyle="butt",
             )
+            if foot is not None and low <= 0:
+                axes.plot(
+                    [axes.get_xlim()[0]],
+                    [place + 0.1],
+                    marker="<",
+                    markersize=6,
+                    color=style.color,
+                    clip_on=False,
+                    zorder=5,
+                )
         at = foot if foot is not None and mean == 0 else mean
         axes.plot(
             [at],
@@ -676,6 +695,14 @@ def _write_value(axes: Axes, text: str, x: float, y: float) -> None:
         va="top",
         fontsize=7.5,
     )
+
+
+def _keep_inside(axes: Axes) -> None:
+    """Move the texts beside the edges of a panel, whose limits are settled, into it."""
+    for text in axes.texts:
+        if isinstance(text, Annotation):
+            x, _ = axes.transLimits.transform(axes.transScale.transform(text.xy))
+            text.set_horizontalalignment("left" if x < 0.1 else "right" if x > 0.9 else "center")
 
 
 def _say_start(axes: Axes, which: str, unit: str) -> None:
@@ -737,9 +764,12 @@ def _dots_legend(
     if len(_seed_columns(table)) > 1:
         label = f"mean and {100 * confidence:g} % interval over seeds"
         handles.append(Line2D([], [], color=grey, marker="D", linewidth=2.2, label=label))
+    if logarithmic and (_numbers(table, ["low"]) <= 0).any():
+        label = "interval reaches zero"
+        handles.append(Line2D([], [], color=grey, marker="<", linestyle="none", label=label))
     if logarithmic:
         handles += _zero_handles(_numbers(table, _seed_columns(table)))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)))
 
 
 def _zero_handles(values: Float[np.ndarray, "..."]) -> list[Line2D]:

@@ -212,8 +212,8 @@ def time_findings(study: Study, summary: pd.DataFrame) -> list[str]:
         )
     if len(study.activations) > 1:
         told.append(
-            "The activations were timed one after the other on a machine whose other load was"
-            " not controlled: a small ratio shows no order."
+            "The activations were timed one after the other, on a machine whose other load was"
+            " not controlled: a difference may come from that as well as from the activation."
         )
     return told
 
@@ -269,21 +269,23 @@ def first_layer_findings(
         highest = int((finite[largest] == stacked.max(axis=0)).sum())
         lowest = int((finite[smallest] == stacked.min(axis=0)).sum())
         of = counted(len(seeds), "seed")
-        times = _times(finite, smallest, largest, confidence)
         told.append(
             f"{when} the mean absolute gradient of the first layer of {network} is largest with"
             f" {largest}, {written(finite[largest].mean())} (the largest in {highest} of {of}), and"
             f" smallest with {smallest}, {written(finite[smallest].mean())} (the smallest in"
-            f" {lowest} of {of}){f', {times}' if times else ''}."
+            f" {lowest} of {of})."
         )
+        times = _times(_ratio(finite, smallest, largest, confidence), smallest, largest, confidence)
+        if times:
+            told[-1] += f" Over seeds, as geometric mean, {times}."
         functions = {each.name: each.function for each in activations}
         sigmoids = [name for name in finite if functions.get(name) == "sigmoid"]
         relus = [name for name in finite if functions.get(name) == "relu"]
         for sigmoid in sigmoids:
             for relu in relus:
-                times = _times(finite, sigmoid, relu, confidence)
+                times = _times(_ratio(finite, sigmoid, relu, confidence), sigmoid, relu, confidence)
                 if times and {sigmoid, relu} != {smallest, largest}:
-                    told.append(f"{when} that of {sigmoid} on {network} is {times}.")
+                    told.append(f"{when}, on {network}, {times}.")
     return told
 
 
@@ -314,28 +316,38 @@ def gradient_conclusions(
             if len(finite) > 1:
                 largest = max(finite, key=lambda each: finite[each].mean())
                 smallest = min(finite, key=lambda each: finite[each].mean())
-                times = _times(finite, smallest, largest, confidence)
+                ratio = _ratio(finite, smallest, largest, confidence)
+                if ratio.low <= 1 <= ratio.high:
+                    parts.append(
+                        f"{when} no order is shown ({_times(ratio, smallest, largest, confidence)})"
+                    )
+                    continue
+                times = _times(ratio, "", largest, confidence)
                 parts.append(
-                    f"{when} largest with {largest} and smallest with {smallest}"
+                    f"{when} it is largest with {largest} and smallest with {smallest}"
                     + (f", {times}" if times else "")
                 )
         if parts:
-            told.append(f"On {name} the first layer's gradient is {'; '.join(parts)}.")
+            told.append(f"The first layer's gradient on {name}: {'; '.join(parts)}.")
     return told
 
 
-def _times(values: dict[str, np.ndarray], first: str, second: str, confidence: float) -> str:
-    """Write the ratio of two activations' values, or nothing where there is none."""
+def _ratio(values: dict[str, np.ndarray], first: str, second: str, confidence: float) -> Interval:
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = geometric_interval(values[first] / values[second], confidence)
+        return geometric_interval(values[first] / values[second], confidence)
+
+
+def _times(ratio: Interval, first: str, second: str, confidence: float) -> str:
+    """Write the ratio of the first activation's value to the second's, unless it is no number."""
     if not 0 < ratio.mean < math.inf:
         return ""
     told = f"{written(ratio.mean)} times that of {second}"
+    if first:
+        told = f"that of {first} is {told}"
     if not math.isfinite(ratio.low):
         return told
-    bounds = f"{100 * confidence:g} % interval {written(ratio.low)} to {written(ratio.high)}"
-    shown = "" if ratio.high < 1 or ratio.low > 1 else ": no difference is shown"
-    return f"{told} ({bounds}{shown})"
+    bounds = f"{written(ratio.low)} to {written(ratio.high)}"
+    return f"{told}, {100 * confidence:g} % interval {bounds}"
 
 
 def depth_findings(study: Study, confidence: float, epoch: int) -> list[str]:

@@ -583,8 +583,8 @@ def _gradients(
                 "figures/gradient_first_layer.png",
                 "The gradient of the first layer's weights, as mean absolute entry, on the first"
                 f" {images}: before training and after {counted(study.epochs, 'epoch')}. Each"
-                " panel has its own axis. A larger gradient is no better learning by itself: in a"
-                " trained network it is small where the loss is.",
+                " panel has its own axis. A larger gradient is not better learning by itself:"
+                " after training it is small where the loss on these images is small.",
                 f"Mean absolute gradient of the first layer for every seed, with mean: {measured}.",
                 "tables/gradient_first_layer.csv",
             ),
@@ -714,6 +714,15 @@ def markdown(text: str) -> str:
     return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", escaped)
 
 
+def tied(text: str) -> str:
+    r"""Keep a number on one line with its power of ten and its percent sign.
+
+    >>> tied("1.8 × 10⁻⁵ of 95 %")
+    '1.8\xa0×\xa010⁻⁵ of 95\xa0%'
+    """
+    return text.replace(" × ", "\u00a0×\u00a0").replace(" %", "\u00a0%")
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("actlab"),
@@ -724,4 +733,5 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["md"] = markdown
+    environment.filters["tied"] = tied
     return environment

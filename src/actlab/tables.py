@@ -507,32 +507,32 @@ def activation_curves(activations: Sequence[ActivationConfig]) -> pd.DataFrame:
 
 
 def plot_tables(study: Study) -> dict[str, pd.DataFrame]:
-    """Tabulate means over seeds for `dvc plots`: a column a configuration.
+    """Tabulate means over seeds for `dvc plots`: a row a point, a column that names its line.
 
     `loss`, `accuracy`, `val_loss` and `val_accuracy` by epoch; `gradient_initial`, the norm of
     the gradient before training, by the layer's place, counted from the images.
     """
-    configurations = study.configurations()
-    columns = [f"{activation}-{network}" for activation, network in configurations]
     plots = {}
     for metric in HISTORY[2:]:
         means = _means(study.history, "epoch", metric)
         plots[metric] = pd.DataFrame(
-            {"epoch": range(1, study.epochs + 1)}
-            | {
-                column: [means[*configuration, epoch] for epoch in range(1, study.epochs + 1)]
-                for column, configuration in zip(columns, configurations, strict=True)
-            }
+            [
+                (f"{activation}-{network}", epoch, means[activation, network, epoch])
+                for activation, network in study.configurations()
+                for epoch in range(1, study.epochs + 1)
+            ],
+            columns=["configuration", "epoch", metric],
         )
     initial = where(study.gradients, probe="test", statistic="l2_norm", epoch=0)
     means = _means(initial, "layer", "value")
-    by_layer = {
-        column: pd.Series([means[*configuration, layer] for layer in layers])
-        for column, configuration in zip(columns, configurations, strict=True)
-        for layers in [study.layers_of(configuration[1])]
-    }
-    gradient = pd.DataFrame(by_layer)
-    gradient.insert(0, "layer", range(1, len(gradient) + 1))
+    gradient = pd.DataFrame(
+        [
+            (f"{activation}-{network}", place, means[activation, network, layer])
+            for activation, network in study.configurations()
+            for place, layer in enumerate(study.layers_of(network), start=1)
+        ],
+        columns=["configuration", "layer", "gradient_norm"],
+    )
     return plots | {"gradient_initial": gradient}
 
 

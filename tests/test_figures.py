@@ -1,0 +1,225 @@
+import math
+import struct
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+from planted import plant
+
+from actlab import figures, tables
+from actlab.activations import ACTIVATIONS
+from actlab.config import ActivationConfig
+from actlab.report import draw
+
+CONSTANTS = {
+    "leaky_relu": {"negative_slope": 0.01},
+    "elu": {"alpha": 1.0},
+    "gelu": {"approximate": False},
+}
+
+
+def config_of(name, function=None):
+    """The configuration of an activation; a name outside the table is a ReLU."""
+    function = function or (name if name in ACTIVATIONS else "relu")
+    activation = ActivationConfig("checked", function, CONSTANTS.get(function, {}))
+    activation.name = name
+    return activation
+
+
+def drawings_of(study):
+    return draw(study, [config_of(name) for name in study.activations], 0.95)
+
+
+@pytest.fixture(scope="module")
+def default(tmp_path_factory):
+    """The drawings of a study like the default one, and the study."""
+    study = plant(tmp_path_factory.mktemp("default"), epochs=6)
+    return study, drawings_of(study)
+
+
+def test_the_same_figure_gives_the_same_bytes(default, tmp_path):
+    study, drawings = default
+    for name, drawing in drawings.items():
+        figures.save_figure(drawing.figure, tmp_path / "first" / name)
+    # Drawn anew, where a user has set much for other figures.
+    with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9, "axes.facecolor": "red"}):
+        for name, drawing in drawings_of(study).items():
+            figures.save_figure(drawing.figure, tmp_path / "anew" / name)
+    # Saved again.
+    figures.save_figure(drawings["loss_curves"].figure, tmp_path / "again/loss_curves")
+    for path in [*(tmp_path / "anew").iterdir(), *(tmp_path / "again").iterdir()]:
+        assert path.read_bytes() == (tmp_path / "first" / path.name).read_bytes(), path.name
+
+
+def test_files_are_at_150_dots_an_inch_and_bear_no_date(default, tmp_path):
+    _, drawings = default
+    figure = drawings["test_accuracy"].figure
+    figures.save_figure(figure, tmp_path / "test_accuracy")
+    pixels = (tmp_path / "test_accuracy.png").read_bytes()
+    width, height = struct.unpack(">II", pixels[16:24])
+    assert (width, height) == tuple(int(150 * side) for side in figure.get_size_inches())
+    assert b"tEXt" not in pixels
+    drawing = (tmp_path / "test_accuracy.svg").read_text()
+    assert ElementTree.fromstring(drawing).tag.endswith("svg")
+    assert "dc:date" not in drawing
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"activations": ["relu"], "networks": {"none": ()}, "seeds": [3], "epochs": 1},
+        {"activations": ["relu", "mine", "$x$"], "networks": {"mlp": (4, 4)}, "seeds": [0, 1]},
+        {
+            "activations": list(ACTIVATIONS),
+            "networks": {"none": (), "one": (4,), "mlp": (4, 4), "deep": (4,) * 16},
+            "seeds": [0, 1],
+        },
+    ],
+    ids=["least", "strangers", "most"],
+)
+def test_every_shape_of_study_can_be_drawn(tmp_path, shape):
+    study = plant(tmp_path, **({"epochs": 2} | shape))
+    for name, drawing in drawings_of(study).items():
+        # Warnings are errors: a panel that collapses or a text without room would raise.
+        drawing.figure.draw_without_rendering()
+        assert len(drawing.table) > 0, name
+
+
+def test_drawing_needs_no_pyplot(root):
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from actlab import figures;"
+        "figures.plot_sample_images(np.zeros((1, 2, 2), np.uint8), np.array([0]), ['0']);"
+        "print('matplotlib.pyplot' in sys.modules)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=root / "src", capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "False"
+
+
+def test_activations_differ_in_colour_and_dashes_and_marker():
+    styles = figures.line_styles(list(ACTIVATIONS))
+    for attribute in ("color", "dashes", "marker"):
+        assert len({getattr(style, attribute) for style in styles.values()}) == len(ACTIVATIONS)
+    assert figures.line_styles(["tanh", "relu"])["relu"] == styles["relu"]
+    strangers = figures.line_styles(["relu", "mine", "yours"])
+    assert len(set(strangers.values())) == 3
+    many = figures.line_styles([f"mine_{at}" for at in range(9)])
+    assert len(many) == 9
+
+
+def test_curves_show_the_table(default):
+    _, drawings = default
+    figure, table = drawings["accuracy_curves"]
+    axes = next(axes for axes in figure.axes if axes.get_title(loc="left") == "deep: validation")
+    row = tables.where(table, network="deep", split="validation", activation="tanh")
+    color = figures.line_styles(["tanh"])["tanh"].color
+    thick = [
+        line for line in axes.lines if line.get_color() == color and line.get_marker() != "None"
+    ]
+    np.testing.assert_allclose(thick[0].get_ydata(), 100 * row["mean"])
+    thin = [line for line in axes.lines if line.get_color() == color and line not in thick]
+    assert len(thin) == 6
+    band = axes.collections[1].get_paths()[0].vertices
+    assert band[:, 1].min() == pytest.approx(100 * row["low"].min())
+    assert band[:, 1].max() == pytest.approx(100 * row["high"].max())
+
+
+def test_an_axis_that_does_not_start_at_zero_says_so(default):
+    _, drawings = default
+    for name in ("accuracy_curves", "test_accuracy"):
+        for axes in drawings[name].figure.axes:
+            which = "y" if name == "accuracy_curves" else "x"
+            low = getattr(axes, f"get_{which}lim")()[0]
+            note = axes.get_title(loc="right")
+            assert note == f"{which} axis starts at {low:.4g} %"
+    for axes in drawings["epoch_seconds"].figure.axes:
+        assert axes.get_xlim()[0] == 0
+        assert axes.get_title(loc="right") == ""
+    for name in ("loss_curves", "gradient_by_layer"):
+        for axes in drawings[name].figure.axes:
+            assert axes.get_yscale() == "log"
+            assert axes.get_title(loc="right") == "logarithmic axis"
+
+
+def test_the_vanishing_of_sigmoids_gradient_is_on_the_panel(default):
+    _, drawings = default
+    axes = next(
+        axes
+        for axes in drawings["gradient_by_layer"].figure.axes
+        if axes.get_title(loc="left") == "deep"
+    )
+    color = figures.line_styles(["sigmoid"])["sigmoid"].color
+    values = [line.get_ydata() for line in axes.lines if line.get_color() == color][-1]
+    # The planted factor a layer is 6, over eight layers.
+    assert values[0] / values[-1] == pytest.approx(6**-8, rel=0.2)
+    low, high = axes.get_ylim()
+    assert low < values.min() < values.max() < high
+
+
+def test_zeros_lie_on_the_foot_of_a_logarithmic_axis_and_are_explained(tmp_path):
+    def change(parts):
+        if "gradients" in parts:
+            table = parts["gradients"]
+            table.loc[(table["activation"] == "relu") & (table["layer"] != "output"), "value"] = 0.0
+
+    study = plant(tmp_path, ["relu", "tanh"], {"mlp": (4, 4)}, epochs=1, changed=change)
+    drawings = drawings_of(study)
+    axes = drawings["gradient_by_layer"].figure.axes[0]
+    hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert [list(np.asarray(line.get_xdata())) for line in hollow] == [[0, 1]]
+    np.testing.assert_array_equal(hollow[0].get_ydata(), axes.get_ylim()[0])
+    for name in ("gradient_by_layer", "gradient_first_layer", "gradient_through_training"):
+        texts = [text.get_text() for text in drawings[name].figure.legends[0].get_texts()]
+        assert "exactly zero, below the axis" in texts
+
+
+def test_nothing_but_zeros_can_be_drawn(tmp_path):
+    def change(parts):
+        if "gradients" in parts:
+            parts["gradients"]["value"] = 0.0
+
+    study = plant(tmp_path, ["relu"], {"mlp": (4,)}, seeds=[0, 1], epochs=1, changed=change)
+    for drawing in drawings_of(study).values():
+        drawing.figure.draw_without_rendering()
+
+
+def test_diverged_runs_are_counted_on_the_panel(tmp_path):
+    def change(parts):
+        if "history" in parts and set(parts["layers"]["activation"]) == {"relu"}:
+            seeds = parts["history"]["seed"].isin([1, 2]) & (parts["history"]["epoch"] > 1)
+            parts["history"].loc[seeds, ["loss", "val_loss"]] = math.nan
+
+    study = plant(tmp_path, ["relu", "tanh"], {"mlp": (4,)}, epochs=3, changed=change)
+    figure = drawings_of(study)["loss_curves"].figure
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        assert [text.get_text() for text in axes.texts] == ["2 of 12 runs diverged"]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_activation_is_shown_with_formula_and_range(name):
+    activation = config_of(name)
+    figure = figures.plot_activation_functions(tables.activation_curves([activation]), [activation])
+    label = figure.axes[0].get_xlabel()
+    assert ACTIVATIONS[name].formula in label
+    assert ACTIVATIONS[name].derivative_formula in label
+    assert figures.range_text(activation) in label
+    figure.draw_without_rendering()
+
+
+def test_ranges_are_closed_where_the_bound_is_a_value():
+    ranges = {name: figures.range_text(config_of(name)) for name in ACTIVATIONS}
+    assert ranges == {
+        "sigmoid": "(0, 1)",
+        "tanh": "(−1, 1)",
+        "relu": "[0, ∞)",
+        "leaky_relu": "(−∞, ∞)",
+        "elu": "(−1, ∞)",
+        "selu": "(−1.758, ∞)",
+        "gelu": "[−0.17, ∞)",
+        "silu": "[−0.2785, ∞)",
+    }

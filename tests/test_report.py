@@ -1,0 +1,420 @@
+import json
+import math
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted import plant
+from scipy import stats
+
+from actlab import figures, findings, report, tables
+from actlab.activations import ACTIVATIONS
+from actlab.config import (
+    ActivationConfig,
+    Config,
+    DataConfig,
+    GradientsConfig,
+    ModelConfig,
+    NetworkConfig,
+    PathsConfig,
+    ReportConfig,
+    TrainingConfig,
+)
+from actlab.errors import UserError
+from actlab.stages.report import report as write_report
+
+VOID = {"meta", "img", "br", "link", "hr"}
+
+
+class Page(HTMLParser):
+    """An HTML page whose tags are closed in order; its tags, attributes and text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.tags, self.words = [], [], []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+    def attributes(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def config_of(study, folder, validation_size=0):
+    """The configuration under which a study would have been planted."""
+    paths = {name: str(folder / name) for name in ("models", "results", "timings", "reports")}
+    activation = ActivationConfig("relu", "relu", {})
+    return Config(
+        data=DataConfig("mnist", validation_size, 0),
+        activations=list(study.activations),
+        networks=list(study.networks),
+        seeds=list(study.seeds),
+        model=ModelConfig("glorot_uniform"),
+        training=TrainingConfig(study.epochs, 128, 0.001, [0, 1, 2, 5, 10]),
+        gradients=GradientsConfig(32, 2048),
+        report=ReportConfig(0.95),
+        activation=activation,
+        network=NetworkConfig("mlp", [128, 64]),
+        paths=PathsConfig(source=None, raw="raw", processed="processed", output=".", **paths),
+    )
+
+
+def activations_of(study):
+    """The study's activations; a name outside the table is a ReLU."""
+    made = []
+    for name in study.activations:
+        function = name if name in ACTIVATIONS else "relu"
+        activation = ActivationConfig("checked", function, {})
+        activation.name = name
+        made.append(activation)
+    return made
+
+
+def counts():
+    rows = [("train", label, 6) for label in range(10)] + [
+        ("test", label, 1) for label in range(10)
+    ]
+    return pd.DataFrame(rows, columns=list(tables.CLASS_COUNTS))
+
+
+def composed(study, folder, **changes):
+    return report.compose(
+        study, activations_of(study), counts(), config_of(study, folder, **changes)
+    )
+
+
+def page_of(composed):
+    pixel = report.Image("data:image/png;base64,AAAA", 1, 1)
+    html = report.render_html(composed, {each.path: pixel for each in composed.pictures})
+    return Page(html)
+
+
+def prepare(study, folder):
+    """Write what the report needs beside results: models and what preprocess reports."""
+    for name, network in study.configurations():
+        path = folder / f"models/{name}-{network}/model.json"
+        path.parent.mkdir(parents=True)
+        activation = {"name": name, "function": name, "constants": {}}
+        path.write_text(json.dumps({"activation": activation}))
+    images = np.zeros((10, 28, 28), dtype=np.uint8)
+    sample = figures.plot_sample_images(images, np.arange(10), [str(at) for at in range(10)])
+    figures.save_figure(sample, folder / "reports/data/sample_images")
+    tables.write_frame(counts(), folder / "reports/data/class_counts.csv")
+
+
+ACCURACIES = {
+    ("sigmoid", "mlp"): [0.9700, 0.9712, 0.9706],
+    ("tanh", "mlp"): [0.9801, 0.9790, 0.9803],
+    ("relu", "mlp"): [0.9804, 0.9789, 0.9803],
+}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The folder of a whole report of planted results, and the study."""
+    folder = tmp_path_factory.mktemp("study")
+    study = plant(
+        folder,
+        networks={"mlp": (8, 8), "deep": (8,) * 5},
+        seeds=[0, 1, 2],
+        epochs=3,
+        accuracies=ACCURACIES,
+    )
+    prepare(study, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("actlab.tracking.log_report", lambda config, reports: None)
+        write_report(config_of(study, folder))
+    return folder, study
+
+
+def read(folder, name):
+    return (folder / "reports" / name).read_text(encoding="utf-8")
+
+
+def test_the_planted_numbers_stand_in_every_output(written):
+    folder, _ = written
+    summary = tables.read_table(folder / "reports/summary.csv", tables.SUMMARY)
+    row = tables.where(summary, activation="sigmoid", network="mlp").to_dict("records")[0]
+    expected = stats.ttest_1samp(ACCURACIES["sigmoid", "mlp"], 0).confidence_interval(0.95)
+    assert row["test_accuracy_mean"] == pytest.approx(0.9706)
+    assert row["test_accuracy_ci_low"] == pytest.approx(expected.low)
+    cells = ["97.06 %", f"{100 * expected.low:.2f} to {100 * expected.high:.2f}"]
+    assert f"| mlp | sigmoid | {' | '.join(cells)} |" in read(folder, "report.md")
+    html = read(folder, "report.html")
+    for cell in cells:
+        assert f"<td>{cell}</td>" in html
+    metrics = json.loads(read(folder, "metrics.json"))
+    assert metrics["mlp"]["sigmoid"]["test_accuracy"] == row["test_accuracy_mean"]
+    assert "seconds" not in json.dumps(metrics)
+
+
+def test_every_number_of_the_results_comes_from_the_summary(written):
+    folder, _ = written
+    summary = tables.read_table(folder / "reports/summary.csv", tables.SUMMARY)
+    lines = read(folder, "report.md").splitlines()
+    for row in summary.to_dict("records"):
+        start = (
+            f"| {row['network']} | {row['activation']} | {100 * row['test_accuracy_mean']:.2f} %"
+        )
+        line = next(line for line in lines if line.startswith(start))
+        assert f"| {row['test_loss_mean']:.4f} | {row['epoch_seconds_median']:.3f} |" in line
+        assert tables.written(row["gradient_first_layer_notebook"], 3) in line
+
+
+def test_the_page_needs_nothing_else_and_speaks_of_every_image(written):
+    folder, _ = written
+    html = read(folder, "report.html")
+    page = Page(html)
+    assert len(html) < 5e6
+    assert not re.search(r"https?:|//cdn|@import|url\(", html)
+    assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object"} == set()
+    images = page.attributes("img")
+    assert len(images) == 9
+    for attributes in images:
+        assert attributes["src"].startswith(
+            ("data:image/png;base64,", "data:image/svg+xml;base64,")
+        )
+        assert len(attributes["alt"]) > 20
+        assert int(attributes["width"]) > 100
+    anchors = {attributes["href"] for attributes in page.attributes("a")}
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert anchors == {f"#{anchor}" for anchor in ids}
+
+
+def test_markdown_links_files_that_are_there(written):
+    folder, _ = written
+    links = re.findall(r"\]\(([^)]+)\)", read(folder, "report.md"))
+    assert len(links) == 9 + 8
+    for link in links:
+        assert (folder / "reports" / link).is_file(), link
+
+
+def test_both_renderings_say_the_same(written):
+    folder, study = written
+    text = page_of(composed(study, folder)).text
+    for section in composed(study, folder).sections:
+        assert section.title in text
+        for block in section.blocks:
+            if isinstance(block, report.Text):
+                for line in block.lines:
+                    assert line in text
+                    assert report.markdown(line) in read(folder, "report.md")
+
+
+def test_every_figure_has_its_files_and_its_table(written):
+    folder, _ = written
+    names = {path.stem for path in (folder / "reports/figures").iterdir()}
+    assert len(names) == 8
+    for name in names:
+        for path in (f"figures/{name}.png", f"figures/{name}.svg", f"tables/{name}.csv"):
+            assert (folder / "reports" / path).stat().st_size > 0
+    assert (folder / "reports/data/class_counts.csv").is_file()
+    assert len(list((folder / "reports/plots").iterdir())) == 5
+
+
+def test_a_second_report_is_the_same_but_for_times(tmp_path, monkeypatch):
+    monkeypatch.setattr("actlab.tracking.log_report", lambda config, reports: None)
+    once, again = tmp_path / "once", tmp_path / "again"
+
+    def slower(parts):
+        if "timings" in parts:
+            parts["timings"]["epoch_seconds"] *= 3
+            parts["timings"]["models_at_once"] = 1
+
+    outputs = {}
+    for folder, changed in ((once, lambda parts: None), (again, slower)):
+        planted = plant(folder, ["relu"], {"mlp": (8,)}, seeds=[0, 1], epochs=2, changed=changed)
+        prepare(planted, folder)
+        write_report(config_of(planted, folder))
+        outputs[folder] = {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in (folder / "reports").rglob("*")
+            if path.is_file()
+        }
+    assert outputs[once].keys() == outputs[again].keys()
+    differ = {name for name, content in outputs[once].items() if outputs[again][name] != content}
+    assert differ == {
+        "reports/report.html",
+        "reports/report.md",
+        "reports/summary.csv",
+        "reports/figures/epoch_seconds.png",
+        "reports/figures/epoch_seconds.svg",
+        "reports/tables/epoch_seconds.csv",
+    }
+    write_report(config_of(planted, again))
+    for name, content in outputs[again].items():
+        assert (again / name).read_bytes() == content, name
+
+
+def test_results_that_are_missing_leave_the_report_as_it_was(tmp_path):
+    study = plant(tmp_path, ["relu"], {"mlp": (8,)}, seeds=[0, 1], epochs=2)
+    (tmp_path / "reports").mkdir()
+    with pytest.raises(UserError, match=r"model.json is missing: run `dvc repro`"):
+        write_report(config_of(study, tmp_path))
+    assert list((tmp_path / "reports").iterdir()) == []
+
+
+def test_names_are_text_and_not_markup(tmp_path):
+    study = plant(tmp_path, ["relu", "<b>x|y*z"], {"<i>": (4,)}, seeds=[0, 1], epochs=1)
+    said = composed(study, tmp_path)
+    page = page_of(said)
+    assert not {tag for tag, _ in page.tags} & {"b", "i"}
+    assert "<b>x|y*z" in page.text
+    assert any("<b>x|y*z" in attributes["alt"] for attributes in page.attributes("img"))
+    markdown = report.render_markdown(said)
+    assert r"| \<i\> | \<b\>x\|y\*z |" in markdown
+    assert "<b>" not in markdown
+
+
+def test_a_difference_is_claimed_only_where_its_interval_excludes_zero(written):
+    _, study = written
+    summary = tables.summarise(study, 0.95)
+    differences = tables.accuracy_differences(study, 0.95)
+    said = findings.accuracy_findings(study, summary, differences, 0.95)[0]
+    best = [np.array(ACCURACIES[name, "mlp"]) for name in ("relu", "sigmoid", "tanh")]
+    assert said.startswith("On mlp the highest mean test accuracy is 97.99 %")
+    above, undecided = said.split("; no difference is shown to ")
+    for other, name, sentence in ((best[1], "sigmoid", above), (best[2], "tanh", undecided)):
+        interval = stats.ttest_rel(best[0], other).confidence_interval(1 - 0.05 / 3)
+        assert (interval.low > 0) == (sentence == above)
+        told = f"{name} ({findings.in_points(float(np.mean(best[0] - other)))} points"
+        bounds = f"{findings.in_points(interval.low)} to {findings.in_points(interval.high)})"
+        assert f"{told}, {bounds}" in sentence
+
+
+def test_the_factor_a_layer_is_the_planted_one(tmp_path):
+    study = plant(tmp_path, epochs=1)
+    factors = findings.layer_factors(study, 0.95, epoch=0)
+    assert factors["sigmoid"].mean == pytest.approx(1 / 6, rel=0.02)
+    assert factors["relu"].mean == pytest.approx(1 / 1.1, rel=0.02)
+    assert factors["sigmoid"].low < factors["sigmoid"].mean < factors["sigmoid"].high
+    said = findings.depth_findings(study, 0.95, epoch=0)[0]
+    assert tables.written(factors["sigmoid"].mean, 3) + " with sigmoid" in said
+
+
+def test_gradients_are_ordered_as_measured_and_not_by_name(tmp_path):
+    def change(parts):
+        if "gradients" in parts:
+            table = parts["gradients"]
+            table.loc[(table["activation"] == "sigmoid") & (table["epoch"] == 1), "value"] *= 1e12
+
+    study = plant(tmp_path, epochs=1, changed=change)
+    first = tables.first_layer_gradients(study, 0.95)
+    said = findings.gradient_conclusions(study, first, 0.95, "deep")
+    assert len(said) == 1
+    before, after = said[0].split("; after training ")
+    assert "smallest with sigmoid, 1." in before
+    assert after.startswith("it is largest with sigmoid and smallest with ")
+
+
+def test_an_order_that_the_seeds_do_not_show_is_not_claimed(tmp_path):
+    def change(parts):
+        if "gradients" in parts:
+            table = parts["gradients"]
+            swing = np.where(table["seed"] % 2 == 0, 3.0, 1 / 3)
+            up = table["activation"] == "relu"
+            table["value"] = 0.1 * np.where(up, swing, 1 / swing)
+
+    study = plant(tmp_path, ["relu", "tanh"], {"mlp": (4,)}, epochs=1, changed=change)
+    first = tables.first_layer_gradients(study, 0.95)
+    said = findings.gradient_conclusions(study, first, 0.95)[0]
+    assert said.count("no order is shown (that of ") == 2
+    assert "smallest" not in said
+
+
+def test_one_seed_of_one_activation_is_told_without_uncertainty(tmp_path):
+    study = plant(tmp_path, ["relu"], {"none": ()}, seeds=[7], epochs=1)
+    text = page_of(composed(study, tmp_path)).text
+    assert "On none relu has a test accuracy of" in text
+    assert "with one seed no uncertainty can be given" in text
+    assert "There is one seed, 7" in text
+    assert "n/a" in text
+    for word in ("nan", "highest", "shown to be above", "interval nan", "None"):
+        assert word not in text
+
+
+def test_one_seed_shows_no_order(tmp_path):
+    study = plant(tmp_path, ["relu", "tanh"], {"mlp": (4,)}, seeds=[7], epochs=1)
+    text = page_of(composed(study, tmp_path)).text
+    assert "no uncertainty can be given, so no order is shown" in text
+    assert "shown to be above" not in text
+
+
+def test_a_diverged_seed_and_a_dead_network_are_said(tmp_path):
+    def change(parts):
+        if "gradients" in parts:
+            table = parts["gradients"]
+            table.loc[(table["activation"] == "relu") & (table["layer"] != "output"), "value"] = 0.0
+        elif set(parts["layers"]["activation"]) == {"tanh"}:
+            late = (parts["history"]["seed"] == 1) & (parts["history"]["epoch"] > 1)
+            parts["history"].loc[late, ["loss", "val_loss"]] = math.nan
+            parts["test"].loc[parts["test"]["seed"] == 1, "test_loss"] = math.nan
+
+    study = plant(tmp_path, ["relu", "tanh"], {"mlp": (4, 4)}, epochs=2, changed=change)
+    text = page_of(composed(study, tmp_path)).text
+    assert "The training of tanh on mlp diverged with seed 1" in text
+    assert (
+        "the gradient of relu in the first layer of mlp is exactly zero with 6 of 6 seeds" in text
+    )
+    assert "no number with relu (a norm is zero or not finite)" in text
+    assert "nan" not in text
+    rows = report.render_markdown(composed(study, tmp_path)).splitlines()
+    assert any(line.startswith("| mlp | tanh |") and "| n/a |" in line for line in rows)
+
+
+def test_the_report_says_what_validation_was(tmp_path):
+    study = plant(tmp_path, ["relu"], {"mlp": (4,)}, seeds=[0, 1], epochs=1)
+    watched = page_of(composed(study, tmp_path)).text
+    assert "The validation curve is the test split" in watched
+    held_out = page_of(composed(study, tmp_path, validation_size=5000)).text
+    assert "Validation is on 5,000 training images held out." in held_out
+    assert "The validation curve is the test split" not in held_out
+
+
+def test_the_terminal_gets_the_results_in_plain_characters(written):
+    _, study = written
+    text = report.render_text(tables.summarise(study, 0.95), 0.95)
+    assert text.isascii()
+    assert len(text.splitlines()) == 1 + 6
+    assert "mlp      sigmoid     97.06 %" in text
+
+
+def test_a_large_drawing_is_embedded_as_its_picture(tmp_path):
+    figure = figures.plot_sample_images(
+        np.zeros((1, 4, 4), dtype=np.uint8), np.array([0]), ["zero"]
+    )
+    figures.save_figure(figure, tmp_path / "sample")
+    small = report.embed(tmp_path / "sample.png")
+    assert small.uri.startswith("data:image/svg+xml;base64,")
+    assert small.width == round(figure.get_figwidth() * 96)
+    (tmp_path / "sample.svg").write_text("<svg>" + 300_000 * " " + "</svg>")
+    assert report.embed(tmp_path / "sample.png").uri.startswith("data:image/png;base64,")
+
+
+def test_the_stage_starts_without_tensorflow_mlflow_and_matplotlib(root: Path):
+    code = "import sys, actlab.stages.report; print(*sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=root / "src", capture_output=True, text=True, check=True
+    )
+    assert {"tensorflow", "mlflow", "matplotlib"}.isdisjoint(ran.stdout.split())

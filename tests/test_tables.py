@@ -1,0 +1,266 @@
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted import plant
+from scipy import stats
+
+from actlab import tables
+from actlab.errors import UserError
+
+NETWORKS = {"none": (), "mlp": (128, 64)}
+
+
+def test_a_table_reads_back_to_the_bits_that_were_written(tmp_path):
+    rng = np.random.default_rng(0)
+    values = np.concatenate(
+        [rng.standard_normal(1000), np.exp(rng.uniform(-200, 200, 1000)), [0.0, math.nan, math.inf]]
+    )
+    rows = [(seed, value, value) for seed, value in enumerate(values)]
+    tables.write_table(rows, tables.TEST, tmp_path / "test.csv")
+    read = tables.read_table(tmp_path / "test.csv", tables.TEST)
+    np.testing.assert_array_equal(read["test_loss"].to_numpy(), values)
+
+
+@pytest.mark.parametrize("name", ["nan", "NA", "null", "1", "a,b", 'say "no"'])
+def test_a_name_stays_a_name_whatever_it_looks_like(tmp_path, name):
+    tables.write_table([("train", 0, 1)], tables.CLASS_COUNTS, tmp_path / "counts.csv")
+    row = (name, "mlp", 0, 1, "hidden_1", "test", "mean_abs", 0.5)
+    tables.write_table([row], tables.GRADIENTS, tmp_path / "gradients.csv")
+    read = tables.read_table(tmp_path / "gradients.csv", tables.GRADIENTS)
+    assert read["activation"].tolist() == [name]
+
+
+def test_a_table_that_is_missing_or_another_is_said_in_one_line(tmp_path):
+    path = tmp_path / "test.csv"
+    with pytest.raises(UserError, match=r"test.csv is missing: run `dvc repro`"):
+        tables.read_table(path, tables.TEST)
+    path.write_text("")
+    with pytest.raises(UserError, match=r"test.csv is no CSV"):
+        tables.read_table(path, tables.TEST)
+    path.write_text("seed,accuracy\n0,1\n")
+    with pytest.raises(
+        UserError, match=r"has the columns seed, accuracy, expected seed, test_loss"
+    ):
+        tables.read_table(path, tables.TEST)
+
+
+def test_the_study_comes_in_the_order_of_the_configuration(tmp_path):
+    study = plant(tmp_path, ["tanh", "sigmoid"], NETWORKS, seeds=[5, 3], epochs=2)
+    expected = [("tanh", "none"), ("sigmoid", "none"), ("tanh", "mlp"), ("sigmoid", "mlp")]
+    assert study.configurations() == expected
+    assert study.layers_of("mlp") == ["hidden_1", "hidden_2", "output"]
+    assert study.layers_of("none") == ["output"]
+    summary = tables.summarise(study, 0.95)
+    assert tuple(summary.columns) == tables.SUMMARY
+    assert list(zip(summary["activation"], summary["network"], strict=True)) == expected
+
+
+def test_files_of_other_configurations_are_not_looked_at(tmp_path):
+    plant(tmp_path, ["tanh", "relu"], NETWORKS, epochs=2)
+    (tmp_path / "results/relu-mlp/history.csv").write_text("stale")
+    study = tables.read_study(
+        ["tanh"], ["mlp"], [0, 1, 2, 3, 4, 5], 2, tmp_path / "results", tmp_path / "timings"
+    )
+    assert set(study.history["activation"]) == {"tanh"}
+    assert set(study.gradients["network"]) == {"mlp"}
+
+
+@pytest.mark.parametrize(
+    ("configured", "message"),
+    [
+        ({"seeds": [0, 1, 2]}, r"history.csv holds the seeds 0, 1, configured are 0, 1, 2"),
+        ({"epochs": 3}, r"does not hold the epochs 1 to 3 of seed 0"),
+        ({"activations": ["relu"]}, r"relu-mlp/history.csv is missing"),
+        ({"networks": ["mlp", "deep"]}, r"tanh-deep/history.csv is missing"),
+    ],
+)
+def test_results_of_another_configuration_are_refused(tmp_path, configured, message):
+    planted = {"activations": ["tanh"], "networks": ["mlp"], "seeds": [0, 1], "epochs": 2}
+    plant(tmp_path, ["tanh"], {"mlp": (4,)}, seeds=[0, 1], epochs=2)
+    folders = {"results": tmp_path / "results", "timings": tmp_path / "timings"}
+    with pytest.raises(UserError, match=message) as raised:
+        tables.read_study(**(planted | configured), **folders)
+    assert "run `dvc repro`" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("activation", "gelu", "lacks tanh on mlp"),
+        ("seed", 9, r"\(tanh on mlp, epoch 0\) holds the seeds 9"),
+        ("epoch", 1, "holds the seeds of nothing"),
+        ("layer", "hidden_7", "other layers of mlp"),
+    ],
+)
+def test_gradients_that_lack_something_are_refused(tmp_path, column, value, message):
+    def change(parts):
+        if "gradients" in parts:
+            parts["gradients"][column] = value
+
+    with pytest.raises(UserError, match=message):
+        plant(tmp_path, ["tanh"], {"mlp": (4,)}, seeds=[0], epochs=2, changed=change)
+
+
+def test_the_summary_holds_the_planted_numbers(tmp_path):
+    accuracies = [0.975, 0.98, 0.985]
+
+    def change(parts):
+        if "gradients" in parts:
+            table = parts["gradients"]
+            notebook = (table["probe"] == "notebook") & (table["statistic"] == "mean_abs")
+            for epoch, values in ((0, [1.0, 2.0, 6.0]), (2, [0.1, 0.2, 0.6])):
+                for seed, value in enumerate(values):
+                    chosen = notebook & (table["epoch"] == epoch) & (table["seed"] == seed)
+                    table.loc[chosen & (table["layer"] == "hidden_1"), "value"] = value
+        else:
+            parts["test"]["test_loss"] = [0.1, 0.2, 0.6]
+            parts["timings"]["epoch_seconds"] = [1.0, 2.0, 3.0, 4.0, 50.0, 60.0]
+
+    study = plant(
+        tmp_path,
+        ["relu"],
+        {"mlp": (8,)},
+        seeds=[0, 1, 2],
+        epochs=2,
+        accuracies={("relu", "mlp"): accuracies},
+        changed=change,
+    )
+    row = tables.summarise(study, 0.9).to_dict("records")[0]
+    interval = stats.ttest_1samp(accuracies, 0).confidence_interval(0.9)
+    assert row["seeds"] == 3
+    assert row["test_accuracy_mean"] == pytest.approx(0.98)
+    assert row["test_accuracy_sd"] == pytest.approx(0.005)
+    assert row["test_accuracy_ci_low"] == pytest.approx(interval.low)
+    assert row["test_accuracy_ci_high"] == pytest.approx(interval.high)
+    assert row["test_loss_mean"] == pytest.approx(0.3)
+    assert row["epoch_seconds_median"] == 3.5
+    assert row["gradient_first_layer_initial"] == pytest.approx(3)
+    assert row["gradient_first_layer_notebook"] == pytest.approx(0.3)
+
+
+def test_the_first_layer_of_a_network_without_hidden_layers_is_the_output(tmp_path):
+    study = plant(tmp_path, ["relu"], {"none": ()}, seeds=[0, 1], epochs=1)
+    value = tables.where(
+        study.gradients, layer="output", epoch=0, probe="notebook", statistic="mean_abs"
+    )["value"].mean()
+    assert tables.summarise(study, 0.95)["gradient_first_layer_initial"].tolist() == [value]
+
+
+def test_bands_over_seeds_are_scipys(tmp_path):
+    study = plant(tmp_path, epochs=3)
+    bands = tables.learning_curves(study, "loss", 0.8)
+    assert len(bands) == 3 * 2 * 2 * 3
+    for row in bands.to_dict("records"):
+        metric = "loss" if row["split"] == "training" else "val_loss"
+        values = tables.where(
+            study.history,
+            activation=row["activation"],
+            network=row["network"],
+            epoch=row["epoch"],
+        )[metric]
+        expected = stats.ttest_1samp(values, 0).confidence_interval(0.8)
+        assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
+        assert [row[f"seed_{seed}"] for seed in study.seeds] == values.tolist()
+
+
+def test_accuracy_differences_are_paired_and_widened_for_their_number(tmp_path):
+    study = plant(tmp_path, epochs=1)
+    rows = tables.accuracy_differences(study, 0.95).to_dict("records")
+    assert [(row["network"], row["first"], row["second"]) for row in rows] == [
+        (network, first, second)
+        for network in ("mlp", "deep")
+        for first, second in (("sigmoid", "tanh"), ("sigmoid", "relu"), ("tanh", "relu"))
+    ]
+    for row in rows:
+        first, second = (
+            tables.where(study.test, network=row["network"], activation=row[side])["test_accuracy"]
+            for side in ("first", "second")
+        )
+        paired = stats.ttest_rel(first, second).confidence_interval(1 - 0.05 / 3)
+        assert (row["low"], row["high"]) == pytest.approx((paired.low, paired.high))
+
+
+def test_plot_tables_have_a_line_a_configuration(tmp_path):
+    study = plant(tmp_path, ["relu", "tanh"], NETWORKS, seeds=[0, 1], epochs=3)
+    plots = tables.plot_tables(study)
+    assert sorted(plots) == ["accuracy", "gradient_initial", "loss", "val_accuracy", "val_loss"]
+    names = ["relu-none", "tanh-none", "relu-mlp", "tanh-mlp"]
+    assert list(plots["val_loss"].columns) == ["configuration", "epoch", "val_loss"]
+    assert list(plots["val_loss"]["configuration"].unique()) == names
+    planted = tables.where(study.history, activation="tanh", network="mlp", epoch=3)["val_loss"]
+    drawn = tables.where(plots["val_loss"], configuration="tanh-mlp")["val_loss"]
+    assert len(drawn) == 3
+    assert drawn.tolist()[-1] == pytest.approx(planted.mean())
+    gradient = plots["gradient_initial"]
+    assert tables.where(gradient, configuration="relu-none")["layer"].tolist() == [1]
+    norms = tables.where(gradient, configuration="relu-mlp")
+    assert norms["layer"].tolist() == [1, 2, 3]
+    assert norms["gradient_norm"].is_monotonic_increasing
+
+
+def test_a_mean_over_a_diverged_seed_is_no_number(tmp_path):
+    def change(parts):
+        if "history" in parts:
+            parts["history"].loc[3, "loss"] = math.nan
+
+    study = plant(tmp_path, ["relu"], {"mlp": (4,)}, seeds=[0, 1], epochs=2, changed=change)
+    means = tables.plot_tables(study)["loss"]["loss"]
+    assert means.isna().tolist() == [False, True]
+    curves = tables.where(tables.learning_curves(study, "loss", 0.95), split="training")
+    assert curves[["mean", "low"]].isna().to_numpy().tolist() == [[False] * 2, [True] * 2]
+
+
+def test_metrics_hold_no_time_and_are_json_without_nan(tmp_path):
+    study = plant(tmp_path, ["relu"], NETWORKS, seeds=[0], epochs=1)
+    summary = tables.summarise(study, 0.95)
+    metrics = json.loads(json.dumps(tables.metrics(summary), allow_nan=False))
+    assert list(metrics) == ["none", "mlp"]
+    row = tables.where(summary, network="mlp").to_dict("records")[0]
+    assert metrics["mlp"]["relu"] == {
+        "test_accuracy": row["test_accuracy_mean"],
+        "test_accuracy_sd": None,
+        "test_accuracy_ci_low": None,
+        "test_accuracy_ci_high": None,
+        "test_loss": row["test_loss_mean"],
+        "gradient_first_layer_notebook": row["gradient_first_layer_notebook"],
+        "gradient_first_layer_initial": row["gradient_first_layer_initial"],
+    }
+
+
+def test_activations_are_what_was_trained(tmp_path):
+    study = plant(tmp_path, ["leaky_relu", "relu"], NETWORKS, seeds=[0], epochs=1)
+    models = tmp_path / "models"
+
+    def train(name, network, slope):
+        folder = models / f"{name}-{network}"
+        folder.mkdir(parents=True, exist_ok=True)
+        constants = {"negative_slope": slope} if name == "leaky_relu" else {}
+        activation = {"name": name, "function": name, "constants": constants}
+        (folder / "model.json").write_text(json.dumps({"activation": activation}))
+
+    for name, network in study.configurations():
+        train(name, network, 0.25)
+    leaky, relu = tables.read_activations(study, models)
+    assert leaky.constants == {"negative_slope": 0.25}
+    assert relu.function == "relu"
+    train("leaky_relu", "mlp", 0.5)
+    with pytest.raises(UserError, match="another leaky_relu than the other networks"):
+        tables.read_activations(study, models)
+    (models / "relu-none/model.json").unlink()
+    with pytest.raises(UserError, match=r"relu-none/model.json is missing"):
+        tables.read_activations(study, models)
+
+
+def test_curves_of_activations_are_their_values_and_slopes():
+    from actlab.config import ActivationConfig
+
+    curves = tables.activation_curves([ActivationConfig("mine", "elu", {"alpha": 2.0})])
+    assert isinstance(curves, pd.DataFrame)
+    at = curves.set_index("x")
+    assert at.loc[-5.0, "value"] == pytest.approx(2 * (math.exp(-5) - 1))
+    assert at.loc[-5.0, "derivative"] == pytest.approx(2 * math.exp(-5))
+    assert at.loc[5.0, "value"] == 5
