@@ -11,6 +11,7 @@ CORE = [
     "config",
     "datasets",
     "figures",
+    "findings",
     "gradients",
     "model",
     "report",

@@ -13,6 +13,7 @@ A map, in the order of the data:
 `statistics`       values over seeds -> means and intervals
 `tables`           the columns of every CSV; reading and summarising them
 `figures`          tables -> Matplotlib figures
+`findings`         tables -> sentences that say no more than the numbers
 `report`           tables and figures -> Markdown and HTML
 `tracking`         all of it -> MLflow
 `stages`           the commands that DVC and Hydra run
