@@ -63,9 +63,9 @@ def prepare_actlab() -> dict[str, Callable[[], float]]:
     from actlab.config import ActivationConfig, NetworkConfig
     from actlab.model import ModelSpec, build_model
     from actlab.runtime import keras
-    from actlab.training import available_cores, compile_epoch, shuffled_order
+    from actlab.training import available_cores, compile_epoch, shuffled_order, to_device
 
-    train = load_training_split()
+    train = to_device(load_training_split())
     spec = ModelSpec(
         ActivationConfig("relu", "relu", {}), NetworkConfig("mlp", HIDDEN), "glorot_uniform"
     )

@@ -7,7 +7,7 @@ from actlab.activations import ACTIVATIONS
 from actlab.config import ActivationConfig, NetworkConfig
 from actlab.datasets import Split
 from actlab.model import ModelSpec, build_model
-from actlab.runtime import keras, tf
+from actlab.runtime import keras
 from actlab.training import (
     Epoch,
     Fitted,
@@ -16,6 +16,7 @@ from actlab.training import (
     compile_evaluation,
     fit_seeds,
     shuffled_order,
+    to_device,
 )
 
 CONSTANTS = {
@@ -41,7 +42,8 @@ def fit_both(function, seed, train, jit_compile):
     """An epoch of a seed by actlab and by Keras's `model.fit`, in the same order."""
     spec, order = spec_of(function), shuffled_order(seed, 1, len(train.labels))
     ours = build_model(spec, seed)
-    loss, accuracy = compile_epoch(ours, keras.optimizers.Adam(0.001), train, 128)(order)
+    run_epoch = compile_epoch(ours, keras.optimizers.Adam(0.001), to_device(train), 128)
+    loss, accuracy = run_epoch(order)
     theirs: Any = build_model(spec, seed)
     theirs.compile(
         optimizer=keras.optimizers.Adam(0.001),
@@ -75,7 +77,7 @@ def test_an_epoch_equals_that_of_keras_compiled_where_rounding_decides(mnist):
 
 def test_the_last_short_batch_is_trained_on(mnist):
     # 130 images in batches of 128: the order decides which two images are the short batch.
-    train, spec = take(mnist.train, 130), spec_of(hidden=(8,))
+    train, spec = to_device(take(mnist.train, 130)), spec_of(hidden=(8,))
     weights = []
     for last in ([128, 129], [128, 128]):
         model = build_model(spec, 0)
@@ -86,7 +88,7 @@ def test_the_last_short_batch_is_trained_on(mnist):
 
 
 def test_batches_larger_than_the_data_are_one_short_batch(mnist):
-    train, spec = take(mnist.train, 50), spec_of(hidden=(8,))
+    train, spec = to_device(take(mnist.train, 50)), spec_of(hidden=(8,))
     results = []
     for batch_size in (50, 4096):
         model = build_model(spec, 0)
@@ -102,7 +104,7 @@ def test_evaluation_is_that_of_keras(mnist):
     )
     split = take(mnist.test, 1000)
     loss, accuracy = model.evaluate(split.images, split.labels, verbose=0)
-    ours = compile_evaluation(model)(tf.constant(split.images), tf.constant(split.labels))
+    ours = compile_evaluation(model)(to_device(split))
     assert ours.loss == pytest.approx(loss, rel=1e-5)
     assert ours.accuracy == pytest.approx(accuracy, abs=1e-6)
     np.testing.assert_allclose(ours.logits, model(split.images), rtol=1e-4, atol=1e-5)

@@ -85,13 +85,25 @@ def shuffled_order(seed: int, epoch: int, images: int) -> Int32[np.ndarray, " im
     It depends on nothing but the arguments, so that every activation sees the same batches.
 
     >>> shuffled_order(seed=0, epoch=1, images=5)
-    array([1, 2, 0, 3, 4], dtype=int32)
+    array([1, 4, 3, 0, 2], dtype=int32)
     """
     return np.random.default_rng([seed, epoch]).permutation(images).astype(np.int32)
 
 
+class DeviceSplit(NamedTuple):
+    """A split in TensorFlow's memory, one copy for every model that reads it."""
+
+    images: tf.Tensor
+    labels: tf.Tensor
+
+
+def to_device(split: Split) -> DeviceSplit:
+    """Copy a split into TensorFlow's memory."""
+    return DeviceSplit(tf.constant(split.images), tf.constant(split.labels))
+
+
 def compile_epoch(
-    model: keras.Sequential, optimizer: keras.Optimizer, train: Split, batch_size: int
+    model: keras.Sequential, optimizer: keras.Optimizer, train: DeviceSplit, batch_size: int
 ) -> Callable[[Int32[np.ndarray, " n"]], tuple[float, float]]:
     """Compile one epoch of training into a single XLA program.
 
@@ -102,7 +114,7 @@ def compile_epoch(
     optimizer
         Updated in place.
     train
-        Images (n, inputs) and labels (n,); held on the device.
+        Images (n, inputs) and labels (n,).
     batch_size
         The last batch has the n % batch_size images that are left.
 
@@ -115,8 +127,8 @@ def compile_epoch(
     optimizer.build(model.trainable_variables)
     cross_entropy: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     weights = [variable.value for variable in model.trainable_variables]
-    images, labels = tf.constant(train.images), tf.constant(train.labels)
-    count = len(train.labels)
+    images, labels = train
+    count = len(labels)
     whole_batches = count // batch_size
 
     def step(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -155,8 +167,8 @@ def compile_epoch(
     return run_epoch
 
 
-def compile_evaluation(model: keras.Sequential) -> Callable[[tf.Tensor, tf.Tensor], Evaluation]:
-    """Compile the evaluation of a whole split: images (n, inputs), labels (n,) -> `Evaluation`."""
+def compile_evaluation(model: keras.Sequential) -> Callable[[DeviceSplit], Evaluation]:
+    """Compile the evaluation of a whole split in one batch."""
     cross_entropy: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     @tf.function(jit_compile=True, autograph=False)
@@ -164,9 +176,9 @@ def compile_evaluation(model: keras.Sequential) -> Callable[[tf.Tensor, tf.Tenso
         logits = model(images, training=False)
         return cross_entropy(labels, logits), _count_right(logits, labels), logits
 
-    def evaluate(images: tf.Tensor, labels: tf.Tensor) -> Evaluation:
-        loss, right, logits = evaluation_program(images, labels)
-        return Evaluation(float(loss), float(right) / len(labels), logits.numpy())
+    def evaluate(split: DeviceSplit) -> Evaluation:
+        loss, right, logits = evaluation_program(*split)
+        return Evaluation(float(loss), float(right) / len(split.labels), logits.numpy())
 
     return evaluate
 
@@ -222,20 +234,18 @@ def fit_seeds(
         waiting.put(seed)
     events: queue.SimpleQueue[Epoch | Fitted | BaseException | None] = queue.SimpleQueue()
     stop = threading.Event()
-    splits = {
-        name: (tf.constant(split.images), tf.constant(split.labels))
-        for name, split in (("validation", validation), ("test", test))
-    }
+    trained_on, watched, tested_on = map(to_device, (train, validation, test))
+    images = len(train.labels)
 
     def work() -> None:
         model = build_model(spec, seeds[0])
         optimizer = keras.optimizers.Adam(protocol.learning_rate)
         started = time.perf_counter()
-        run_epoch = compile_epoch(model, optimizer, train, protocol.batch_size)
+        run_epoch = compile_epoch(model, optimizer, trained_on, protocol.batch_size)
         fresh_optimizer = [variable.numpy() for variable in optimizer.variables]
-        run_epoch(shuffled_order(seeds[0], 1, len(train.labels)))
+        run_epoch(shuffled_order(seeds[0], 1, images))
         evaluate = compile_evaluation(model)
-        evaluate(*splits["validation"])
+        evaluate(watched)
         compile_seconds = time.perf_counter() - started
         while not stop.is_set():
             try:
@@ -248,11 +258,11 @@ def fit_seeds(
             if 0 in protocol.kept_epochs:
                 keep(seed, 0, model)
             for epoch in range(1, protocol.epochs + 1):
-                order = shuffled_order(seed, epoch, len(train.labels))
+                order = shuffled_order(seed, epoch, images)
                 started = time.perf_counter()
                 loss, accuracy = run_epoch(order)
                 epoch_seconds = time.perf_counter() - started
-                watched = evaluate(*splits["validation"])
+                seen = evaluate(watched)
                 if epoch in protocol.kept_epochs:
                     keep(seed, epoch, model)
                 events.put(
@@ -261,8 +271,8 @@ def fit_seeds(
                         epoch=epoch,
                         loss=loss,
                         accuracy=accuracy,
-                        val_loss=watched.loss,
-                        val_accuracy=watched.accuracy,
+                        val_loss=seen.loss,
+                        val_accuracy=seen.accuracy,
                         epoch_seconds=epoch_seconds,
                         compile_seconds=compile_seconds,
                         models_at_once=models_at_once,
@@ -270,7 +280,7 @@ def fit_seeds(
                 )
                 if stop.is_set():
                     return
-            events.put(Fitted(seed, *evaluate(*splits["test"]), compile_seconds))
+            events.put(Fitted(seed, *evaluate(tested_on), compile_seconds))
 
     def guarded_work() -> None:
         try:
