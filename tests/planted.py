@@ -9,6 +9,27 @@ import numpy as np
 import pandas as pd
 
 from actlab import tables
+from actlab.activations import ACTIVATIONS
+from actlab.config import ActivationConfig
+
+CONSTANTS = {
+    "leaky_relu": {"negative_slope": 0.01},
+    "elu": {"alpha": 1.0},
+    "gelu": {"approximate": False},
+}
+
+
+def activation_of(name: str) -> ActivationConfig:
+    """The configuration of an activation; a name outside the table is a ReLU."""
+    function = name if name in ACTIVATIONS else "relu"
+    activation = ActivationConfig("checked", function, CONSTANTS.get(function, {}))
+    activation.name = name
+    return activation
+
+
+def activations_of(study: tables.Study) -> list[ActivationConfig]:
+    """The configurations of a study's activations."""
+    return [activation_of(name) for name in study.activations]
 
 
 def plant(
@@ -17,7 +38,7 @@ def plant(
     networks: Mapping[str, Sequence[int]] = MappingProxyType({"mlp": (128, 64), "deep": (64,) * 8}),
     seeds: Sequence[int] = (0, 1, 2, 3, 4, 5),
     epochs: int = 20,
-    accuracies: Mapping[tuple[str, str], Sequence[float]] = MappingProxyType({}),
+    accuracies: Mapping[tuple[str, str], Sequence[float] | np.ndarray] = MappingProxyType({}),
     changed: Callable[[dict[str, pd.DataFrame]], None] = lambda parts: None,
 ) -> tables.Study:
     """Write the results of a made-up study into a folder, and read them.

@@ -96,7 +96,7 @@ def test_missing_data_names_the_command_that_makes_it(study, command):
     finished = command(study, "train", "run=stage")
     assert finished.returncode == 1
     assert finished.stderr == (
-        "actlab: data/processed/train_images.npy is missing:"
+        "actlab: data/processed/data.json is missing:"
         " run `dvc repro preprocess` to make it\n"
     )
     assert not (study / "mlflow.db").exists()
@@ -165,7 +165,7 @@ def test_a_sweep_goes_on_after_a_job_that_cannot_run(study, command):
     assert [line.split(":")[1].strip() for line in lines] == [
         "training.epochs is 0",
         "training.epochs is -1",
-        "data/processed/train_images.npy is missing",
+        "data/processed/data.json is missing",
     ]
 
 

@@ -125,7 +125,7 @@ def test_preprocess_gives_the_same_bytes_again(config, tmp_path):
         }
 
     first = digests()
-    assert len(first) == 4 + 6 + 3
+    assert len(first) == 4 + 7 + 3
     assert digests() == first
 
 

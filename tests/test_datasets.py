@@ -301,6 +301,8 @@ def test_counts_name_every_class_of_every_split():
 
 # Processed files
 
+MADE_WITH = {"name": "tiny", "validation_size": 4, "split_seed": 0}
+
 
 @pytest.fixture
 def splits(raw):
@@ -310,7 +312,7 @@ def splits(raw):
 @pytest.fixture
 def processed(splits, tmp_path):
     folder = tmp_path / "processed"
-    save_processed(splits, folder)
+    save_processed(splits, folder, MADE_WITH)
     return folder
 
 
@@ -321,20 +323,42 @@ def test_processed_round_trip(splits, processed):
             np.testing.assert_array_equal(array, saved, strict=True)
             assert array.flags.c_contiguous
     assert {path.name for path in processed.iterdir()} == {
-        f"{split}_{kind}.npy"
-        for split in ("train", "validation", "test")
-        for kind in ("images", "labels")
+        "data.json",
+        *(
+            f"{split}_{kind}.npy"
+            for split in ("train", "validation", "test")
+            for kind in ("images", "labels")
+        ),
     }
 
 
 def test_no_validation_split_where_none_was_saved(splits, tmp_path):
-    save_processed(splits._replace(validation=None), tmp_path / "none")
+    save_processed(splits._replace(validation=None), tmp_path / "none", MADE_WITH)
     assert load_processed(tmp_path / "none").validation is None
 
 
 def test_load_processed_says_which_command_makes_what_is_missing(tmp_path):
     with pytest.raises(UserError, match=r"train_images\.npy is missing: run `dvc repro preproc"):
         load_processed(tmp_path / "nowhere")
+
+
+def test_what_was_made_with_other_values_is_refused(processed):
+    assert load_processed(processed, MADE_WITH).validation is not None
+    with pytest.raises(UserError) as refused:
+        load_processed(processed, MADE_WITH | {"validation_size": 5})
+    assert str(refused.value) == (
+        f"{processed} was made with data.validation_size=4, asked for is data.validation_size=5:"
+        " set it in params.yaml and run `dvc repro preprocess`"
+    )
+
+
+def test_values_that_cannot_be_read_are_refused(processed):
+    (processed / "data.json").write_text("{")
+    with pytest.raises(UserError, match=r"data\.json cannot be read: run `dvc repro preprocess`"):
+        load_processed(processed, MADE_WITH)
+    (processed / "data.json").unlink()
+    with pytest.raises(UserError, match=r"data\.json is missing: run `dvc repro preprocess`"):
+        load_processed(processed, MADE_WITH)
 
 
 @pytest.mark.parametrize("name", ["train_labels", "validation_images", "test_images"])

@@ -2,35 +2,22 @@ import math
 import struct
 import subprocess
 import sys
+from itertools import combinations
 from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
 import pytest
-from planted import plant
+from matplotlib.colors import to_rgb
+from planted import activation_of, activations_of, plant
 
 from actlab import figures, tables
 from actlab.activations import ACTIVATIONS
-from actlab.config import ActivationConfig
 from actlab.report import draw
-
-CONSTANTS = {
-    "leaky_relu": {"negative_slope": 0.01},
-    "elu": {"alpha": 1.0},
-    "gelu": {"approximate": False},
-}
-
-
-def config_of(name, function=None):
-    """The configuration of an activation; a name outside the table is a ReLU."""
-    function = function or (name if name in ACTIVATIONS else "relu")
-    activation = ActivationConfig("checked", function, CONSTANTS.get(function, {}))
-    activation.name = name
-    return activation
 
 
 def drawings_of(study):
-    return draw(study, [config_of(name) for name in study.activations], 0.95)
+    return draw(study, activations_of(study), 0.95)
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +132,126 @@ def test_an_axis_that_does_not_start_at_zero_says_so(default):
             assert axes.get_title(loc="right") == "logarithmic axis"
 
 
+def test_the_first_layers_axes_say_what_they_are(default):
+    _, drawings = default
+    for axes in drawings["gradient_first_layer"].figure.axes:
+        if axes.get_xscale() == "log":
+            assert axes.get_title(loc="right") == "logarithmic axis"
+        else:
+            assert axes.get_xlim()[0] == 0
+    legend = drawings["gradient_through_training"].figure.legends[0]
+    assert "logarithmic axes" in legend.get_title().get_text()
+
+
+def spreading(seeds_apart):
+    """A change that gives relu a first-layer gradient that seeds spread over some decades."""
+
+    def change(parts):
+        if "gradients" in parts:
+            table = parts["gradients"]
+            rows = (table["activation"] == "relu") & (table["layer"] == "hidden_1")
+            table.loc[rows, "value"] = 10.0 ** (seeds_apart * table["seed"][rows])
+
+    return change
+
+
+def intervals_of(axes):
+    """The ends of the thick lines of a panel of dots, from the top."""
+    return [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2]
+
+
+def test_the_intervals_of_gradients_are_of_geometric_means_and_above_zero(tmp_path):
+    study = plant(tmp_path, ["relu", "tanh"], {"mlp": (4,)}, epochs=1, changed=spreading(0.5))
+    figure, table = drawings_of(study)["gradient_first_layer"]
+    for axes, epoch in zip(figure.axes, (0, 1), strict=True):
+        assert axes.get_xscale() == "log"
+        rows = tables.where(table, epoch=epoch)
+        drawn = np.array(intervals_of(axes))
+        np.testing.assert_allclose(drawn, rows[["low", "high"]].to_numpy())
+        low, high = axes.get_xlim()
+        assert 0 < low < drawn.min() < drawn.max() < high
+        # Halfway between the ends on the axis that it is drawn on.
+        assert np.sqrt(drawn.prod(axis=1)) == pytest.approx(rows["geometric_mean"].to_numpy())
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ["one seed", "geometric mean and 95 % interval over seeds"]
+
+
+def test_an_interval_beyond_the_axis_says_so(tmp_path):
+    # Two seeds: Student's t of one degree of freedom spans dozens of decades.
+    study = plant(
+        tmp_path, ["relu", "tanh"], {"mlp": (4,)}, seeds=[0, 1], epochs=1, changed=spreading(2)
+    )
+    figure = drawings_of(study)["gradient_first_layer"].figure
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    low, high = axes.get_xlim()
+    assert high / low < 1e9  # seeds stay apart on paper
+    assert {str(line.get_marker()) for line in axes.lines} >= {"<", ">"}
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "interval goes on beyond the axis" in texts
+
+
+def test_a_gradient_of_zero_has_no_geometric_mean_on_the_panel(tmp_path):
+    def change(parts):
+        if "gradients" in parts:
+            table = parts["gradients"]
+            rows = (table["activation"] == "relu") & (table["layer"] == "hidden_1")
+            table.loc[rows & (table["seed"] == 2), "value"] = 0.0
+            table.loc[(table["activation"] == "tanh"), "value"] = math.nan
+
+    study = plant(tmp_path, ["relu", "tanh", "elu"], {"mlp": (4,)}, epochs=1, changed=change)
+    for axes in drawings_of(study)["gradient_first_layer"].figure.axes:
+        texts = [text.get_text() for text in axes.texts]
+        assert texts[0] == "no geometric mean: zero with 1 of 6 seeds"
+        assert texts[1] == "not a number"
+        assert len(intervals_of(axes)) == 1
+
+
+def test_a_band_that_reaches_zero_is_cut_off_and_says_so(tmp_path):
+    def change(parts):
+        if "history" in parts:
+            parts["history"]["val_loss"] = 10.0 ** (parts["history"]["seed"] - 3)
+
+    study = plant(tmp_path, ["relu"], {"mlp": (4,)}, epochs=2, changed=change)
+    drawings = drawings_of(study)
+    _, validation = drawings["loss_curves"].figure.axes
+    texts = [text.get_text() for text in drawings["loss_curves"].figure.legends[0].get_texts()]
+    assert "95 % band of the mean, cut off where it reaches zero" in texts
+    assert validation.get_ylim()[0] > 0
+    texts = [text.get_text() for text in drawings["accuracy_curves"].figure.legends[0].get_texts()]
+    assert "95 % band of the mean" in texts
+
+
+def test_times_show_the_middle_half(default):
+    study, drawings = default
+    axes = drawings["epoch_seconds"].figure.axes[0]
+    (row, *_) = tables.epoch_seconds(study).to_dict("records")
+    bars = [list(line.get_xdata()) for line in axes.lines if line.get_linewidth() == 2.2]
+    assert len(bars) == 3
+    assert bars[0] == pytest.approx([row["quartile_low"], row["quartile_high"]])
+    texts = [text.get_text() for text in drawings["epoch_seconds"].figure.legends[0].get_texts()]
+    assert texts == ["one epoch", "median", "middle half"]
+
+
+def test_colours_are_told_apart_by_colour_blind_eyes():
+    # Vienot, Brettel & Mollon 1999: linear RGB as a protanope and a deuteranope see it.
+    seen_by = {
+        "protanope": np.array(
+            [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]]
+        ),
+        "deuteranope": np.array(
+            [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]]
+        ),
+    }
+    styles = figures.line_styles(["sigmoid", "tanh", "relu"])
+    colors = np.array([to_rgb(style.color) for style in styles.values()])
+    linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+    for name, matrix in seen_by.items():
+        seen = np.clip(linear @ matrix.T, 0, 1) ** (1 / 2.2)
+        for first, second in combinations(seen, 2):
+            assert np.linalg.norm(first - second) > 0.15, name
+
+
 def test_the_vanishing_of_sigmoids_gradient_is_on_the_panel(default):
     _, drawings = default
     axes = next(
@@ -202,7 +309,7 @@ def test_diverged_runs_are_counted_on_the_panel(tmp_path):
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation_is_shown_with_formula_and_range(name):
-    activation = config_of(name)
+    activation = activation_of(name)
     figure = figures.plot_activation_functions(tables.activation_curves([activation]), [activation])
     label = figure.axes[0].get_xlabel()
     assert ACTIVATIONS[name].formula in label
@@ -212,7 +319,7 @@ def test_every_activation_is_shown_with_formula_and_range(name):
 
 
 def test_ranges_are_closed_where_the_bound_is_a_value():
-    ranges = {name: figures.range_text(config_of(name)) for name in ACTIVATIONS}
+    ranges = {name: figures.range_text(activation_of(name)) for name in ACTIVATIONS}
     assert ranges == {
         "sigmoid": "(0, 1)",
         "tanh": "(−1, 1)",

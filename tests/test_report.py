@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from planted import plant
+from planted import activations_of, plant
 from scipy import stats
 
 from actlab import figures, findings, report, tables
@@ -50,7 +50,8 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.words.append(data)
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
 
     @property
     def text(self):
@@ -77,17 +78,6 @@ def config_of(study, folder, validation_size=0):
         network=NetworkConfig("mlp", [128, 64]),
         paths=PathsConfig(source=None, raw="raw", processed="processed", output=".", **paths),
     )
-
-
-def activations_of(study):
-    """The study's activations; a name outside the table is a ReLU."""
-    made = []
-    for name in study.activations:
-        function = name if name in ACTIVATIONS else "relu"
-        activation = ActivationConfig("checked", function, {})
-        activation.name = name
-        made.append(activation)
-    return made
 
 
 def counts():
@@ -303,44 +293,195 @@ def test_a_difference_is_claimed_only_where_its_interval_excludes_zero(written):
         assert f"{told}, {bounds}" in sentence
 
 
-def test_the_factor_a_layer_is_the_planted_one(tmp_path):
-    study = plant(tmp_path, epochs=1)
-    factors = findings.layer_factors(study, 0.95, epoch=0)
-    assert factors["sigmoid"].mean == pytest.approx(1 / 6, rel=0.02)
-    assert factors["relu"].mean == pytest.approx(1 / 1.1, rel=0.02)
-    assert factors["sigmoid"].low < factors["sigmoid"].mean < factors["sigmoid"].high
-    said = findings.depth_findings(study, 0.95, epoch=0)[0]
-    assert tables.written(factors["sigmoid"].mean, 3) + " with sigmoid" in said
+def lines_of(section):
+    """Every sentence of a section that is not a caption."""
+    return [
+        line for block in section.blocks if isinstance(block, report.Text) for line in block.lines
+    ]
 
 
-def test_gradients_are_ordered_as_measured_and_not_by_name(tmp_path):
+def test_no_fact_is_told_twice_below_the_answer(written):
+    folder, study = written
+    said = composed(study, folder)
+    by_title = {section.title: lines_of(section) for section in said.sections}
+    below = [line for lines in by_title.values() for line in lines]
+    assert len(set(below)) == len(below)
+    assert len(set(said.answer)) == len(said.answer)
+    conclusion = by_title.pop("Conclusion")
+    assert 2 <= len(conclusion) <= 5
+    elsewhere = " ".join([*said.answer, *(line for lines in by_title.values() for line in lines)])
+    for line in conclusion:
+        for sentence in re.split(r"(?<=[.:;]) ", line):
+            assert sentence.rstrip(".:;") not in elsewhere
+
+
+def test_divergence_is_said_once_and_marked_in_the_table(tmp_path):
     def change(parts):
-        if "gradients" in parts:
-            table = parts["gradients"]
-            table.loc[(table["activation"] == "sigmoid") & (table["epoch"] == 1), "value"] *= 1e12
+        if "history" in parts and set(parts["layers"]["activation"]) == {"tanh"}:
+            late = (parts["history"]["seed"] == 1) & (parts["history"]["epoch"] > 1)
+            parts["history"].loc[late, ["loss", "val_loss"]] = math.nan
 
-    study = plant(tmp_path, epochs=1, changed=change)
+    study = plant(tmp_path, ["relu", "tanh"], {"mlp": (4,)}, epochs=2, changed=change)
+    said = composed(study, tmp_path)
+    page = page_of(said).text
+    assert page.count("diverged with seed 1") == 1
+    assert sum("diverged" in line for line in said.answer) == 1
+    for section in said.sections:
+        assert not any("diverged" in line for line in lines_of(section))
+    (results,) = said.sections[0].blocks
+    assert isinstance(results, report.Grid)
+    marked = [row[1] for row in results.rows if any(cell.endswith(" *") for cell in row)]
+    assert marked == ["tanh"]
+    assert "* " in results.caption
+    for text in (page, report.render_markdown(said)):
+        assert "% *" in text or r"% \*" in text
+    assert "*" in report.render_text(study, 0.95)
+
+
+def test_without_divergence_nothing_is_marked(written):
+    folder, study = written
+    assert "*" not in page_of(composed(study, folder)).text
+    assert "diverged" not in page_of(composed(study, folder)).text
+
+
+def test_every_network_shows_the_sum_of_its_parameters(tmp_path):
+    networks = {"mlp": (128, 64), "none": ()}
+    study = plant(tmp_path, ["relu", "tanh"], networks, seeds=[0], epochs=1)
+    said = composed(study, tmp_path)
+    (section,) = (section for section in said.sections if section.title == "Networks")
+    grids = [block for block in section.blocks if isinstance(block, report.Grid)]
+    assert [grid.rows[-1] for grid in grids] == [
+        ("total", "", "", "", "109,386"),
+        ("total", "", "", "", "7,850"),
+    ]
+    assert len(grids[0].rows) == 3 + 1
+
+
+def test_the_tables_behind_the_sentences_are_written(written):
+    folder, study = written
+    ratios = pd.read_csv(folder / "reports/tables/first_layer_ratios.csv")
+    assert len(ratios) == 2 * 2 * 3
+    factors = pd.read_csv(folder / "reports/tables/layer_factors.csv")
+    assert set(factors["network"]) == {"deep"}
+    assert factors["geometric_mean"].tolist() == pytest.approx(
+        tables.layer_factors(study, 0.95)["geometric_mean"].tolist()
+    )
+
+
+def test_what_a_mean_is_of_gradients_is_said_wherever_one_stands(written):
+    folder, study = written
+    said = composed(study, folder)
+    (results,) = said.sections[0].blocks
+    assert isinstance(results, report.Grid)
+    assert "arithmetic mean" in results.caption
+    picture = next(each for each in said.pictures if "gradient_first_layer" in each.path)
+    assert "geometric mean" in picture.caption
+    assert "geometric mean" in picture.alt
     first = tables.first_layer_gradients(study, 0.95)
-    said = findings.gradient_conclusions(study, first, 0.95, "deep")
-    assert len(said) == 1
-    before, after = said[0].split("; after training ")
-    assert "smallest with sigmoid, 1." in before
-    assert after.startswith("it is largest with sigmoid and smallest with ")
+    for value in first["geometric_mean"]:
+        assert tables.written(value) in picture.alt
+    for name in ("gradient_by_layer", "gradient_through_training"):
+        assert "arithmetic" in next(each for each in said.pictures if name in each.path).caption
 
 
-def test_an_order_that_the_seeds_do_not_show_is_not_claimed(tmp_path):
-    def change(parts):
+def test_what_is_said_changes_with_the_tables(tmp_path):
+    """No number of the report is a constant: other tables, other numbers."""
+
+    def other(parts):
         if "gradients" in parts:
-            table = parts["gradients"]
-            swing = np.where(table["seed"] % 2 == 0, 3.0, 1 / 3)
-            up = table["activation"] == "relu"
-            table["value"] = 0.1 * np.where(up, swing, 1 / swing)
+            parts["gradients"]["value"] **= 1.1
+        else:
+            parts["timings"]["epoch_seconds"] *= 7.3
+            parts["timings"]["compile_seconds"] *= 7.3
+            parts["test"]["test_accuracy"] = 1 - 7.3 * (1 - parts["test"]["test_accuracy"])
+            parts["test"]["test_loss"] *= 7.3
 
-    study = plant(tmp_path, ["relu", "tanh"], {"mlp": (4,)}, epochs=1, changed=change)
-    first = tables.first_layer_gradients(study, 0.95)
-    said = findings.gradient_conclusions(study, first, 0.95)[0]
-    assert said.count("no order is shown (that of ") == 2
-    assert "smallest" not in said
+    texts = []
+    for name, changed in (("one", lambda parts: None), ("other", other)):
+        study = plant(tmp_path / name, networks={"mlp": (4,)}, epochs=2, changed=changed)
+        said = composed(study, tmp_path / name)
+        texts.append(
+            [
+                line
+                for line in [*said.answer, *(each for at in said.sections for each in lines_of(at))]
+                if re.search(r"\d\.\d", line) and "Seeds:" not in line and "optimiser" not in line
+            ]
+        )
+    one, other_lines = texts
+    assert len(one) > 6
+    # A loss curve's lowest epoch has no decimals; every other sentence has other numbers.
+    assert not set(one) & set(other_lines)
+
+
+def dead_relus(parts):
+    if "gradients" in parts:
+        table = parts["gradients"]
+        table.loc[(table["activation"] == "relu") & (table["layer"] != "output"), "value"] = 0.0
+
+
+def all_lost(parts):
+    if "gradients" in parts:
+        parts["gradients"]["value"] = math.nan
+    else:
+        parts["history"][["loss", "val_loss"]] = math.nan
+        parts["test"]["test_loss"] = math.nan
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"activations": ["relu"], "networks": {"none": ()}, "seeds": [3]},
+        {"activations": ["relu"], "networks": {"deep": (4,) * 4}, "seeds": [3]},
+        {"activations": ["relu", "tanh"], "networks": {"one": (4,)}, "seeds": [3]},
+        {"activations": ["relu"], "networks": {"deep": (4,) * 4}, "seeds": [0, 1]},
+        {"networks": {"mlp": (4, 4), "deep": (4,) * 5}, "seeds": [0, 1]},
+        {"networks": {"deep": (4,) * 5}, "changed": dead_relus},
+        {"networks": {"deep": (4,) * 5}, "changed": all_lost},
+        {"networks": {"deep": (4,) * 5}, "changed": all_lost, "seeds": [1]},
+        {
+            "activations": list(ACTIVATIONS),
+            "networks": {"none": (), "mlp": (8, 4), "deep": (4,) * 9},
+            "seeds": [0, 1, 2],
+        },
+        {"activations": ["<script>alert(1)</script>", "relu"], "networks": {"a&b": (4, 4)}},
+    ],
+    ids=[
+        "least",
+        "one of each",
+        "one seed",
+        "one activation",
+        "two seeds",
+        "dead",
+        "lost",
+        "lost, one seed",
+        "most",
+        "markup",
+    ],
+)
+def test_a_study_of_any_shape_has_a_right_report(tmp_path, shape):
+    study = plant(tmp_path, **({"epochs": 2} | shape))
+    said = composed(study, tmp_path)
+    page = page_of(said)
+    assert not {tag for tag, _ in page.tags} & {"script", "b", "i"}
+    for name in (*study.activations, *study.networks):
+        assert name in page.text
+    markdown = report.render_markdown(said)
+    terminal = report.render_text(study, 0.95)
+    for text in (page.text, terminal, markdown):
+        assert not re.search(r"\b(nan|inf|None)\b", text)
+    assert not re.search(r"(?<!\\)<script", markdown)
+    assert len(terminal.splitlines()) == 1 + len(study.configurations())
+    everything = [*said.answer, *(line for each in said.sections for line in lines_of(each))]
+    for line in everything:
+        assert line[0].isupper() or line.startswith(study.activations), line
+        assert line.endswith("."), line
+        assert "  " not in line
+        assert not re.search(r" [,;.:]|,[,;.]|\(\)", line), line
+    claims = re.compile(r"is (largest|smallest) with|is shown to be above|shrinks|grows with")
+    if len(study.seeds) == 1:
+        assert not claims.search(" ".join(everything))
+    if len(study.activations) == 1:
+        assert not re.search("largest|smallest|highest|shortest", " ".join(said.answer))
 
 
 def test_one_seed_of_one_activation_is_told_without_uncertainty(tmp_path):
@@ -377,7 +518,6 @@ def test_a_diverged_seed_and_a_dead_network_are_said(tmp_path):
     assert (
         "the gradient of relu in the first layer of mlp is exactly zero with 6 of 6 seeds" in text
     )
-    assert "no number with relu (a norm is zero or not finite)" in text
     assert "nan" not in text
     rows = report.render_markdown(composed(study, tmp_path)).splitlines()
     assert any(line.startswith("| mlp | tanh |") and "| n/a |" in line for line in rows)
@@ -394,7 +534,7 @@ def test_the_report_says_what_validation_was(tmp_path):
 
 def test_the_terminal_gets_the_results_in_plain_characters(written):
     _, study = written
-    text = report.render_text(tables.summarise(study, 0.95), 0.95)
+    text = report.render_text(study, 0.95)
     assert text.isascii()
     assert len(text.splitlines()) == 1 + 6
     assert "mlp      sigmoid     97.06 %" in text

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from actlab.statistics import Interval, geometric_interval, mean_interval, paired_difference
+from actlab.statistics import (
+    Interval,
+    geometric_interval,
+    mean_interval,
+    paired_difference,
+    paired_ratio,
+)
 
 # Hours of sleep gained by ten patients under two drugs: Student, "The probable error of a
 # mean", Biometrika 6 (1908), page 20.
@@ -22,7 +28,7 @@ def test_the_difference_of_students_two_drugs_is_the_published_one():
     assert (difference.low, difference.high) == pytest.approx((0.7001142, 2.4598858), abs=5e-8)
     # Student divides by n: 1.17 hours; with n - 1 in the denominator that is 1.23.
     assert difference.sd * math.sqrt(9 / 10) == pytest.approx(1.17, abs=0.005)
-    assert difference.excludes_zero()
+    assert difference.excludes(0.0)
 
 
 def test_each_drug_alone_has_students_mean():
@@ -75,7 +81,7 @@ def test_one_seed_has_a_mean_and_no_uncertainty():
     interval = mean_interval([0.98], 0.95)
     assert interval.mean == 0.98
     assert np.isnan(interval[1:]).all()
-    assert not interval.excludes_zero()
+    assert not interval.excludes(0.0)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -93,6 +99,47 @@ def test_no_values_are_refused():
         mean_interval([], 0.95)
 
 
-def test_an_interval_that_touches_zero_does_not_exclude_it():
-    assert not Interval(1.0, 1.0, 0.0, 2.0).excludes_zero()
-    assert Interval(-1.0, 1.0, -2.0, -0.5).excludes_zero()
+def test_an_interval_that_touches_a_value_does_not_exclude_it():
+    assert not Interval(1.0, 1.0, 0.0, 2.0).excludes(0.0)
+    assert Interval(-1.0, 1.0, -2.0, -0.5).excludes(0.0)
+    assert Interval(1.5, 1.1, 1.2, 1.9).excludes(1.0)
+    assert not Interval(1.5, 1.1, 1.2, 1.9).excludes(1.9)
+    assert not Interval(*[math.nan] * 4).excludes(0.0)
+    # What overflows is no evidence.
+    assert not Interval(1.0, math.inf, 0.0, math.inf).excludes(1.0)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3)), min_size=2, max_size=8, unique=True
+    )
+)
+def test_a_ratio_is_the_other_way_round_its_reciprocal(pairs):
+    first, second = ({seed: pair[side] for seed, pair in enumerate(pairs)} for side in (0, 1))
+    there, back = paired_ratio(first, second, 0.9, 3), paired_ratio(second, first, 0.9, 3)
+    assert there.mean * back.mean == pytest.approx(1)
+    assert there.mean == pytest.approx(
+        stats.gmean(list(first.values())) / stats.gmean(list(second.values()))
+    )
+    logarithms = [math.log(a / b) for a, b in pairs]
+    if np.ptp(logarithms) > 1e-9 and there.high < math.inf:
+        theirs = stats.ttest_1samp(logarithms, 0).confidence_interval(1 - 0.1 / 3)
+        assert math.log(there.high) == pytest.approx(theirs.high, abs=1e-9)
+
+
+def test_a_ratio_pairs_by_seed():
+    values = {0: 2.0, 1: 200.0, 2: 0.02}
+    twice = {2: 0.04, 1: 400.0, 0: 4.0}
+    assert paired_ratio(twice, values, 0.95) == pytest.approx((2, 1, 2, 2))
+    with pytest.raises(ValueError, match="cannot be paired"):
+        paired_ratio(twice, {0: 1.0}, 0.95)
+
+
+@pytest.mark.parametrize("bad", [0.0, math.nan, math.inf])
+def test_a_ratio_with_a_value_that_has_no_logarithm_is_no_number(bad):
+    for first, second in (
+        ({0: 1.0, 1: bad}, {0: 1.0, 1: 1.0}),
+        ({0: 1.0, 1: 1.0}, {0: 1.0, 1: bad}),
+    ):
+        assert np.isnan(paired_ratio(first, second, 0.95)).all()
+    assert np.isnan(paired_ratio({0: bad, 1: 1.0}, {0: bad, 1: 1.0}, 0.95)).all()

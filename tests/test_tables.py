@@ -220,15 +220,39 @@ def test_metrics_hold_no_time_and_are_json_without_nan(tmp_path):
     metrics = json.loads(json.dumps(tables.metrics(summary), allow_nan=False))
     assert list(metrics) == ["none", "mlp"]
     row = tables.where(summary, network="mlp").to_dict("records")[0]
+    # Two numbers a configuration: a wide table is unreadable in `dvc exp show`.
     assert metrics["mlp"]["relu"] == {
         "test_accuracy": row["test_accuracy_mean"],
-        "test_accuracy_sd": None,
-        "test_accuracy_ci_low": None,
-        "test_accuracy_ci_high": None,
         "test_loss": row["test_loss_mean"],
-        "gradient_first_layer_notebook": row["gradient_first_layer_notebook"],
-        "gradient_first_layer_initial": row["gradient_first_layer_initial"],
     }
+
+
+def test_a_metric_that_is_no_number_is_null(tmp_path):
+    def change(parts):
+        if "test" in parts:
+            parts["test"].loc[0, "test_loss"] = math.nan
+
+    study = plant(tmp_path, ["relu"], {"mlp": (4,)}, seeds=[0, 1], epochs=1, changed=change)
+    metrics = tables.metrics(tables.summarise(study, 0.95))
+    assert metrics["mlp"]["relu"]["test_loss"] is None
+
+
+def test_layers_are_printed_with_the_sum_of_their_parameters():
+    # The notebook's network: 784-128-64-10 has 109,386 parameters.
+    layers = [
+        ("hidden_1", 784, 128, "relu", 100480),
+        ("hidden_2", 128, 64, "relu", 8256),
+        ("output", 64, 10, "linear", 650),
+    ]
+    lines = tables.as_text(layers, tables.LAYERS).splitlines()
+    assert len(lines) == 1 + 3 + 1
+    assert lines[-1].split() == ["total", "109,386"]
+    assert lines[-1].endswith("109,386")
+    assert len(lines[-1]) == len(lines[1])
+    assert "total" not in tables.as_text([], tables.LAYERS)
+    assert "total" not in tables.as_text([("relu", 0.5)], ("activation", "test_loss"))
+    # Readers take each row of the file for a layer.
+    assert tables.LAYERS == ("layer", "inputs", "units", "activation", "parameters")
 
 
 def test_activations_are_what_was_trained(tmp_path):

@@ -134,7 +134,7 @@ def small_study(mnist, models_at_once=None, seeds=(0, 1, 2), keep=None):
             models_at_once,
         )
     )
-    return [event for event in events if event is not None], kept
+    return events, kept
 
 
 def bits(events, kept):

@@ -15,7 +15,8 @@ A map, in the order of the data:
 `figures`          tables -> Matplotlib figures
 `findings`         tables -> sentences that say no more than the numbers
 `report`           tables and figures -> Markdown and HTML
-`tracking`         all of it -> MLflow
+`tracking`         all of it -> MLflow, while it happens
+`sync`             what is on the disk -> MLflow, where it lacks that
 `stages`           the commands that DVC and Hydra run
 =================  ==========================================================
 

@@ -5,11 +5,13 @@ SHA-256 of a file's uncompressed bytes that makes it right.
 """
 
 import hashlib
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Integer, UInt8
@@ -336,29 +338,67 @@ def count_classes(splits: Splits, classes: int) -> list[tuple[str, int, int]]:
     ]
 
 
-def save_processed(splits: Splits, folder: Path) -> None:
-    """Write `<split>_images.npy` and `<split>_labels.npy` into a folder, and make it."""
+def save_processed(splits: Splits, folder: Path, made_with: Mapping[str, Any]) -> None:
+    """Write splits into a folder, and make it.
+
+    Parameters
+    ----------
+    splits
+        Become `<split>_images.npy` and `<split>_labels.npy`.
+    folder
+        Need not be there.
+    made_with
+        The values that the splits depend on: `data.json`, for `load_processed` to compare.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "data.json").write_text(json.dumps(made_with, indent=2) + "\n")
     for name, split in splits._asdict().items():
         if split is not None:
             np.save(folder / f"{name}_images.npy", split.images)
             np.save(folder / f"{name}_labels.npy", split.labels)
 
 
-def load_processed(folder: Path) -> Splits:
+def load_processed(folder: Path, made_with: Mapping[str, Any] | None = None) -> Splits:
     """Read what `save_processed` wrote; the validation split is None where it has no files.
+
+    Parameters
+    ----------
+    folder
+        Holds the files.
+    made_with
+        What the splits have to have been made with; None takes them as they are.
 
     Raises
     ------
     UserError
-        When a file is missing or unreadable, or its array has another shape or type.
+        When a file is missing or unreadable, its array has another shape or type, or the
+        splits were made with other values.
     """
+    if made_with is not None:
+        _require_made_with(made_with, folder / "data.json")
     held_out = any(folder.glob("validation_*.npy"))
     return Splits(
         _load_split(folder, "train"),
         _load_split(folder, "validation") if held_out else None,
         _load_split(folder, "test"),
     )
+
+
+def _require_made_with(wanted: Mapping[str, Any], path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run `dvc repro preprocess` to make it")
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(
+            f"{path} cannot be read: run `dvc repro preprocess` to make it again"
+        ) from error
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            raise UserError(
+                f"{path.parent} was made with data.{key}={found.get(key)}, asked for is"
+                f" data.{key}={value}: set it in params.yaml and run `dvc repro preprocess`"
+            )
 
 
 def _load_split(folder: Path, name: str) -> Split:

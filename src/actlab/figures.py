@@ -53,6 +53,9 @@ STYLE: dict[Any, Any] = {
 #: Inches: what a page of A4 and a column of 48 rem leave to a figure.
 _WIDTH = 7.6
 
+#: Of the marks in a legend that stand for every activation's.
+_GREY = "#777777"
+
 _NOTE: dict[str, Any] = {"fontsize": 7, "color": "#555555"}
 
 _Arguments = ParamSpec("_Arguments")
@@ -269,7 +272,7 @@ def _plot_learning_curves(
         of_network = where(curves, network=network)
         foot = None
         if logarithmic:
-            foot = _log_axis(row[0], "y", _numbers(of_network, ["mean", *seeds]))
+            foot = _log_axis(row[0], "y", _numbers(of_network, ["mean", "high", *seeds]))
         for axes, split in zip(row, ("training", "validation"), strict=True):
             diverged = 0
             for place, name in enumerate(names):
@@ -292,9 +295,9 @@ def _plot_learning_curves(
                     markersize=4,
                     markevery=(min(place, epochs - 1), max(1, epochs // 5)),
                 )
-                _mark_zeros(axes, epoch, mean, foot, style.color)
+                _mark_zeros(axes, epoch, runs, foot, style.color)
             axes.set_title(f"{_plain(network)}: {split}", loc="left")
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
             if diverged:
                 note = f"{diverged} of {len(names) * len(seeds)} runs diverged"
                 axes.text(0.02, 0.03, note, transform=axes.transAxes, **_NOTE)
@@ -303,12 +306,14 @@ def _plot_learning_curves(
             _say_start(axes, "y", " %" if factor == 100 else "")
     for axes in rows[-1]:
         axes.set_xlabel("Epoch")
-    extra = [Line2D([], [], color="#777777", linewidth=0.5, label="one seed")]
+    extra = [Line2D([], [], color=_GREY, linewidth=0.5, label="one seed")]
     if len(seeds) > 1:
         label = f"{100 * confidence:g} % band of the mean"
+        if logarithmic and (_numbers(curves, ["low"]) <= 0).any():
+            label += ", cut off where it reaches zero"
         extra.append(Line2D([], [], color="#cccccc", linewidth=6, label=label))
     if logarithmic:
-        extra += _zero_handles(_numbers(curves, ["mean"]))
+        extra += _zero_handles(_numbers(curves, seeds))
     _legend(figure, styles, extra)
     return figure
 
@@ -331,6 +336,7 @@ def plot_test_accuracy(accuracy: pd.DataFrame, confidence: float) -> Figure:
         axes.set_title(_plain(network), loc="left")
         axes.set_xlabel("Test accuracy (%)")
         axes.margins(x=0.12)
+        axes.set_xlim(right=min(axes.get_xlim()[1], max(100.0, axes.dataLim.x1)))
         _keep_inside(axes)
         _say_start(axes, "x", " %")
     _dots_legend(figure, accuracy, confidence)
@@ -339,12 +345,12 @@ def plot_test_accuracy(accuracy: pd.DataFrame, confidence: float) -> Figure:
 
 @_styled
 def plot_epoch_seconds(timings: pd.DataFrame) -> Figure:
-    """Draw how long each epoch took above the median, a panel a network.
+    """Draw how long each epoch took; below, median and middle half, a panel a network.
 
     Parameters
     ----------
     timings
-        activation, network, epoch_seconds: one row an epoch of a seed.
+        activation, network, epoch_seconds (in seconds): one row an epoch of a seed.
     """
     networks, names = _names(timings, "network"), _names(timings, "activation")
     styles = line_styles(names)
@@ -366,7 +372,8 @@ def plot_epoch_seconds(timings: pd.DataFrame) -> Figure:
                 color=styles[name].color,
                 alpha=0.6,
             )
-            median = float(np.median(seconds))
+            low, median, high = map(float, np.quantile(seconds, [0.25, 0.5, 0.75]))
+            _draw_interval(axes, low, high, place, styles[name].color)
             axes.plot([median] * 2, [place - 0.4, place + 0.14], color="black", linewidth=1.6)
             _write_value(axes, f"{median:.3f} s", median, place + 0.14)
         _name_rows(axes, names)
@@ -376,11 +383,12 @@ def plot_epoch_seconds(timings: pd.DataFrame) -> Figure:
         axes.set_xlabel("Time per epoch (s)")
     figure.legend(
         handles=[
-            Line2D([], [], color="#777777", marker=".", linestyle="none", label="one epoch"),
+            Line2D([], [], color=_GREY, marker=".", linestyle="none", label="one epoch"),
             Line2D([], [], color="black", linewidth=1.6, label="median"),
+            Line2D([], [], color=_GREY, linewidth=2.2, label="middle half"),
         ],
         loc="outside lower center",
-        ncols=2,
+        ncols=3,
     )
     return figure
 
@@ -388,6 +396,9 @@ def plot_epoch_seconds(timings: pd.DataFrame) -> Figure:
 @_styled
 def plot_first_layer_gradients(gradients: pd.DataFrame, confidence: float) -> Figure:
     """Draw the mean absolute gradient of the first layer, before and after training.
+
+    A panel is logarithmic where what it shows spans more than a factor of 20, or holds a zero;
+    others start at zero. An interval is cut off where it would crowd the seeds, and says so.
 
     Parameters
     ----------
@@ -398,27 +409,45 @@ def plot_first_layer_gradients(gradients: pd.DataFrame, confidence: float) -> Fi
     """
     networks, names = _names(gradients, "network"), _names(gradients, "activation")
     epochs = sorted(set(gradients["epoch"]))
+    means = gradients.rename(columns={"geometric_mean": "mean"})
     figure = Figure(figsize=(_WIDTH, 0.6 + len(networks) * (0.8 + 0.5 * len(names))))
     rows = figure.subplots(len(networks), len(epochs), squeeze=False)
+    beyond = False
     for row, network in zip(rows, networks, strict=True):
         for axes, epoch in zip(row, epochs, strict=True):
-            panel = where(gradients, network=network, epoch=epoch)
-            values = _numbers(panel, _seed_columns(panel))
+            panel = where(means, network=network, epoch=epoch)
+            values = _to_show(panel)
             positive = values[values > 0]
-            far_apart = positive.size > 0 and positive.max() > 20 * positive.min()
             foot = None
-            if far_apart or (values == 0).any():
+            if (values == 0).any() or (positive.size and positive.max() > 20 * positive.min()):
                 foot = _log_axis(axes, "x", values, margin=3.0)
-            _plot_dots(axes, panel, written, foot=foot)
-            when = "at initialisation" if epoch == 0 else f"after {epoch} epochs"
+            beyond |= _plot_dots(axes, panel, written, foot=foot)
+            after = f"after {epoch} epoch{'s' if epoch > 1 else ''}"
+            when = "at initialisation" if epoch == 0 else after
             axes.set_title(f"{_plain(network)}: {when}", loc="left")
             axes.set_xlabel("Mean |gradient| of the first layer", loc="left")
             if foot is None and positive.size:
-                axes.set_xlim(0, 1.12 * float(np.nanmax(_numbers(panel, ["mean", "high"]))))
+                axes.set_xlim(0, 1.12 * positive.max())
             _keep_inside(axes)
             _say_start(axes, "x", "")
-    _dots_legend(figure, gradients, confidence, logarithmic=True)
+    extra = []
+    if beyond:
+        label = "interval goes on beyond the axis"
+        extra.append(Line2D([], [], color=_GREY, marker="<", linestyle="none", label=label))
+    extra += _zero_handles(_numbers(gradients, _seed_columns(gradients)))
+    _dots_legend(figure, gradients, confidence, "geometric mean", extra)
     return figure
+
+
+def _to_show(panel: pd.DataFrame) -> Float[np.ndarray, " value"]:
+    """Give what an axis has to reach: all seeds, and of the intervals a decade beyond them."""
+    seeds = _numbers(panel, _seed_columns(panel))
+    ends = _numbers(panel, ["low", "high"])
+    finite, ends = seeds[np.isfinite(seeds)], ends[~np.isnan(ends)]
+    positive = finite[finite > 0]
+    # Of two seeds an interval can span dozens of decades, and then its seeds lie on one point.
+    shown = np.clip(ends, positive.min() / 10, 10 * positive.max()) if positive.size else []
+    return np.concatenate([finite, shown])
 
 
 @_styled
@@ -440,9 +469,8 @@ def plot_gradients_by_layer(gradients: pd.DataFrame) -> Figure:
         for name in names:
             line = where(of_network, activation=name)
             style, place = styles[name], np.arange(len(line))
-            runs = _on_log(_numbers(line, seeds), foot)
-            mean = _numbers(line, ["mean"])[:, 0]
-            axes.plot(place, runs, color=style.color, linewidth=0.5, alpha=0.35)
+            runs, mean = _numbers(line, seeds), _numbers(line, ["mean"])
+            axes.plot(place, _on_log(runs, foot), color=style.color, linewidth=0.5, alpha=0.35)
             axes.plot(
                 place,
                 _on_log(mean, foot),
@@ -452,13 +480,13 @@ def plot_gradients_by_layer(gradients: pd.DataFrame) -> Figure:
                 marker=style.marker,
                 markersize=5,
             )
-            _mark_zeros(axes, place, mean, foot, style.color)
+            _mark_zeros(axes, place, runs, foot, style.color)
         _name_layers(axes, _names(of_network, "layer"))
         axes.set_title(_plain(network), loc="left")
         axes.set_ylabel("L2 norm of the kernel's gradient")
         _say_start(axes, "y", "")
-    seed = Line2D([], [], color="#777777", linewidth=0.5, label="one seed")
-    _legend(figure, styles, [seed, *_zero_handles(_numbers(gradients, ["mean"]))])
+    seed = Line2D([], [], color=_GREY, linewidth=0.5, label="one seed")
+    _legend(figure, styles, [seed, *_zero_handles(_numbers(gradients, seeds))])
     return figure
 
 
@@ -488,7 +516,7 @@ def plot_gradients_through_training(gradients: pd.DataFrame) -> Figure:
             foot = _log_axis(axes, "y", values)
             for epoch, shade, marker in zip(epochs, shades, _cycle("osD^vP", epochs), strict=True):
                 line = where(of_network, activation=name, epoch=epoch)
-                mean = _numbers(line, ["mean"])[:, 0]
+                mean = _numbers(line, ["mean"])
                 axes.plot(
                     range(len(line)),
                     _on_log(mean, foot),
@@ -498,6 +526,8 @@ def plot_gradients_through_training(gradients: pd.DataFrame) -> Figure:
                     linewidth=1.3,
                 )
                 _mark_zeros(axes, np.arange(len(line)), mean, foot, shade)
+            if not np.isfinite(_numbers(where(of_network, activation=name), ["mean"])).any():
+                axes.text(0.03, 0.03, "not a number", transform=axes.transAxes, **_NOTE)
             _name_layers(axes, _names(of_network, "layer"), small=columns > 2)
             axes.set_title(f"{_plain(network)}: {_plain(name)}", loc="left", fontsize=9)
             if place % columns == 0:
@@ -554,9 +584,10 @@ def _cycle(marks: str, along: Sequence[Any]) -> list[str]:
 def _log_axis(
     axes: Axes, which: str, values: Float[np.ndarray, "..."], margin: float = 1.5
 ) -> float:
-    """Make an axis logarithmic, wide enough for the values; give where zeros are drawn.
+    """Make an axis logarithmic, wide enough for the values; give its foot, where zeros are drawn.
 
-    Where there are zeros that is more than a decade below the smallest other value.
+    Where there are zeros that is more than half a decade below the smallest other value, and
+    between two ticks, since no number stands for zero.
 
     Parameters
     ----------
@@ -565,12 +596,13 @@ def _log_axis(
     """
     positive = values[np.isfinite(values) & (values > 0)]
     low, high = (positive.min(), positive.max()) if positive.size else (1e-12, 1.0)
-    foot = 10.0 ** (math.floor(math.log10(low)) - 1) if (values == 0).any() else low / margin
-    start = foot / margin if margin > 2 and (values == 0).any() else foot
-    axes.set(**{f"{which}scale": "log", f"{which}lim": (start, margin * high)})
+    foot = 10.0 ** (math.floor(math.log10(low)) - 0.6) if (values == 0).any() else low / margin
+    axes.set(**{f"{which}scale": "log", f"{which}lim": (foot, margin * high)})
     axis = axes.xaxis if which == "x" else axes.yaxis
-    decades = math.log10(margin * high / start)
+    decades = math.log10(margin * high / foot)
     axis.set_major_formatter(_power_text)
+    if which == "x":
+        axis.set_major_locator(LogLocator(numticks=6))
     if decades < 2:
         axis.set_minor_locator(LogLocator(subs=(2, 5) if decades > 0.8 else range(2, 10)))
         axis.set_minor_formatter(_power_text)
@@ -600,15 +632,17 @@ def _on_log(values: Float[np.ndarray, "*shape"], foot: float | None) -> Float[np
 def _mark_zeros(
     axes: Axes,
     along: np.ndarray,
-    values: Float[np.ndarray, " point"],
+    values: Float[np.ndarray, "point seed"],
     foot: float | None,
     color: Any,
 ) -> None:
-    if foot is None or not (values == 0).any():
+    """Mark on the foot the points where a seed is zero."""
+    zero = (values == 0).any(axis=1)
+    if foot is None or not zero.any():
         return
     axes.plot(
-        along[values == 0],
-        np.full(int((values == 0).sum()), foot),
+        along[zero],
+        np.full(int(zero.sum()), foot),
         linestyle="none",
         marker="v",
         markersize=8,
@@ -625,10 +659,16 @@ def _plot_dots(
     text: Callable[[float], str],
     factor: int = 1,
     foot: float | None = None,
-) -> None:
-    """Draw a row an activation: every seed a dot; below, mean and interval, with the mean."""
+) -> bool:
+    """Draw a row an activation: every seed a dot; below, mean and interval, with the mean.
+
+    Give whether an interval goes on beyond the axis, which on a logarithmic one, with a foot,
+    has to be settled before.
+    """
     names = _names(table, "activation")
     styles = line_styles(names)
+    limits = (-math.inf, math.inf) if foot is None else axes.get_xlim()
+    beyond = False
     for place, name in enumerate(names):
         row = where(table, activation=name)
         style = styles[name]
@@ -636,7 +676,10 @@ def _plot_dots(
         mean, low, high = _numbers(row, ["mean", "low", "high"])[0] * factor
         height = place - 0.34 + 0.3 * (np.arange(len(runs)) + 0.5) / len(runs)
         zero = runs == 0 if foot is not None else np.zeros(len(runs), dtype=bool)
-        for chosen, marker, face in ((~zero, "o", style.color), (zero, "v", "white")):
+        for chosen, marker, face, alpha in (
+            (~zero, "o", style.color, 0.75),
+            (zero, "v", "white", 1),
+        ):
             if not chosen.any():
                 continue
             axes.plot(
@@ -647,33 +690,41 @@ def _plot_dots(
                 markersize=4.5,
                 markerfacecolor=face,
                 markeredgecolor=style.color,
-                alpha=0.75,
+                alpha=alpha,
                 clip_on=False,
+                zorder=3,
             )
         if not math.isfinite(mean):
-            axes.text(0.03, place, "not a number", transform=axes.get_yaxis_transform(), **_NOTE)
-            continue
-        if math.isfinite(low):
-            axes.plot(
-                [low if foot is None else max(low, axes.get_xlim()[0]), high],
-                [place + 0.1] * 2,
-                color=style.color,
-                linewidth=2.2,
-                solid_capstyle="butt",
+            lacking = "not a number"
+            if zero.any() and np.isfinite(runs).all():
+                lacking = f"no geometric mean: zero with {zero.sum()} of {len(runs)} seeds"
+            axes.text(
+                0.03,
+                place + 0.1,
+                lacking,
+                transform=axes.get_yaxis_transform(),
+                va="center",
+                **_NOTE,
             )
-            if foot is not None and low <= 0:
-                axes.plot(
-                    [axes.get_xlim()[0]],
-                    [place + 0.1],
-                    marker="<",
-                    markersize=6,
-                    color=style.color,
-                    clip_on=False,
-                    zorder=5,
-                )
-        at = foot if foot is not None and mean == 0 else mean
+            continue
+        if not math.isnan(low):
+            _draw_interval(axes, max(low, limits[0]), min(high, limits[1]), place, style.color)
+            for end, cut, marker in zip(
+                limits, (low < limits[0], high > limits[1]), "<>", strict=True
+            ):
+                if cut:
+                    beyond = True
+                    axes.plot(
+                        [end],
+                        [place + 0.1],
+                        marker=marker,
+                        markersize=6,
+                        color=style.color,
+                        clip_on=False,
+                        zorder=5,
+                    )
         axes.plot(
-            [at],
+            [mean],
             [place + 0.1],
             marker=style.marker,
             markersize=7,
@@ -681,8 +732,19 @@ def _plot_dots(
             markeredgecolor="white",
             markeredgewidth=0.8,
         )
-        _write_value(axes, text(mean), at, place + 0.17)
+        _write_value(axes, text(mean), mean, place + 0.17)
     _name_rows(axes, names)
+    return beyond
+
+
+def _draw_interval(axes: Axes, low: float, high: float, place: int, color: str) -> None:
+    axes.plot(
+        [low, high],
+        [place + 0.1] * 2,
+        color=color,
+        linewidth=2.2,
+        solid_capstyle="butt",
+    )
 
 
 def _write_value(axes: Axes, text: str, x: float, y: float) -> None:
@@ -727,7 +789,7 @@ def _name_layers(axes: Axes, layers: list[str], small: bool = False) -> None:
     # Where some are left out, so are neighbours of the output, which the name would touch.
     shown = [place for place in range(0, last, step) if step == 1 or place < last - step / 2]
     names = [layers[place].removeprefix("hidden_") for place in shown]
-    axes.set_xticks([*shown, last], [*names, "out" if small or last > 9 else "output"])
+    axes.set_xticks([*shown, last], [*names, "out" if small or last > 7 else "output"])
     axes.set_xlabel("Layer")
     axes.margins(x=0.06)
 
@@ -746,29 +808,33 @@ def _legend(figure: Figure, styles: dict[str, LineStyle], extra: list[Line2D]) -
         )
         for name, style in styles.items()
     ]
+    handles = drawn + extra
+    wide = figure.get_figwidth() == _WIDTH and all(
+        len(str(line.get_label())) < 30 for line in extra
+    )
+    rows = math.ceil(len(handles) / (5 if wide else 3))
     figure.legend(
-        handles=drawn + extra,
+        handles=handles,
         loc="outside lower center",
-        ncols=min(5 if figure.get_figwidth() == _WIDTH else 3, len(drawn) + len(extra)),
+        ncols=math.ceil(len(handles) / rows),
         handlelength=3.6,
     )
 
 
 def _dots_legend(
-    figure: Figure, table: pd.DataFrame, confidence: float, logarithmic: bool = False
+    figure: Figure,
+    table: pd.DataFrame,
+    confidence: float,
+    mean: str = "mean",
+    extra: Sequence[Line2D] = (),
 ) -> None:
-    grey = "#777777"
     handles = [
-        Line2D([], [], color=grey, marker="o", markersize=4.5, linestyle="none", label="one seed")
+        Line2D([], [], color=_GREY, marker="o", markersize=4.5, linestyle="none", label="one seed")
     ]
     if len(_seed_columns(table)) > 1:
-        label = f"mean and {100 * confidence:g} % interval over seeds"
-        handles.append(Line2D([], [], color=grey, marker="D", linewidth=2.2, label=label))
-    if logarithmic and (_numbers(table, ["low"]) <= 0).any():
-        label = "interval reaches zero"
-        handles.append(Line2D([], [], color=grey, marker="<", linestyle="none", label=label))
-    if logarithmic:
-        handles += _zero_handles(_numbers(table, _seed_columns(table)))
+        label = f"{mean} and {100 * confidence:g} % interval over seeds"
+        handles.append(Line2D([], [], color=_GREY, marker="D", linewidth=2.2, label=label))
+    handles += extra
     figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)))
 
 
@@ -781,7 +847,7 @@ def _zero_handles(values: Float[np.ndarray, "..."]) -> list[Line2D]:
         Line2D(
             [],
             [],
-            color="#777777",
+            color=_GREY,
             marker="v",
             markerfacecolor="white",
             linestyle="none",

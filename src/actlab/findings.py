@@ -1,18 +1,23 @@
 """The numbers of a study -> sentences that claim no more than the numbers show.
 
 Nothing is assumed about which activations and networks are configured. A difference is called
-one when its interval over seeds excludes zero; otherwise the sentence says that none is shown.
+one when its interval over seeds excludes zero, a ratio when its interval excludes 1; otherwise
+the sentence says that none is shown. Times are told apart when the middle halves of the epochs
+do not overlap.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from actlab import tables
 from actlab.config import ActivationConfig
-from actlab.statistics import Interval, geometric_interval
-from actlab.tables import Study, gradients_by_layer, where, written
+from actlab.statistics import Interval
+from actlab.tables import Study, where, written
 
 
 def percent(fraction: float) -> str:
@@ -111,7 +116,7 @@ def _accuracy_finding(
                 if math.isfinite(difference.low)
                 else f"{name} (not a number)"
             )
-            (above if difference.excludes_zero() else undecided).append(told)
+            (above if difference.excludes(0.0) else undecided).append(told)
     sentence = (
         f"On {network} the highest mean test accuracy is {value} ({uncertain}, {seeds}),"
         f" with {best}"
@@ -159,20 +164,12 @@ def spread_findings(study: Study, summary: pd.DataFrame) -> list[str]:
 
 def divergence_findings(study: Study) -> list[str]:
     """Name the runs whose loss stopped being a number."""
-    told = []
-    for activation, network in study.configurations():
-        history = where(study.history, activation=activation, network=network)
-        test = where(study.test, activation=activation, network=network)
-        lost = history[~np.isfinite(history[["loss", "val_loss"]]).all(axis=1)]
-        seeds = sorted({*lost["seed"], *test["seed"][~np.isfinite(test["test_loss"])]})
-        if seeds:
-            which = "seed" if len(seeds) == 1 else "seeds"
-            told.append(
-                f"The training of {activation} on {network} diverged with {which}"
-                f" {join(map(str, seeds))}: its loss is not a number. Its accuracies are counted"
-                " as measured."
-            )
-    return told
+    return [
+        f"The training of {activation} on {network} diverged with"
+        f" {'seed' if len(seeds) == 1 else 'seeds'} {join(map(str, seeds))}: its loss is not a"
+        " number. Its accuracies are counted as measured."
+        for (activation, network), seeds in tables.diverged_seeds(study).items()
+    ]
 
 
 def loss_findings(study: Study) -> list[str]:
@@ -194,22 +191,13 @@ def loss_findings(study: Study) -> list[str]:
     return told
 
 
-def time_findings(study: Study, summary: pd.DataFrame) -> list[str]:
-    """Say for each network which median epoch was the shortest and the longest."""
-    told = []
-    for network in study.networks:
-        rows = where(summary, network=network)
-        medians = dict(zip(rows["activation"], rows["epoch_seconds_median"], strict=True))
-        fast = min(medians, key=lambda name: medians[name])
-        slow = max(medians, key=lambda name: medians[name])
-        if len(medians) == 1:
-            told.append(f"On {network} the median epoch took {medians[fast]:.3f} s.")
-            continue
-        told.append(
-            f"On {network} the shortest median epoch is {medians[fast]:.3f} s, with {fast}; the"
-            f" longest is {medians[slow]:.3f} s, with {slow}: a ratio of"
-            f" {medians[slow] / medians[fast]:.2f}."
-        )
+def time_findings(study: Study) -> list[str]:
+    """Say for each network which median epoch is the shortest and which the longest.
+
+    An end is named only where the middle half of its epochs lies apart from every other's.
+    """
+    times = tables.epoch_seconds(study)
+    told = [_time_finding(where(times, network=network), network) for network in study.networks]
     if len(study.activations) > 1:
         told.append(
             "The activations were timed one after the other, on a machine whose other load was"
@@ -218,180 +206,315 @@ def time_findings(study: Study, summary: pd.DataFrame) -> list[str]:
     return told
 
 
+def _time_finding(times: pd.DataFrame, network: str) -> str:
+    rows = sorted(times.to_dict("records"), key=lambda row: row["median"])
+    shortest, longest = rows[0], rows[-1]
+    if len(rows) == 1:
+        return f"On {network} the median epoch took {shortest['median']:.3f} s."
+    # Each end with what is not told from it.
+    first = [row for row in rows if not _apart(row, shortest)]
+    last = [row for row in rows if not _apart(row, longest)]
+    if len(first) == len(last) == 1:
+        return (
+            f"On {network} the shortest median epoch is {shortest['median']:.3f} s, with"
+            f" {shortest['activation']}, and the longest {longest['median']:.3f} s, with"
+            f" {longest['activation']}: a ratio of {longest['median'] / shortest['median']:.2f}."
+        )
+    if 1 in (len(first), len(last)):
+        named, other = ("shortest", "longest") if len(first) == 1 else ("longest", "shortest")
+        end, unclear = (shortest, last) if len(first) == 1 else (longest, first)
+        return (
+            f"On {network} the {named} median epoch is {end['median']:.3f} s, with"
+            f" {end['activation']}; the {other} is not told apart: {_seconds(unclear)}."
+        )
+    if len(first) == len(rows):
+        return (
+            f"On {network} the median epochs are not told apart, their middle halves overlap:"
+            f" {_seconds(rows)}."
+        )
+    return (
+        f"On {network} neither the shortest nor the longest median epoch is told apart from the"
+        f" one next to it: {_seconds(rows)}."
+    )
+
+
+def _apart(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
+    low, high = "quartile_low", "quartile_high"
+    return one[high] < other[low] or other[high] < one[low]
+
+
+def _seconds(rows: Iterable[Mapping[Any, Any]]) -> str:
+    return join(f"{row['median']:.3f} s with {row['activation']}" for row in rows)
+
+
 def first_layer_findings(
-    study: Study,
-    first_layer: pd.DataFrame,
-    activations: Sequence[ActivationConfig],
-    confidence: float,
-    epoch: int,
+    study: Study, activations: Sequence[ActivationConfig], confidence: float, epoch: int
 ) -> list[str]:
     """Order the first layer's gradients of each network, before or after training.
 
+    An end of the order is named only where its ratio to every other activation is shown.
+
     Parameters
     ----------
     study
         What was measured.
-    first_layer
-        `tables.first_layer_gradients` of it.
     activations
         Which function each name stands for: sigmoid and ReLU are compared where configured.
     confidence
-        Of the ratios' intervals.
+        Of all the ratios of a network taken together.
     epoch
         0, or the last.
     """
-    when = "Before training" if epoch == 0 else f"After {counted(epoch, 'epoch')}"
+    means = where(tables.first_layer_gradients(study, confidence), epoch=epoch)
+    ratios = where(tables.first_layer_ratios(study, confidence), epoch=epoch)
+    functions = {each.name: each.function for each in activations}
     told = []
     for network in study.networks:
-        rows = where(first_layer, network=network, epoch=epoch)
-        seeds = [column for column in rows.columns if column.startswith("seed_")]
-        values = dict(zip(rows["activation"], rows[seeds].to_numpy(dtype=float), strict=True))
-        finite = {name: each for name, each in values.items() if np.isfinite(each).all()}
-        for name, each in values.items():
-            if name not in finite:
-                told.append(f"{when} the gradient of {name} on {network} is not a number.")
-            elif (each == 0).any():
-                told.append(
-                    f"{when} the gradient of {name} in the first layer of {network} is exactly"
-                    f" zero with {(each == 0).sum()} of {counted(len(each), 'seed')}."
-                )
-        if not finite:
+        has, without = _first_layers(study, where(means, network=network), network)
+        told += [f"{_when(epoch)} {line}" for line in without]
+        if not has:
             continue
-        largest = max(finite, key=lambda name: finite[name].mean())
-        smallest = min(finite, key=lambda name: finite[name].mean())
-        if len(finite) == 1:
-            told.append(
-                f"{when} the mean absolute gradient of the first layer of {network} is"
-                f" {written(finite[largest].mean())} with {largest}."
-            )
+        if len(has) == 1 or len(study.seeds) == 1:
+            told.append(f"{_when(epoch)} {_unordered(study, has, network)}")
             continue
-        stacked = np.stack(list(finite.values()))
-        highest = int((finite[largest] == stacked.max(axis=0)).sum())
-        lowest = int((finite[smallest] == stacked.min(axis=0)).sum())
-        of = counted(len(seeds), "seed")
-        told.append(
-            f"{when} the mean absolute gradient of the first layer of {network} is largest with"
-            f" {largest}, {written(finite[largest].mean())} (the largest in {highest} of {of}), and"
-            f" smallest with {smallest}, {written(finite[smallest].mean())} (the smallest in"
-            f" {lowest} of {of})."
-        )
-        times = _times(_ratio(finite, smallest, largest, confidence), smallest, largest, confidence)
-        if times:
-            told[-1] += f" Over seeds, as geometric mean, {times}."
-        functions = {each.name: each.function for each in activations}
-        sigmoids = [name for name in finite if functions.get(name) == "sigmoid"]
-        relus = [name for name in finite if functions.get(name) == "relu"]
-        for sigmoid in sigmoids:
-            for relu in relus:
-                times = _times(_ratio(finite, sigmoid, relu, confidence), sigmoid, relu, confidence)
-                if times and {sigmoid, relu} != {smallest, largest}:
-                    told.append(f"{when}, on {network}, {times}.")
+        of_network = where(ratios, network=network)
+        pairs = {
+            (first, second): _ratio(of_network, first, second)
+            for first in has
+            for second in has
+            if first != second
+        }
+        told.append(f"{_when(epoch)} {_ordered(has, pairs, network)}")
+        for first, second in pairs:
+            if (functions[first], functions[second]) == ("sigmoid", "relu"):
+                times = _times(pairs[first, second])
+                line = f"that of {first} is {times[0]} times that of {second} ({times[1]})."
+                if not told[-1].endswith(line):
+                    told.append(f"{_when(epoch)}, on {network}, {line}")
     return told
 
 
-def gradient_conclusions(
-    study: Study, first_layer: pd.DataFrame, confidence: float, network: str | None = None
-) -> list[str]:
-    """Name the largest and the smallest first-layer gradient before and after training.
+def _first_layers(
+    study: Study, means: pd.DataFrame, network: str
+) -> tuple[dict[str, float], list[str]]:
+    """Give the geometric means that there are, and say why there is none of the others."""
+    has, without = {}, []
+    for row in means.to_dict("records"):
+        values = np.array([row[f"seed_{seed}"] for seed in study.seeds])
+        gradient = f"the gradient of {row['activation']} in the first layer of {network} is"
+        if math.isfinite(row["geometric_mean"]):
+            has[row["activation"]] = row["geometric_mean"]
+        elif np.isfinite(values).all():
+            without.append(
+                f"{gradient} exactly zero with {(values == 0).sum()} of"
+                f" {counted(len(values), 'seed')}: it has no geometric mean and no place in the"
+                " order."
+            )
+        else:
+            without.append(f"{gradient} no number.")
+    return has, without
+
+
+def _unordered(study: Study, has: Mapping[str, float], network: str) -> str:
+    each = join(f"{written(mean)} with {name}" for name, mean in has.items())
+    caveat = " (geometric mean over seeds)"
+    if len(study.seeds) == 1:
+        caveat = "; with one seed no order is shown" if len(has) > 1 else ""
+    return f"the first layer's gradient on {network} is {each}{caveat}."
+
+
+def _ordered(
+    has: Mapping[str, float], pairs: Mapping[tuple[str, str], Interval], network: str
+) -> str:
+    ends, unclear = {}, {}
+    for end, first in (("largest", max), ("smallest", min)):
+        name = ends[end] = first(has, key=lambda each: has[each])
+        doubtful = [
+            other for other in has if other != name and not pairs[name, other].excludes(1.0)
+        ]
+        if doubtful:
+            to = join(
+                f"{other} ({' times, '.join(_times(pairs[name, other]))})" for other in doubtful
+            )
+            unclear[end] = f"{name} has {written(has[name])}, with no difference shown to {to}"
+    largest, smallest = ends["largest"], ends["smallest"]
+    if len(has) == 2 and unclear:
+        times = " times, ".join(_times(pairs[largest, smallest]))
+        return (
+            f"no order of the first layer's gradients on {network} is shown: {largest} has"
+            f" {written(has[largest])} and {smallest} {written(has[smallest])}, geometric means"
+            f" over seeds ({times})."
+        )
+    if len(unclear) == 2:
+        return (
+            f"no largest and no smallest of the first layer's gradients on {network} is shown, in"
+            f" geometric means over seeds: {unclear['largest']}, and {unclear['smallest']}."
+        )
+    lead = f"the first layer's gradient on {network} is"
+    for end, other in (("largest", "smallest"), ("smallest", "largest")):
+        if other in unclear:
+            return (
+                f"{lead} {end} with {ends[end]}, {written(has[ends[end]])} (geometric mean over"
+                f" seeds); no {other} is shown: {unclear[other]}."
+            )
+    times, bounds = _times(pairs[smallest, largest])
+    return (
+        f"{lead} largest with {largest}, {written(has[largest])}, and smallest with {smallest},"
+        f" {written(has[smallest])} (geometric means over seeds): that of {smallest} is {times}"
+        f" times that of {largest} ({bounds})."
+    )
+
+
+def _ratio(ratios: pd.DataFrame, first: str, second: str) -> Interval:
+    """Look a pair up in `tables.first_layer_ratios`, turned round where need be."""
+    columns = ["geometric_mean", "geometric_sd", "low", "high"]
+    rows = where(ratios, first=first, second=second)
+    if len(rows):
+        return Interval(*map(float, rows[columns].to_numpy()[0]))
+    mean, sd, low, high = where(ratios, first=second, second=first)[columns].to_numpy(dtype=float)[
+        0
+    ]
+    with np.errstate(divide="ignore"):
+        return Interval(*map(float, (1 / mean, sd, 1 / high, 1 / low)))
+
+
+def _times(ratio: Interval) -> tuple[str, str]:
+    return written(ratio.mean), f"{written(ratio.low)} to {written(ratio.high)}"
+
+
+def _when(epoch: int) -> str:
+    return "Before training" if epoch == 0 else f"After {counted(epoch, 'epoch')}"
+
+
+def depth_findings(study: Study, confidence: float, epoch: int) -> list[str]:
+    """Say by which factor a layer the gradient changes on its way back through each network.
+
+    Networks without hidden layers of one shape behind each other are left out; see
+    `tables.layer_factors`.
+    """
+    factors = where(tables.layer_factors(study, confidence), epoch=epoch)
+    return [
+        _depth_finding(where(factors, network=network).to_dict("records"))
+        for network in study.networks
+        if network in set(factors["network"])
+    ]
+
+
+def _depth_finding(rows: list[dict[Any, Any]]) -> str:
+    told: dict[str, list[str]] = {}
+    for row in rows:
+        what = f"{row['activation']}, {written(row['geometric_mean'], 3)} a layer"
+        bounds = f"{written(row['low'], 3)} to {written(row['high'], 3)}"
+        if not math.isfinite(row["geometric_mean"]):
+            told.setdefault("no number with", []).append(row["activation"])
+        elif row["seeds"] == 1:
+            factor = f"{written(row['geometric_mean'], 3)} a layer with {row['activation']}"
+            told.setdefault("changes by a factor of", []).append(factor)
+        else:
+            verb = "no change is shown with"
+            if row["high"] < 1 or row["low"] > 1:
+                verb = "shrinks with" if row["high"] < 1 else "grows with"
+            told.setdefault(verb, []).append(f"{what} ({bounds})")
+    order = ("shrinks with", "grows with", "changes by a factor of", "no change is shown with")
+    parts = [f"{verb} {join(told[verb])}" for verb in order if verb in told]
+    if "no number with" in told:
+        names = join(told["no number with"])
+        parts.append(f"no number with {names} (a norm is zero or not finite)")
+    if "changes by a factor of" in told:
+        parts.append("with one seed no uncertainty can be given")
+    first = rows[0]
+    colon = ":" if parts[0].startswith("no ") else ""
+    return (
+        f"{_when(first['epoch'])}, on the way back from {first['last_layer']} to"
+        f" {first['first_layer']} of {first['network']} (kernels of {first['inputs']} ×"
+        f" {first['units']}), the gradient's norm{colon} {'; '.join(parts)}."
+    )
+
+
+def conclusion_findings(study: Study, confidence: float) -> list[str]:
+    """Say what the study as a whole shows, and what comes together in it.
 
     Parameters
     ----------
     study
         What was measured.
-    first_layer
-        `tables.first_layer_gradients` of it.
     confidence
-        Of the ratios' intervals.
-    network
-        One of the study's; every one by default.
+        Of every interval.
     """
-    told = []
-    for name in study.networks if network is None else [network]:
-        parts = []
-        for epoch, when in ((0, "before training"), (study.epochs, "after training")):
-            rows = where(first_layer, network=name, epoch=epoch)
-            seeds = [column for column in rows.columns if column.startswith("seed_")]
-            values = dict(zip(rows["activation"], rows[seeds].to_numpy(dtype=float), strict=True))
-            finite = {each: row for each, row in values.items() if np.isfinite(row).all()}
-            if len(finite) > 1:
-                largest = max(finite, key=lambda each: finite[each].mean())
-                smallest = min(finite, key=lambda each: finite[each].mean())
-                ratio = _ratio(finite, smallest, largest, confidence)
-                if ratio.low <= 1 <= ratio.high:
-                    parts.append(
-                        f"{when} no order is shown ({_times(ratio, smallest, largest, confidence)})"
-                    )
-                    continue
-                times = _times(ratio, "", largest, confidence)
-                parts.append(
-                    f"{when} it is largest with {largest} and smallest with {smallest}"
-                    + (f", {times}" if times else "")
-                )
-        if parts:
-            told.append(f"The first layer's gradient on {name}: {'; '.join(parts)}.")
-    return told
-
-
-def _ratio(values: dict[str, np.ndarray], first: str, second: str, confidence: float) -> Interval:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return geometric_interval(values[first] / values[second], confidence)
-
-
-def _times(ratio: Interval, first: str, second: str, confidence: float) -> str:
-    """Write the ratio of the first activation's value to the second's, unless it is no number."""
-    if not 0 < ratio.mean < math.inf:
-        return ""
-    told = f"{written(ratio.mean)} times that of {second}"
-    if first:
-        told = f"that of {first} is {told}"
-    if not math.isfinite(ratio.low):
-        return told
-    bounds = f"{written(ratio.low)} to {written(ratio.high)}"
-    return f"{told}, {100 * confidence:g} % interval {bounds}"
-
-
-def depth_findings(study: Study, confidence: float, epoch: int) -> list[str]:
-    """Say by which factor a layer the gradient changes on its way back through the deepest network.
-
-    The factor is (norm in the first hidden layer / norm in the last) ^ (1 / steps between
-    them), the geometric mean over seeds.
-    """
-    deepest = max(study.networks, key=lambda network: len(study.layers_of(network)))
-    hidden = study.layers_of(deepest)[:-1]
-    if len(hidden) < 2:
-        return []
-    when = "Before training" if epoch == 0 else f"After {counted(epoch, 'epoch')}"
-    factors = []
-    for activation, interval in layer_factors(study, confidence, epoch).items():
-        if math.isfinite(interval.mean):
-            uncertain = (
-                f" ({written(interval.low, 3)} to {written(interval.high, 3)})"
-                if math.isfinite(interval.low)
-                else ""
-            )
-            factors.append(f"{written(interval.mean, 3)} with {activation}{uncertain}")
-        else:
-            factors.append(f"no number with {activation} (a norm is zero or not finite)")
+    if len(study.activations) == 1:
+        return ["With one activation there is nothing to compare it with."]
+    by_time = _by_time(study)
+    if len(study.seeds) == 1:
+        return ["With one seed no difference between activations is shown.", by_time]
+    differences = tables.accuracy_differences(study, confidence)
     return [
-        f"{when}, on the way back through {deepest} from {hidden[-1]} to {hidden[0]}, the"
-        f" gradient's norm is multiplied each layer by {join(factors)}; below 1 it vanishes,"
-        " above 1 it grows."
+        _by_accuracy(study, tables.summarise(study, confidence), differences),
+        *_depth_and_accuracy(study, differences, confidence),
+        by_time,
     ]
 
 
-def layer_factors(study: Study, confidence: float, epoch: int) -> dict[str, Interval]:
-    """Give the factor a layer of `depth_findings` for each activation, on the deepest network."""
-    deepest = max(study.networks, key=lambda network: len(study.layers_of(network)))
-    hidden = study.layers_of(deepest)[:-1]
-    table = where(gradients_by_layer(study, confidence), network=deepest, epoch=epoch)
-    seeds = [column for column in table.columns if column.startswith("seed_")]
-    factors = {}
-    for activation in study.activations:
-        first, last = (
-            where(table, activation=activation, layer=layer)[seeds].to_numpy(dtype=float)[0]
-            for layer in (hidden[0], hidden[-1])
+def _by_accuracy(study: Study, summary: pd.DataFrame, differences: pd.DataFrame) -> str:
+    told = []
+    for network in study.networks:
+        rows = where(differences, network=network).to_dict("records")
+        apart = sum(row["low"] > 0 or row["high"] < 0 for row in rows)
+        means = where(summary, network=network)["test_accuracy_mean"].to_numpy()
+        within = f"lie within {in_points(float(np.ptp(means)))}"
+        if told:
+            told.append(f"{apart} of {len(rows)} on {network}, where they {within}")
+        else:
+            pairs = counted(len(rows), "pair")
+            told.append(
+                f"{apart} of {pairs} of activations are told apart on {network}, where their"
+                f" means {within} points"
+            )
+    return f"By test accuracy {', and '.join(told)}."
+
+
+def _by_time(study: Study) -> str:
+    times, told = tables.epoch_seconds(study), []
+    for network in study.networks:
+        pairs = list(combinations(where(times, network=network).to_dict("records"), 2))
+        apart = sum(_apart(one, other) for one, other in pairs)
+        told.append(f"{apart} of {counted(len(pairs), 'pair')} on {network}")
+    return f"By the time of an epoch the middle halves lie apart for {join(told)}."
+
+
+def _depth_and_accuracy(study: Study, differences: pd.DataFrame, confidence: float) -> list[str]:
+    """Set vanishing beside accuracy where one activation's gradient shrinks more than others'."""
+    factors = where(tables.layer_factors(study, confidence), epoch=0)
+    told = []
+    for network in study.networks:
+        rows = where(factors, network=network).to_dict("records")
+        shrinking = sorted(
+            (row for row in rows if row["high"] < 1), key=lambda row: row["geometric_mean"]
         )
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = (first / last) ** (1 / (len(hidden) - 1))
-        factors[activation] = geometric_interval(ratios, confidence)
-    return factors
+        if not shrinking:
+            continue
+        name, others = shrinking[0]["activation"], shrinking[1:]
+        with_whom = f"with {name} alone"
+        if others:
+            names = join(row["activation"] for row in rows if row in shrinking)
+            if any(row["low"] <= shrinking[0]["high"] for row in others):
+                told.append(
+                    f"On {network} the gradient shrinks layer by layer before training with"
+                    f" {names}."
+                )
+                continue
+            with_whom = f"with {names}, most with {name}"
+        below = [
+            other
+            for other in study.activations
+            if other != name and _difference(differences, network, name, other).high < 0
+        ]
+        line = f"On {network} the gradient shrinks layer by layer before training {with_whom}"
+        if below:
+            told.append(
+                f"{line}; its test accuracy is shown to be below that of {join(below)}. That both"
+                " come together does not show that one causes the other."
+            )
+        else:
+            others = join(other for other in study.activations if other != name)
+            told.append(f"{line}, but its test accuracy is not shown to be below that of {others}.")
+    return told

@@ -28,11 +28,18 @@ def written_whole(path: Path) -> Iterator[Path]:
     ('42', ['answer.txt'])
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    # A kill leaves this folder behind; .dvcignore and .gitignore know its name.
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    new, old = scratch / path.name, scratch / "before"
     try:
-        yield scratch / path.name
+        yield new
         if path.is_dir():
-            path.rename(scratch / "before")
-        (scratch / path.name).replace(path)
+            path.rename(old)
+        try:
+            new.replace(path)
+        except OSError:
+            if old.is_dir():
+                old.rename(path)
+            raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -24,11 +24,11 @@ from actlab.config import ActivationConfig, Config
 from actlab.datasets import DATASETS
 from actlab.findings import (
     accuracy_findings,
+    conclusion_findings,
     counted,
     depth_findings,
     divergence_findings,
     first_layer_findings,
-    gradient_conclusions,
     in_points,
     join,
     loss_findings,
@@ -179,18 +179,14 @@ def compose(
     confidence = config.report.confidence
     summary = tables.summarise(study, confidence)
     differences = tables.accuracy_differences(study, confidence)
-    first_layer = tables.first_layer_gradients(study, confidence)
-    accuracy = accuracy_findings(study, summary, differences, confidence)
-    diverged = divergence_findings(study)
-    gradients = {
-        epoch: first_layer_findings(study, first_layer, activations, confidence, epoch)
-        for epoch in (0, study.epochs)
-    }
-    depth = [
-        line for epoch in (0, study.epochs) for line in depth_findings(study, confidence, epoch)
+    ends = (0, study.epochs)
+    first_layer = [
+        line
+        for epoch in ends
+        for line in first_layer_findings(study, activations, confidence, epoch)
     ]
+    depth = {epoch: depth_findings(study, confidence, epoch) for epoch in ends}
     names, title = join(study.activations), DATASETS[config.data.name].title
-    deepest = max(study.networks, key=lambda network: len(study.layers_of(network)))
     return Report(
         title="What does the choice of activation function do to a network?",
         question=(
@@ -199,34 +195,23 @@ def compose(
             f" {counted(len(study.seeds), 'seed')} and {counted(study.epochs, 'epoch')} each."
         ),
         answer=(
-            *accuracy,
-            *gradient_conclusions(study, first_layer, confidence, deepest),
-            *diverged,
+            *accuracy_findings(study, summary, differences, confidence),
+            *depth[0],
+            *divergence_findings(study),
         ),
         sections=(
-            Section("Results", (_results(summary, confidence, lambda value: written(value, 3)),)),
+            Section("Results", (_results(study, summary, confidence),)),
             _data(class_counts, config),
             _activations(activations),
             _networks(study),
-            _curves(study, config, diverged),
+            _curves(study, config),
             _test_accuracy(study, summary, differences, confidence),
-            _time(study, summary),
-            _gradients(study, summary, config, gradients, depth),
+            _time(study),
+            _gradients(
+                study, config, first_layer, [line for each in depth.values() for line in each]
+            ),
             Section(
-                "Conclusion",
-                (
-                    Text(
-                        (
-                            *accuracy,
-                            *spread_findings(study, summary),
-                            *time_findings(study, summary),
-                            *gradient_conclusions(study, first_layer, confidence),
-                            *depth[:1],
-                            *diverged,
-                        ),
-                        points=True,
-                    ),
-                ),
+                "Conclusion", (Text(tuple(conclusion_findings(study, confidence)), points=True),)
             ),
             Section("What this cannot say", (Text(_limits(study, config), points=True),)),
             Section("How it was measured", (Text(_methods(study, config), points=True),)),
@@ -240,14 +225,23 @@ def _shape(study: Study, network: str) -> str:
     return f"{network} ({'-'.join(map(str, units))})"
 
 
-def _results(summary: pd.DataFrame, confidence: float, number: Callable[[float], str]) -> Grid:
-    seeds = counted(max(summary["seeds"]), "seed")
+def _results(
+    study: Study,
+    summary: pd.DataFrame,
+    confidence: float,
+    number: Callable[[float], str] = lambda value: written(value, 3),
+) -> Grid:
+    diverged = tables.diverged_seeds(study)
+    caption = (
+        f"Means over {counted(len(study.seeds), 'seed')}; the time is the median of all epochs."
+        " Gradient: mean absolute entry of the first layer's, on the first training images, before"
+        " and after training, the arithmetic mean over seeds. The file summary.csv has all digits"
+        " and the standard deviations."
+    )
+    if diverged:
+        caption += " * A seed diverged; its accuracy is counted as measured."
     return Grid(
-        caption=(
-            f"Means over {seeds}; the time is the median of all epochs. Gradient: mean absolute"
-            " entry of the first layer's, on the first training images, before and after"
-            " training. The file summary.csv has all digits and the standard deviations."
-        ),
+        caption=caption,
         header=(
             "Network",
             "Activation",
@@ -262,7 +256,8 @@ def _results(summary: pd.DataFrame, confidence: float, number: Callable[[float],
             (
                 row["network"],
                 row["activation"],
-                percent(row["test_accuracy_mean"]),
+                percent(row["test_accuracy_mean"])
+                + (" *" if (row["activation"], row["network"]) in diverged else ""),
                 _bounds(row["test_accuracy_ci_low"], row["test_accuracy_ci_high"]),
                 _fixed(row["test_loss_mean"], 4),
                 _fixed(row["epoch_seconds_median"], 3),
@@ -396,17 +391,20 @@ def _networks(study: Study) -> Section:
         }
         blocks.append(
             Grid(
-                f"{_shape(study, network)}: {sum(first['parameters']):,} parameters.",
+                f"{_shape(study, network)}.",
                 ("Layer", "Activation", "Inputs", "Units", "Parameters"),
-                tuple(
-                    (
-                        row["layer"],
-                        functions[row["layer"]],
-                        f"{row['inputs']:,}",
-                        f"{row['units']:,}",
-                        f"{row['parameters']:,}",
-                    )
-                    for row in first.to_dict("records")
+                (
+                    *(
+                        (
+                            row["layer"],
+                            functions[row["layer"]],
+                            f"{row['inputs']:,}",
+                            f"{row['units']:,}",
+                            f"{row['parameters']:,}",
+                        )
+                        for row in first.to_dict("records")
+                    ),
+                    ("total", "", "", "", f"{sum(first['parameters']):,}"),
                 ),
                 words=2,
             )
@@ -425,7 +423,7 @@ def _networks(study: Study) -> Section:
     )
 
 
-def _curves(study: Study, config: Config, diverged: Sequence[str]) -> Section:
+def _curves(study: Study, config: Config) -> Section:
     held = config.data.validation_size
     watched = (
         f"Validation is on {counted(held, 'training image')} held out."
@@ -456,7 +454,7 @@ def _curves(study: Study, config: Config, diverged: Sequence[str]) -> Section:
                 f" {join(study.activations)} on {join(study.networks)}.",
                 "tables/loss_curves.csv",
             ),
-            *_points([*loss_findings(study), *diverged]),
+            *_points(loss_findings(study)),
         ),
     )
 
@@ -509,23 +507,9 @@ def _test_accuracy(
     return Section("Test accuracy", tuple(blocks))
 
 
-def _time(study: Study, summary: pd.DataFrame) -> Section:
-    rows = []
-    for activation, network in study.configurations():
-        of = where(study.timings, activation=activation, network=network)
-        low, middle, high = np.quantile(of["epoch_seconds"], [0.25, 0.5, 0.75])
-        compiled = of.drop_duplicates("seed")["compile_seconds"]
-        at_once = sorted(set(of["models_at_once"]))
-        rows.append(
-            (
-                network,
-                activation,
-                f"{middle:.3f}",
-                f"{low:.3f} to {high:.3f}",
-                f"{np.median(compiled):.1f}",
-                " or ".join(map(str, at_once)),
-            )
-        )
+def _time(study: Study) -> Section:
+    times = tables.epoch_seconds(study).to_dict("records")
+    medians = (f"{row['activation']} on {row['network']} {row['median']:.3f} s" for row in times)
     return Section(
         "Time per epoch",
         (
@@ -533,15 +517,10 @@ def _time(study: Study, summary: pd.DataFrame) -> Section:
                 "figures/epoch_seconds.png",
                 "Seconds that each epoch took: training alone, without compiling and without"
                 " evaluation.",
-                "Time per epoch, median: "
-                + "; ".join(
-                    f"{row['activation']} on {row['network']} {row['epoch_seconds_median']:.3f} s"
-                    for row in summary.to_dict("records")
-                )
-                + ".",
+                f"Time per epoch, median: {'; '.join(medians)}.",
                 "tables/epoch_seconds.csv",
             ),
-            *_points(time_findings(study, summary)),
+            *_points(time_findings(study)),
             Grid(
                 "Seconds. Compiling is once a model, before its first epoch. Models side by side"
                 " share the machine, each on one thread.",
@@ -553,7 +532,17 @@ def _time(study: Study, summary: pd.DataFrame) -> Section:
                     "Compiling",
                     "Models at once",
                 ),
-                tuple(rows),
+                tuple(
+                    (
+                        row["network"],
+                        row["activation"],
+                        f"{row['median']:.3f}",
+                        f"{row['quartile_low']:.3f} to {row['quartile_high']:.3f}",
+                        f"{row['compile_seconds']:.1f}",
+                        row["models_at_once"],
+                    )
+                    for row in times
+                ),
                 words=2,
             ),
         ),
@@ -561,20 +550,16 @@ def _time(study: Study, summary: pd.DataFrame) -> Section:
 
 
 def _gradients(
-    study: Study,
-    summary: pd.DataFrame,
-    config: Config,
-    found: Mapping[int, Sequence[str]],
-    depth: Sequence[str],
+    study: Study, config: Config, first_layer: Sequence[str], depth: Sequence[str]
 ) -> Section:
     images = counted(config.gradients.notebook_images, "training image")
     test_images = counted(config.gradients.test_images, "test image")
     probed = sorted(set(study.gradients["epoch"]))
+    means = tables.first_layer_gradients(study, config.report.confidence)
     measured = "; ".join(
-        f"{row['activation']} on {row['network']}"
-        f" {written(row['gradient_first_layer_initial'])} before training,"
-        f" {written(row['gradient_first_layer_notebook'])} after"
-        for row in summary.to_dict("records")
+        f"{row['activation']} on {row['network']} {written(row['geometric_mean'])}"
+        f" {'before training' if row['epoch'] == 0 else 'after'}"
+        for row in means.to_dict("records")
     )
     return Section(
         "Gradients",
@@ -582,18 +567,21 @@ def _gradients(
             Picture(
                 "figures/gradient_first_layer.png",
                 "The gradient of the first layer's weights, as mean absolute entry, on the first"
-                f" {images}: before training and after {counted(study.epochs, 'epoch')}. Each"
-                " panel has its own axis. A larger gradient is not better learning by itself:"
-                " after training it is small where the loss on these images is small.",
-                f"Mean absolute gradient of the first layer for every seed, with mean: {measured}.",
+                f" {images}: before training and after {counted(study.epochs, 'epoch')}. Gradients"
+                " spread by factors, so the mean over seeds is the geometric mean. A larger"
+                " gradient is not better learning by itself: after training it is small where the"
+                " loss on these images is small.",
+                "Mean absolute gradient of the first layer for every seed, with geometric mean:"
+                f" {measured}.",
                 "tables/gradient_first_layer.csv",
             ),
-            *_points([line for lines in found.values() for line in lines]),
+            *_points(first_layer),
             Picture(
                 "figures/gradient_by_layer.png",
                 "Before training: the Euclidean norm of each layer's gradient, on"
-                f" {test_images}, from the layer next to the images (1) to the output. A line"
-                " that falls to the left is a gradient that vanishes on its way back.",
+                f" {test_images}, from the layer next to the images (1) to the output; thick lines"
+                " are arithmetic means over seeds. A line that falls to the left is a gradient"
+                " that vanishes on its way back.",
                 "Gradient norm by layer before training on logarithmic axes, a line for each of"
                 f" {join(study.activations)} on {join(study.networks)}.",
                 "tables/gradient_by_layer.csv",
@@ -601,7 +589,7 @@ def _gradients(
             *_points(depth),
             Picture(
                 "figures/gradient_through_training.png",
-                "The same norms, means over seeds, after"
+                "The same norms, arithmetic means over seeds, after"
                 f" {join(map(str, probed))} epochs. All panels of a network have one range.",
                 "Gradient norm by layer on logarithmic axes, a panel for each of"
                 f" {join(study.activations)} on {join(study.networks)}, a line for each probed"
@@ -654,8 +642,12 @@ def _methods(study: Study, config: Config) -> tuple[str, ...]:
         "Gradients are those of the mean cross-entropy with respect to a layer's kernel, on the"
         f" first {counted(config.gradients.notebook_images, 'training image')} (the first layer's"
         f" figure) and on {counted(config.gradients.test_images, 'test image')} (all others).",
-        "A ratio of gradients, and the factor a layer, is a geometric mean over seeds; its"
-        f" {confidence} interval is that of the logarithms.",
+        "Ratios of gradients are geometric means over seeds, paired by seed. Their intervals are"
+        " those of the logarithms, widened for the number of pairs on a network; those of the"
+        " factors a layer for the number of activations (Bonferroni).",
+        "The factor a layer is taken over the hidden layers one behind the other whose kernels"
+        " have one shape: norms of kernels of other shapes differ whatever comes back.",
+        "Two times are told apart when the middle halves of their epochs do not overlap.",
         "Every table behind a figure is in the folder tables, every figure as PNG and SVG in the"
         " folder figures.",
     )
@@ -679,11 +671,16 @@ def render_html(report: Report, images: Mapping[str, Image]) -> str:
     return _environment().get_template("report.html.jinja").render(report=report, images=images)
 
 
-def render_text(summary: pd.DataFrame, confidence: float) -> str:
+def render_text(study: Study, confidence: float) -> str:
     """Write the results table for a terminal."""
-    # No superscripts: not every terminal can show them.
-    grid = _results(summary, confidence, lambda value: f"{value:.2e}")
+    summary = tables.summarise(study, confidence)
+    grid = _results(study, summary, confidence, _in_ascii)
     return tables.as_text(grid.rows, grid.header)
+
+
+def _in_ascii(value: float) -> str:
+    # No superscripts: not every terminal can show them.
+    return f"{value:.2e}" if math.isfinite(value) else "n/a"
 
 
 def embed(png: Path) -> Image:

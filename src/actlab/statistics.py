@@ -1,4 +1,4 @@
-"""Values over seeds -> means, intervals and differences."""
+"""Values over seeds -> means, intervals, differences and ratios."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,9 +30,13 @@ class Interval(NamedTuple):
     low: float
     high: float
 
-    def excludes_zero(self) -> bool:
-        """Whether the interval can be given and zero lies outside it."""
-        return self.low > 0 or self.high < 0
+    def excludes(self, value: float) -> bool:
+        """Whether the interval can be given and the value lies outside it.
+
+        >>> Interval(2.0, 1.0, 1.5, 2.5).excludes(1.0), Interval(2.0, 1.0, 0.5, 3.5).excludes(1.0)
+        (True, False)
+        """
+        return self.low > value or self.high < value
 
 
 def mean_interval(
@@ -99,10 +103,8 @@ def paired_difference(
     >>> paired_difference({0: 5.0, 1: 7.0}, {1: 4.0, 0: 2.0}, confidence=0.95)
     Interval(mean=3.0, sd=0.0, low=3.0, high=3.0)
     """
-    if first.keys() != second.keys():
-        raise ValueError(f"seeds {sorted(first)} cannot be paired with {sorted(second)}")
-    differences = [first[seed] - second[seed] for seed in sorted(first)]
-    return mean_interval(differences, 1 - (1 - confidence) / comparisons)
+    differences = [one - other for one, other in _pairs(first, second)]
+    return mean_interval(differences, _each(confidence, comparisons))
 
 
 def geometric_interval(
@@ -121,3 +123,44 @@ def geometric_interval(
     logarithms = mean_interval(np.log(sample), confidence)
     with np.errstate(over="ignore"):
         return Interval(*(float(np.exp(value)) for value in logarithms))
+
+
+def paired_ratio(
+    first: Mapping[int, float],
+    second: Mapping[int, float],
+    confidence: float,
+    comparisons: int = 1,
+) -> Interval:
+    """Geometric mean of first / second over the seeds, each seed's two values paired.
+
+    It is the ratio of the two geometric means, and the ratio the other way round has the
+    reciprocal interval. NaN where a value is not finite or not above zero.
+
+    Parameters
+    ----------
+    first, second, confidence, comparisons
+        As those of `paired_difference`.
+
+    Raises
+    ------
+    ValueError
+        When the seeds differ.
+
+    >>> paired_ratio({0: 8.0, 1: 2.0}, {0: 2.0, 1: 0.5}, confidence=0.95)
+    Interval(mean=4.0, sd=1.0, low=4.0, high=4.0)
+    """
+    pairs = np.array(_pairs(first, second), dtype=np.float64).reshape(-1, 2)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        ratios = pairs[:, 0] / pairs[:, 1]
+    return geometric_interval(ratios, _each(confidence, comparisons))
+
+
+def _pairs(first: Mapping[int, float], second: Mapping[int, float]) -> list[tuple[float, float]]:
+    if first.keys() != second.keys():
+        raise ValueError(f"seeds {sorted(first)} cannot be paired with {sorted(second)}")
+    return [(first[seed], second[seed]) for seed in sorted(first)]
+
+
+def _each(confidence: float, comparisons: int) -> float:
+    """Give the coverage of each interval of a family that holds together (Bonferroni)."""
+    return 1 - (1 - confidence) / comparisons

@@ -2,9 +2,9 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +14,13 @@ import pandas as pd
 from actlab.activations import ACTIVATIONS
 from actlab.config import ActivationConfig
 from actlab.errors import UserError
-from actlab.statistics import mean_interval, paired_difference
+from actlab.statistics import (
+    Interval,
+    geometric_interval,
+    mean_interval,
+    paired_difference,
+    paired_ratio,
+)
 
 #: One row an epoch of one seed; `results/<activation>-<network>/history.csv`.
 #: Epochs count from 1; losses are mean cross-entropies in nats, accuracies fractions.
@@ -27,8 +33,8 @@ TEST = ("seed", "test_loss", "test_accuracy")
 LAYERS = ("layer", "inputs", "units", "activation", "parameters")
 
 #: One row an epoch of one seed; `timings/<activation>-<network>.csv`.
-#: `epoch_seconds` is training alone; `compile_seconds` is what tracing, compiling and
-#: one unrecorded epoch took before the first; `models_at_once` trained side by side.
+#: `epoch_seconds` is training alone; `compile_seconds` is what tracing and compiling took
+#: before the first; `models_at_once` trained side by side.
 TIMINGS = ("seed", "epoch", "epoch_seconds", "compile_seconds", "models_at_once")
 
 #: One row a measured value; `results/gradients.csv`. `epoch` 0 is before training;
@@ -46,7 +52,8 @@ GRADIENTS = (
     "value",
 )
 
-#: One row a configuration; `reports/summary.csv`. Fractions, nats and seconds.
+#: One row a configuration; `reports/summary.csv`. Fractions, nats and seconds; gradients are
+#: arithmetic means over seeds, after training and before it.
 SUMMARY = (
     "activation",
     "network",
@@ -67,6 +74,9 @@ CLASS_COUNTS = ("split", "label", "images")
 
 #: Columns whose cells are text, even where a name reads "nan" or "NA".
 _TEXT = {"activation", "network", "layer", "probe", "statistic", "split"}
+
+#: Columns that have a sum, where they are shown.
+_SUMMED = {"parameters"}
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -117,15 +127,22 @@ def write_frame(table: pd.DataFrame, path: Path) -> None:
 
 
 def as_text(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> str:
-    """Rows as lines of a terminal: words to the left, numbers to the right.
+    """Rows as lines of a terminal: words to the left, numbers to the right, a total of parameters.
 
     >>> print(as_text([("hidden_1", 100480), ("output", 650)], ("layer", "parameters")))
     layer     parameters
     hidden_1     100,480
     output           650
+    total        101,130
     """
     body = [list(row) for row in rows]
     right = [any(isinstance(row[at], int | float) for row in body) for at in range(len(columns))]
+    if body and _SUMMED & set(columns):
+        sums = [
+            sum(row[at] for row in body) if name in _SUMMED else ""
+            for at, name in enumerate(columns)
+        ]
+        body.append(["total", *sums[1:]])
     cells = [
         [f"{cell:,}" if isinstance(cell, int | float) else str(cell) for cell in row]
         for row in [list(columns), *body]
@@ -353,7 +370,11 @@ def _read_gradients(study: Study, path: Path) -> pd.DataFrame:
 
 
 def over_seeds(
-    table: pd.DataFrame, keys: Sequence[str], value: str, confidence: float
+    table: pd.DataFrame,
+    keys: Sequence[str],
+    value: str,
+    confidence: float,
+    interval: Callable[[np.ndarray, float], Interval] = mean_interval,
 ) -> pd.DataFrame:
     """Reduce a table to a row a group: mean, sd, low, high over seeds, then every seed's value.
 
@@ -366,7 +387,9 @@ def over_seeds(
     value
         The column to reduce.
     confidence
-        Of the interval, by `statistics.mean_interval`.
+        Of the interval.
+    interval
+        What makes mean, sd, low and high of a group's values.
 
     Returns
     -------
@@ -381,7 +404,7 @@ def over_seeds(
     # A pivot_table would average what must not be there twice, and drop what is no number.
     wide = table.pivot(index=list(keys), columns="seed", values=value)  # noqa: PD010
     wide = wide.reindex(pd.MultiIndex.from_frame(groups) if len(keys) > 1 else groups[keys[0]])
-    intervals = [mean_interval(row, confidence) for row in wide.to_numpy(dtype=np.float64)]
+    intervals = [interval(row, confidence) for row in wide.to_numpy(dtype=np.float64)]
     reduced = pd.DataFrame(intervals, columns=["mean", "sd", "low", "high"])
     seeds = wide.reset_index(drop=True).add_prefix("seed_").rename_axis(columns=None)
     return pd.concat([groups.reset_index(drop=True), reduced, seeds], axis=1)
@@ -389,11 +412,13 @@ def over_seeds(
 
 def summarise(study: Study, confidence: float) -> pd.DataFrame:
     """Summarise a study in the columns `SUMMARY`, one row a configuration."""
-    first = first_layer_gradients(study, confidence)
+    first = over_seeds(
+        _first_layers(study), ["activation", "network", "epoch"], "value", confidence
+    )
+    times = epoch_seconds(study)
     rows = []
     for activation, network in study.configurations():
         test = where(study.test, activation=activation, network=network)
-        times = where(study.timings, activation=activation, network=network)
         gradients = where(first, activation=activation, network=network)
         accuracy = mean_interval(test["test_accuracy"].to_numpy(), confidence)
         loss = mean_interval(test["test_loss"].to_numpy(), confidence)
@@ -408,12 +433,45 @@ def summarise(study: Study, confidence: float) -> pd.DataFrame:
                 accuracy.low,
                 accuracy.high,
                 loss.mean,
-                float(np.median(times["epoch_seconds"])),
+                where(times, activation=activation, network=network)["median"].item(),
                 by_epoch[study.epochs],
                 by_epoch[0],
             )
         )
     return pd.DataFrame(rows, columns=list(SUMMARY))
+
+
+def epoch_seconds(study: Study) -> pd.DataFrame:
+    """Tabulate the times of each configuration, over all epochs and seeds.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns network, activation, quartile_low, median, quartile_high (of an epoch) and
+        compile_seconds (the median over seeds), all in seconds; models_at_once.
+    """
+    rows = []
+    for activation, network in study.configurations():
+        of = where(study.timings, activation=activation, network=network)
+        quartiles = np.quantile(of["epoch_seconds"], [0.25, 0.5, 0.75])
+        compiled = float(np.median(of.drop_duplicates("seed")["compile_seconds"]))
+        at_once = " or ".join(map(str, sorted(set(of["models_at_once"]))))
+        rows.append((network, activation, *map(float, quartiles), compiled, at_once))
+    columns = ["network", "activation", "quartile_low", "median", "quartile_high"]
+    return pd.DataFrame(rows, columns=[*columns, "compile_seconds", "models_at_once"])
+
+
+def diverged_seeds(study: Study) -> dict[tuple[str, str], list[int]]:
+    """Give the seeds of each (activation, network) whose loss stopped being a finite number."""
+    diverged = {}
+    for activation, network in study.configurations():
+        history = where(study.history, activation=activation, network=network)
+        test = where(study.test, activation=activation, network=network)
+        lost = history[~np.isfinite(history[["loss", "val_loss"]]).all(axis=1)]
+        seeds = {*lost["seed"], *test["seed"][~np.isfinite(test["test_loss"])]}
+        if seeds:
+            diverged[activation, network] = sorted(int(seed) for seed in seeds)
+    return diverged
 
 
 def learning_curves(study: Study, metric: str, confidence: float) -> pd.DataFrame:
@@ -437,8 +495,12 @@ def learning_curves(study: Study, metric: str, confidence: float) -> pd.DataFram
     return pd.concat(parts, ignore_index=True)
 
 
-def first_layer_gradients(study: Study, confidence: float) -> pd.DataFrame:
-    """Tabulate the notebook's measure before and after training: activation, network, epoch, ...
+#: A geometric mean over seeds with its interval, for what spreads by factors.
+_GEOMETRIC = ("geometric_mean", "geometric_sd", "low", "high")
+
+
+def _first_layers(study: Study) -> pd.DataFrame:
+    """Give the notebook's measure before and after training, a row a seed of a configuration.
 
     It is the mean absolute entry of the first kernel's gradient on the first training images.
     A network without hidden layers has its output as first layer.
@@ -454,12 +516,114 @@ def first_layer_gradients(study: Study, confidence: float) -> pd.DataFrame:
         )
         for network in study.networks
     ]
-    rows = pd.concat(by_network, ignore_index=True)
-    return over_seeds(rows, ["activation", "network", "epoch"], "value", confidence)
+    return pd.concat(by_network, ignore_index=True)
+
+
+def first_layer_gradients(study: Study, confidence: float) -> pd.DataFrame:
+    """Tabulate the first layer's mean absolute gradient before and after training.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns activation, network, epoch (0 and the last), geometric_mean, geometric_sd (a
+        factor), low, high, seed_<s>... Where a seed's gradient is zero there is no geometric
+        mean: NaN.
+    """
+    keys = ["activation", "network", "epoch"]
+    table = over_seeds(_first_layers(study), keys, "value", confidence, geometric_interval)
+    return table.rename(columns={"mean": "geometric_mean", "sd": "geometric_sd"})
+
+
+def first_layer_ratios(study: Study, confidence: float) -> pd.DataFrame:
+    """Compare `first_layer_gradients` of each pair of activations on a network, paired by seed.
+
+    The intervals of a network at an epoch hold all together with the given confidence.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns network, epoch, first, second, seeds, then those of first / second:
+        geometric_mean, geometric_sd, low, high.
+    """
+    of = {
+        key: dict(zip(rows["seed"], rows["value"], strict=True))
+        for key, rows in _first_layers(study).groupby(["network", "epoch", "activation"])
+    }
+    pairs = list(combinations(study.activations, 2))
+    rows = [
+        (
+            *(network, epoch, first, second, len(study.seeds)),
+            *paired_ratio(
+                of[network, epoch, first],
+                of[network, epoch, second],
+                confidence,
+                comparisons=len(pairs),
+            ),
+        )
+        for network in study.networks
+        for epoch in (0, study.epochs)
+        for first, second in pairs
+    ]
+    columns = ["network", "epoch", "first", "second", "seeds", *_GEOMETRIC]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def layer_factors(study: Study, confidence: float) -> pd.DataFrame:
+    """Tabulate by which factor a layer the gradient changes on its way back through a network.
+
+    Only hidden layers one behind the other whose kernels have one shape are compared, the most
+    that a network has: norms of kernels of other shapes differ whatever comes back. The factor
+    is (norm in the first of them / norm in the last) ^ (1 / steps between them), on test images.
+    A network without two such layers has no row. The intervals of a network at an epoch hold all
+    together with the given confidence.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns network, epoch (0 and the last), activation, first_layer, last_layer, inputs,
+        units, seeds, geometric_mean, geometric_sd, low, high.
+    """
+    norms = where(study.gradients, probe="test", statistic="l2_norm")
+    rows = []
+    for network in study.networks:
+        equal = _equal_layers(study, network)
+        if len(equal) < 2:
+            continue
+        first, last = equal[0], equal[-1]
+        for epoch in (0, study.epochs):
+            for activation in study.activations:
+                of = where(norms, network=network, epoch=epoch, activation=activation)
+                front, back = (
+                    {
+                        seed: value ** (1 / (len(equal) - 1))
+                        for seed, value in zip(at["seed"], at["value"], strict=True)
+                    }
+                    for at in (where(of, layer=first["layer"]), where(of, layer=last["layer"]))
+                )
+                factor = paired_ratio(front, back, confidence, comparisons=len(study.activations))
+                rows.append(
+                    (
+                        *(network, epoch, activation, first["layer"], last["layer"]),
+                        *(first["inputs"], first["units"], len(study.seeds), *factor),
+                    )
+                )
+    columns = ["network", "epoch", "activation", "first_layer", "last_layer", "inputs", "units"]
+    return pd.DataFrame(rows, columns=[*columns, "seeds", *_GEOMETRIC])
+
+
+def _equal_layers(study: Study, network: str) -> list[dict[str, Any]]:
+    """Give the longest run of hidden layers with kernels of one shape, the first such run."""
+    rows = where(study.layers, activation=study.activations[0], network=network)
+    hidden = rows.to_dict("records")[:-1]
+    runs = [list(run) for _, run in groupby(hidden, lambda row: (row["inputs"], row["units"]))]
+    return max(runs, key=len, default=[])
 
 
 def gradients_by_layer(study: Study, confidence: float) -> pd.DataFrame:
-    """Tabulate the gradient's norm on test images: activation, network, epoch, layer, ..."""
+    """Tabulate the gradient's norm on test images: activation, network, epoch, layer, ...
+
+    Then come the columns of `over_seeds`; means are arithmetic.
+    """
     rows = where(study.gradients, probe="test", statistic="l2_norm")
     return over_seeds(rows, ["activation", "network", "epoch", "layer"], "value", confidence)
 
@@ -543,23 +707,15 @@ def _means(table: pd.DataFrame, key: str, value: str) -> dict[Any, float]:
 
 
 def metrics(summary: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Nest what `dvc metrics` compares: network, activation, metric.
+    """Nest what `dvc metrics` compares: network, activation, test_accuracy and test_loss.
 
-    There are no times in it, since they never repeat; None stands for what is no number.
+    Both are means over seeds; what else is known stands in `reports/summary.csv`. None stands
+    for what is no number. There are no times in it, since they never repeat.
     """
-    names = {
-        "test_accuracy": "test_accuracy_mean",
-        "test_accuracy_sd": "test_accuracy_sd",
-        "test_accuracy_ci_low": "test_accuracy_ci_low",
-        "test_accuracy_ci_high": "test_accuracy_ci_high",
-        "test_loss": "test_loss_mean",
-        "gradient_first_layer_notebook": "gradient_first_layer_notebook",
-        "gradient_first_layer_initial": "gradient_first_layer_initial",
-    }
     nested: dict[str, dict[str, dict[str, float | None]]] = {}
     for row in summary.to_dict("records"):
         nested.setdefault(row["network"], {})[row["activation"]] = {
-            name: row[column] if math.isfinite(row[column]) else None
-            for name, column in names.items()
+            name: row[f"{name}_mean"] if math.isfinite(row[f"{name}_mean"]) else None
+            for name in ("test_accuracy", "test_loss")
         }
     return nested

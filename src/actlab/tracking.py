@@ -15,17 +15,17 @@ Runs are found by their tags:
 `actlab.gradients_sha256`   of a configuration's rows of gradients.csv, once they are logged
 `actlab.report_sha256`      of summary.csv and report.md
 `actlab.process`            host:pid of the process that writes the run
-`actlab.torn`               true: that process ended, or lost the store, in the middle
 ==========================  ==================================================================
 
-Tracking never stops a training: when the store fails, one line says so, every later call does
-nothing, and `sync` writes what is missing from the pipeline's outputs.
+A run is set to FINISHED after everything else of it is written. Tracking never stops a
+training: when the store fails, one line says so, every later call does nothing, and
+`actlab.sync` writes what is missing from the pipeline's outputs.
 """
 
 import functools
 import getpass
 import hashlib
-import io
+import itertools
 import json
 import logging
 import math
@@ -34,21 +34,28 @@ import re
 import socket
 import sqlite3
 import statistics
+import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, redirect_stdout
-from dataclasses import dataclass, field, replace
-from itertools import product
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, cast
+from urllib.parse import unquote
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from actlab import tables
-from actlab.config import ActivationConfig, Config, ModelConfig, NetworkConfig
+from actlab.config import (
+    ActivationConfig,
+    Config,
+    DataConfig,
+    ModelConfig,
+    NetworkConfig,
+    TrainingConfig,
+)
 from actlab.datasets import DATASETS
 from actlab.errors import UserError
 from actlab.statistics import mean_interval
@@ -59,19 +66,14 @@ if TYPE_CHECKING:
 else:  # importing mlflow takes seconds
     MlflowClient = Metric = Run = Any
 
-Source = Literal["dvc", "sweep"]
 P = ParamSpec("P")
-
-#: A metric: name, value, milliseconds since 1970, step.
-Entry = tuple[str, float, int, int]
+Source = Literal["dvc", "sweep"]
 
 #: The experiment that holds every run.
 EXPERIMENT = "actlab"
 
-#: What is logged of an epoch, besides `epoch_seconds`.
-CURVES = ("loss", "accuracy", "val_loss", "val_accuracy")
-
-_SYNC = "python -m actlab.stages.sync"
+_SQLITE = "sqlite:///"
+_WEIGHTS = "actlab.weights_sha256"
 
 # MLflow's own defaults retry for minutes, report usage to a server, draw bars and print links.
 _ENVIRONMENT = {
@@ -85,21 +87,15 @@ _ENVIRONMENT = {
 }
 
 
-def _now() -> int:
-    """Milliseconds since 1970, as MLflow counts."""
-    return int(time.time() * 1000)
-
-
 def _sha256(*parts: bytes) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def _digest_of_seeds(digests: Mapping[int, str]) -> str:
-    """Digest of a configuration's weights, from its seeds' digests in any order."""
     return _sha256(*(f"{seed}:{digests[seed]}\n".encode() for seed in sorted(digests)))
 
 
-# --- Where the store is, and what it says when it fails -----------------------------------
+# --- Where the store is, and what is said when it fails -----------------------------------
 
 
 def _root() -> Path:
@@ -107,165 +103,140 @@ def _root() -> Path:
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 
-def _sqlite_file(uri: str) -> Path | None:
-    """Give the file of a SQLite store; relative ones count from the root."""
-    if not uri.startswith("sqlite:///") or uri.endswith(":memory:"):
-        return None
-    return _root() / uri.removeprefix("sqlite:///").split("?")[0]
-
-
 def tracking_uri() -> str:
-    """Give MLFLOW_TRACKING_URI, or the SQLite store at the root of the repository."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    file = _sqlite_file(uri)
-    return f"sqlite:///{file}" if file else uri
+    """Give MLFLOW_TRACKING_URI, or mlflow.db; a relative SQLite file counts from the root."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
+    if not uri.startswith(_SQLITE):
+        return uri
+    return f"{_SQLITE}{_root() / uri.removeprefix(_SQLITE)}"
 
 
-def _shown(uri: str) -> str:
-    """Give a URI without the credentials that it may hold.
+def _shown(text: str) -> str:
+    """Give a text without the credentials of the URLs in it.
 
-    >>> _shown("postgresql://me:secret@host/mlflow")
-    'postgresql://host/mlflow'
+    >>> _shown("no driver for postgresql://me:secret@host/mlflow?password=secret")
+    'no driver for postgresql://host/mlflow'
     """
-    return re.sub(r"(?<=://)[^/@]*@", "", uri)
+    text = re.sub(r"(?<=://)([^/@:\s]*:\S*|[^/@\s]*)@", "", text)
+    return re.sub(r"(://[^\s?]*)\?[^\s'\")]*", r"\1", text)
 
 
-def _reason(error: BaseException) -> tuple[str, bool]:
-    """Give the first cause of an error in a few words, and whether nothing answered."""
+def said(error: BaseException, loss: str, advice: bool = True) -> str:
+    """Say in one line which store failed, why, what is lost and, with `advice`, how to mend it.
+
+    The reason is the error's first cause, without credentials.
+    """
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
-    silent = isinstance(error, ConnectionError | TimeoutError | socket.gaierror)
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return words.splitlines()[0][:200].lower().rstrip("."), silent
-
-
-def _said(error: Exception, loss: str, advice: bool = True) -> str:
-    """One line: which store failed, why, what is lost by it, and how to mend it."""
-    reason, silent = _reason(error)
+    reason = " ".join(_shown(words).split())
+    if named := re.match(r"[^:]*://[^/@:]*:(\S+)@", tracking_uri()):
+        # What parses a URL cuts a password at a slash, and tells the piece.
+        for piece in re.split("[/?#@:]", f"{named[1]}/{unquote(named[1])}"):
+            reason = reason.replace(piece, "***") if piece else reason
+    silent = isinstance(error, ConnectionError | TimeoutError | socket.gaierror)
     failure, when = ("does not answer", "does") if silent else ("cannot be written", "can")
-    mend = f"; run `{_SYNC}` when it {when}" if advice else ""
-    return f"MLflow at {_shown(tracking_uri())} {failure} ({reason}): {loss}{mend}"
-
-
-def _say(line: str) -> None:
-    tqdm.write(line)  # leaves a progress bar whole
+    mend = f"; run `python -m actlab.stages.sync` when it {when}" if advice else ""
+    return f"MLflow at {_shown(tracking_uri())} {failure} ({reason[:200]}): {loss}{mend}"
 
 
 # --- The store ----------------------------------------------------------------------------
 
 
 @dataclass
-class _Store:
-    """An open MLflow store, and the experiment in it."""
+class Store:
+    """An open MLflow store, and the experiment in it. Its methods raise what MLflow raises."""
 
     client: MlflowClient
     experiment: str
 
-    def create_run(self, name: str, tags: Mapping[str, str], started: int | None = None) -> str:
+    def create_run(self, name: str, tags: Mapping[str, str]) -> str:
+        """Give the id of a new run, which is RUNNING."""
+        try:
+            user = getpass.getuser()
+        except (KeyError, OSError):  # a container's user without a name
+            user = "unknown"
         tags = {
-            "mlflow.user": _user(),
+            "mlflow.user": user,
             "mlflow.source.name": "actlab",
             "mlflow.source.type": "LOCAL",
             "actlab.process": f"{socket.gethostname()}:{os.getpid()}",
             **tags,
         }
-        run = self.client.create_run(self.experiment, started, tags, run_name=name)
-        return run.info.run_id
+        return self.client.create_run(self.experiment, tags=tags, run_name=name).info.run_id
 
     def write(
         self,
         run: str,
-        metrics: Iterable[Metric] = (),
+        metrics: Sequence[Metric] = (),
         params: Mapping[str, object] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Write in one batch, or in batches of 800 metrics (MLflow takes 1,000 entries)."""
+        """Write metrics, 1,000 a batch as MLflow takes them, then parameters and tags."""
         from mlflow.entities import Param, RunTag
 
-        rest = list(metrics)
-        given = [Param(key, str(value)) for key, value in (params or {}).items()]
-        marks = [RunTag(key, value) for key, value in (tags or {}).items()]
-        while rest[800:]:
-            self.client.log_batch(run, rest[:800])
-            rest = rest[800:]
-        self.client.log_batch(run, rest, given, marks)
+        for start in range(0, len(metrics), 1000):
+            self.client.log_batch(run, metrics[start : start + 1000])
+        if params or tags:
+            given = [Param(key, str(value)) for key, value in (params or {}).items()]
+            marks = [RunTag(key, value) for key, value in (tags or {}).items()]
+            self.client.log_batch(run, params=given, tags=marks)
 
-    def runs(self, **tags: str) -> list[Run]:
-        """Give undeleted runs, the newest first; keywords are tags without `actlab.`."""
-        return self.search(
-            *(f"tags.`actlab.{key}` = '{value}'" for key, value in tags.items()),
+    def search(self, status: str, tags: Mapping[str, str]) -> list[Run]:
+        """Give the undeleted runs of a status that bear some tags, the newest first."""
+        conditions = [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
+        return self.client.search_runs(
+            [self.experiment],
+            " and ".join([f"attributes.status = '{status}'", *conditions]),
+            order_by=["attributes.start_time DESC"],
+            max_results=50_000,  # the most that MLflow gives at once
         )
 
-    def search(self, *conditions: str) -> list[Run]:
-        found, token = [], None
-        while True:
-            page = self.client.search_runs(
-                [self.experiment],
-                " and ".join(conditions),
-                order_by=["attributes.start_time DESC"],
-                page_token=token,
-            )
-            found.extend(page)
-            token = page.token
-            if not token:
-                return found
+    def find_configuration(
+        self, config: Config, weights: Mapping[int, Path]
+    ) -> tuple[Run, dict[int, Run]] | None:
+        """Give the newest whole training that ended in these files: its parent, its seeds' runs.
 
-    def find_configuration(self, digests: Mapping[int, str], config: Config) -> Run | None:
-        """Give the newest finished parent of the pipeline that ended in these weights."""
-        for run in self.runs(
-            kind="configuration", source="dvc", weights_sha256=_digest_of_seeds(digests)
-        ):
-            if run.info.status == "FINISHED" and run.data.tags.items() >= _names(config).items():
-                return run
+        Whole is a finished parent with a finished run below it for each seed.
+        """
+        digests = {seed: _sha256(path.read_bytes()) for seed, path in weights.items()}
+        ended_in = {"actlab.source": "dvc", _WEIGHTS: _digest_of_seeds(digests)}
+        tags = {"actlab.kind": "configuration", **ended_in, **_names(config)}
+        for parent in self.search("FINISHED", tags):
+            below = {"actlab.kind": "seed", "mlflow.parentRunId": parent.info.run_id}
+            runs = {
+                int(run.data.tags["actlab.seed"]): run for run in self.search("FINISHED", below)
+            }
+            if {seed: run.data.tags.get(_WEIGHTS) for seed, run in runs.items()} == digests:
+                return parent, runs
         return None
 
-    def find_seeds(self, parent: Run, digests: Mapping[int, str]) -> dict[int, Run]:
-        """Give a parent's finished children with these weights, by seed."""
-        children = self.search(f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
-        found = {}
-        for run in children:
-            seed = int(run.data.tags["actlab.seed"])
-            right = run.data.tags.get("actlab.weights_sha256") == digests.get(seed)
-            if right and run.info.status == "FINISHED":
-                found.setdefault(seed, run)
-        return found
-
-    def close_torn(self, own: bool = False) -> None:
-        """Set runs to FAILED that claim to be running, though their process has ended.
-
-        With `own`, this process's too: for one that trains nothing.
-        """
-        host = socket.gethostname()
-        for run in self.search(
-            "attributes.status = 'RUNNING'", f"tags.`actlab.process` LIKE '{host}:%'"
-        ):
-            process = int(run.data.tags["actlab.process"].rpartition(":")[2])
-            if (own and process == os.getpid()) or not _is_alive(process):
-                self.client.set_tag(run.info.run_id, "actlab.torn", "true")
+    def close_ended(self) -> list[str]:
+        """Set this host's running runs to FAILED whose process has ended; give their names."""
+        closed = []
+        for run in self.search("RUNNING", {}):
+            host, _, process = run.data.tags.get("actlab.process", "").rpartition(":")
+            if host == socket.gethostname() and not _is_alive(int(process)):
                 self.client.set_terminated(run.info.run_id, "FAILED")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return "unknown"
+                closed.append(run.info.run_name)
+        return closed
 
 
 def _is_alive(process: int) -> bool:
-    if os.name != "posix":
-        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
+    except PermissionError:  # somebody else's
+        pass
     return True
 
 
-def _connect() -> _Store:
-    """Open the store that `tracking_uri` names, making it and the experiment if need be."""
+def connect() -> Store:
+    """Open the store that `tracking_uri` names, making it and the experiment if need be.
+
+    Raises whatever MLflow, its database, its server or the disk raise; `said` tells it.
+    """
     for key, value in _ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     from mlflow import MlflowClient
@@ -274,35 +245,28 @@ def _connect() -> _Store:
     for name in ("alembic", "urllib3", "mlflow"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     uri = tracking_uri()
-    file = _sqlite_file(uri)
-    if file is None:
-        location = None
-        if not uri.startswith(("http:", "https:", "databricks")):
-            from mlflow.store.db import utils
-
-            utils.MAX_RETRY_COUNT = 2  # of 10: with them a database refused takes 100 s
-            location = (_root() / "mlruns" / EXPERIMENT).as_uri()
+    if not uri.startswith(_SQLITE):
         client = MlflowClient(uri)
-        return _Store(client, _find_experiment(client, location))
+        at_server = uri.startswith(("http:", "https:", "databricks"))
+        return Store(client, _find_experiment(client, None if at_server else _root()))
     from filelock import FileLock
 
+    file = Path(uri.removeprefix(_SQLITE).partition("?")[0])
     file.parent.mkdir(parents=True, exist_ok=True)
     # Several processes that create the schema at once corrupt it.
     with FileLock(f"{file}.lock", timeout=60):
         with closing(sqlite3.connect(file, timeout=5)) as database:
             database.execute("BEGIN IMMEDIATE")  # fails at once where MLflow tries for minutes
-            database.rollback()
         client = MlflowClient(uri)
-        location = (file.parent / "mlruns" / EXPERIMENT).as_uri()
-        experiment = _find_experiment(client, location)
-        _follow_move(file, location)
-    return _Store(client, experiment)
+        return Store(client, _find_experiment(client, file.parent))
 
 
-def _find_experiment(client: MlflowClient, location: str | None) -> str:
+def _find_experiment(client: MlflowClient, folder: Path | None) -> str:
+    """Give the experiment's id; a new one keeps its artifacts in a folder, or on the server."""
     from mlflow.exceptions import MlflowException
 
     if (found := client.get_experiment_by_name(EXPERIMENT)) is None:
+        location = (folder / "mlruns" / EXPERIMENT).as_uri() if folder else None
         # The second tag opens the UI with charts and runs in place of traces.
         tags = {
             "mlflow.note.content": "What the choice of activation function does to a network.",
@@ -316,46 +280,7 @@ def _find_experiment(client: MlflowClient, location: str | None) -> str:
     return found.experiment_id
 
 
-def _follow_move(file: Path, location: str) -> None:
-    """Point the artifacts of a SQLite store that was moved or copied to the folder beside it.
-
-    MLflow keeps absolute paths, of the experiment, of each run and of each model, and offers
-    no way to change them.
-    """
-    with closing(sqlite3.connect(file, timeout=5)) as database, database:
-        (before,) = database.execute(
-            "SELECT artifact_location FROM experiments WHERE name = ?", (EXPERIMENT,)
-        ).fetchone()
-        if before == location or not before.endswith(f"/mlruns/{EXPERIMENT}"):
-            return  # nothing moved, or somebody chose another place
-        for table, column in (
-            ("experiments", "artifact_location"),
-            ("runs", "artifact_uri"),
-            ("logged_models", "artifact_location"),
-        ):
-            database.execute(
-                f"UPDATE {table} SET {column} = ? || substr({column}, ?)"
-                f" WHERE substr({column}, 1, ?) = ?",
-                (location, len(before) + 1, len(before), before),
-            )
-
-
-@contextmanager
-def _current(uri: str) -> Iterator[None]:
-    """Make a store MLflow's global one; MLflow writes it to the environment as well."""
-    import mlflow
-
-    before = os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(None)  # pyright: ignore[reportArgumentType]
-        if before is not None:
-            os.environ["MLFLOW_TRACKING_URI"] = before
-
-
-# --- What a configuration looks like in MLflow --------------------------------------------
+# --- What a run bears ---------------------------------------------------------------------
 
 
 def _name(config: Config) -> str:
@@ -363,10 +288,7 @@ def _name(config: Config) -> str:
 
 
 def _names(config: Config) -> dict[str, str]:
-    return {
-        "actlab.activation": config.activation.name,
-        "actlab.network": config.network.name,
-    }
+    return {"actlab.activation": config.activation.name, "actlab.network": config.network.name}
 
 
 def _parameters(config: Config) -> dict[str, object]:
@@ -379,91 +301,68 @@ def _parameters(config: Config) -> dict[str, object]:
         "network.name": config.network.name,
         "network.hidden": "-".join(map(str, config.network.hidden)),
         "model.kernel_initializer": config.model.kernel_initializer,
-        "data.name": config.data.name,
-        "data.validation_size": config.data.validation_size,
-        "data.split_seed": config.data.split_seed,
-        "training.epochs": config.training.epochs,
-        "training.batch_size": config.training.batch_size,
-        "training.learning_rate": config.training.learning_rate,
-        "training.probe_epochs": list(config.training.probe_epochs),
+        **{f"data.{name}": value for name, value in asdict(config.data).items()},
+        **{f"training.{name}": value for name, value in asdict(config.training).items()},
     }
 
 
-def _configuration_parameters(config: Config) -> dict[str, object]:
-    """Give what distinguishes a configuration: the parameters, and which seeds."""
-    return _parameters(config) | {"seeds": ",".join(map(str, config.seeds))}
-
-
-def _log_dataset(store: _Store, run: str, config: Config) -> None:
+def _log_dataset(store: Store, run: str, config: Config) -> None:
     """Log the data set by its digest; it is not read."""
-    import numpy as np
     from mlflow.data.schema import TensorDatasetSchema
     from mlflow.entities import Dataset, DatasetInput, InputTag
     from mlflow.types import Schema, TensorSpec
 
-    files = DATASETS[config.data.name].files
-    held_out = config.data.validation_size
+    data, held_out = DATASETS[config.data.name], config.data.validation_size
     split = f"{held_out}:{config.data.split_seed}" if held_out else ""
-    schema = TensorDatasetSchema(
-        Schema([TensorSpec(np.dtype("float32"), (-1, 784))]),
-        Schema([TensorSpec(np.dtype("int32"), (-1,))]),
-    )
-    sizes = {
-        "training_images": DATASETS[config.data.name].training_images - held_out,
+    images = Schema([TensorSpec(np.dtype("float32"), (-1, 784))])
+    labels = Schema([TensorSpec(np.dtype("int32"), (-1,))])
+    profile = {
+        "training_images": data.training_images - held_out,
         "validation_images": held_out,
-        "test_images": DATASETS[config.data.name].test_labels.shape[0],
-        "sha256": {file.name: file.sha256 for file in files},
+        "test_images": data.test_labels.shape[0],
+        "sha256": {file.name: file.sha256 for file in data.files},
     }
     dataset = Dataset(
         name=config.data.name,
         # MLflow takes 36 characters.
-        digest=_sha256(*(file.sha256.encode() for file in files), split.encode())[:16],
+        digest=_sha256(*(file.sha256.encode() for file in data.files), split.encode())[:16],
         source_type="local",
         source=json.dumps({"uri": config.paths.raw}),
-        schema=json.dumps(schema.to_dict()),
-        profile=json.dumps(sizes),
+        schema=json.dumps(TensorDatasetSchema(images, labels).to_dict()),
+        profile=json.dumps(profile),
     )
-    store.client.log_inputs(
-        run, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
-    )
+    context = InputTag("mlflow.data.context", "training")
+    store.client.log_inputs(run, [DatasetInput(dataset, [context])])
 
 
-def _aggregates(name: str, values: Iterable[float], confidence: float) -> dict[str, float]:
-    """Mean, sd and interval over seeds under the names that the parent's metrics bear.
+def _metric(name: str, value: float, step: int = 0) -> Metric:
+    from mlflow.entities import Metric
 
-    What cannot be given, such as the sd of one seed, is left out.
-
-    >>> _aggregates("test_loss", [1.0], 0.95)
-    {'test_loss_mean': 1.0}
-    """
-    interval = mean_interval(list(values), confidence)
-    given = zip(("mean", "sd", "ci_low", "ci_high"), interval, strict=True)
-    return {f"{name}_{which}": value for which, value in given if math.isfinite(value)}
+    return Metric(name, float(value), int(time.time() * 1000), step)
 
 
 # --- A configuration's runs ---------------------------------------------------------------
 
 
-def _unless_lost(
-    method: Callable[Concatenate["ConfigurationRun", P], None],
-) -> Callable[Concatenate["ConfigurationRun", P], None]:
-    """Do nothing once the store has failed; say it in one line when it does."""
+def _unless_lost(method: Callable[P, None]) -> Callable[P, None]:
+    """Do nothing once the store has failed a live training; say it in one line when it does."""
 
     @functools.wraps(method)
-    def guarded(self: "ConfigurationRun", *args: P.args, **kwargs: P.kwargs) -> None:
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        self = cast(ConfigurationRun, args[0])
         if self._lost:
             return
         try:
-            method(self, *args, **kwargs)
+            method(*args, **kwargs)
         # MLflow lets through what its server, its database and the disk raise, each its own:
         # none of it is worth a training.
         except Exception as error:
-            self._lost = True
-            if self._strict:
+            if self._given:
                 raise
-            extent = "logged in part only" if self._parent else "not logged"
-            advice = self._source == "dvc"
-            _say(_said(error, f"this training is {extent}", advice))
+            self._lost = True
+            extent = "logged in part only" if self._open else "not logged"
+            line = said(error, f"this training is {extent}", advice=self._source == "dvc")
+            tqdm.write(line)  # leaves a progress bar whole
 
     return guarded
 
@@ -471,284 +370,147 @@ def _unless_lost(
 class ConfigurationRun:
     """The runs of one (activation, network): a parent, and a child a seed. A context manager.
 
-    The parent is opened by the first write, a child by its seed's first epoch. Leaving by an
-    exception sets what is unfinished to FAILED, by KeyboardInterrupt to KILLED, and lets the
-    exception pass; leaving without `finish` is a failure too. No method raises because of
-    MLflow, unless `strict`.
+    `config` names them; `source` says what trains, a stage of the pipeline or a job of a sweep.
+    The first epoch opens the store and the parent, each seed's first epoch its run. Leaving by
+    an exception sets what is unfinished to FAILED, by KeyboardInterrupt to KILLED; leaving
+    without `finish` is a failure too. No method raises because of MLflow, unless an open
+    `store` was given.
 
-    Parameters
-    ----------
-    config
-        Its `activation`, `network` and `seeds` name the runs.
-    source
-        What trains: a stage of the pipeline or a job of a sweep.
-    store, parent
-        An open store, and the run id of a finished parent that only lacks children.
-    strict
-        Whether failures of the store are raised.
+    >>> with ConfigurationRun(config, "dvc") as run:  # doctest: +SKIP
+    ...     run.log_epoch(0, 1, {"loss": 0.4, "accuracy": 0.9})
+    ...     run.finish_seed(0, {"test_accuracy": 0.97}, weights)
+    ...     run.finish(models, results)
     """
 
-    def __init__(
-        self,
-        config: Config,
-        source: Source,
-        *,
-        store: _Store | None = None,
-        parent: str | None = None,
-        strict: bool = False,
-    ) -> None:
+    def __init__(self, config: Config, source: Source, store: Store | None = None) -> None:
         self._config = config
         self._source: Source = source
-        self._store = store
-        self._parent = parent
-        self._strict = strict
+        self._given = store
         self._lost = False
-        self._started = _now()
-        self._written = 0.0
-        self._children: dict[int, str] = {}
-        self._open_runs: set[str] = set()
-        self._pending: dict[int, list[Entry]] = defaultdict(list)
-        self._curves: dict[tuple[str, int], dict[int, float]] = defaultdict(dict)
-        self._finals: dict[str, dict[int, float]] = defaultdict(dict)
-        self._tests: dict[int, list[Entry]] = {}
+        self._runs: dict[int | None, str] = {}
+        self._open: list[str] = []
+        self._logged: dict[int, list[Metric]] = defaultdict(list)
         self._digests: dict[int, str] = {}
 
     def __enter__(self) -> "ConfigurationRun":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         failed = kind is None or issubclass(kind, Exception)
         self._close("FAILED" if failed else "KILLED")
 
-    def log_epoch(self, seed: int, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Take in what an epoch of a seed gave; `flush` writes it.
-
-        Parameters
-        ----------
-        seed
-            One of the configuration's.
-        epoch
-            From 1.
-        metrics
-            `CURVES` and `epoch_seconds`.
-        """
-        if self._lost:
-            return
-        now = _now()
-        for name, value in metrics.items():
-            self._pending[seed].append((name, value, now, epoch))
-            self._curves[name, epoch][seed] = value
-
     @_unless_lost
-    def flush(self) -> None:
-        """Write what was taken in, at most once a second: call it as often as you like."""
-        if self._pending and time.monotonic() - self._written >= 1:
-            for seed in list(self._pending):
-                self._write_pending(seed)
-            self._written = time.monotonic()
+    def log_epoch(self, seed: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Log `tables.HISTORY` and `epoch_seconds` of a seed's epoch, counted from 1."""
+        run, values = self._run(seed), [_metric(*each, epoch) for each in metrics.items()]
+        self._store.write(run, values)
+        self._logged[seed] += values
 
     @_unless_lost
     def finish_seed(self, seed: int, metrics: Mapping[str, float], weights: Path) -> None:
-        """End a seed's run.
+        """End a seed's run with `test_loss`, `test_accuracy`, `compile_seconds`.
 
-        Parameters
-        ----------
-        seed
-            One of the configuration's.
-        metrics
-            `test_loss`, `test_accuracy`, `compile_seconds`.
-        weights
-            The file of its final weights; its SHA-256 becomes a tag.
+        The SHA-256 of the file of its final weights becomes a tag.
         """
-        self._write_pending(seed)
-        run = self._child(seed)
+        run, values = self._run(seed), [_metric(*each) for each in metrics.items()]
         self._digests[seed] = _sha256(weights.read_bytes())
-        now = _now()
-        entries = [(name, value, now, 0) for name, value in metrics.items()]
-        for name, value in metrics.items():
-            self._finals[name][seed] = value
-        self._tests[seed] = [entry for entry in entries if entry[0].startswith("test_")]
-        digest = {"actlab.weights_sha256": self._digests[seed]}
-        self._connected.write(run, _as_metrics(entries), tags=digest)
+        self._store.write(run, values, tags={_WEIGHTS: self._digests[seed]})
+        self._logged[seed] += values
         self._end(run, "FINISHED")
 
     @_unless_lost
     def finish(self, models: Path, results: Path) -> None:
         """End the parent with what holds over all seeds, artifacts and the first seed's model.
 
-        Parameters
-        ----------
-        models
-            `models/<activation>-<network>`, whole: model.json and each seed's weights.
-        results
-            `results/<activation>-<network>`, whole: history.csv, layers.csv, test.csv.
+        `models` and `results` are the configuration's own folders, whole.
         """
-        parent, store = self._opened(), self._connected
-        for path in (
-            *(results / f"{name}.csv" for name in ("history", "layers", "test")),
-            models / "model.json",
-        ):
-            store.client.log_artifact(parent, str(path))
-        # Before the metrics: MLflow would ask for the history of each, one by one.
-        model = _log_model(store, parent, self._config, models)
-        layers = tables.read_table(results / "layers.csv", tables.LAYERS)
-        parameters = int(layers["parameters"].to_numpy().sum())
-        store.write(
-            parent,
-            _as_metrics((*self._overall(), *self._bands())),
-            params={"network.parameters": parameters},
-            tags={
-                "actlab.weights_sha256": _digest_of_seeds(self._digests),
-                "mlflow.note.content": self._describe(parameters),
-            },
-        )
+        from mlflow.entities import Metric
+
+        parent, client = self._run(), self._store.client
+        for name in ("history.csv", "layers.csv", "test.csv"):
+            client.log_artifact(parent, str(results / name))
+        client.log_artifact(parent, str(models / "model.json"))
+        model, parameters = _log_model(self._store, parent, self._config, models)
         # The model's page shows what it reached itself; to its seed's run this is nothing new.
         first = self._config.seeds[0]
-        store.write(self._child(first), _as_metrics(self._tests[first], model=model))
+        tests = [each for each in self._logged[first] if each.key.startswith("test_")]
+        again = [Metric(each.key, each.value, each.timestamp, 0, model_id=model) for each in tests]
+        self._store.write(self._runs[first], again)
+        metrics, config = self._over_seeds(), self._config
+        accuracy = {each.key: each.value for each in metrics}["test_accuracy_mean"]
+        note = (
+            f"{_name(config)}, {parameters:,} parameters; {len(config.seeds)} seeds,"
+            f" {config.training.epochs} epochs of {config.data.name}."
+            f" Mean test accuracy {accuracy:.2%}."
+        )
+        tags = {"mlflow.note.content": note, _WEIGHTS: _digest_of_seeds(self._digests)}
+        self._store.write(parent, metrics, {"network.parameters": parameters}, tags)
         self._end(parent, "FINISHED")
 
-    # What is written
+    def _over_seeds(self) -> list[Metric]:
+        """Give the parent's metrics: mean, sd and interval of all that its seeds logged."""
+        values: dict[tuple[str, int], list[float]] = defaultdict(list)
+        seconds = []
+        for each in itertools.chain(*self._logged.values()):
+            times = each.key == "epoch_seconds"
+            (seconds if times else values[each.key, each.step]).append(each.value)
+        metrics = [_metric("epoch_seconds_median", statistics.median(seconds))]
+        for (name, step), of_seeds in values.items():
+            interval = mean_interval(of_seeds, self._config.report.confidence)
+            for which, value in zip(("mean", "sd", "ci_low", "ci_high"), interval, strict=True):
+                if math.isfinite(value):  # one seed has no sd
+                    metrics.append(_metric(f"{name}_{which}", value, step))
+        return metrics
 
-    def _overall(self) -> list[Entry]:
-        """Entries of the metrics that have one value a configuration."""
-        confidence, now = self._config.report.confidence, _now()
-        overall = {}
-        for name, values in self._finals.items():
-            overall |= _aggregates(name, values.values(), confidence)
-        seconds = [
-            value
-            for (name, _), values in self._curves.items()
-            if name == "epoch_seconds"
-            for value in values.values()
-        ]
-        if seconds:
-            overall["epoch_seconds_median"] = statistics.median(seconds)
-        return [(name, value, now, 0) for name, value in overall.items()]
+    @functools.cached_property
+    def _store(self) -> Store:
+        return self._given or connect()
 
-    def _bands(self) -> Iterator[Entry]:
-        """Entries of the metrics that have a value an epoch."""
-        now = _now()
-        for (name, epoch), values in self._curves.items():
-            if name in CURVES:
-                aggregates = _aggregates(name, values.values(), self._config.report.confidence)
-                for key, value in aggregates.items():
-                    yield key, value, now, epoch
-
-    def _describe(self, parameters: int) -> str:
-        config = self._config
-        text = (
-            f"{config.activation.name} on {config.network.name}, hidden layers"
-            f" {'-'.join(map(str, config.network.hidden)) or 'none'}, {parameters:,} parameters;"
-            f" {len(config.seeds)} seeds, {config.training.epochs} epochs of {config.data.name}."
-        )
-        if accuracies := list(self._finals["test_accuracy"].values()):
-            interval = mean_interval(accuracies, config.report.confidence)
-            text += f" Test accuracy {interval.mean:.2%}"
-            if math.isfinite(interval.sd):
-                text += (
-                    f", {config.report.confidence:.0%} interval over seeds"
-                    f" {interval.low:.2%} to {interval.high:.2%}"
-                )
-            text += "."
-        return text
-
-    # How it is written
-
-    @property
-    def _connected(self) -> _Store:
-        if self._store is None:
-            self._store = _connect()
-            self._store.close_torn()
-        return self._store
-
-    def _opened(self) -> str:
-        """Give the parent's run id, opening the run at first."""
-        if self._parent is None:
-            params = _configuration_parameters(self._config)
-            self._parent = self._create_run("configuration", _name(self._config), params)
-        return self._parent
-
-    def _child(self, seed: int) -> str:
-        """Give a seed's run id, opening the run at first."""
-        if seed not in self._children:
-            parent = self._opened()
-            self._children[seed] = self._create_run(
-                "seed",
-                f"{_name(self._config)}/seed-{seed}",
-                _parameters(self._config) | {"seed": seed},
-                {"actlab.seed": str(seed), "mlflow.parentRunId": parent},
-            )
-        return self._children[seed]
-
-    def _create_run(
-        self,
-        kind: str,
-        name: str,
-        params: Mapping[str, object],
-        tags: Mapping[str, str] | None = None,
-    ) -> str:
-        store = self._connected
-        started = self._started if kind == "configuration" else None
-        given = {"actlab.kind": kind, "actlab.source": self._source, **_names(self._config)}
-        run = store.create_run(name, given | dict(tags or {}), started)
-        self._open_runs.add(run)
-        store.write(run, params=params)
-        _log_dataset(store, run, self._config)
+    def _run(self, seed: int | None = None) -> str:
+        """Give the id of a seed's run, or of the parent; the first call opens it, and the store."""
+        if seed in self._runs:
+            return self._runs[seed]
+        config, name = self._config, _name(self._config)
+        if seed is None:
+            own = {"seeds": ",".join(map(str, config.seeds))}
+            tags = {"actlab.kind": "configuration"}
+        else:
+            name, own = f"{name}/seed-{seed}", {"seed": str(seed)}
+            below = {"mlflow.parentRunId": self._run()}
+            tags = {"actlab.kind": "seed", "actlab.seed": str(seed), **below}
+        tags |= {"actlab.source": self._source, **_names(config)}
+        run = self._runs[seed] = self._store.create_run(name, tags)
+        self._open.append(run)
+        self._store.write(run, params=_parameters(config) | own)
+        _log_dataset(self._store, run, config)
         return run
 
-    def _write_pending(self, seed: int) -> None:
-        if entries := self._pending.pop(seed, None):
-            self._connected.write(self._child(seed), _as_metrics(entries))
-
     def _end(self, run: str, status: str) -> None:
-        self._connected.client.set_terminated(run, status)
-        self._open_runs.discard(run)
+        self._store.client.set_terminated(run, status)
+        self._open.remove(run)
 
     @_unless_lost
     def _close(self, status: str) -> None:
         """End what is still open: children first, the parent last."""
-        if not self._open_runs:
-            return
-        for seed in list(self._pending):
-            self._write_pending(seed)
-        for run in sorted(self._open_runs, key=lambda run: run == self._parent):
+        for run in reversed(self._open[:]):
             self._end(run, status)
 
 
-def _as_metrics(entries: Iterable[Entry], model: str | None = None) -> list[Metric]:
-    """Give MLflow's entities; with a model's id, they are that model's too."""
-    from mlflow.entities import Metric
-
-    return [
-        Metric(name, float(value), at, step, model_id=model) for name, value, at, step in entries
-    ]
-
-
-def _log_model(store: _Store, run: str, config: Config, models: Path) -> str:
-    """Log the first seed's model, with probabilities as its output; give its id."""
-    import numpy as np
+def _log_model(store: Store, run: str, config: Config, models: Path) -> tuple[str, int]:
+    """Log the first seed's model, with probabilities as output; give its id and its parameters."""
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model, infer_signature
+    from mlflow.tensorflow import save_model
 
     from actlab.model import ModelSpec, load_model, with_probabilities
     from actlab.runtime import keras, tf
 
     spec = ModelSpec.load(models / "model.json")
     model = with_probabilities(load_model(models, config.seeds[0]), spec)
-
-    from mlflow.models import ModelSignature
-    from mlflow.tensorflow import log_model
-    from mlflow.types import Schema, TensorSpec
-
-    image_file = Path(config.paths.processed) / "test_images.npy"
-    example = (
-        np.array(np.load(image_file, mmap_mode="r")[:1])
-        if image_file.is_file()
-        else np.zeros((1, spec.inputs), np.float32)
-    )
+    images = Path(config.paths.processed) / "test_images.npy"
+    example = np.zeros((1, spec.inputs), np.float32)
+    if images.is_file():
+        example[:] = np.load(images, mmap_mode="r")[:1]
     logged = store.client.create_logged_model(
         store.experiment,
         name=f"{config.activation.name}-{config.network.name}",
@@ -757,16 +519,16 @@ def _log_model(store: _Store, run: str, config: Config, models: Path) -> str:
         params={key: str(value) for key, value in _parameters(config).items()},
         model_type="classifier",
     )
-    # MLflow tries the example, and Keras draws a bar for it.
-    with _current(tracking_uri()), redirect_stdout(io.StringIO()):
-        log_model(
+    identity = logged.model_id
+    # MLflow's `log_model` does the same through a store that is global to the process.
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(
             model,
-            model_id=logged.model_id,
-            run_id=run,
-            signature=ModelSignature(
-                Schema([TensorSpec(np.dtype("float32"), (-1, spec.inputs))]),
-                Schema([TensorSpec(np.dtype("float32"), (-1, spec.classes))]),
+            f"{folder}/model",
+            mlflow_model=Model(
+                logged.artifact_location, run, model_uuid=identity, model_id=identity
             ),
+            signature=infer_signature(example, np.asarray(model(example))),
             input_example=example,
             # MLflow would take 10 s to find these.
             pip_requirements=[
@@ -775,364 +537,135 @@ def _log_model(store: _Store, run: str, config: Config, models: Path) -> str:
                 f"numpy=={np.__version__}",
             ],
         )
-    return logged.model_id
+        store.client.log_model_artifacts(identity, f"{folder}/model")
+    store.client.finalize_logged_model(identity, "READY")
+    store.client.log_outputs(run, [LoggedModelOutput(identity, 0)])
+    return identity, model.count_params()
 
 
-def open_configuration(config: Config, source: Source) -> ConfigurationRun:
-    """Give the runs of `config.activation` on `config.network`; the first write opens them.
+# --- What a training left in models/<activation>-<network> --------------------------------
 
-    >>> with open_configuration(config, "dvc") as run:  # doctest: +SKIP
-    ...     run.log_epoch(0, 1, {"loss": 0.4, "accuracy": 0.9})
-    ...     run.flush()
-    ...     run.finish_seed(0, {"test_accuracy": 0.97}, weights)
-    ...     run.finish(models, results)
+
+def read_trained(config: Config, activation: str, network: str) -> tuple[Config, dict[int, Path]]:
+    """Give `config` with all that a training was made with, and its seeds' final weights.
+
+    Both are read from its folder of models.
+
+    Raises
+    ------
+    UserError
+        When a file is missing, or is not what the train stage writes.
     """
-    return ConfigurationRun(config, source)
+    folder = Path(config.paths.models) / f"{activation}-{network}"
+    held: dict[str, Any] = {}
+    try:
+        for name in ("model.json", "training.json"):
+            held |= json.loads((folder / name).read_text(encoding="utf-8"))
+        config = replace(
+            config,
+            activation=ActivationConfig(**held["activation"]),
+            network=NetworkConfig(**held["network"]),
+            model=ModelConfig(held["kernel_initializer"]),
+            seeds=held["seeds"],
+            data=DataConfig(**held["data"]),
+            training=TrainingConfig(**held["training"]),
+        )
+        # `model.weights_path` says the same, and would bring TensorFlow.
+        last = f"epoch-{config.training.epochs:03d}.weights.h5"
+        weights = {seed: folder / f"seed-{seed}" / last for seed in config.seeds}
+        for path in weights.values():
+            path.stat()
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} is missing: run `dvc repro`") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"the JSON in {folder} is not this version's: run `dvc repro`") from error
+    return config, weights
 
 
 # --- Gradients and report -----------------------------------------------------------------
 
 
-def _final_weights(folder: Path, seed: int, config: Config) -> Path:
-    # `model.weights_path` says the same, and would bring TensorFlow.
-    return folder / f"seed-{seed}" / f"epoch-{config.training.epochs:03d}.weights.h5"
-
-
-def _digests(config: Config, folder: Path) -> dict[int, str]:
-    """SHA-256 of each seed's final weights.
-
-    Raises
-    ------
-    UserError
-        When a file is missing.
-    """
-    digests = {}
-    for seed in config.seeds:
-        path = _final_weights(folder, seed, config)
-        if not path.is_file():
-            raise UserError(f"{path} is missing: run `dvc repro`, or `dvc checkout`")
-        digests[seed] = _sha256(path.read_bytes())
-    return digests
-
-
-def _named(config: Config, activation: str, network: str) -> Config:
-    """Give the configuration another activation and network, known by their names alone."""
-    return replace(
-        config,
-        activation=replace(config.activation, name=activation),
-        network=replace(config.network, name=network),
-    )
-
-
 def log_gradients(config: Config, table: pd.DataFrame) -> None:
-    """Log gradients to the runs of the trainings that they were measured on.
+    """Log the table `tables.GRADIENTS` to the runs of the trainings that it was measured on.
 
     A seed's run gets metrics such as `gradient/notebook/mean_abs/hidden_1`, the epoch as their
     step; the parent gets their means over seeds, `gradient/notebook/mean_abs/hidden_1_mean`.
 
-    Parameters
-    ----------
-    config
-        Names activations, networks, seeds and where the weights lie.
-    table
-        Of `tables.GRADIENTS`.
+    Raises
+    ------
+    UserError
+        When a training's folder of models is not whole.
     """
+    names = itertools.product(config.activations, config.networks)
+    trained = [read_trained(config, activation, network) for activation, network in names]
     try:
-        trained = product(config.activations, config.networks)
-        _, without_run = _write_gradients(_connect(), config, table, trained)
+        store = connect()
+        written = {_name(one): write_gradients(store, one, files, table) for one, files in trained}
     except Exception as error:  # as in `_unless_lost`
-        _say(_said(error, "the gradients are not logged"))
+        tqdm.write(said(error, "the gradients are not logged"))
         return
-    if without_run:
-        _say(
+    if without_run := [name for name, wrote in written.items() if wrote is None]:
+        tqdm.write(
             f"MLflow has no finished run of {', '.join(without_run)}: their gradients are not"
-            f" logged; run `{_SYNC}`"
+            " logged; run `python -m actlab.stages.sync`"
         )
 
 
-def _write_gradients(
-    store: _Store, config: Config, table: pd.DataFrame, trained: Iterable[tuple[str, str]]
-) -> tuple[list[str], list[str]]:
-    """Name the configurations whose gradients were written, and those without a run."""
-    written, without_run = [], []
-    for activation, network in trained:
-        one = _named(config, activation, network)
-        digests = _digests(config, Path(config.paths.models) / f"{activation}-{network}")
-        parent = store.find_configuration(digests, one)
-        if parent is None:
-            without_run.append(_name(one))
-            continue
-        rows = table.loc[(table["activation"] == activation) & (table["network"] == network)]
-        mark = {"actlab.gradients_sha256": _sha256(rows.to_csv(index=False).encode())}
-        lacking = {
-            seed: run
-            for seed, run in store.find_seeds(parent, digests).items()
-            if not run.data.tags.items() >= mark.items()
-        }
-        for seed, run in lacking.items():
-            metrics = _gradient_metrics(rows.loc[rows["seed"] == seed])
-            store.write(run.info.run_id, metrics, tags=mark)
-        if not parent.data.tags.items() >= mark.items():
-            store.write(parent.info.run_id, _gradient_metrics(rows, "_mean"), tags=mark)
-        elif not lacking:
-            continue
-        written.append(_name(one))
-    return written, without_run
-
-
-def _gradient_metrics(rows: pd.DataFrame, suffix: str = "") -> list[Metric]:
-    """Metrics of gradients, their mean where there are several seeds."""
-    values = defaultdict(list)
-    columns = (rows[name] for name in ("probe", "statistic", "layer", "epoch", "value"))
-    for probe, statistic, layer, epoch, value in zip(*columns, strict=True):
-        values[f"gradient/{probe}/{statistic}/{layer}{suffix}", epoch].append(value)
-    now = _now()
-    return _as_metrics(
-        (name, statistics.fmean(seeds), now, int(epoch)) for (name, epoch), seeds in values.items()
-    )
-
-
-def log_report(config: Config, reports: Path) -> None:
-    """Log the folder of the report as a run named report, unless it is there already.
-
-    Parameters
-    ----------
-    config
-        Names what the report is about.
-    reports
-        Holds report.md, summary.csv and all else of the report.
-    """
-    try:
-        _write_report(_connect(), config, reports)
-    except Exception as error:  # as in `_unless_lost`
-        _say(_said(error, "the report is not logged"))
-
-
-def _write_report(store: _Store, config: Config, reports: Path) -> bool:
-    digest = _sha256(*((reports / name).read_bytes() for name in ("summary.csv", "report.md")))
-    if any(
-        run.info.status == "FINISHED" for run in store.runs(kind="report", report_sha256=digest)
-    ):
+def write_gradients(
+    store: Store, config: Config, weights: Mapping[int, Path], table: pd.DataFrame
+) -> bool | None:
+    """Write a configuration's rows; False when MLflow has them, None when it has no such run."""
+    found = store.find_configuration(config, weights)
+    if found is None:
+        return None
+    parent, seeds = found
+    on_network = table.loc[table["network"] == config.network.name]
+    rows = on_network.loc[on_network["activation"] == config.activation.name]
+    mark = {"actlab.gradients_sha256": _sha256(rows.to_csv(index=False).encode())}
+    if parent.data.tags.items() >= mark.items():
         return False
-    run = store.create_run("report", {"actlab.kind": "report", "actlab.source": "dvc"})
-    params = {
-        "activations": ",".join(config.activations),
-        "networks": ",".join(config.networks),
-        "seeds": ",".join(map(str, config.seeds)),
-        "report.confidence": config.report.confidence,
-    }
-    store.write(run, params=params)
-    store.client.log_artifacts(run, str(reports))
-    store.write(run, tags={"actlab.report_sha256": digest})
-    store.client.set_terminated(run, "FINISHED")
+    for seed, run in seeds.items():
+        if not run.data.tags.items() >= mark.items():  # cut short before
+            store.write(run.info.run_id, _gradients(rows.loc[rows["seed"] == seed]), tags=mark)
+    store.write(parent.info.run_id, _gradients(rows, "_mean"), tags=mark)
     return True
 
 
-# --- What MLflow lacks --------------------------------------------------------------------
-
-
-@dataclass
-class Synced:
-    """What `sync` did: a line for each thing written, and for each that could not be."""
-
-    written: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-
-
-def sync(config: Config) -> Synced:
-    """Write what MLflow lacks from the pipeline's outputs; a second time writes nothing.
-
-    A training is there when a finished parent run bears the digest of its weights and each
-    seed has a finished run below it. What lost its process or its store in the middle of the
-    same training is deleted (MLflow can restore it) once it is written whole.
-
-    Parameters
-    ----------
-    config
-        Names activations, networks and seeds; its own `activation` and `network` do not count.
-
-    Raises
-    ------
-    UserError
-        When the store fails.
-    """
-    done = Synced()
-    try:
-        store = _connect()
-        store.close_torn(own=True)
-        trained = []
-        for activation, network in product(config.activations, config.networks):
-            name = f"{activation}/{network}"
-            try:
-                outputs = _Outputs.read(config, activation, network)
-            except UserError as error:
-                done.left_out.append(f"{name}: {error}")
-                continue
-            trained.append((activation, network))
-            if line := _sync_configuration(store, outputs):
-                done.written.append(f"{name}: {line}")
-        _sync_rest(store, config, trained, done)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(_said(error, "not all runs are written", advice=True)) from error
-    return done
-
-
-def _sync_rest(store: _Store, config: Config, trained: list[tuple[str, str]], done: Synced) -> None:
-    """Gradients of what is trained, and the report."""
-    path = Path(config.paths.results) / "gradients.csv"
-    if not path.is_file():
-        done.left_out.append(f"gradients: {path} is missing: run `dvc repro`")
-    else:
-        table = tables.read_table(path, tables.GRADIENTS)
-        written, _ = _write_gradients(store, config, table, trained)
-        done.written.extend(f"{name}: gradients" for name in written)
-    reports = Path(config.paths.reports)
-    if not all((reports / name).is_file() for name in ("summary.csv", "report.md")):
-        done.left_out.append(f"report: {reports} holds no report: run `dvc repro`")
-    elif _write_report(store, config, reports):
-        done.written.append("report")
-
-
-@dataclass
-class _Outputs:
-    """What a training left on the disk."""
-
-    config: Config
-    models: Path
-    results: Path
-    digests: dict[int, str]
-    history: pd.DataFrame
-    test: pd.DataFrame
-    timings: pd.DataFrame
-
-    @classmethod
-    def read(cls, config: Config, activation: str, network: str) -> "_Outputs":
-        """Read the outputs of a training.
-
-        Raises
-        ------
-        UserError
-            When they are not whole, or were made with other values than params.yaml's.
-        """
-        _require_current(config, f"{activation}-{network}")
-        models = Path(config.paths.models) / f"{activation}-{network}"
-        results = Path(config.paths.results) / f"{activation}-{network}"
-        timings = Path(config.paths.timings) / f"{activation}-{network}.csv"
-        history = tables.read_table(results / "history.csv", tables.HISTORY)
-        seen = {(int(seed), int(epoch)) for seed, epoch in history[["seed", "epoch"]].to_numpy()}
-        if seen != set(product(config.seeds, range(1, config.training.epochs + 1))):
-            raise UserError(
-                f"{results}/history.csv has other seeds or epochs than params.yaml: run `dvc repro`"
-            )
-        spec_file = models / "model.json"
-        if not spec_file.is_file():
-            raise UserError(f"{spec_file} is missing: run `dvc repro`, or `dvc checkout`")
-        spec = json.loads(spec_file.read_text())
-        return cls(
-            replace(
-                config,
-                activation=ActivationConfig(**spec["activation"]),
-                network=NetworkConfig(**spec["network"]),
-                model=ModelConfig(spec["kernel_initializer"]),
-            ),
-            models,
-            results,
-            _digests(config, models),
-            history,
-            tables.read_table(results / "test.csv", tables.TEST),
-            tables.read_table(timings, tables.TIMINGS),
-        )
-
-
-def _require_current(config: Config, item: str) -> None:
-    """Hold params.yaml to what dvc.lock says the training was made with.
-
-    Raises
-    ------
-    UserError
-        When a value differs.
-    """
-    import yaml
-
-    lock = Path("dvc.lock")
-    stages = yaml.safe_load(lock.read_text())["stages"] if lock.is_file() else {}
-    for stage in ("preprocess", f"train@{item}"):
-        made_with = stages.get(stage, {}).get("params", {}).get("params.yaml", {})
-        for key, before in _flat(made_with):
-            try:
-                now = functools.reduce(getattr, key.split("."), config)
-            except AttributeError:  # a key of another version of actlab
-                continue
-            if now != before:
-                raise UserError(
-                    f"made with {key} {before}, params.yaml says {now}: run `dvc repro`"
-                )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values of nested mappings.
-
-    >>> list(_flat({"training": {"epochs": 20}, "seeds": [0, 1]}))
-    [('training.epochs', 20), ('seeds', [0, 1])]
-    """
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _sync_configuration(store: _Store, outputs: _Outputs) -> str | None:
-    """Write what is missing of a training, and say what; None when nothing is."""
-    config = outputs.config
-    parent = store.find_configuration(outputs.digests, config)
-    if parent is None:
-        _replay(store, outputs, config.seeds)
-        torn = _delete_torn(store, config)
-        freed = f"; {torn} runs cut short before are deleted" if torn else ""
-        return f"{len(config.seeds)} seeds{freed}"
-    missing = [
-        seed for seed in config.seeds if seed not in store.find_seeds(parent, outputs.digests)
+def _gradients(rows: pd.DataFrame, suffix: str = "") -> list[Metric]:
+    """Metrics of gradients, their mean where there are several seeds."""
+    values: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for row in rows.to_dict(orient="records"):
+        name = f"gradient/{row['probe']}/{row['statistic']}/{row['layer']}{suffix}"
+        values[name, row["epoch"]].append(row["value"])
+    return [
+        _metric(name, statistics.fmean(seeds), epoch) for (name, epoch), seeds in values.items()
     ]
-    if not missing:
-        return None
-    _replay(store, outputs, missing, parent.info.run_id)
-    return f"seeds {', '.join(map(str, missing))}"
 
 
-def _replay(
-    store: _Store, outputs: _Outputs, seeds: Iterable[int], parent: str | None = None
-) -> None:
-    """Log a training from its outputs, by the calls that log a live one."""
-    epochs = outputs.history.merge(outputs.timings, on=["seed", "epoch"], validate="1:1")
-    with ConfigurationRun(outputs.config, "dvc", store=store, parent=parent, strict=True) as run:
-        for seed in seeds:
-            rows = epochs.loc[epochs["seed"] == seed]
-            for row in rows.to_dict(orient="records"):
-                names = (*CURVES, "epoch_seconds")
-                run.log_epoch(seed, int(row["epoch"]), {name: row[name] for name in names})
-            metrics = outputs.test.set_index("seed").loc[seed].to_dict()
-            metrics["compile_seconds"] = float(rows["compile_seconds"].to_numpy()[0])
-            weights = _final_weights(outputs.models, seed, outputs.config)
-            run.finish_seed(seed, metrics, weights)
-        if parent is None:
-            run.finish(outputs.models, outputs.results)
+def log_report(config: Config, reports: Path) -> None:
+    """Log the folder of the report as a run named report, unless MLflow has that report."""
+    try:
+        write_report(connect(), config, reports)
+    except Exception as error:  # as in `_unless_lost`
+        tqdm.write(said(error, "the report is not logged"))
 
 
-def _delete_torn(store: _Store, config: Config) -> int:
-    """Delete torn runs of a training that has been written whole, with the seeds below them."""
-    wanted = {key: str(value) for key, value in _configuration_parameters(config).items()}
-    deleted = 0
-    for run in store.runs(torn="true", kind="configuration", source="dvc"):
-        same = run.data.tags.items() >= _names(config).items()
-        made_with = {key: run.data.params[key] for key in run.data.params.keys() & wanted.keys()}
-        if not same or not made_with.items() <= wanted.items():
-            continue
-        for child in store.search(f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"):
-            store.client.delete_run(child.info.run_id)
-            deleted += 1
-        store.client.delete_run(run.info.run_id)
-        deleted += 1
-    return deleted
+def write_report(store: Store, config: Config, reports: Path) -> bool:
+    """Write the report's run; False when MLflow has that report already."""
+    digest = _sha256(*((reports / name).read_bytes() for name in ("summary.csv", "report.md")))
+    tags = {"actlab.kind": "report", "actlab.report_sha256": digest}
+    if store.search("FINISHED", tags):
+        return False
+    run = store.create_run("report", tags | {"actlab.source": "dvc"})
+    listed = {name: getattr(config, name) for name in ("activations", "networks", "seeds")}
+    params = {name: ",".join(map(str, values)) for name, values in listed.items()}
+    params["report.confidence"] = str(config.report.confidence)
+    try:
+        store.write(run, params=params)
+        store.client.log_artifacts(run, str(reports))
+    except BaseException:
+        with suppress(Exception):  # what failed first is what is told
+            store.client.set_terminated(run, "FAILED")
+        raise
+    store.client.set_terminated(run, "FINISHED")
+    return True

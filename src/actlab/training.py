@@ -35,8 +35,8 @@ class Epoch:
     """What one epoch of one seed gave; metrics bear Keras's names.
 
     `epoch_seconds` is training alone. `compile_seconds` is what tracing and compiling the
-    programs that run this seed took before, with one unrecorded epoch; `models_at_once`
-    trained side by side, each on one thread.
+    programs that run this seed took before; `models_at_once` trained side by side, each on one
+    thread.
     """
 
     seed: int
@@ -105,12 +105,12 @@ def to_device(split: Split) -> DeviceSplit:
 def compile_epoch(
     model: keras.Sequential, optimizer: keras.Optimizer, train: DeviceSplit, batch_size: int
 ) -> Callable[[Int32[np.ndarray, " n"]], tuple[float, float]]:
-    """Compile one epoch of training into a single XLA program.
+    """Compile one epoch of training into a single XLA program; nothing is trained yet.
 
     Parameters
     ----------
     model
-        Gives logits; its weights are updated in place.
+        Gives logits; an epoch updates its weights in place.
     optimizer
         Updated in place.
     train
@@ -145,7 +145,7 @@ def compile_epoch(
         return [loss + batch_loss, right + batch_right]
 
     @tf.function(jit_compile=True, autograph=False)
-    def epoch_program(order: tf.Tensor) -> list[tf.Tensor]:
+    def epoch_program(order: tf.Tensor, batches: tf.Tensor) -> list[tf.Tensor]:
         totals = [tf.constant(0.0), tf.constant(0.0)]
         if whole_batches:
 
@@ -154,16 +154,23 @@ def compile_epoch(
                 return [number + 1, *add_step(batch, *totals)]
 
             _, *totals = tf.while_loop(
-                lambda number, *_: number < whole_batches, body, [tf.constant(0), *totals]
+                lambda number, *_: number < batches, body, [tf.constant(0), *totals]
             )
         if count % batch_size:
             totals = add_step(order[whole_batches * batch_size :], *totals)
         return totals
 
     def run_epoch(order: Int32[np.ndarray, " n"]) -> tuple[float, float]:
-        loss, right = epoch_program(tf.constant(order))
+        loss, right = epoch_program(tf.constant(order), tf.constant(whole_batches))
         return float(loss) / count, float(right) / count
 
+    # A first call compiles. Without whole batches it trains on the last short one at most,
+    # and what that changed is put back.
+    state = [*model.variables, *optimizer.variables]
+    before = [variable.numpy() for variable in state]
+    epoch_program(tf.range(count), tf.constant(0))
+    for variable, value in zip(state, before, strict=True):
+        variable.assign(value)
     return run_epoch
 
 
@@ -202,7 +209,7 @@ def fit_seeds(
     protocol: Protocol,
     keep: Callable[[int, int, keras.Sequential], None] = lambda seed, epoch, model: None,
     models_at_once: int | None = None,
-) -> Iterator[Epoch | Fitted | None]:
+) -> Iterator[Epoch | Fitted]:
     """Train one model a seed, several side by side, and give what happens as it happens.
 
     Parameters
@@ -224,9 +231,9 @@ def fit_seeds(
 
     Yields
     ------
-    Epoch | Fitted | None
-        `Epoch` after every epoch, `Fitted` after a seed's last; None when a second has
-        passed with neither. The seeds' events come interleaved.
+    Epoch | Fitted
+        `Epoch` after every epoch, `Fitted` after a seed's last. The seeds' events come
+        interleaved.
     """
     models_at_once = min(models_at_once or available_cores(), len(seeds))
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -243,7 +250,6 @@ def fit_seeds(
         started = time.perf_counter()
         run_epoch = compile_epoch(model, optimizer, trained_on, protocol.batch_size)
         fresh_optimizer = [variable.numpy() for variable in optimizer.variables]
-        run_epoch(shuffled_order(seeds[0], 1, images))
         evaluate = compile_evaluation(model)
         evaluate(watched)
         compile_seconds = time.perf_counter() - started
@@ -295,11 +301,7 @@ def fit_seeds(
     at_work = len(threads)
     try:
         while at_work:
-            try:
-                event = events.get(timeout=1.0)
-            except queue.Empty:
-                yield None
-                continue
+            event = events.get()
             if isinstance(event, BaseException):
                 raise event
             if event is None:

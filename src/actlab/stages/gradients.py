@@ -1,9 +1,11 @@
 """Probe the gradients of every trained network: `python -m actlab.stages.gradients`."""
 
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
 from actlab.config import Config
+from actlab.errors import UserError
 from actlab.stages.command import run
 
 
@@ -14,14 +16,16 @@ def gradients(config: Config) -> None:
     from actlab.gradients import probe_configuration
     from actlab.outputs import written_whole
 
-    splits = load_processed(Path(config.paths.processed))
-    probes = {
-        name: Split(split.images[:count], split.labels[:count])
-        for name, split, count in (
-            ("notebook", splits.train, config.gradients.notebook_images),
-            ("test", splits.test, config.gradients.test_images),
-        )
-    }
+    splits = load_processed(Path(config.paths.processed), asdict(config.data))
+    probes = {}
+    for name, split, key in (
+        ("notebook", splits.train, "notebook_images"),
+        ("test", splits.test, "test_images"),
+    ):
+        count = getattr(config.gradients, key)
+        if count > len(split.labels):
+            raise UserError(f"gradients.{key} is {count}: there are {len(split.labels)} images")
+        probes[name] = Split(split.images[:count], split.labels[:count])
     rows = []
     for activation, network in product(config.activations, config.networks):
         folder = Path(config.paths.models) / f"{activation}-{network}"

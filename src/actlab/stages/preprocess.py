@@ -1,5 +1,6 @@
 """Turn raw files into what networks take: `python -m actlab.stages.preprocess`."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from actlab.config import Config
@@ -18,7 +19,7 @@ def preprocess(config: Config) -> None:
     splits = build_splits(train, test, config.data.validation_size, config.data.split_seed)
     counts = count_classes(splits, len(dataset.classes))
     with written_whole(Path(config.paths.processed)) as folder:
-        save_processed(splits, folder)
+        save_processed(splits, folder, asdict(config.data))
     with written_whole(Path(config.paths.reports) / "data") as folder:
         tables.write_table(counts, tables.CLASS_COUNTS, folder / "class_counts.csv")
         sample = plot_sample_images(train.images[:10], train.labels[:10], dataset.classes)

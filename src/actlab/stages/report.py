@@ -33,8 +33,12 @@ def report(config: Config) -> None:
     with written_whole(reports / "tables") as folder:
         for name, drawing in drawings.items():
             tables.write_frame(drawing.table, folder / f"{name}.csv")
-        differences = tables.accuracy_differences(study, confidence)
-        tables.write_frame(differences, folder / "accuracy_differences.csv")
+        for name, tabulate in (
+            ("accuracy_differences", tables.accuracy_differences),
+            ("first_layer_ratios", tables.first_layer_ratios),
+            ("layer_factors", tables.layer_factors),
+        ):
+            tables.write_frame(tabulate(study, confidence), folder / f"{name}.csv")
     with written_whole(reports / "plots") as folder:
         for name, table in tables.plot_tables(study).items():
             tables.write_frame(table, folder / f"{name}.csv")
@@ -50,7 +54,7 @@ def report(config: Config) -> None:
     with written_whole(reports / "summary.csv") as path:
         tables.write_frame(summary, path)
 
-    print(report.render_text(summary, confidence))
+    print(report.render_text(study, confidence))
     print(f"\nThe report: {reports / 'report.html'} and {reports / 'report.md'}", flush=True)
     tracking.log_report(config, reports)
 

@@ -1,14 +1,57 @@
 """Write to MLflow what it lacks from the pipeline's outputs: `python -m actlab.stages.sync`."""
 
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from itertools import product
+
 from actlab.config import Config
+from actlab.errors import UserError
 from actlab.stages.command import run
+
+
+def changed_stages() -> set[str]:
+    """Ask DVC for the stages whose own inputs or outputs differ from those of their last run.
+
+    Raises
+    ------
+    UserError
+        When DVC cannot say, such as outside a repository, or while it is at work.
+    """
+    command = [sys.executable, "-m", "dvc", "status", "--json"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    if asked.returncode != 0:
+        reason = " ".join(asked.stderr.split()).removeprefix("ERROR: ")[:200]
+        raise UserError(f"`dvc status` fails ({reason}): mend that, then run this again")
+    return set(json.loads(asked.stdout))
+
+
+def with_downstream(
+    changed: Iterable[str], activations: Iterable[str], networks: Iterable[str]
+) -> set[str]:
+    """Add the stages that take in what a changed one gives: DVC learns of them when it has run.
+
+    >>> sorted(with_downstream(["train@relu-mlp"], ["relu", "tanh"], ["mlp"]))
+    ['gradients', 'report', 'train@relu-mlp']
+    """
+    stale = set(changed)
+    if stale & {"fetch-data", "preprocess"}:
+        names = product(activations, networks)
+        stale |= {f"train@{activation}-{network}" for activation, network in names}
+    if any(stage.startswith("train@") for stage in stale):
+        stale.add("gradients")
+    if "gradients" in stale:
+        stale.add("report")
+    return stale
 
 
 def sync(config: Config) -> None:
     """Write the runs, gradients and report that MLflow lacks; a second time writes nothing."""
-    from actlab import tracking
+    from actlab import sync
 
-    done = tracking.sync(config)
+    stale = with_downstream(changed_stages(), config.activations, config.networks)
+    done = sync.sync(config, stale)
     for line in done.written:
         print(f"written: {line}")
     for line in done.left_out:

@@ -1,5 +1,7 @@
 """Train one configuration over its seeds: `python -m actlab.stages.train`."""
 
+import json
+from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ def train(config: Config) -> None:
     from actlab.outputs import written_whole
     from actlab.training import Epoch, Fitted, Protocol, fit_seeds
 
-    splits = load_processed(Path(config.paths.processed))
+    splits = load_processed(Path(config.paths.processed), asdict(config.data))
     spec = ModelSpec(config.activation, config.network, config.model.kernel_initializer)
     protocol = Protocol(
         config.training.epochs,
@@ -36,7 +38,7 @@ def train(config: Config) -> None:
     epochs: list[Epoch] = []
     fitted: list[Fitted] = []
     source = "dvc" if config.paths.output == "." else "sweep"
-    with tracking.open_configuration(config, source) as tracked:
+    with tracking.ConfigurationRun(config, source) as tracked:
         with (
             written_whole(models) as folder,
             progress.shown(name, len(config.seeds) * protocol.epochs) as advance,
@@ -56,13 +58,16 @@ def train(config: Config) -> None:
                     advance(loss=event.loss, val_accuracy=event.val_accuracy)
                     metrics = {key: getattr(event, key) for key in epoch_metrics}
                     tracked.log_epoch(event.seed, event.epoch, metrics)
-                elif isinstance(event, Fitted):
+                else:
                     fitted.append(event)
                     weights = weights_path(folder, event.seed, protocol.epochs)
                     metrics = {key: getattr(event, key) for key in final_metrics}
                     tracked.finish_seed(event.seed, metrics, weights)
-                tracked.flush()
             spec.save(folder / "model.json")
+            made_with = {"seeds": config.seeds} | {
+                key: asdict(getattr(config, key)) for key in ("data", "training")
+            }
+            (folder / "training.json").write_text(json.dumps(made_with, indent=2) + "\n")
 
         epochs.sort(key=attrgetter("seed", "epoch"))
         fitted.sort(key=attrgetter("seed"))

@@ -1,0 +1,93 @@
+"""What the pipeline left on the disk -> MLflow, where it lacks that."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+from actlab import tables, tracking
+from actlab.config import Config
+from actlab.errors import UserError
+
+
+@dataclass
+class Synced:
+    """What `sync` did: a line for each thing written, and for each that could not be."""
+
+    written: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+def sync(config: Config, stale: Collection[str]) -> Synced:
+    """Write the trainings, gradients and report that MLflow lacks; a second time writes nothing.
+
+    `config` names activations, networks and paths; what a training was made with is read from
+    its outputs. The outputs of `stale`, stages by DVC's names, are left out. Runs of this host
+    that are running, though their process has ended, are set to FAILED; nothing is deleted.
+
+    Raises
+    ------
+    UserError
+        When the store fails.
+    """
+    done = Synced()
+    try:
+        store = tracking.connect()
+        done.written += [f"{name}: FAILED, its process has ended" for name in store.close_ended()]
+        steps = [
+            (f"{one}/{on}", f"train@{one}-{on}", partial(_write_training, store, config, one, on))
+            for one, on in product(config.activations, config.networks)
+        ]
+        steps.append(("gradients", "gradients", partial(_write_gradients, store, config)))
+        steps.append(("report", "report", partial(_write_report, store, config)))
+        for name, stage, write in steps:
+            try:
+                if stage in stale:
+                    raise UserError(
+                        "its outputs are not what params.yaml and the code would give now:"
+                        " run `dvc repro`"
+                    )
+                done.written.extend(write())
+            except UserError as error:
+                done.left_out.append(f"{name}: {error}")
+    except Exception as error:  # MLflow lets through what its server or its database raises
+        raise UserError(tracking.said(error, "not all runs are written")) from error
+    return done
+
+
+def _write_training(store: tracking.Store, config: Config, *names: str) -> Iterator[str]:
+    """Log a training by the calls that log a live one."""
+    trained, weights = tracking.read_trained(config, *names)
+    if store.find_configuration(trained, weights):
+        return
+    name = "-".join(names)
+    models, results = Path(config.paths.models) / name, Path(config.paths.results) / name
+    test = tables.read_table(results / "test.csv", tables.TEST).set_index("seed")
+    history = tables.read_table(results / "history.csv", tables.HISTORY)
+    timings = Path(config.paths.timings) / f"{name}.csv"
+    epochs = history.merge(tables.read_table(timings, tables.TIMINGS), validate="1:1")
+    with tracking.ConfigurationRun(trained, "dvc", store) as run:
+        for seed, path in weights.items():
+            metrics = test.loc[seed].to_dict()
+            for row in epochs.loc[epochs["seed"] == seed].to_dict(orient="records"):
+                values = {key: row[key] for key in (*tables.HISTORY[2:], "epoch_seconds")}
+                run.log_epoch(seed, row["epoch"], values)
+                metrics["compile_seconds"] = row["compile_seconds"]
+            run.finish_seed(seed, metrics, path)
+        run.finish(models, results)
+    yield f"{'/'.join(names)}: {len(weights)} seeds"
+
+
+def _write_gradients(store: tracking.Store, config: Config) -> Iterator[str]:
+    path = Path(config.paths.results) / "gradients.csv"
+    table = tables.read_table(path, tables.GRADIENTS)
+    for names in product(config.activations, config.networks):
+        trained = tracking.read_trained(config, *names)
+        if tracking.write_gradients(store, *trained, table):
+            yield f"{'/'.join(names)}: gradients"
+
+
+def _write_report(store: tracking.Store, config: Config) -> Iterator[str]:
+    if tracking.write_report(store, config, Path(config.paths.reports)):
+        yield "report"
