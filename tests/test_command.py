@@ -96,8 +96,7 @@ def test_missing_data_names_the_command_that_makes_it(study, command):
     finished = command(study, "train", "run=stage")
     assert finished.returncode == 1
     assert finished.stderr == (
-        "actlab: data/processed/data.json is missing:"
-        " run `dvc repro preprocess` to make it\n"
+        "actlab: data/processed/data.json is missing: run `dvc repro preprocess` to make it\n"
     )
     assert not (study / "mlflow.db").exists()
 

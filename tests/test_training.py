@@ -188,6 +188,19 @@ def test_training_learns(mnist):
     assert fitted.test_accuracy == np.mean(predicted == mnist.test.labels[:200])
 
 
+def test_a_failure_while_compiling_reaches_the_caller(mnist, monkeypatch):
+    first = iter([True])
+
+    def fail_once(*arguments):
+        if next(first, False):
+            raise MemoryError("no room for the program")
+        return compile_epoch(*arguments)
+
+    monkeypatch.setattr("actlab.training.compile_epoch", fail_once)
+    with pytest.raises(MemoryError, match="no room"):
+        small_study(mnist, 2)
+
+
 def test_a_failure_while_training_reaches_the_caller(mnist):
     def keep(seed, epoch, model):
         if epoch == 2:

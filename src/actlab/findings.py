@@ -227,7 +227,7 @@ def _time_finding(times: pd.DataFrame, network: str) -> str:
             f"On {network} the {named} median epoch is {end['median']:.3f} s, with"
             f" {end['activation']}; the {other} is not told apart: {_seconds(unclear)}."
         )
-    if len(first) == len(rows):
+    if not any(_apart(*pair) for pair in combinations(rows, 2)):
         return (
             f"On {network} the median epochs are not told apart, their middle halves overlap:"
             f" {_seconds(rows)}."

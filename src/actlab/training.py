@@ -241,6 +241,7 @@ def fit_seeds(
         waiting.put(seed)
     events: queue.SimpleQueue[Epoch | Fitted | BaseException | None] = queue.SimpleQueue()
     stop = threading.Event()
+    all_compiled = threading.Barrier(models_at_once)
     trained_on, watched, tested_on = map(to_device, (train, validation, test))
     images = len(train.labels)
 
@@ -253,6 +254,7 @@ def fit_seeds(
         evaluate = compile_evaluation(model)
         evaluate(watched)
         compile_seconds = time.perf_counter() - started
+        all_compiled.wait()  # compiling takes every core: it would slow another's first epoch
         while not stop.is_set():
             try:
                 seed = waiting.get_nowait()
@@ -294,6 +296,7 @@ def fit_seeds(
             events.put(None)
         except BaseException as error:  # handed to the thread that asked for the models
             events.put(error)
+            all_compiled.abort()
 
     threads = [threading.Thread(target=guarded_work) for _ in range(models_at_once)]
     for thread in threads:
