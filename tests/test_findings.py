@@ -88,7 +88,7 @@ def test_only_layers_of_one_shape_are_compared(tmp_path):
     (said,) = findings.depth_findings(study, 0.95, epoch=0)
     assert said.startswith("Before training, on the way back from hidden_8 to hidden_2 of deep")
     assert "64 × 64" in said
-    assert "0.250 a layer" in said
+    assert "× 0.250 a layer" in said
 
 
 @pytest.mark.parametrize(
@@ -123,9 +123,9 @@ def test_a_change_with_depth_is_claimed_only_where_its_interval_excludes_1(tmp_p
     study = plant(tmp_path, networks=DEEP, epochs=1, changed=change)
     (said,) = findings.depth_findings(study, 0.95, epoch=0)
     shrinks, grows, rest = said.split("; ")
-    assert "shrinks with sigmoid, 0.250 a layer (0.250 to 0.250)" in shrinks
-    assert grows.startswith("grows with relu, 2.00 a layer")
-    assert rest.startswith("no change is shown with tanh, 1.00 a layer")
+    assert "shrinks with sigmoid, × 0.250 a layer (0.250 to 0.250)" in shrinks
+    assert grows.startswith("grows with relu, × 2.00 a layer")
+    assert rest.startswith("no change is shown with tanh, × 1.00 a layer")
     assert "After 1 epoch," in findings.depth_findings(study, 0.95, epoch=1)[0]
 
 
@@ -148,7 +148,7 @@ def test_the_factor_a_layer_is_scipys_over_seeds(tmp_path):
 def test_one_seed_shows_no_change_with_depth(tmp_path):
     study = plant(tmp_path, ["relu"], DEEP, seeds=[4], epochs=1, changed=norms({"relu": 0.125}))
     (said,) = findings.depth_findings(study, 0.95, epoch=0)
-    assert "0.125 a layer with relu" in said
+    assert "changes with relu, × 0.125 a layer" in said
     assert "no uncertainty can be given" in said
     assert not re.search("shrinks|grows|nan|n/a", said)
 
@@ -448,8 +448,8 @@ def test_the_one_that_shrinks_most_is_named_where_it_is_told_apart(tmp_path):
         (
             0.25,
             "On deep the gradient shrinks layer by layer before training with sigmoid and relu,"
-            " most with sigmoid; its test accuracy is shown to be below that of relu. That both come"
-            " together does not show that one causes the other.",
+            " most with sigmoid; its test accuracy is shown to be below that of relu. That both"
+            " come together does not show that one causes the other.",
         ),
         (0.5, "On deep the gradient shrinks layer by layer before training with sigmoid and relu."),
         (

@@ -403,24 +403,23 @@ def depth_findings(study: Study, confidence: float, epoch: int) -> list[str]:
 def _depth_finding(rows: list[dict[Any, Any]]) -> str:
     told: dict[str, list[str]] = {}
     for row in rows:
-        what = f"{row['activation']}, {written(row['geometric_mean'], 3)} a layer"
+        factor = f"× {written(row['geometric_mean'], 3)} a layer"
         bounds = f"{written(row['low'], 3)} to {written(row['high'], 3)}"
         if not math.isfinite(row["geometric_mean"]):
             told.setdefault("no number with", []).append(row["activation"])
         elif row["seeds"] == 1:
-            factor = f"{written(row['geometric_mean'], 3)} a layer with {row['activation']}"
-            told.setdefault("changes by a factor of", []).append(factor)
+            told.setdefault("changes with", []).append(f"{row['activation']}, {factor}")
         else:
             verb = "no change is shown with"
             if row["high"] < 1 or row["low"] > 1:
                 verb = "shrinks with" if row["high"] < 1 else "grows with"
-            told.setdefault(verb, []).append(f"{what} ({bounds})")
-    order = ("shrinks with", "grows with", "changes by a factor of", "no change is shown with")
+            told.setdefault(verb, []).append(f"{row['activation']}, {factor} ({bounds})")
+    order = ("shrinks with", "grows with", "changes with", "no change is shown with")
     parts = [f"{verb} {join(told[verb])}" for verb in order if verb in told]
     if "no number with" in told:
         names = join(told["no number with"])
         parts.append(f"no number with {names} (a norm is zero or not finite)")
-    if "changes by a factor of" in told:
+    if "changes with" in told:
         parts.append("with one seed no uncertainty can be given")
     first = rows[0]
     colon = ":" if parts[0].startswith("no ") else ""
