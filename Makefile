@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup repro test lint ui lock
+.PHONY: help setup repro test lint ui study lock
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ lint: $(VENV)/ready ## ruff and pyright
 
 ui: $(VENV)/ready ## the MLflow UI on this machine alone, with the runs
 	@MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(or $(PORT),5000)
+
+study: ## the README's numbers and main figure, from the last repro
+	@mkdir -p docs/study
+	@cp reports/summary.csv reports/figures/gradient_by_layer.png docs/study/
 
 lock: $(VENV)/ready ## requirements.lock with the newest versions, from pyproject.toml
 	@uv pip compile pyproject.toml --extra dev --universal --generate-hashes \

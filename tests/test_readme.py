@@ -1,21 +1,55 @@
-"""The README's answer is that of the committed study."""
+"""The README's answer is that of the committed study, and what it points to is there."""
 
 import json
 import re
 
+import pandas as pd
+import pytest
 
-def test_the_readmes_table_holds_the_numbers_of_the_study(root):
-    metrics = json.loads((root / "reports/metrics.json").read_text())
-    readme = (root / "README.md").read_text()
-    rows = re.findall(r"^\| [^|]*\| (\w+) \| (.+?) \| (\S+) \|$", readme, flags=re.MULTILINE)
+from actlab import tables
+
+
+@pytest.fixture
+def readme(root):
+    return (root / "README.md").read_text()
+
+
+def test_the_readmes_table_holds_the_numbers_of_the_study(root, readme):
+    summary = pd.read_csv(root / "docs/study/summary.csv")
     expected = []
-    for network in ("mlp", "deep"):
-        for activation, values in metrics[network].items():
-            mean, low, high = (
-                f"{100 * values[key]:.2f}"
-                for key in ("test_accuracy", "test_accuracy_ci_low", "test_accuracy_ci_high")
-            )
-            coefficient, exponent = f"{values['gradient_first_layer_initial']:.1e}".split("e")
-            gradient = f"{coefficient}e{int(exponent)}"
-            expected.append((activation, f"{mean} % ({low} to {high})", gradient))
+    for row in summary.to_dict("records"):
+        mean, low, high = (f"{100 * row[f'test_accuracy_{key}']:.2f}" for key in KEYS)
+        coefficient, exponent = f"{row['gradient_first_layer_initial']:.1e}".split("e")
+        gradient = f"{coefficient}e{int(exponent)}"
+        expected.append((row["activation"], f"{mean} % ({low} to {high})", gradient))
+    rows = re.findall(r"^\| [^|]*\| (\w+) \| (.+?) \| (\S+) \|$", readme, flags=re.MULTILINE)
     assert rows == expected
+
+
+KEYS = ("mean", "ci_low", "ci_high")
+
+
+def test_the_study_of_the_docs_is_the_one_that_dvc_knows(root):
+    summary = tables.read_table(root / "docs/study/summary.csv", tables.SUMMARY)
+    assert tables.metrics(summary) == json.loads((root / "reports/metrics.json").read_text())
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md"])
+def test_every_file_that_a_document_links_is_there(root, document):
+    links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", (root / document).read_text())
+    for link in links:
+        assert ((root / document).parent / link).is_file(), link
+
+
+def test_links_are_found(readme):
+    assert "docs/study/gradient_by_layer.png" in re.findall(r"\]\(([^)]+)\)", readme)
+
+
+def test_every_dependency_has_its_reason(root, readme):
+    import tomllib
+
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    named = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    packages = {re.match(r"[\w-]+", each)[0] for each in named}
+    table = readme[readme.index("## Dependencies") :]
+    assert packages - set(re.findall(r"`([\w-]+)`", table)) == set()
