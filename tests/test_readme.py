@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 
 import pandas as pd
 import pytest
@@ -46,10 +47,8 @@ def test_links_are_found(readme):
 
 
 def test_every_dependency_has_its_reason(root, readme):
-    import tomllib
-
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     named = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    packages = {re.match(r"[\w-]+", each)[0] for each in named}
+    packages = {name for each in named for name in re.findall(r"^[\w-]+", each)}
     table = readme[readme.index("## Dependencies") :]
     assert packages - set(re.findall(r"`([\w-]+)`", table)) == set()
