@@ -8,9 +8,11 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from actlab import tables
+from actlab import comparisons, tables
 from actlab.activations import ACTIVATIONS
-from actlab.config import ActivationConfig
+from actlab.config import ActivationConfig, ReportConfig
+
+REPORT = ReportConfig(0.95, 0.97, 0.002, 0.01, 1.0, 0.05)
 
 CONSTANTS = {
     "leaky_relu": {"negative_slope": 0.01},
@@ -115,3 +117,24 @@ def plant(
     return tables.read_study(
         list(activations), list(networks), list(seeds), epochs, results, timings
     )
+
+
+def compared(study: tables.Study) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores and comparisons of a planted study.
+
+    Blocks are the epochs of the first seed; the images that a seed has right are drawn anew,
+    200 of them.
+    """
+    rng = np.random.default_rng(0)
+    calibration = study.test[["activation", "network", "seed"]].copy()
+    calibration["calibration_error"] = 0.01 + 0.001 * rng.random(len(calibration))
+    first = tables.where(study.timings, seed=study.seeds[0])
+    blocks = first.rename(columns={"epoch": "block"}).assign(place=0, load=0.0)
+    scores = comparisons.score(study, calibration, blocks, REPORT.target_accuracy)
+    right, losses = {}, {}
+    for activation, network in study.configurations():
+        accuracy = tables.where(study.test, activation=activation, network=network)
+        chance = accuracy["test_accuracy"].to_numpy()[:, None]
+        right[activation, network] = (rng.random((len(chance), 200)) < chance).astype(float)
+        losses[activation, network] = rng.exponential(0.1, (len(chance), 200))
+    return scores, comparisons.compare(study, scores, right, losses, REPORT)

@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
-from planted import activation_of, activations_of, plant
+from planted import activation_of, activations_of, compared, plant
 
 from actlab import figures, tables
 from actlab.activations import ACTIVATIONS
@@ -17,7 +17,7 @@ from actlab.report import draw
 
 
 def drawings_of(study):
-    return draw(study, activations_of(study), 0.95)
+    return draw(study, activations_of(study), compared(study)[1], 0.95)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from closure import import_closure
 
-STAGES = ["fetch-data", "preprocess", "train", "gradients", "report"]
+STAGES = ["fetch-data", "preprocess", "train", "gradients", "timing", "report"]
 
 
 def definition(root, stage):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from planted import activations_of, plant
+from planted import REPORT, activations_of, compared, plant
 from scipy import stats
 
 from actlab import figures, findings, report, tables
@@ -22,7 +22,7 @@ from actlab.config import (
     ModelConfig,
     NetworkConfig,
     PathsConfig,
-    ReportConfig,
+    TimingConfig,
     TrainingConfig,
 )
 from actlab.errors import UserError
@@ -63,7 +63,8 @@ class Page(HTMLParser):
 
 def config_of(study, folder, validation_size=0):
     """The configuration under which a study would have been planted."""
-    paths = {name: str(folder / name) for name in ("models", "results", "timings", "reports")}
+    names = ("processed", "models", "results", "timings", "reports")
+    paths = {name: str(folder / name) for name in names}
     activation = ActivationConfig("relu", "relu", {})
     return Config(
         data=DataConfig("mnist", validation_size, 0),
@@ -73,10 +74,11 @@ def config_of(study, folder, validation_size=0):
         model=ModelConfig("glorot_uniform"),
         training=TrainingConfig(study.epochs, 128, 0.001, [0, 1, 2, 5, 10]),
         gradients=GradientsConfig(32, 2048),
-        report=ReportConfig(0.95),
+        timing=TimingConfig(3),
+        report=REPORT,
         activation=activation,
         network=NetworkConfig("mlp", [128, 64]),
-        paths=PathsConfig(source=None, raw="raw", processed="processed", output=".", **paths),
+        paths=PathsConfig(source=None, raw="raw", output=".", **paths),
     )
 
 
@@ -89,7 +91,11 @@ def counts():
 
 def composed(study, folder, **changes):
     return report.compose(
-        study, activations_of(study), counts(), config_of(study, folder, **changes)
+        study,
+        activations_of(study),
+        counts(),
+        *compared(study),
+        config_of(study, folder, **changes),
     )
 
 
@@ -110,6 +116,15 @@ def prepare(study, folder):
     sample = figures.plot_sample_images(images, np.arange(10), [str(at) for at in range(10)])
     figures.save_figure(sample, folder / "reports/data/sample_images")
     tables.write_frame(counts(), folder / "reports/data/class_counts.csv")
+    rng = np.random.default_rng(0)
+    (folder / "processed").mkdir()
+    np.save(folder / "processed/test_labels.npy", np.arange(30, dtype=np.int32) % 10)
+    blocks = []
+    for name, network in study.configurations():
+        logits = {f"seed-{seed}": rng.normal(size=(30, 10)) for seed in study.seeds}
+        np.savez(folder / f"results/{name}-{network}/test.npz", **logits)
+        blocks += [(network, at, 0, name, 0.2 + 0.01 * rng.random(), 0.5) for at in (1, 2, 3)]
+    tables.write_table(blocks, tables.BLOCKS, folder / "timings/blocks.csv")
 
 
 ACCURACIES = {

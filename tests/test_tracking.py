@@ -30,6 +30,7 @@ from actlab.config import (
     NetworkConfig,
     PathsConfig,
     ReportConfig,
+    TimingConfig,
     TrainingConfig,
 )
 from actlab.errors import UserError
@@ -54,7 +55,8 @@ CONFIG = Config(
     model=ModelConfig("glorot_uniform"),
     training=TrainingConfig(EPOCHS, 128, 0.001, [0, 1]),
     gradients=GradientsConfig(32, 2048),
-    report=ReportConfig(0.95),
+    timing=TimingConfig(2),
+    report=ReportConfig(0.95, 0.97, 0.002, 0.01, 1.0, 0.05),
     activation=ActivationConfig("leaky_relu", "leaky_relu", {"negative_slope": 0.25}),
     network=NetworkConfig("mlp", [4]),
     paths=PathsConfig(

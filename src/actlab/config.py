@@ -4,6 +4,7 @@ They import neither Hydra nor TensorFlow: a notebook may build them by hand. No 
 has a default: params.yaml and conf/ hold the values, and OmegaConf says which is missing.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -160,13 +161,49 @@ class GradientsConfig:
 
 
 @dataclass
-class ReportConfig:
-    """How the report speaks of uncertainty."""
+class TimingConfig:
+    """How often the epochs of the activations are timed side by side."""
 
-    confidence: float
+    blocks: int
 
     def __post_init__(self) -> None:
-        _require(0 < self.confidence < 1, "report.confidence", self.confidence, "between 0 and 1")
+        _require(self.blocks >= 2, "timing.blocks", self.blocks, "2 or more")
+
+
+@dataclass
+class ReportConfig:
+    """How the report speaks of uncertainty, and which differences do not matter.
+
+    Attributes
+    ----------
+    confidence
+        Of every interval; one minus it is the rate of errors that a verdict may have.
+    target_accuracy
+        The validation accuracy that epochs are counted to, a fraction.
+    equivalence_margin
+        The difference of test accuracies, and of calibration errors, that does not matter.
+    equivalence_margin_nats, equivalence_margin_epochs
+        Likewise of test losses, and of epochs to the target.
+    equivalence_margin_ratio
+        Likewise of times, as a part: 0.05 is 5 % more.
+    """
+
+    confidence: float
+    target_accuracy: float
+    equivalence_margin: float
+    equivalence_margin_nats: float
+    equivalence_margin_epochs: float
+    equivalence_margin_ratio: float
+
+    def __post_init__(self) -> None:
+        for name in ("confidence", "target_accuracy"):
+            value = getattr(self, name)
+            _require(0 < value < 1, f"report.{name}", value, "between 0 and 1")
+        for name in ("", "_nats", "_epochs", "_ratio"):
+            value = getattr(self, f"equivalence_margin{name}")
+            _require(
+                0 < value < math.inf, f"report.equivalence_margin{name}", value, "a number above 0"
+            )
 
 
 @dataclass
@@ -194,6 +231,7 @@ class Config:
     model: ModelConfig
     training: TrainingConfig
     gradients: GradientsConfig
+    timing: TimingConfig
     report: ReportConfig
     activation: ActivationConfig
     network: NetworkConfig

@@ -384,6 +384,17 @@ def load_processed(folder: Path, made_with: Mapping[str, Any] | None = None) -> 
     )
 
 
+def load_labels(folder: Path, split: str) -> Int32[np.ndarray, " n"]:
+    """Read the labels of a split that `save_processed` wrote, without its images.
+
+    Raises
+    ------
+    UserError
+        As `load_processed` does.
+    """
+    return _load_array(folder / f"{split}_labels.npy", np.dtype(np.int32), axes=1)
+
+
 def _require_made_with(wanted: Mapping[str, Any], path: Path) -> None:
     if not path.is_file():
         raise UserError(f"{path} is missing: run `dvc repro preprocess` to make it")

@@ -344,6 +344,60 @@ def plot_test_accuracy(accuracy: pd.DataFrame, confidence: float) -> Figure:
 
 
 @_styled
+def plot_accuracy_differences(comparisons: pd.DataFrame, confidence: float) -> Figure:
+    """Draw the difference of each pair with two intervals and the verdict, a panel a network.
+
+    Parameters
+    ----------
+    comparisons
+        `tables.COMPARISONS` of test_accuracy, fractions.
+    confidence
+        Of the intervals.
+    """
+    networks = _names(comparisons, "network")
+    pairs = len(where(comparisons, network=networks[0]))
+    figure, panels = _panels(len(networks), 2, height=0.8 + 0.42 * pairs)
+    for axes, network in zip(panels, networks, strict=False):
+        rows = where(comparisons, network=network).to_dict("records")
+        margin = 100 * rows[0]["margin"]
+        axes.axvline(0, color="black", linewidth=0.8)
+        for bound in (-margin, margin):
+            axes.axvline(bound, color="#555555", linewidth=1, linestyle=(0, (1, 2)))
+        for place, row in enumerate(rows):
+            for low, high, width in (
+                (row["new_images_low"], row["new_images_high"], 1.0),
+                (row["low"], row["high"], 3.0),
+            ):
+                axes.plot([100 * low, 100 * high], [place] * 2, color="#0072B2", linewidth=width)
+            axes.plot(
+                [100 * row["mean"]],
+                [place],
+                marker="D",
+                color="white",
+                markersize=6,
+                markeredgecolor="#0072B2",
+            )
+            axes.text(
+                1.02, place, row["verdict"], transform=axes.get_yaxis_transform(), va="center"
+            )
+        _name_rows(axes, [f"{row['first']} − {row['second']}" for row in rows])
+        axes.set_title(_plain(network), loc="left")
+        axes.set_xlabel("Difference of test accuracy (points)")
+    _legend_of_intervals(figure, confidence)
+    return figure
+
+
+def _legend_of_intervals(figure: Figure, confidence: float) -> None:
+    styles = ((3.0, "over new seeds"), (1.0, "over new seeds and images"))
+    handles = [
+        Line2D([], [], color="#0072B2", linewidth=width, label=f"{100 * confidence:g} % {what}")
+        for width, what in styles
+    ]
+    bound = Line2D([], [], color="#555555", linewidth=1, linestyle=(0, (1, 2)), label="margin")
+    figure.legend(handles=[*handles, bound], loc="outside lower center", ncols=3)
+
+
+@_styled
 def plot_epoch_seconds(timings: pd.DataFrame) -> Figure:
     """Draw how long each epoch took; below, median and middle half, a panel a network.
 

@@ -1,9 +1,8 @@
 """The numbers of a study -> sentences that claim no more than the numbers show.
 
-Nothing is assumed about which activations and networks are configured. A difference is called
-one when its interval over seeds excludes zero, a ratio when its interval excludes 1; otherwise
-the sentence says that none is shown. Times are told apart when the middle halves of the epochs
-do not overlap.
+Nothing is assumed about which activations and networks are configured. Whether one activation
+is better than another by a metric, equivalent or undecided is the verdict of
+`comparisons.compare`; a ratio of gradients is shown where its interval over seeds excludes 1.
 """
 
 import math
@@ -13,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from actlab import tables
+from actlab.comparisons import METRICS
 from actlab.config import ActivationConfig
-from actlab.statistics import Interval
+from actlab.statistics import Interval, mean_interval
 from actlab.tables import Study, where, written
 
 
@@ -57,84 +58,166 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def accuracy_findings(
-    study: Study, summary: pd.DataFrame, differences: pd.DataFrame, confidence: float
+def comparison_findings(
+    study: Study,
+    scores: pd.DataFrame,
+    comparisons: pd.DataFrame,
+    metric: str,
+    confidence: float,
+    target: float,
 ) -> list[str]:
-    """Say for each network which test accuracy is the highest, and which it is shown to exceed.
+    """Say for each network which activation is the best by a metric, and what is shown of it.
 
     Parameters
     ----------
     study
         What was measured.
-    summary, differences
-        `tables.summarise` and `tables.accuracy_differences` of it.
+    scores, comparisons
+        `comparisons.score` and `comparisons.compare` of it.
+    metric
+        One of `comparisons.METRICS`.
     confidence
-        Of both tables' intervals.
+        Of the intervals.
+    target
+        What `epochs_to_target` counts to.
     """
-    return [
-        _accuracy_finding(study, summary, differences, network, confidence)
-        for network in study.networks
-    ]
+    told = []
+    for network in study.networks:
+        of = where(scores, network=network, metric=metric)
+        values = {
+            name: where(of, activation=name)["value"].to_numpy(dtype=float)
+            for name in study.activations
+        }
+        values = {name: each for name, each in values.items() if np.isfinite(each).all()}
+        if not values:
+            told.append(f"On {network} no {METRICS[metric].title} is a number.")
+            continue
+        sign = 1 if METRICS[metric].larger_is_better else -1
+        best = max(values, key=lambda name: sign * _centre(metric, values[name]))
+        lead = f"On {network} {_lead(metric, best, values[best], confidence, target)}"
+        if len(study.activations) == 1:
+            told.append(f"{lead}.")
+        elif len(values[best]) == 1:
+            told.append(f"{lead}; no uncertainty can be given, so no order is shown.")
+        else:
+            rows = [
+                _towards(comparisons, network, metric, best, name)
+                for name in study.activations
+                if name != best
+            ]
+            told.append(f"{lead}; {'; '.join(_verdicts(metric, rows))}.{_on_new_images(rows)}")
+    return told
 
 
-def _accuracy_finding(
-    study: Study,
-    summary: pd.DataFrame,
-    differences: pd.DataFrame,
-    network: str,
+def _centre(metric: str, values: Float[np.ndarray, " pairs"]) -> float:
+    if METRICS[metric].unit == "ratio":
+        return float(np.exp(np.log(values).mean()))
+    return float(values.mean())
+
+
+def _lead(
+    metric: str,
+    best: str,
+    values: Float[np.ndarray, " pairs"],
     confidence: float,
+    target: float,
 ) -> str:
-    rows = {row["activation"]: row for row in where(summary, network=network).to_dict("records")}
-    means = {name: row["test_accuracy_mean"] for name, row in rows.items()}
-    finite = {name: mean for name, mean in means.items() if math.isfinite(mean)}
-    if not finite:
-        return f"On {network} no test accuracy is a number."
-    best = max(finite, key=lambda name: finite[name])
-    value = percent(finite[best])
-    if len(study.seeds) == 1:
-        if len(means) == 1:
-            return (
-                f"On {network} {best} has a test accuracy of {value}; with one seed no"
-                " uncertainty can be given."
-            )
+    centre, single = _centre(metric, values), len(values) == 1
+    mean = "" if single else "mean "
+    if metric == "test_accuracy":
+        interval = mean_interval(values, confidence)
+        uncertain = f" ({100 * confidence:g} % interval {100 * interval.low:.2f} to"
+        uncertain += f" {100 * interval.high:.2f}, {counted(len(values), 'seed')})"
+        if single:
+            uncertain = " (one seed)"
+        return f"the highest {mean}test accuracy is {percent(centre)}{uncertain}, with {best}"
+    if metric == "epochs_to_target":
+        average = "" if single else " on average"
         return (
-            f"On {network} the highest test accuracy of the one seed is {value}, with {best};"
-            " no uncertainty can be given, so no order is shown."
+            f"{100 * target:g} % validation accuracy takes the fewest epochs with {best},"
+            f" {centre:.1f}{average}"
         )
-    low, high = (100 * rows[best][f"test_accuracy_ci_{side}"] for side in ("low", "high"))
-    uncertain = f"{100 * confidence:g} % interval {low:.2f} to {high:.2f}"
-    seeds = counted(len(study.seeds), "seed")
-    if len(means) == 1:
-        return f"On {network} {best} has a mean test accuracy of {value} ({uncertain}, {seeds})."
-    above, undecided = [], []
-    for name in study.activations:
-        if name != best:
-            difference = _difference(differences, network, best, name)
-            told = (
-                f"{name} ({in_points(difference.mean)} points, {in_points(difference.low)} to"
-                f" {in_points(difference.high)})"
-                if math.isfinite(difference.low)
-                else f"{name} (not a number)"
-            )
-            (above if difference.excludes(0.0) else undecided).append(told)
-    sentence = (
-        f"On {network} the highest mean test accuracy is {value} ({uncertain}, {seeds}),"
-        f" with {best}"
-    )
-    if above:
-        sentence += f"; it is shown to be above {join(above)}"
-    if undecided:
-        sentence += f"; no difference is shown to {join(undecided)}"
-    return sentence + "."
+    if metric == "epoch_seconds":
+        return (
+            f"the shortest epoch is {centre:.3f} s, with {best} (geometric mean of"
+            f" {counted(len(values), 'block')})"
+        )
+    value = f"{centre:.4f} nats" if METRICS[metric].unit == "nats" else percent(centre)
+    return f"the lowest {mean}{METRICS[metric].title} is {value}, with {best}"
 
 
-def _difference(differences: pd.DataFrame, network: str, best: str, other: str) -> Interval:
-    for first, second, sign in ((best, other, 1), (other, best, -1)):
-        rows = where(differences, network=network, first=first, second=second)
-        for mean, sd, low, high in rows[["mean", "sd", "low", "high"]].to_numpy(dtype=float):
-            bounds = sorted([sign * low, sign * high])
-            return Interval(sign * float(mean), float(sd), float(bounds[0]), float(bounds[1]))
-    raise KeyError((network, best, other))
+def _towards(
+    comparisons: pd.DataFrame, network: str, metric: str, best: str, other: str
+) -> dict[str, Any]:
+    """Look a pair up, turned round where need be: the difference is best minus other."""
+    of = where(comparisons, network=network, metric=metric)
+    rows = where(of, first=best, second=other).to_dict("records")
+    if rows:
+        return dict(rows[0]) | {"other": other}
+    (row,) = where(of, first=other, second=best).to_dict("records")
+    opposite = {"better": "worse", "worse": "better"}
+    turned = dict(row) | {"other": other, "mean": -row["mean"]}
+    for low, high in (("low", "high"), ("new_images_low", "new_images_high")):
+        turned |= {low: -row[high], high: -row[low]}
+    for key in ("verdict", "new_images_verdict"):
+        turned[key] = opposite.get(row[key], row[key])
+    return turned
+
+
+_VERDICTS = {
+    "better": "it is better than",
+    "worse": "it is worse than",
+    "equivalent": "equivalent to",
+    "undecided": "undecided against",
+}
+
+
+def _verdicts(metric: str, rows: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    for verdict, words in _VERDICTS.items():
+        told = []
+        for row in rows:
+            if row["verdict"] == verdict:
+                told.append(
+                    f"{row['other']} ({difference_text(metric, row)}{_needed(metric, row)})"
+                )
+        if told:
+            yield f"{words} {join(told)}"
+
+
+def _needed(metric: str, row: Mapping[str, Any]) -> str:
+    if row["verdict"] != "undecided" or not math.isfinite(row["mean"]):
+        return ""
+    noun = "block" if METRICS[metric].unit == "ratio" else "seed"
+    if not math.isfinite(row["pairs_needed"]):
+        return f"; 10,000 {noun}s would not settle it"
+    return f"; about {counted(int(row['pairs_needed']), noun)} would settle it"
+
+
+def difference_text(metric: str, row: Mapping[str, Any]) -> str:
+    """Write a difference with its interval, in the metric's unit."""
+    values = [row[key] for key in ("mean", "low", "high")]
+    if not np.isfinite(values).all():
+        return "not a number"
+    unit = METRICS[metric].unit
+    if unit == "ratio":
+        mean, low, high = (f"{math.exp(value):.3f}" for value in values)
+        return f"× {mean}, {low} to {high}"
+    if unit == "points":
+        mean, low, high = map(in_points, values)
+    else:
+        digits = 4 if unit == "nats" else 1
+        mean, low, high = (f"{value:.{digits}f}".replace("-", "−") for value in values)
+    return f"{mean} {unit}, {low} to {high}"
+
+
+def _on_new_images(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say what holds for other test images too, where that can be said of the metric."""
+    told = []
+    for verdict, words in _VERDICTS.items():
+        names = [row["other"] for row in rows if row["new_images_verdict"] == verdict]
+        if names:
+            told.append(f"{words} {join(names)}")
+    return f" For new test images, not only these, {'; '.join(told)}." if told else ""
 
 
 def spread_findings(study: Study, summary: pd.DataFrame) -> list[str]:
@@ -189,62 +272,6 @@ def loss_findings(study: Study) -> list[str]:
                 f" of {study.epochs}."
             )
     return told
-
-
-def time_findings(study: Study) -> list[str]:
-    """Say for each network which median epoch is the shortest and which the longest.
-
-    An end is named only where the middle half of its epochs lies apart from every other's.
-    """
-    times = tables.epoch_seconds(study)
-    told = [_time_finding(where(times, network=network), network) for network in study.networks]
-    if len(study.activations) > 1:
-        told.append(
-            "The activations were timed one after the other, on a machine whose other load was"
-            " not controlled: a difference may come from that as well as from the activation."
-        )
-    return told
-
-
-def _time_finding(times: pd.DataFrame, network: str) -> str:
-    rows = sorted(times.to_dict("records"), key=lambda row: row["median"])
-    shortest, longest = rows[0], rows[-1]
-    if len(rows) == 1:
-        return f"On {network} the median epoch took {shortest['median']:.3f} s."
-    # Each end with what is not told from it.
-    first = [row for row in rows if not _apart(row, shortest)]
-    last = [row for row in rows if not _apart(row, longest)]
-    if len(first) == len(last) == 1:
-        return (
-            f"On {network} the shortest median epoch is {shortest['median']:.3f} s, with"
-            f" {shortest['activation']}, and the longest {longest['median']:.3f} s, with"
-            f" {longest['activation']}: a ratio of {longest['median'] / shortest['median']:.2f}."
-        )
-    if 1 in (len(first), len(last)):
-        named, other = ("shortest", "longest") if len(first) == 1 else ("longest", "shortest")
-        end, unclear = (shortest, last) if len(first) == 1 else (longest, first)
-        return (
-            f"On {network} the {named} median epoch is {end['median']:.3f} s, with"
-            f" {end['activation']}; the {other} is not told apart: {_seconds(unclear)}."
-        )
-    if not any(_apart(*pair) for pair in combinations(rows, 2)):
-        return (
-            f"On {network} the median epochs are not told apart, their middle halves overlap:"
-            f" {_seconds(rows)}."
-        )
-    return (
-        f"On {network} neither the shortest nor the longest median epoch is told apart from the"
-        f" one next to it: {_seconds(rows)}."
-    )
-
-
-def _apart(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
-    low, high = "quartile_low", "quartile_high"
-    return one[high] < other[low] or other[high] < one[low]
-
-
-def _seconds(rows: Iterable[Mapping[Any, Any]]) -> str:
-    return join(f"{row['median']:.3f} s with {row['activation']}" for row in rows)
 
 
 def first_layer_findings(
@@ -430,57 +457,53 @@ def _depth_finding(rows: list[dict[Any, Any]]) -> str:
     )
 
 
-def conclusion_findings(study: Study, confidence: float) -> list[str]:
+def conclusion_findings(
+    study: Study, summary: pd.DataFrame, comparisons: pd.DataFrame, confidence: float
+) -> list[str]:
     """Say what the study as a whole shows, and what comes together in it.
 
     Parameters
     ----------
     study
         What was measured.
+    summary, comparisons
+        `tables.summarise` and `comparisons.compare` of it.
     confidence
         Of every interval.
     """
     if len(study.activations) == 1:
         return ["With one activation there is nothing to compare it with."]
-    by_time = _by_time(study)
     if len(study.seeds) == 1:
-        return ["With one seed no difference between activations is shown.", by_time]
-    differences = tables.accuracy_differences(study, confidence)
+        return ["With one seed no difference between activations is shown."]
     return [
-        _by_accuracy(study, tables.summarise(study, confidence), differences),
-        *_depth_and_accuracy(study, differences, confidence),
-        by_time,
+        *_counted_verdicts(study, summary, comparisons),
+        *_depth_and_accuracy(study, comparisons, confidence),
     ]
 
 
-def _by_accuracy(study: Study, summary: pd.DataFrame, differences: pd.DataFrame) -> str:
-    told = []
+def _counted_verdicts(
+    study: Study, summary: pd.DataFrame, comparisons: pd.DataFrame
+) -> Iterable[str]:
     for network in study.networks:
-        rows = where(differences, network=network).to_dict("records")
-        apart = sum(row["low"] > 0 or row["high"] < 0 for row in rows)
+        apart, equal = [], []
+        for name, metric in METRICS.items():
+            verdicts = where(comparisons, network=network, metric=name)["verdict"].tolist()
+            differ = verdicts.count("better") + verdicts.count("worse")
+            for count, told in ((differ, apart), (verdicts.count("equivalent"), equal)):
+                if count:
+                    told.append(f"{count} by {metric.title}")
+        pairs = counted(len(list(combinations(study.activations, 2))), "pair")
+        parts = [f"{join(apart)} told apart" if apart else "none told apart"]
+        if equal:
+            parts.append(f"{join(equal)} shown to be equivalent")
         means = where(summary, network=network)["test_accuracy_mean"].to_numpy()
-        within = f"lie within {in_points(float(np.ptp(means)))}"
-        if told:
-            told.append(f"{apart} of {len(rows)} on {network}, where they {within}")
-        else:
-            pairs = counted(len(rows), "pair")
-            told.append(
-                f"{apart} of {pairs} of activations are told apart on {network}, where their"
-                f" means {within} points"
-            )
-    return f"By test accuracy {', and '.join(told)}."
+        yield (
+            f"Of the {pairs} of activations on {network}: {'; '.join(parts)}; all else undecided."
+            f" Mean test accuracies lie within {in_points(float(np.ptp(means)))} points."
+        )
 
 
-def _by_time(study: Study) -> str:
-    times, told = tables.epoch_seconds(study), []
-    for network in study.networks:
-        pairs = list(combinations(where(times, network=network).to_dict("records"), 2))
-        apart = sum(_apart(one, other) for one, other in pairs)
-        told.append(f"{apart} of {counted(len(pairs), 'pair')} on {network}")
-    return f"By the time of an epoch the middle halves lie apart for {join(told)}."
-
-
-def _depth_and_accuracy(study: Study, differences: pd.DataFrame, confidence: float) -> list[str]:
+def _depth_and_accuracy(study: Study, comparisons: pd.DataFrame, confidence: float) -> list[str]:
     """Set vanishing beside accuracy where one activation's gradient shrinks more than others'."""
     factors = where(tables.layer_factors(study, confidence), epoch=0)
     told = []
@@ -502,10 +525,11 @@ def _depth_and_accuracy(study: Study, differences: pd.DataFrame, confidence: flo
                 )
                 continue
             with_whom = f"with {names}, most with {name}"
+        rest = [other for other in study.activations if other != name]
         below = [
             other
-            for other in study.activations
-            if other != name and _difference(differences, network, name, other).high < 0
+            for other in rest
+            if _towards(comparisons, network, "test_accuracy", name, other)["verdict"] == "worse"
         ]
         line = f"On {network} the gradient shrinks layer by layer before training {with_whom}"
         if below:
@@ -514,6 +538,7 @@ def _depth_and_accuracy(study: Study, differences: pd.DataFrame, confidence: flo
                 " come together does not show that one causes the other."
             )
         else:
-            others = join(other for other in study.activations if other != name)
-            told.append(f"{line}, but its test accuracy is not shown to be below that of {others}.")
+            told.append(
+                f"{line}, but its test accuracy is not shown to be below that of {join(rest)}."
+            )
     return told

@@ -20,21 +20,21 @@ from matplotlib.figure import Figure
 
 from actlab import figures, tables
 from actlab.activations import ACTIVATIONS
+from actlab.comparisons import METRICS
 from actlab.config import ActivationConfig, Config
 from actlab.datasets import DATASETS
 from actlab.findings import (
-    accuracy_findings,
+    comparison_findings,
     conclusion_findings,
     counted,
     depth_findings,
+    difference_text,
     divergence_findings,
     first_layer_findings,
-    in_points,
     join,
     loss_findings,
     percent,
     spread_findings,
-    time_findings,
 )
 from actlab.tables import Study, where, written
 
@@ -119,7 +119,10 @@ class Drawing(NamedTuple):
 
 
 def draw(
-    study: Study, activations: Sequence[ActivationConfig], confidence: float
+    study: Study,
+    activations: Sequence[ActivationConfig],
+    comparisons: pd.DataFrame,
+    confidence: float,
 ) -> dict[str, Drawing]:
     """Draw every figure of the report, by the name of its files.
 
@@ -129,6 +132,8 @@ def draw(
         What was measured.
     activations
         The study's activations, in its order.
+    comparisons
+        `comparisons.compare` of it.
     confidence
         Of every interval.
     """
@@ -139,7 +144,7 @@ def draw(
     first_layer = tables.first_layer_gradients(study, confidence)
     by_layer = tables.gradients_by_layer(study, confidence)
     initial = where(by_layer, epoch=0)
-    return {
+    drawings = {
         "activation_functions": Drawing(
             figures.plot_activation_functions(curves, activations), curves
         ),
@@ -155,12 +160,20 @@ def draw(
             figures.plot_gradients_through_training(by_layer), by_layer
         ),
     }
+    if len(study.activations) > 1 and len(study.seeds) > 1:
+        table = where(comparisons, metric="test_accuracy")
+        drawings["accuracy_differences"] = Drawing(
+            figures.plot_accuracy_differences(table, confidence), table
+        )
+    return drawings
 
 
 def compose(
     study: Study,
     activations: Sequence[ActivationConfig],
     class_counts: pd.DataFrame,
+    scores: pd.DataFrame,
+    comparisons: pd.DataFrame,
     config: Config,
 ) -> Report:
     """Write the report of a study, every number in it computed from the study's tables.
@@ -173,12 +186,13 @@ def compose(
         The study's activations, in its order.
     class_counts
         Columns `tables.CLASS_COUNTS`.
+    scores, comparisons
+        `comparisons.score` and `comparisons.compare` of the study.
     config
         What was configured; its `activation` and `network` are not looked at.
     """
     confidence = config.report.confidence
     summary = tables.summarise(study, confidence)
-    differences = tables.accuracy_differences(study, confidence)
     ends = (0, study.epochs)
     first_layer = [
         line
@@ -186,6 +200,13 @@ def compose(
         for line in first_layer_findings(study, activations, confidence, epoch)
     ]
     depth = {epoch: depth_findings(study, confidence, epoch) for epoch in ends}
+    by_metric = {
+        metric: comparison_findings(
+            study, scores, comparisons, metric, confidence, config.report.target_accuracy
+        )
+        for metric in METRICS
+    }
+    conclusion = conclusion_findings(study, summary, comparisons, confidence)
     names, title = join(study.activations), DATASETS[config.data.name].title
     return Report(
         title="What does the choice of activation function do to a network?",
@@ -194,25 +215,20 @@ def compose(
             f" {join(_shape(study, network) for network in study.networks)};"
             f" {counted(len(study.seeds), 'seed')} and {counted(study.epochs, 'epoch')} each."
         ),
-        answer=(
-            *accuracy_findings(study, summary, differences, confidence),
-            *depth[0],
-            *divergence_findings(study),
-        ),
+        answer=(*by_metric["test_accuracy"], *depth[0], *divergence_findings(study)),
         sections=(
             Section("Results", (_results(study, summary, confidence),)),
             _data(class_counts, config),
             _activations(activations),
             _networks(study),
             _curves(study, config),
-            _test_accuracy(study, summary, differences, confidence),
-            _time(study),
+            _test_accuracy(study, summary, config),
+            _comparisons(study, comparisons, by_metric, config),
+            _time(study, by_metric["epoch_seconds"], config),
             _gradients(
                 study, config, first_layer, [line for each in depth.values() for line in each]
             ),
-            Section(
-                "Conclusion", (Text(tuple(conclusion_findings(study, confidence)), points=True),)
-            ),
+            Section("Conclusion", (Text(tuple(conclusion), points=True),)),
             Section("What this cannot say", (Text(_limits(study, config), points=True),)),
             Section("How it was measured", (Text(_methods(study, config), points=True),)),
         ),
@@ -464,12 +480,7 @@ def _points(lines: Iterable[str]) -> list[Text]:
     return [Text(lines, points=True)] if lines else []
 
 
-def _test_accuracy(
-    study: Study,
-    summary: pd.DataFrame,
-    differences: pd.DataFrame,
-    confidence: float,
-) -> Section:
+def _test_accuracy(study: Study, summary: pd.DataFrame, config: Config) -> Section:
     measured = "; ".join(
         f"{row['activation']} on {row['network']} {percent(row['test_accuracy_mean'])}"
         for row in summary.to_dict("records")
@@ -485,34 +496,80 @@ def _test_accuracy(
         *_points(spread_findings(study, summary)),
     ]
     if len(study.activations) > 1 and len(study.seeds) > 1:
+        margin = 100 * config.report.equivalence_margin
         blocks.append(
-            Grid(
-                "Differences of test accuracy in percentage points, paired by seed. The intervals"
-                f" of a network hold all together with {100 * confidence:g} % confidence"
-                " (Bonferroni); one that excludes zero shows a difference.",
-                ("Network", "Difference", "Mean", "Interval", "Shown"),
-                tuple(
-                    (
-                        row["network"],
-                        f"{row['first']} − {row['second']}",
-                        in_points(row["mean"]),
-                        f"{in_points(row['low'])} to {in_points(row['high'])}",
-                        "yes" if row["low"] > 0 or row["high"] < 0 else "no",
-                    )
-                    for row in differences.to_dict("records")
-                ),
-                words=2,
+            Picture(
+                "figures/accuracy_differences.png",
+                "Differences of test accuracy within seeds. Thick: over new seeds, on these test"
+                " images; thin: over new seeds and new images. Between the dotted lines, at"
+                f" {margin:g} points, a difference does not matter; that was declared beforehand.",
+                "Mean difference of test accuracy with two intervals for each pair of"
+                f" {join(study.activations)} on {join(study.networks)}, with the verdict.",
+                "tables/accuracy_differences.csv",
             )
         )
     return Section("Test accuracy", tuple(blocks))
 
 
-def _time(study: Study) -> Section:
+def _comparisons(
+    study: Study,
+    comparisons: pd.DataFrame,
+    by_metric: Mapping[str, Sequence[str]],
+    config: Config,
+) -> Section:
+    confidence = f"{100 * config.report.confidence:g} %"
+    told = [
+        line
+        for metric in ("test_loss", "calibration_error", "epochs_to_target")
+        for line in by_metric[metric]
+    ]
+    blocks: list[Text | Grid | Picture] = _points(told)
+    if len(study.activations) > 1 and len(study.seeds) > 1:
+        blocks.append(
+            Grid(
+                f"First minus second, with {confidence} interval; of time per epoch, first divided"
+                " by second. The p-value is that of the paired t-test, adjusted for the pairs of"
+                " its network and metric (Holm). The verdict is on the first. Seeds (of time:"
+                " blocks) are how many would settle what is undecided with 80 % power, were these"
+                " differences the true ones. The file comparisons.csv has all digits, the"
+                " bootstrap's intervals, Wilcoxon's p-values, effect sizes and tests of"
+                " equivalence.",
+                ("Network", "By", "First", "Second", "Difference", "p", "Verdict", "Seeds"),
+                tuple(
+                    (
+                        row["network"],
+                        METRICS[row["metric"]].title,
+                        row["first"],
+                        row["second"],
+                        difference_text(row["metric"], row),
+                        written(row["p_holm"]),
+                        row["verdict"],
+                        f"{row['pairs_needed']:,.0f}" if row["pairs_needed"] > 0 else "",
+                    )
+                    for row in comparisons.to_dict("records")
+                ),
+                words=4,
+            )
+        )
+    return Section("Comparisons", tuple(blocks))
+
+
+def _time(study: Study, told: Sequence[str], config: Config) -> Section:
     times = tables.epoch_seconds(study).to_dict("records")
     medians = (f"{row['activation']} on {row['network']} {row['median']:.3f} s" for row in times)
     return Section(
         "Time per epoch",
         (
+            *_points(told),
+            Text(
+                (
+                    "These times are of a run of their own: in one process, one model at a time on"
+                    f" one thread, {counted(config.timing.blocks, 'block')} in which every"
+                    " activation trains one epoch, in an order drawn for the block. The figure and"
+                    " the table below are of the trainings themselves, one activation after the"
+                    " other under whatever load the machine had: no verdict rests on them.",
+                )
+            ),
             Picture(
                 "figures/epoch_seconds.png",
                 "Seconds that each epoch took: training alone, without compiling and without"
@@ -520,7 +577,6 @@ def _time(study: Study) -> Section:
                 f"Time per epoch, median: {'; '.join(medians)}.",
                 "tables/epoch_seconds.csv",
             ),
-            *_points(time_findings(study)),
             Grid(
                 "Seconds. Compiling is once a model, before its first epoch. Models side by side"
                 " share the machine, each on one thread.",
@@ -608,10 +664,10 @@ def _limits(study: Study, config: Config) -> tuple[str, ...]:
         f" initialiser, {config.model.kernel_initializer}, for every activation. An activation"
         " may do better with settings of its own.",
         f"The intervals tell how results vary over seeds ({join(map(str, study.seeds))}): initial"
-        " weights and order of batches. They do not tell how they would vary over other test"
-        " images.",
-        "That no difference is shown does not mean that there is none: with more seeds a smaller"
-        " one could be.",
+        " weights and order of batches, on these test images; where a sentence or a thin line"
+        " speaks of new images, over them as well.",
+        "Undecided does not mean equal: with more seeds a difference, or equivalence, could be"
+        " shown. Equivalent means closer than a margin that somebody else may find too wide.",
     ]
     if len(study.seeds) == 1:
         lines[1] = (
@@ -629,16 +685,34 @@ def _limits(study: Study, config: Config) -> tuple[str, ...]:
 
 
 def _methods(study: Study, config: Config) -> tuple[str, ...]:
-    training = config.training
-    confidence = f"{100 * config.report.confidence:g} %"
+    training, margins = config.training, config.report
+    confidence = f"{100 * margins.confidence:g} %"
     return (
         f"Seeds: {join(map(str, study.seeds))}; {counted(training.epochs, 'epoch')} of batches of"
         f" {training.batch_size}, the last one what is left; Adam, learning rate"
         f" {training.learning_rate:g}; mean cross-entropy of the softmax; kernels drawn by"
         f" {config.model.kernel_initializer}, biases zero; float32.",
-        f"Means over seeds have {confidence} intervals of Student's t distribution. Differences"
-        " are paired by seed; their intervals are widened for the number of pairs on a network"
-        " (Bonferroni).",
+        f"Means over seeds have {confidence} intervals of Student's t distribution.",
+        "Activations are compared within seeds: mean difference with t and BCa bootstrap interval,"
+        " paired t-test and Wilcoxon's signed-rank test, Cohen's d_z, and two one-sided t-tests"
+        f" against a margin: {100 * margins.equivalence_margin:g} points of accuracy and of"
+        f" calibration error, {margins.equivalence_margin_nats:g} nats,"
+        f" {margins.equivalence_margin_epochs:g} epochs, {100 * margins.equivalence_margin_ratio:g}"
+        " % of time.",
+        "A verdict is equivalent where equivalence is shown, else better or worse where the"
+        " difference is, else undecided; p-values of the pairs of one metric on one network are"
+        f" adjusted by Holm's method, and what is shown is shown at"
+        f" {100 * (1 - margins.confidence):.3g} %. Each metric on each network is a family of its own: all of them together err more"
+        " often.",
+        "Test NLL is the mean cross-entropy on the test images, in nats. Calibration error: images"
+        " sorted by confidence into 15 bins of equal numbers, the mean gap between accuracy and"
+        " confidence.",
+        f"Epochs to target: the first epoch with {100 * margins.target_accuracy:g} % validation"
+        " accuracy; a seed that never gets there counts one epoch more than were trained, and shows"
+        " no equivalence.",
+        "For new images, seeds and images are resampled independently of each other (the pigeonhole"
+        " bootstrap, Owen 2007), with Student's t for the few seeds; verdicts by Bonferroni's"
+        " method.",
         "Gradients are those of the mean cross-entropy with respect to a layer's kernel, on the"
         f" first {counted(config.gradients.notebook_images, 'training image')} (the first layer's"
         f" figure) and on {counted(config.gradients.test_images, 'test image')} (all others).",
@@ -647,7 +721,6 @@ def _methods(study: Study, config: Config) -> tuple[str, ...]:
         " factors a layer for the number of activations (Bonferroni).",
         "The factor a layer is taken over the hidden layers one behind the other whose kernels"
         " have one shape: norms of kernels of other shapes differ whatever comes back.",
-        "Two times are told apart when the middle halves of their epochs do not overlap.",
         "Every table behind a figure is in the folder tables, every figure as PNG and SVG in the"
         " folder figures.",
     )

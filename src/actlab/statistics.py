@@ -1,12 +1,14 @@
-"""Values over seeds -> means, intervals, differences and ratios."""
+"""Values over seeds -> means, intervals, differences, ratios, tests and verdicts."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
-from scipy import stats
+from jaxtyping import Float, Float32, Integer
+from scipy import special, stats
+
+Verdict = Literal["better", "worse", "equivalent", "undecided"]
 
 
 class Interval(NamedTuple):
@@ -164,3 +166,303 @@ def _pairs(first: Mapping[int, float], second: Mapping[int, float]) -> list[tupl
 def _each(confidence: float, comparisons: int) -> float:
     """Give the coverage of each interval of a family that holds together (Bonferroni)."""
     return 1 - (1 - confidence) / comparisons
+
+
+class PairedTests(NamedTuple):
+    """What is tested of the differences between two activations, paired by seed.
+
+    Attributes
+    ----------
+    p_t
+        Of the paired t-test: the mean difference is zero (two-sided).
+    p_wilcoxon
+        Of Wilcoxon's signed-rank test: the differences lie symmetrically about zero.
+    p_equivalence
+        Of two one-sided t-tests (Schuirmann 1987): the mean difference is at least as large as
+        the margin, in either direction. Small, it shows equivalence.
+    effect_size
+        Cohen's d_z: the mean difference in standard deviations of the differences.
+    """
+
+    p_t: float
+    p_wilcoxon: float
+    p_equivalence: float
+    effect_size: float
+
+
+def paired_tests(differences: Float[np.ndarray, " seeds"], margin: float) -> PairedTests:
+    """Test paired differences against zero, and against a margin.
+
+    Parameters
+    ----------
+    differences
+        First minus second, one a seed.
+    margin
+        The largest difference that does not matter, above zero, in the unit of the values.
+
+    Returns
+    -------
+    PairedTests
+        NaN where there are fewer than two seeds or a value is not finite. Where all differences
+        are the same the t-tests have no p-value: Wilcoxon's stands in for the one, and the other
+        is 0 or 1.
+
+    >>> paired_tests(np.array([0.5, 1.5, 2.5, 3.5]), margin=5.0).p_t
+    0.0533...
+    """
+    # statsmodels takes a second to import, which `--help` need not pay.
+    from statsmodels.stats.weightstats import ttost_paired
+
+    if differences.size < 2 or not np.isfinite(differences).all():
+        return PairedTests(math.nan, math.nan, math.nan, math.nan)
+    mean, sd = float(differences.mean()), float(differences.std(ddof=1))
+    p_wilcoxon = float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
+    if _is_constant(differences):
+        return PairedTests(
+            p_wilcoxon,
+            p_wilcoxon,
+            0.0 if abs(mean) < margin else 1.0,
+            math.copysign(math.inf, mean) if mean else 0.0,
+        )
+    p_equivalence, *_ = ttost_paired(differences, np.zeros_like(differences), -margin, margin)
+    return PairedTests(
+        float(stats.ttest_1samp(differences, 0).pvalue),
+        p_wilcoxon,
+        float(p_equivalence),
+        mean / sd,
+    )
+
+
+def _is_constant(values: Float[np.ndarray, " n"]) -> bool:
+    """Tell whether values differ by no more than the rounding of their computation."""
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
+
+
+def bca_interval(
+    differences: Float[np.ndarray, " seeds"], confidence: float, resamples: int = 9999
+) -> tuple[float, float]:
+    """Bootstrap interval of the mean, bias-corrected and accelerated (Efron 1987).
+
+    It assumes no distribution, and with few seeds covers less than it says; the same values
+    give the same interval. NaN where `paired_tests` gives it.
+
+    >>> low, high = bca_interval(np.array([1.0, 2.0, 3.0, 4.0, 9.0]), confidence=0.95)
+    >>> 1 < low < 3.8 < high < 9
+    True
+    """
+    if differences.size < 2 or not np.isfinite(differences).all():
+        return math.nan, math.nan
+    if _is_constant(differences):
+        return float(differences.mean()), float(differences.mean())
+    interval = stats.bootstrap(
+        (differences,),
+        np.mean,
+        confidence_level=confidence,
+        n_resamples=resamples,
+        method="BCa",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def holm(p_values: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
+    """Adjust the p-values of a family for their number (Holm 1979); NaN counts as 1.
+
+    >>> holm(np.array([0.01, 0.04, 0.03]))
+    array([0.03, 0.06, 0.06])
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    if p_values.size == 0:
+        return p_values
+    return multipletests(np.nan_to_num(p_values, nan=1.0), method="holm")[1]
+
+
+def decide(
+    mean: float, p_difference: float, p_equivalence: float, alpha: float, larger_is_better: bool
+) -> Verdict:
+    """Give the verdict on the first of two activations.
+
+    Equivalent comes first: a difference that is shown to be smaller than the margin does not
+    matter, whether or not it is shown to be a difference.
+
+    Parameters
+    ----------
+    mean
+        Of first minus second.
+    p_difference, p_equivalence
+        Adjusted for their family, each.
+    alpha
+        The rate of errors that is declared: of all families in which nothing differs, at most
+        this part has a `better` or `worse`.
+    larger_is_better
+        Whether it is for the metric.
+
+    >>> decide(0.5, p_difference=0.001, p_equivalence=0.9, alpha=0.05, larger_is_better=True)
+    'better'
+    """
+    if p_equivalence < alpha:
+        return "equivalent"
+    if p_difference < alpha:
+        return "better" if (mean > 0) == larger_is_better else "worse"
+    return "undecided"
+
+
+def decide_by_interval(low: float, high: float, margin: float, larger_is_better: bool) -> Verdict:
+    """Give the verdict on the first of two activations from an interval of first minus second.
+
+    >>> decide_by_interval(-0.1, 0.1, margin=0.2, larger_is_better=True)
+    'equivalent'
+    >>> decide_by_interval(0.1, 0.3, margin=0.2, larger_is_better=False)
+    'worse'
+    """
+    if -margin < low and high < margin:
+        return "equivalent"
+    if low > 0 or high < 0:
+        return "better" if (low > 0) == larger_is_better else "worse"
+    return "undecided"
+
+
+def seeds_needed(
+    mean: float, sd: float, margin: float, alpha: float, power: float = 0.8, most: int = 10_000
+) -> int | None:
+    """How many seeds would settle a comparison, were its mean and sd the true ones.
+
+    The smallest number with which the paired t-test shows the difference, or the two one-sided
+    tests show equivalence, with the power that is asked for.
+
+    Parameters
+    ----------
+    mean, sd
+        Of the differences.
+    margin
+        As in `paired_tests`.
+    alpha
+        Of each test; divide it by the number of tests in the family.
+    power
+        The probability of settling it.
+    most
+        Where this many do not settle it either, the answer is None; as it is where mean or sd
+        is not a number.
+    """
+    if not (math.isfinite(mean) and sd > 0):
+        return None
+    # Powers grow with the number of seeds, so the first that suffices is found by halving.
+    low, high = 1, most
+    if _power(mean, sd, margin, alpha, most) < power:
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (
+            (low, middle) if _power(mean, sd, margin, alpha, middle) >= power else (middle, high)
+        )
+    return high
+
+
+def _power(mean: float, sd: float, margin: float, alpha: float, seeds: int) -> float:
+    """Give the larger power of the two tests: of a difference, and of equivalence."""
+    if seeds < 2:
+        return 0.0
+    error, freedom = sd / math.sqrt(seeds), seeds - 1
+    two_sided = float(stats.t.ppf(1 - alpha / 2, freedom))
+    shown = stats.nct.sf(two_sided, freedom, abs(mean) / error)
+    # Of two one-sided tests, Phillips 1990, equation 3 without its last, conservative term.
+    one_sided = float(stats.t.ppf(1 - alpha, freedom))
+    equivalent = stats.nct.cdf(-one_sided, freedom, (mean - margin) / error) - stats.nct.cdf(
+        one_sided, freedom, (mean + margin) / error
+    )
+    return float(np.nanmax([shown, equivalent, 0.0]))
+
+
+def resample_images(images: int, resamples: int = 2000) -> Float32[np.ndarray, "resamples images"]:
+    """Draw images with replacement: each row holds every image's share of one resample.
+
+    The same arguments give the same draws.
+
+    >>> resample_images(4, resamples=3).sum(axis=1)
+    array([1., 1., 1.], dtype=float32)
+    """
+    rng = np.random.default_rng(0)
+    shares = np.empty((resamples, images), dtype=np.float32)
+    for row in shares:
+        row[:] = np.bincount(rng.integers(0, images, images), minlength=images)
+    return shares / np.float32(images)
+
+
+def new_images_interval(
+    differences: Float[np.ndarray, "seeds images"],
+    shares: Float32[np.ndarray, "resamples images"],
+    confidence: float,
+) -> tuple[float, float]:
+    """Interval of a mean difference over new seeds and new images, not only over new seeds.
+
+    Seeds and images are resampled independently of each other (the pigeonhole bootstrap, Owen
+    2007), since every seed sees the same images. The bootstrap's standard error, with
+    n / (n - 1) in its square for the few seeds, is taken times Student's t of n - 1 degrees of
+    freedom.
+
+    Parameters
+    ----------
+    differences
+        First minus second, of one seed on one image; their mean is the comparison's.
+    shares
+        `resample_images`; one draw serves many comparisons.
+    confidence
+        The interval's coverage, between 0 and 1.
+
+    Returns
+    -------
+    tuple
+        Low and high; NaN where there are fewer than two seeds or a value is not finite.
+    """
+    seeds = len(differences)
+    if seeds < 2 or not np.isfinite(differences).all():
+        return math.nan, math.nan
+    of_seeds = shares @ differences.T.astype(np.float32)
+    drawn = np.random.default_rng(1).multinomial(seeds, np.full(seeds, 1 / seeds), len(shares))
+    means = (of_seeds.astype(np.float64) * drawn).sum(axis=1) / seeds
+    error = float(means.std(ddof=1)) * math.sqrt(seeds / (seeds - 1))
+    half = float(stats.t.ppf((1 + confidence) / 2, seeds - 1)) * error
+    mean = float(differences.mean(dtype=np.float64))
+    return mean - half, mean + half
+
+
+def calibration_error(
+    logits: Float[np.ndarray, "images classes"],
+    labels: Integer[np.ndarray, " images"],
+    bins: int = 15,
+) -> float:
+    """Give the expected calibration error: how far confidence is from accuracy, a fraction.
+
+    Images are sorted by the probability of their most probable class and cut into bins of
+    equal numbers (adaptive bins, Nguyen & O'Connor 2015; Nixon et al. 2019, section 3). The
+    error is the mean over images of |accuracy - mean confidence| of their bin.
+
+    Parameters
+    ----------
+    logits
+        Of each image.
+    labels
+        The right classes.
+    bins
+        How many; with fewer images, one an image.
+
+    Returns
+    -------
+    float
+        NaN where a logit is not finite.
+
+    >>> certain = np.array([[9.0, 0.0], [9.0, 0.0]])
+    >>> calibration_error(certain, np.array([0, 1]), bins=1)
+    0.499...
+    """
+    if not np.isfinite(logits).all():
+        return math.nan
+    confidence = special.softmax(logits.astype(np.float64), axis=1).max(axis=1)
+    right = logits.argmax(axis=1) == labels
+    order = np.argsort(confidence, kind="stable")
+    gaps = [
+        abs(float(right[part].mean() - confidence[part].mean())) * len(part)
+        for part in np.array_split(order, min(bins, len(order)))
+    ]
+    return sum(gaps) / len(labels)

@@ -18,7 +18,6 @@ from actlab.statistics import (
     Interval,
     geometric_interval,
     mean_interval,
-    paired_difference,
     paired_ratio,
 )
 
@@ -68,12 +67,56 @@ SUMMARY = (
     "gradient_first_layer_initial",
 )
 
+#: One row a value that is compared; `reports/tables/scores.csv`. `pair` is what is paired with
+#: the same of another activation: the seed, for epoch_seconds the block; `censored` is whether
+#: the value is a lower bound.
+SCORES = ("network", "activation", "metric", "pair", "value", "censored")
+
+#: One row an epoch that is timed; `timings/blocks.csv`. In a block each activation on a network
+#: trains one epoch, in an order of its own: `place` counts from 0; `load` is the machine's
+#: average of the last minute, processes that run or wait.
+BLOCKS = ("network", "block", "place", "activation", "epoch_seconds", "load")
+
+#: One row a pair of activations by a metric on a network; `reports/comparisons.csv`. Mean to
+#: bca_high are of first minus second: fractions, nats, epochs, or for epoch_seconds the natural
+#: logarithm of a ratio; `verdict` is on the first. See `comparisons.compare`.
+COMPARISONS = (
+    "network",
+    "metric",
+    "first",
+    "second",
+    "pairs",
+    "pairs_dropped",
+    "pairs_censored",
+    "mean",
+    "sd",
+    "low",
+    "high",
+    "bca_low",
+    "bca_high",
+    "effect_size",
+    "p_t",
+    "p_wilcoxon",
+    "p_holm",
+    "margin",
+    "p_equivalence",
+    "p_equivalence_holm",
+    "verdict",
+    "pairs_needed",
+    "new_images_low",
+    "new_images_high",
+    "new_images_verdict",
+)
+
 #: One row a class of a split; `reports/data/class_counts.csv`.
 CLASS_COUNTS = ("split", "label", "images")
 
 
 #: Columns whose cells are text, even where a name reads "nan" or "NA".
-_TEXT = {"activation", "network", "layer", "probe", "statistic", "split"}
+_TEXT = {
+    *("activation", "network", "layer", "probe", "statistic", "split"),
+    *("metric", "first", "second", "verdict", "new_images_verdict"),
+}
 
 #: Columns that have a sum, where they are shown.
 _SUMMED = {"parameters"}
@@ -626,29 +669,6 @@ def gradients_by_layer(study: Study, confidence: float) -> pd.DataFrame:
     """
     rows = where(study.gradients, probe="test", statistic="l2_norm")
     return over_seeds(rows, ["activation", "network", "epoch", "layer"], "value", confidence)
-
-
-def accuracy_differences(study: Study, confidence: float) -> pd.DataFrame:
-    """Compare the test accuracies of each pair of activations on a network, paired by seed.
-
-    Differences are fractions; the intervals of a network hold all together with the given
-    confidence.
-    """
-    rows = []
-    for network in study.networks:
-        accuracies = {
-            activation: dict(zip(of["seed"], of["test_accuracy"], strict=True))
-            for activation in study.activations
-            for of in [where(study.test, activation=activation, network=network)]
-        }
-        pairs = list(combinations(study.activations, 2))
-        for first, second in pairs:
-            difference = paired_difference(
-                accuracies[first], accuracies[second], confidence, comparisons=len(pairs)
-            )
-            rows.append((network, first, second, len(study.seeds), *difference))
-    columns = ["network", "first", "second", "seeds", "mean", "sd", "low", "high"]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def activation_curves(activations: Sequence[ActivationConfig]) -> pd.DataFrame:

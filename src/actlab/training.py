@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -315,3 +315,65 @@ def fit_seeds(
         stop.set()
         for thread in threads:
             thread.join()
+
+
+@dataclass(frozen=True)
+class TimedEpoch:
+    """How long an epoch took, in a block in which every model trains one.
+
+    `place` is its place in the order of the block, from 0; `load` the machine's average of the
+    last minute, in processes that run or wait (NaN where the system does not tell).
+    """
+
+    block: int
+    place: int
+    name: str
+    epoch_seconds: float
+    load: float
+
+
+def time_epochs(
+    specs: Mapping[str, ModelSpec], train: Split, protocol: Protocol, blocks: int
+) -> Iterator[TimedEpoch]:
+    """Time epochs of several models in one process, one model at a time, in blocks.
+
+    A block trains each model for one epoch, on the same batches, in an order drawn for the
+    block; one block more, before the first, is not recorded. So neither order nor warm-up nor
+    a slow minute of the machine tells the models apart.
+
+    Parameters
+    ----------
+    specs
+        What is timed, by name.
+    train
+        Images (n, inputs) float32 and labels (n,) int32.
+    protocol
+        Batch size and learning rate.
+    blocks
+        How many are recorded.
+
+    Yields
+    ------
+    TimedEpoch
+        As it happens.
+    """
+    images = to_device(train)
+    programs = {
+        name: compile_epoch(
+            build_model(spec, 0),
+            keras.optimizers.Adam(protocol.learning_rate),
+            images,
+            protocol.batch_size,
+        )
+        for name, spec in specs.items()
+    }
+    for block in range(blocks + 1):
+        batches = shuffled_order(0, block + 1, len(train.labels))
+        order = np.random.default_rng([block]).permutation(len(specs))
+        for place, name in enumerate(np.array(list(specs), dtype=object)[order]):
+            started = time.perf_counter()
+            programs[name](batches)
+            epoch_seconds = time.perf_counter() - started
+            load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+            if block:
+                yield TimedEpoch(block, place, name, epoch_seconds, load)

@@ -9,23 +9,30 @@ from actlab.stages.command import run
 
 def report(config: Config) -> None:
     """Read results, draw the figures, write tables, Markdown and HTML, show the results."""
-    from actlab import figures, report, tables, tracking
+    from actlab import comparisons, figures, report, tables, tracking
+    from actlab.datasets import load_labels
     from actlab.outputs import written_whole
 
     reports, confidence = Path(config.paths.reports), config.report.confidence
+    results, timings = Path(config.paths.results), Path(config.paths.timings)
     study = tables.read_study(
         config.activations,
         config.networks,
         config.seeds,
         config.training.epochs,
-        Path(config.paths.results),
-        Path(config.paths.timings),
+        results,
+        timings,
     )
     activations = tables.read_activations(study, Path(config.paths.models))
     counts = tables.read_table(reports / "data/class_counts.csv", tables.CLASS_COUNTS)
     summary = tables.summarise(study, confidence)
-    composed = report.compose(study, activations, counts, config)
-    drawings = report.draw(study, activations, confidence)
+    labels = load_labels(Path(config.paths.processed), "test")
+    right, losses, calibration = comparisons.read_by_image(study, results, labels)
+    blocks = tables.read_table(timings / "blocks.csv", tables.BLOCKS)
+    scores = comparisons.score(study, calibration, blocks, config.report.target_accuracy)
+    compared = comparisons.compare(study, scores, right, losses, config.report)
+    composed = report.compose(study, activations, counts, scores, compared, config)
+    drawings = report.draw(study, activations, compared, confidence)
 
     with written_whole(reports / "figures") as folder:
         for name, drawing in drawings.items():
@@ -33,12 +40,12 @@ def report(config: Config) -> None:
     with written_whole(reports / "tables") as folder:
         for name, drawing in drawings.items():
             tables.write_frame(drawing.table, folder / f"{name}.csv")
-        for name, tabulate in (
-            ("accuracy_differences", tables.accuracy_differences),
-            ("first_layer_ratios", tables.first_layer_ratios),
-            ("layer_factors", tables.layer_factors),
+        for name, table in (
+            ("first_layer_ratios", tables.first_layer_ratios(study, confidence)),
+            ("layer_factors", tables.layer_factors(study, confidence)),
+            ("scores", scores),
         ):
-            tables.write_frame(tabulate(study, confidence), folder / f"{name}.csv")
+            tables.write_frame(table, folder / f"{name}.csv")
     with written_whole(reports / "plots") as folder:
         for name, table in tables.plot_tables(study).items():
             tables.write_frame(table, folder / f"{name}.csv")
@@ -51,8 +58,9 @@ def report(config: Config) -> None:
     ):
         with written_whole(reports / name) as path:
             path.write_text(text, encoding="utf-8")
-    with written_whole(reports / "summary.csv") as path:
-        tables.write_frame(summary, path)
+    for name, table in (("summary", summary), ("comparisons", compared)):
+        with written_whole(reports / f"{name}.csv") as path:
+            tables.write_frame(table, path)
 
     print(report.render_text(study, confidence))
     print(f"\nThe report: {reports / 'report.html'} and {reports / 'report.md'}", flush=True)

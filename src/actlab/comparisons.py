@@ -1,0 +1,261 @@
+"""Every pair of activations on a network, compared metric by metric, paired by seed.
+
+The unit is the seed: a metric gives one value a seed of a configuration, and the difference of
+two activations is taken within a seed, since both started from the same weights and saw the
+same batches. Times are compared within a block of epochs that were timed side by side. All pairs
+of activations by one metric on one network are a family: its p-values are adjusted together
+(Holm).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int32
+from scipy import special
+
+from actlab.config import ReportConfig
+from actlab.errors import UserError
+from actlab.statistics import (
+    Interval,
+    bca_interval,
+    calibration_error,
+    decide,
+    decide_by_interval,
+    holm,
+    mean_interval,
+    new_images_interval,
+    paired_tests,
+    resample_images,
+    seeds_needed,
+)
+from actlab.tables import COMPARISONS, SCORES, Study, where
+
+#: Of a seed of a configuration on each test image: 1 where it is right; cross-entropy in nats.
+ByImage = Mapping[tuple[str, str], Float[np.ndarray, "seeds images"]]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What two activations are compared by.
+
+    Attributes
+    ----------
+    title
+        In a sentence.
+    unit
+        What a difference is told in: points (percentage points), nats, epochs, or ratio: then
+        it is a ratio of times, and what is computed with is its logarithm.
+    larger_is_better
+        Whether more of it is better.
+    margin
+        The attribute of `ReportConfig` that holds the largest difference that does not matter.
+    """
+
+    title: str
+    unit: str
+    larger_is_better: bool
+    margin: str
+
+
+#: By their names in `tables.SCORES`, in the order of the report.
+METRICS = {
+    "test_accuracy": Metric("test accuracy", "points", True, "equivalence_margin"),
+    "test_loss": Metric("test NLL", "nats", False, "equivalence_margin_nats"),
+    "calibration_error": Metric("calibration error", "points", False, "equivalence_margin"),
+    "epochs_to_target": Metric("epochs to target", "epochs", False, "equivalence_margin_epochs"),
+    "epoch_seconds": Metric("time per epoch", "ratio", False, "equivalence_margin_ratio"),
+}
+
+
+def read_by_image(
+    study: Study, results: Path, labels: Int32[np.ndarray, " images"]
+) -> tuple[ByImage, ByImage, pd.DataFrame]:
+    """Score the logits of every configuration's `test.npz` image by image.
+
+    Parameters
+    ----------
+    study
+        Names configurations and seeds.
+    results
+        The folder of that name.
+    labels
+        Of the test images.
+
+    Returns
+    -------
+    tuple
+        Whether each seed is right on each image, its cross-entropy there, and a table
+        activation, network, seed, calibration_error.
+
+    Raises
+    ------
+    UserError
+        When a file is missing, or its arrays are no logits of these images.
+    """
+    right, losses, errors = {}, {}, []
+    images = np.arange(len(labels))
+    for activation, network in study.configurations():
+        path = results / f"{activation}-{network}" / "test.npz"
+        try:
+            with np.load(path) as file:
+                logits = {seed: file[f"seed-{seed}"] for seed in study.seeds}
+        except FileNotFoundError as error:
+            raise UserError(f"{path} is missing: run `dvc repro` to make it") from error
+        except (OSError, KeyError, ValueError) as error:
+            raise UserError(f"{path} cannot be read: run `dvc repro` to make it again") from error
+        for seed, of_seed in logits.items():
+            if of_seed.shape[:1] != labels.shape:
+                raise UserError(
+                    f"{path} holds logits {of_seed.shape} of seed {seed} for {len(labels)} test"
+                    " images: run `dvc repro` to make it again"
+                )
+            errors.append((activation, network, seed, calibration_error(of_seed, labels)))
+        stacked = np.stack(list(logits.values())).astype(np.float64)
+        right[activation, network] = (stacked.argmax(axis=2) == labels).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a diverged seed
+            losses[activation, network] = -special.log_softmax(stacked, axis=2)[:, images, labels]
+    columns = ["activation", "network", "seed", "calibration_error"]
+    return right, losses, pd.DataFrame(errors, columns=columns)
+
+
+def score(
+    study: Study, calibration: pd.DataFrame, blocks: pd.DataFrame, target: float
+) -> pd.DataFrame:
+    """Tabulate every value of every metric, in the columns `tables.SCORES`.
+
+    Parameters
+    ----------
+    study
+        What was measured.
+    calibration
+        Of `read_by_image`.
+    blocks
+        The columns `tables.BLOCKS`.
+    target
+        The validation accuracy that `epochs_to_target` counts the epochs to. A seed that never
+        reaches it is censored: it counts as one epoch more than were trained, so that a mean is
+        one restricted to that horizon (Royston & Parmar 2013).
+    """
+    keys = ["activation", "network", "seed"]
+    reached = study.history.loc[study.history["val_accuracy"] >= target]
+    epochs = reached.groupby(keys, sort=False)["epoch"].min().rename("epochs_to_target")
+    table = study.test.merge(calibration, on=keys, validate="1:1")
+    table = table.merge(epochs.reset_index(), on=keys, how="left", validate="1:1")
+    rows = []
+    for row in table.to_dict("records"):
+        at, never = (row["network"], row["activation"]), math.isnan(row["epochs_to_target"])
+        for metric in ("test_accuracy", "test_loss", "calibration_error"):
+            rows.append((*at, metric, row["seed"], row[metric], False))
+        epochs_taken = study.epochs + 1.0 if never else row["epochs_to_target"]
+        rows.append((*at, "epochs_to_target", row["seed"], epochs_taken, never))
+    for row in blocks.to_dict("records"):
+        at = (row["network"], row["activation"], "epoch_seconds", row["block"])
+        rows.append((*at, row["epoch_seconds"], False))
+    return pd.DataFrame(rows, columns=list(SCORES))
+
+
+def compare(
+    study: Study, scores: pd.DataFrame, right: ByImage, losses: ByImage, config: ReportConfig
+) -> pd.DataFrame:
+    """Compare each pair of activations on each network by each metric.
+
+    Parameters
+    ----------
+    study
+        Names activations and networks.
+    scores
+        `score`; a pair of which one of two activations lacks its part is dropped, and counted.
+    right, losses
+        Of `read_by_image`: for statements about new images.
+    config
+        Confidence, and the margins of equivalence.
+
+    Returns
+    -------
+    pd.DataFrame
+        The columns `tables.COMPARISONS`, a row a pair of a metric on a network. Differences are
+        first minus second; those of epoch_seconds are natural logarithms of ratios.
+    """
+    by_image = {"test_accuracy": right, "test_loss": losses}
+    shares = resample_images(next(iter(right.values())).shape[1])
+    pairs = len(list(combinations(study.activations, 2)))
+    each = 1 - (1 - config.confidence) / max(1, pairs)  # Bonferroni
+    rows = []
+    for (name, metric), network in product(METRICS.items(), study.networks):
+        margin = getattr(config, metric.margin)
+        if metric.unit == "ratio":
+            margin = math.log1p(margin)
+        of_network = where(scores, network=network)
+        for row in _compare_family(study, of_network, name, margin, config):
+            about_new: dict[str, Any] = {}
+            if name in by_image:
+                first, second = (by_image[name][row[key], network] for key in ("first", "second"))
+                low, high = new_images_interval(first - second, shares, config.confidence)
+                wide = new_images_interval(first - second, shares, each)
+                about_new = {
+                    "new_images_low": low,
+                    "new_images_high": high,
+                    "new_images_verdict": decide_by_interval(
+                        *wide, margin, metric.larger_is_better
+                    ),
+                }
+            rows.append({"network": network, "metric": name, "margin": margin} | row | about_new)
+    table = pd.DataFrame(rows, columns=list(COMPARISONS))
+    return table.fillna({"new_images_verdict": ""})
+
+
+def _compare_family(
+    study: Study, scores: pd.DataFrame, name: str, margin: float, config: ReportConfig
+) -> list[dict[str, Any]]:
+    """Compare every pair of a metric on a network; their p-values are adjusted together."""
+    metric, alpha = METRICS[name], 1 - config.confidence
+    values: dict[str, dict[int, float]] = {}
+    censored: dict[str, set[int]] = {}
+    for activation in study.activations:
+        of = where(scores, activation=activation, metric=name)
+        numbers = of["value"].to_numpy(dtype=np.float64)
+        if metric.unit == "ratio":
+            numbers = np.log(numbers)
+        values[activation] = dict(zip(of["pair"], numbers, strict=True))
+        censored[activation] = set(where(of, censored=True)["pair"])
+
+    rows = []
+    for first, second in combinations(study.activations, 2):
+        both = sorted(values[first].keys() & values[second].keys())
+        sample = np.array([values[first][seed] - values[second][seed] for seed in both])
+        unreached = len((censored[first] | censored[second]) & set(both))
+        test = paired_tests(sample, margin)
+        low, high = bca_interval(sample, config.confidence)
+        interval = mean_interval(sample, config.confidence) if both else Interval(*[math.nan] * 4)
+        rows.append(
+            {
+                "first": first,
+                "second": second,
+                "pairs": len(both),
+                "pairs_dropped": len(values[first].keys() ^ values[second].keys()),
+                "pairs_censored": unreached,
+                **interval._asdict(),
+                "bca_low": low,
+                "bca_high": high,
+                **test._asdict(),
+                # What a censored seed would have taken is not known: it may be far from equal.
+                "p_equivalence": 1.0 if unreached else test.p_equivalence,
+            }
+        )
+    for adjusted, key in (("p_holm", "p_t"), ("p_equivalence_holm", "p_equivalence")):
+        for row, p_value in zip(rows, holm(np.array([row[key] for row in rows])), strict=True):
+            row[adjusted] = float(p_value)
+    for row in rows:
+        tests = (row["mean"], row["p_holm"], row["p_equivalence_holm"])
+        row["verdict"] = decide(*tests, alpha, metric.larger_is_better)
+        row["pairs_needed"] = None
+        if row["verdict"] == "undecided":
+            within = 0.0 if row["pairs_censored"] else margin
+            row["pairs_needed"] = seeds_needed(row["mean"], row["sd"], within, alpha / len(rows))
+    return rows
