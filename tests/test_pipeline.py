@@ -255,6 +255,30 @@ def test_every_run_is_in_mlflow_and_sync_adds_nothing(study):
     assert study.run(*command) == before
 
 
+def test_the_logged_model_reads_real_digits(study, mnist, tmp_path):
+    found = study.run(
+        "python",
+        "-c",
+        "import mlflow;mlflow.set_tracking_uri('sqlite:///mlflow.db');"
+        "print([m.model_uri for m in mlflow.search_logged_models(output_format='list')"
+        " if m.name == 'leaky_relu-mlp'][0])",
+    )
+    images = mnist.test.images[:50]
+    (tmp_path / "digits.json").write_text(json.dumps({"inputs": images.tolist()}))
+    command = ["mlflow", "models", "predict", "--env-manager", "local"]
+    command += ["--model-uri", found.splitlines()[-1], "--content-type", "json"]
+    command += [
+        "--input-path",
+        str(tmp_path / "digits.json"),
+        "--output-path",
+        str(tmp_path / "out"),
+    ]
+    study.run(*command, MLFLOW_TRACKING_URI="sqlite:///mlflow.db")
+    predicted = np.array(json.loads((tmp_path / "out").read_text())["predictions"])
+    np.testing.assert_allclose(predicted.sum(axis=1), 1, atol=1e-5)
+    assert (predicted.argmax(axis=1) == mnist.test.labels[:50]).mean() > 0.7
+
+
 def test_adding_an_activation_trains_it_alone(study):
     study.replace("params.yaml", "- leaky_relu\n", "- leaky_relu\n- gelu\n")
     assert study.repro() == {"train@gelu-mlp", "gradients", "report"}

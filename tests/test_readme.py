@@ -35,6 +35,15 @@ def test_the_study_of_the_docs_is_the_one_that_dvc_knows(root):
     assert tables.metrics(summary) == json.loads((root / "reports/metrics.json").read_text())
 
 
+def test_the_study_shows_what_the_pipeline_has_to_show(root):
+    summary = tables.read_table(root / "docs/study/summary.csv", tables.SUMMARY)
+    for mean in tables.where(summary, network="mlp")["test_accuracy_mean"]:
+        assert 0.975 <= mean <= 0.983
+    deep = tables.where(summary, network="deep")
+    initial = dict(zip(deep["activation"], deep["gradient_first_layer_initial"], strict=True))
+    assert initial["sigmoid"] < initial["relu"] / 1000
+
+
 @pytest.mark.parametrize("document", ["README.md", "docs/architecture.md"])
 def test_every_file_that_a_document_links_is_there(root, document):
     links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", (root / document).read_text())

@@ -514,7 +514,20 @@ def test_no_space_in_the_middle_is_said_once_and_sync_mends_it(
     ]
     assert {run.info.status for run in whole} == {"FINISHED"}
     assert "RUNNING" not in {run.info.status for run in stored_runs()}
+    models = client().search_logged_models(experiment_ids=["1"])
+    assert {str(model.status) for model in models} <= {"READY", "FAILED"}
     assert sync(CONFIG, []) == Synced()
+
+
+def test_results_that_lack_a_seed_are_left_out(root: Path) -> None:
+    path = RESULTS / "test.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    done = sync(CONFIG, [])
+    assert done.left_out[0] == (
+        f"{NAME}: results/leaky_relu-mlp and timings/leaky_relu-mlp.csv do not hold every epoch of"
+        " each seed: run `dvc repro`"
+    )
+    assert NAME not in statuses()
 
 
 def test_a_report_that_cannot_be_written_is_failed_and_written_again(
@@ -591,12 +604,17 @@ def test_a_store_that_cannot_be_used_costs_one_line(
             "MLflow at https://host cannot be written (Max retries exceeded with https://host/api)",
         ),
         (
+            "https://to/k3n@host?key=an0ther",
+            "no host k3n in an0ther",
+            "MLflow at https://host cannot be written (no host *** in ***)",
+        ),
+        (
             "sqlite:////home/me@work/mlflow.db",
             "unable to open",
             "MLflow at sqlite:////home/me@work/mlflow.db cannot be written (unable to open)",
         ),
     ],
-    ids=["query", "slash", "token", "no credentials"],
+    ids=["query", "slash", "token", "token with a slash", "no credentials"],
 )
 def test_no_credentials_are_shown(
     monkeypatch: pytest.MonkeyPatch, uri: str, reason: str, shown: str

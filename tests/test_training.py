@@ -1,3 +1,4 @@
+import threading
 from typing import Any
 
 import numpy as np
@@ -170,7 +171,10 @@ def test_a_study_gives_every_epoch_and_keeps_what_was_asked_for(mnist):
     epochs = [event for event in events if isinstance(event, Epoch)]
     assert sorted((e.seed, e.epoch) for e in epochs) == [(s, e) for s in range(3) for e in (1, 2)]
     assert sorted(kept) == [(seed, epoch) for seed in range(3) for epoch in (0, 2)]
-    assert {e.models_at_once for e in epochs} == {2}
+    at_once = {seed: {e.models_at_once for e in epochs if e.seed == seed} for seed in range(3)}
+    assert 2 in at_once[0] | at_once[1]
+    assert 1 in at_once[2]  # nothing is left for the other thread
+    assert set().union(*at_once.values()) == {1, 2}
     assert all(0 < e.epoch_seconds < e.compile_seconds for e in epochs)
     for seed in range(3):
         initial = build_model(spec_of(hidden=(16, 8)), seed).get_weights()
@@ -199,6 +203,21 @@ def test_a_failure_while_compiling_reaches_the_caller(mnist, monkeypatch):
     monkeypatch.setattr("actlab.training.compile_epoch", fail_once)
     with pytest.raises(MemoryError, match="no room"):
         small_study(mnist, 2)
+
+
+def test_a_thread_that_cannot_start_reaches_the_caller(mnist, monkeypatch):
+    start = threading.Thread.start
+
+    def fail(thread):
+        if threading.active_count() > before:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    before = threading.active_count()
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(RuntimeError, match="can't start"):
+        small_study(mnist, 2)
+    assert threading.active_count() == before
 
 
 def test_a_failure_while_training_reaches_the_caller(mnist):

@@ -207,7 +207,7 @@ def compare(
                 }
             rows.append({"network": network, "metric": name, "margin": margin} | row | about_new)
     table = pd.DataFrame(rows, columns=list(COMPARISONS))
-    return table.fillna({"new_images_verdict": ""})
+    return table.fillna({"new_images_verdict": ""}).astype({"pairs_needed": float})
 
 
 def _compare_family(

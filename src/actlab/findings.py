@@ -31,12 +31,16 @@ def percent(fraction: float) -> str:
 
 
 def in_points(difference: float) -> str:
-    """Write a difference of two fractions in percentage points.
+    """Write a difference of two fractions in percentage points, with two digits that count.
 
-    >>> in_points(-0.00124)
-    '−0.12'
+    >>> in_points(-0.00124), in_points(0.0304), in_points(0.00001), in_points(0.0)
+    ('−0.12', '3.04', '0.001', '0.00')
     """
-    return f"{100 * difference:.2f}".replace("-", "−")
+    if not math.isfinite(difference):
+        return "n/a"
+    points = 100 * difference
+    small = 0 < abs(points) < 0.005
+    return (f"{points:.1g}" if small else f"{points:.2f}").replace("-", "−")
 
 
 def join(parts: Iterable[str]) -> str:
@@ -313,11 +317,14 @@ def first_layer_findings(
         }
         told.append(f"{_when(epoch)} {_ordered(has, pairs, network)}")
         for first, second in pairs:
-            if (functions[first], functions[second]) == ("sigmoid", "relu"):
-                times = _times(pairs[first, second])
-                line = f"that of {first} is {times[0]} times that of {second} ({times[1]})."
-                if not told[-1].endswith(line):
-                    told.append(f"{_when(epoch)}, on {network}, {line}")
+            if (functions[first], functions[second]) != ("sigmoid", "relu") or len(has) == 2:
+                continue  # of two the order says it
+            mean, bounds = _times(pairs[first, second])
+            line = f"that of {first} is {mean} times that of {second} ({bounds})."
+            if not pairs[first, second].excludes(1.0):
+                line = f"no difference of {first} and {second} is shown ({mean} times, {bounds})."
+            if not told[-1].endswith(line):
+                told.append(f"{_when(epoch)}, on {network}, {line}")
     return told
 
 
@@ -515,7 +522,7 @@ def _depth_and_accuracy(study: Study, comparisons: pd.DataFrame, confidence: flo
         if not shrinking:
             continue
         name, others = shrinking[0]["activation"], shrinking[1:]
-        with_whom = f"with {name} alone"
+        with_whom = f"with {name}, and is not shown to with another"
         if others:
             names = join(row["activation"] for row in rows if row in shrinking)
             if any(row["low"] <= shrinking[0]["high"] for row in others):
@@ -534,11 +541,12 @@ def _depth_and_accuracy(study: Study, comparisons: pd.DataFrame, confidence: flo
         line = f"On {network} the gradient shrinks layer by layer before training {with_whom}"
         if below:
             told.append(
-                f"{line}; its test accuracy is shown to be below that of {join(below)}. That both"
-                " come together does not show that one causes the other."
+                f"{line}; the test accuracy of {name} is shown to be below that of {join(below)}."
+                " That both come together does not show that one causes the other."
             )
         else:
             told.append(
-                f"{line}, but its test accuracy is not shown to be below that of {join(rest)}."
+                f"{line}, but the test accuracy of {name} is not shown to be below that of"
+                f" {join(rest)}."
             )
     return told

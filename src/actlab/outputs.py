@@ -37,7 +37,7 @@ def written_whole(path: Path) -> Iterator[Path]:
             path.rename(old)
         try:
             new.replace(path)
-        except OSError:
+        except BaseException:  # Ctrl-C too
             if old.is_dir():
                 old.rename(path)
             raise

@@ -578,7 +578,7 @@ def _time(study: Study, told: Sequence[str], config: Config) -> Section:
                 "tables/epoch_seconds.csv",
             ),
             Grid(
-                "Seconds. Compiling is once a model, before its first epoch. Models side by side"
+                "Seconds. Compiling is once a thread, before its first epoch. Models side by side"
                 " share the machine, each on one thread.",
                 (
                     "Network",
@@ -701,9 +701,9 @@ def _methods(study: Study, config: Config) -> tuple[str, ...]:
         " % of time.",
         "A verdict is equivalent where equivalence is shown, else better or worse where the"
         " difference is, else undecided; p-values of the pairs of one metric on one network are"
-        f" adjusted by Holm's method, and what is shown is shown at"
-        f" {100 * (1 - margins.confidence):.3g} %. Each metric on each network is a family of its own: all of them together err more"
-        " often.",
+        " adjusted by Holm's method, and what is shown is shown at"
+        f" {100 * (1 - margins.confidence):.3g} %. Each metric on each network is a family of its"
+        " own: all of them together err more often.",
         "Test NLL is the mean cross-entropy on the test images, in nats. Calibration error: images"
         " sorted by confidence into 15 bins of equal numbers, the mean gap between accuracy and"
         " confidence.",
@@ -721,8 +721,8 @@ def _methods(study: Study, config: Config) -> tuple[str, ...]:
         " factors a layer for the number of activations (Bonferroni).",
         "The factor a layer is taken over the hidden layers one behind the other whose kernels"
         " have one shape: norms of kernels of other shapes differ whatever comes back.",
-        "Every table behind a figure is in the folder tables, every figure as PNG and SVG in the"
-        " folder figures.",
+        "Every table behind a figure or a sentence is in the folder tables, every figure as PNG and"
+        " SVG in the folder figures, the sample images in the folder data.",
     )
 
 

@@ -66,7 +66,13 @@ def _write_training(store: tracking.Store, config: Config, *names: str) -> Itera
     test = tables.read_table(results / "test.csv", tables.TEST).set_index("seed")
     history = tables.read_table(results / "history.csv", tables.HISTORY)
     timings = Path(config.paths.timings) / f"{name}.csv"
-    epochs = history.merge(tables.read_table(timings, tables.TIMINGS), validate="1:1")
+    epochs = history.merge(tables.read_table(timings, tables.TIMINGS))
+    steps = list(product(sorted(trained.seeds), range(1, trained.training.epochs + 1)))
+    found = sorted(zip(epochs["seed"], epochs["epoch"], strict=True))
+    if found != steps or set(test.index) != set(weights):
+        raise UserError(
+            f"{results} and {timings} do not hold every epoch of each seed: run `dvc repro`"
+        )
     with tracking.ConfigurationRun(trained, "dvc", store) as run:
         for seed, path in weights.items():
             metrics = test.loc[seed].to_dict()

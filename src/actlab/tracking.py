@@ -117,8 +117,20 @@ def _shown(text: str) -> str:
     >>> _shown("no driver for postgresql://me:secret@host/mlflow?password=secret")
     'no driver for postgresql://host/mlflow'
     """
-    text = re.sub(r"(?<=://)([^/@:\s]*:\S*|[^/@\s]*)@", "", text)
+    text = re.sub(r"(?<=://)(?!/)\S*@", "", text)
     return re.sub(r"(://[^\s?]*)\?[^\s'\")]*", r"\1", text)
+
+
+def _secrets(uri: str) -> list[str]:
+    """Give a URI's password, or the token in its place, and the values of its query.
+
+    >>> _secrets("https://me:secret@host/mlflow?token=another")
+    ['secret', 'another']
+    """
+    if uri.startswith(_SQLITE):
+        return []
+    user, _, password = (re.findall(r"://(\S*)@", uri) or [""])[0].partition(":")
+    return [password or user, *re.findall(r"[?&][^=&]*=([^&]*)", uri)]
 
 
 def said(error: BaseException, loss: str, advice: bool = True) -> str:
@@ -130,9 +142,9 @@ def said(error: BaseException, loss: str, advice: bool = True) -> str:
         error = cause
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
     reason = " ".join(_shown(words).split())
-    if named := re.match(r"[^:]*://[^/@:]*:(\S+)@", tracking_uri()):
-        # What parses a URL cuts a password at a slash, and tells the piece.
-        for piece in re.split("[/?#@:]", f"{named[1]}/{unquote(named[1])}"):
+    # What parses a URL cuts a password at a slash, and tells the piece.
+    for secret in _secrets(tracking_uri()):
+        for piece in re.split("[/?#@:]", f"{secret}/{unquote(secret)}"):
             reason = reason.replace(piece, "***") if piece else reason
     silent = isinstance(error, ConnectionError | TimeoutError | socket.gaierror)
     failure, when = ("does not answer", "does") if silent else ("cannot be written", "can")
@@ -472,7 +484,10 @@ class ConfigurationRun:
             return self._runs[seed]
         config, name = self._config, _name(self._config)
         if seed is None:
-            own = {"seeds": ",".join(map(str, config.seeds))}
+            own = {
+                "seeds": ",".join(map(str, config.seeds)),
+                "report.confidence": str(config.report.confidence),
+            }
             tags = {"actlab.kind": "configuration"}
         else:
             name, own = f"{name}/seed-{seed}", {"seed": str(seed)}
@@ -498,12 +513,7 @@ class ConfigurationRun:
 
 def _log_model(store: Store, run: str, config: Config, models: Path) -> tuple[str, int]:
     """Log the first seed's model, with probabilities as output; give its id and its parameters."""
-    from mlflow.entities import LoggedModelOutput
-    from mlflow.models import Model, infer_signature
-    from mlflow.tensorflow import save_model
-
     from actlab.model import ModelSpec, load_model, with_probabilities
-    from actlab.runtime import keras, tf
 
     spec = ModelSpec.load(models / "model.json")
     model = with_probabilities(load_model(models, config.seeds[0]), spec)
@@ -519,6 +529,23 @@ def _log_model(store: Store, run: str, config: Config, models: Path) -> tuple[st
         params={key: str(value) for key, value in _parameters(config).items()},
         model_type="classifier",
     )
+    try:
+        _write_model(store, run, logged, model, example)
+    except BaseException:
+        with suppress(Exception):  # what failed first is what is told
+            store.client.finalize_logged_model(logged.model_id, "FAILED")
+        raise
+    return logged.model_id, model.count_params()
+
+
+def _write_model(store: Store, run: str, logged: Any, model: Any, example: np.ndarray) -> None:
+    """Write the files of a model, which make it ready, and link it to its run."""
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model, infer_signature
+    from mlflow.tensorflow import save_model
+
+    from actlab.runtime import keras, tf
+
     identity = logged.model_id
     # MLflow's `log_model` does the same through a store that is global to the process.
     with tempfile.TemporaryDirectory() as folder:
@@ -540,7 +567,6 @@ def _log_model(store: Store, run: str, config: Config, models: Path) -> tuple[st
         store.client.log_model_artifacts(identity, f"{folder}/model")
     store.client.finalize_logged_model(identity, "READY")
     store.client.log_outputs(run, [LoggedModelOutput(identity, 0)])
-    return identity, model.count_params()
 
 
 # --- What a training left in models/<activation>-<network> --------------------------------
@@ -590,6 +616,7 @@ def log_gradients(config: Config, table: pd.DataFrame) -> None:
 
     A seed's run gets metrics such as `gradient/notebook/mean_abs/hidden_1`, the epoch as their
     step; the parent gets their means over seeds, `gradient/notebook/mean_abs/hidden_1_mean`.
+    Measured again on other images they stand beside the older ones: MLflow shows the newest.
 
     Raises
     ------

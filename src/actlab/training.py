@@ -35,8 +35,8 @@ class Epoch:
     """What one epoch of one seed gave; metrics bear Keras's names.
 
     `epoch_seconds` is training alone. `compile_seconds` is what tracing and compiling the
-    programs that run this seed took before; `models_at_once` trained side by side, each on one
-    thread.
+    programs that run this seed took before; `models_at_once` trained side by side when the epoch
+    began, this one among them, each on one thread.
     """
 
     seed: int
@@ -242,6 +242,7 @@ def fit_seeds(
     events: queue.SimpleQueue[Epoch | Fitted | BaseException | None] = queue.SimpleQueue()
     stop = threading.Event()
     all_compiled = threading.Barrier(models_at_once)
+    training: set[int] = set()
     trained_on, watched, tested_on = map(to_device, (train, validation, test))
     images = len(train.labels)
 
@@ -252,7 +253,8 @@ def fit_seeds(
         run_epoch = compile_epoch(model, optimizer, trained_on, protocol.batch_size)
         fresh_optimizer = [variable.numpy() for variable in optimizer.variables]
         evaluate = compile_evaluation(model)
-        evaluate(watched)
+        for split in (watched, tested_on):
+            evaluate(split)
         compile_seconds = time.perf_counter() - started
         all_compiled.wait()  # compiling takes every core: it would slow another's first epoch
         while not stop.is_set():
@@ -260,6 +262,7 @@ def fit_seeds(
                 seed = waiting.get_nowait()
             except queue.Empty:
                 break
+            training.add(seed)
             model.set_weights(build_model(spec, seed).get_weights())
             for variable, value in zip(optimizer.variables, fresh_optimizer, strict=True):
                 variable.assign(value)
@@ -267,6 +270,7 @@ def fit_seeds(
                 keep(seed, 0, model)
             for epoch in range(1, protocol.epochs + 1):
                 order = shuffled_order(seed, epoch, images)
+                side_by_side = len(training)
                 started = time.perf_counter()
                 loss, accuracy = run_epoch(order)
                 epoch_seconds = time.perf_counter() - started
@@ -283,11 +287,12 @@ def fit_seeds(
                         val_accuracy=seen.accuracy,
                         epoch_seconds=epoch_seconds,
                         compile_seconds=compile_seconds,
-                        models_at_once=models_at_once,
+                        models_at_once=side_by_side,
                     )
                 )
                 if stop.is_set():
                     return
+            training.discard(seed)
             events.put(Fitted(seed, *evaluate(tested_on), compile_seconds))
 
     def guarded_work() -> None:
@@ -299,10 +304,10 @@ def fit_seeds(
             all_compiled.abort()
 
     threads = [threading.Thread(target=guarded_work) for _ in range(models_at_once)]
-    for thread in threads:
-        thread.start()
     at_work = len(threads)
     try:
+        for thread in threads:
+            thread.start()
         while at_work:
             event = events.get()
             if isinstance(event, BaseException):
@@ -313,8 +318,10 @@ def fit_seeds(
                 yield event
     finally:
         stop.set()
+        all_compiled.abort()
         for thread in threads:
-            thread.join()
+            if thread.ident is not None:  # it was started
+                thread.join()
 
 
 @dataclass(frozen=True)
