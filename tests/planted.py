@@ -127,7 +127,8 @@ def compared(study: tables.Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     rng = np.random.default_rng(0)
     calibration = study.test[["activation", "network", "seed"]].copy()
-    calibration["calibration_error"] = 0.01 + 0.001 * rng.random(len(calibration))
+    noise = 0.01 * rng.random(len(calibration))
+    calibration["calibration_error"] = study.test["test_loss"] / 10 + noise
     first = tables.where(study.timings, seed=study.seeds[0])
     blocks = first.rename(columns={"epoch": "block"}).assign(place=0, load=0.0)
     scores = comparisons.score(study, calibration, blocks, REPORT.target_accuracy)

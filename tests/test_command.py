@@ -80,6 +80,10 @@ def files(folder):
         ("model.kernel_initializer=z", "model.kernel_initializer is 'z': it has to be one of"),
         ("gradients.test_images=0", "gradients.test_images is 0: it has to be 1 or more"),
         ("report.confidence=95", "report.confidence is 95.0: it has to be between 0 and 1"),
+        ("report.target_accuracy=97", "report.target_accuracy is 97.0: it has to be between 0"),
+        ("report.equivalence_margin=0", "report.equivalence_margin is 0.0: it has to be a numb"),
+        ("report.equivalence_margin_ratio=inf", "report.equivalence_margin_ratio is inf: it has"),
+        ("timing.blocks=1", "timing.blocks is 1: it has to be 2 or more"),
         ("training.epochs=1,2", "Ambiguous value for argument 'training.epochs=1,2'; 1. To use"),
     ],
 )
@@ -174,7 +178,7 @@ def test_the_traceback_is_there_for_who_asks(study, command):
     assert "training.epochs is 0" in finished.stderr
 
 
-@pytest.mark.parametrize("stage", ["fetch_data", "preprocess", "train", "gradients", "report"])
+@pytest.mark.parametrize("stage", ["fetch_data", "preprocess", "train", "timing", "report"])
 def test_help_names_groups_values_and_examples(stage, root, command):
     finished = command(root, stage, "--help")
     assert finished.returncode == 0

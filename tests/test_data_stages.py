@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from planted import REPORT
 
 from actlab import sources, tables
 from actlab.config import (
@@ -13,7 +14,7 @@ from actlab.config import (
     ModelConfig,
     NetworkConfig,
     PathsConfig,
-    ReportConfig,
+    TimingConfig,
     TrainingConfig,
 )
 from actlab.datasets import DATASETS, DataSet, RawFile, load_processed
@@ -34,7 +35,8 @@ def make_config(name, root, source=None):
         model=ModelConfig("glorot_uniform"),
         training=TrainingConfig(1, 128, 0.001, [0]),
         gradients=GradientsConfig(32, 2048),
-        report=ReportConfig(0.95),
+        timing=TimingConfig(2),
+        report=REPORT,
         activation=ActivationConfig("relu", "relu", {}),
         network=NetworkConfig("mlp", [128, 64]),
         paths=PathsConfig(

@@ -3,10 +3,11 @@ import re
 
 import numpy as np
 import pytest
-from planted import activations_of, plant
+from planted import activations_of, compared, plant
 from scipy import stats
 
 from actlab import findings, tables
+from actlab.comparisons import METRICS
 
 DEEP = {"deep": (8,) * 5}
 
@@ -55,17 +56,6 @@ def norms(factors, wobble=0.0):
                     rows = (table["activation"] == name) & (table["network"] == network)
                     each = factor * np.where(table["seed"] % 2 == 0, 1 + wobble, 1 / (1 + wobble))
                     table.loc[rows, "value"] = (0.5 * each**place)[rows]
-
-    return change
-
-
-def times(values):
-    """A change that plants the seconds of every epoch and seed of each activation."""
-
-    def change(parts):
-        if "timings" in parts:
-            name = parts["layers"]["activation"][0]
-            parts["timings"]["epoch_seconds"] = np.resize(values[name], len(parts["timings"]))
 
     return change
 
@@ -317,78 +307,6 @@ def test_one_activation_has_a_gradient_and_no_order(tmp_path):
     ]
 
 
-# --- times ---------------------------------------------------------------------------------
-
-
-def test_times_whose_middle_halves_overlap_are_not_ordered(tmp_path):
-    planted = {"relu": [0.20, 0.30, 0.40], "tanh": [0.25, 0.35, 0.90]}
-    study = plant(
-        tmp_path, ["relu", "tanh"], {"mlp": (4,)}, seeds=[0], epochs=3, changed=times(planted)
-    )
-    said, caveat = findings.time_findings(study)
-    assert said == (
-        "On mlp the median epochs are not told apart, their middle halves overlap: 0.300 s with"
-        " relu and 0.350 s with tanh."
-    )
-    assert "one after the other" in caveat
-    assert "load" in caveat
-
-
-def test_times_whose_middle_halves_lie_apart_are_ordered(tmp_path):
-    planted = {"relu": [0.20, 0.30, 0.40], "tanh": [0.50, 0.60, 9.0], "elu": [0.41, 0.42, 0.43]}
-    study = plant(
-        tmp_path, list(planted), {"mlp": (4,)}, seeds=[0, 1], epochs=3, changed=times(planted)
-    )
-    assert findings.time_findings(study)[0] == (
-        "On mlp the shortest median epoch is 0.300 s, with relu, and the longest 0.600 s, with"
-        " tanh: a ratio of 2.00."
-    )
-
-
-def test_only_the_end_that_stands_apart_is_named(tmp_path):
-    close, far = [0.2, 0.3, 0.4], [1.0, 1.1, 1.2]
-    planted = {"relu": close, "tanh": far, "elu": [0.3, 0.31, 0.4]}
-    study = plant(
-        tmp_path / "a", list(planted), {"mlp": (4,)}, seeds=[0], epochs=3, changed=times(planted)
-    )
-    assert findings.time_findings(study)[0] == (
-        "On mlp the longest median epoch is 1.100 s, with tanh; the shortest is not told apart:"
-        " 0.300 s with relu and 0.310 s with elu."
-    )
-    planted = {"relu": far, "tanh": close, "elu": [1.0, 1.15, 1.3]}
-    study = plant(
-        tmp_path / "b", list(planted), {"mlp": (4,)}, seeds=[0], epochs=3, changed=times(planted)
-    )
-    assert findings.time_findings(study)[0] == (
-        "On mlp the shortest median epoch is 0.300 s, with tanh; the longest is not told apart:"
-        " 1.100 s with relu and 1.150 s with elu."
-    )
-
-
-def test_ends_that_overlap_with_what_lies_between_are_not_named(tmp_path):
-    # tanh and elu lie apart, but relu overlaps with both and has the shortest median.
-    planted = {"tanh": [0.26, 0.27, 0.28], "relu": [0.2, 0.25, 0.4], "elu": [0.29, 0.3, 0.31]}
-    study = plant(
-        tmp_path, list(planted), {"mlp": (4,)}, seeds=[0], epochs=3, changed=times(planted)
-    )
-    assert findings.time_findings(study)[0] == (
-        "On mlp neither the shortest nor the longest median epoch is told apart from the one next"
-        " to it: 0.250 s with relu, 0.270 s with tanh and 0.300 s with elu."
-    )
-    by_time = findings.conclusion_findings(study, 0.95)[-1]
-    assert by_time == "By the time of an epoch the middle halves lie apart for 1 of 3 pairs on mlp."
-
-
-def test_quartiles_are_over_all_epochs_and_seeds(tmp_path):
-    study = plant(tmp_path, ["relu"], {"mlp": (4,)}, seeds=[0, 1, 2], epochs=4)
-    row = tables.epoch_seconds(study).to_dict("records")[0]
-    assert [row["quartile_low"], row["median"], row["quartile_high"]] == pytest.approx(
-        np.quantile(study.timings["epoch_seconds"], [0.25, 0.5, 0.75])
-    )
-    (said,) = findings.time_findings(study)
-    assert said == f"On mlp the median epoch took {row['median']:.3f} s."
-
-
 # --- divergence ----------------------------------------------------------------------------
 
 
@@ -405,14 +323,130 @@ def test_diverged_runs_are_named(tmp_path):
     assert said.startswith("The training of tanh on mlp diverged with seeds 1 and 2")
 
 
+# --- comparisons ---------------------------------------------------------------------------
+
+
+def planted_comparison(folder, accuracies, seeds=range(3), metric="test_accuracy", changed=None):
+    """What is said by a metric of a study with those accuracies on one network."""
+    study = plant(
+        folder,
+        list(accuracies),
+        {"mlp": (4,)},
+        seeds=seeds,
+        epochs=2,
+        accuracies={(name, "mlp"): each for name, each in accuracies.items()},
+        changed=changed or (lambda parts: None),
+    )
+    (said,) = findings.comparison_findings(study, *compared(study), metric, 0.95, 0.97)
+    return said
+
+
+CLOSE = {
+    "sigmoid": [0.9700, 0.9712, 0.9706],
+    "tanh": [0.9801, 0.9790, 0.9803],
+    "relu": [0.9804, 0.9789, 0.9803],
+}
+
+
+def test_the_best_is_told_with_its_verdicts(tmp_path):
+    said = planted_comparison(tmp_path, CLOSE)
+    best, sigmoid, tanh = (np.array(CLOSE[name]) for name in ("relu", "sigmoid", "tanh"))
+    assert said.startswith("On mlp the highest mean test accuracy is 97.99 % (95 % interval ")
+    for other, words, name in (
+        (sigmoid, "it is better than", "sigmoid"),
+        (tanh, "equivalent to", "tanh"),
+    ):
+        interval = stats.ttest_rel(best, other).confidence_interval(0.95)
+        mean, low, high = (
+            findings.in_points(float(value)) for value in ((best - other).mean(), *interval)
+        )
+        assert f"{words} {name} ({mean} points, {low} to {high}" in said
+
+
+def test_an_undecided_pair_says_how_many_seeds_would_settle_it(tmp_path):
+    # Differences of 0.1, 0.5 and 0.3 points: neither zero nor the margin is excluded.
+    values = {"tanh": [0.970, 0.980, 0.975], "relu": [0.971, 0.985, 0.978]}
+    study = plant(
+        tmp_path,
+        list(values),
+        {"mlp": (4,)},
+        seeds=range(3),
+        epochs=2,
+        accuracies={(name, "mlp"): each for name, each in values.items()},
+    )
+    scores, comparisons = compared(study)
+    (said,) = findings.comparison_findings(study, scores, comparisons, "test_accuracy", 0.95, 0.97)
+    row = tables.where(comparisons, metric="test_accuracy").to_dict("records")[0]
+    assert row["verdict"] == "undecided"
+    assert "undecided against tanh (0.30 points, " in said
+    assert f"; about {row['pairs_needed']:.0f} seeds would settle it)" in said
+    assert "better" not in said.split(" For new test images")[0]
+
+
+def test_a_pair_is_turned_round_to_speak_of_the_best(tmp_path):
+    # In the table sigmoid comes first and is worse; in the sentence relu comes first.
+    study = plant(
+        tmp_path,
+        ["sigmoid", "relu"],
+        {"mlp": (4,)},
+        seeds=range(3),
+        epochs=2,
+        accuracies={("sigmoid", "mlp"): CLOSE["sigmoid"], ("relu", "mlp"): CLOSE["relu"]},
+    )
+    scores, comparisons = compared(study)
+    row = tables.where(comparisons, metric="test_accuracy").to_dict("records")[0]
+    assert (row["first"], row["verdict"]) == ("sigmoid", "worse")
+    (said,) = findings.comparison_findings(study, scores, comparisons, "test_accuracy", 0.95, 0.97)
+    bounds = f"{findings.in_points(-row['high'])} to {findings.in_points(-row['low'])}"
+    assert (
+        f"it is better than sigmoid ({findings.in_points(-row['mean'])} points, {bounds})" in said
+    )
+
+
+def test_lower_is_better_of_losses(tmp_path):
+    def change(parts):
+        if "test" in parts:
+            step = {"sigmoid": 0.003, "tanh": 0.001}[parts["layers"]["activation"][0]]
+            parts["test"]["test_loss"] = 100 * step + step * parts["test"]["seed"]
+
+    values = {name: CLOSE[name] for name in ("sigmoid", "tanh")}
+    said = planted_comparison(tmp_path, values, metric="test_loss", changed=change)
+    assert said.startswith(
+        "On mlp the lowest mean test NLL is 0.1010 nats, with tanh; it is better than sigmoid"
+        " (−0.2020 nats, −0.2070 to −0.1970)."
+    )
+
+
+def test_times_are_ratios_and_of_blocks(tmp_path):
+    def change(parts):
+        if "timings" in parts:
+            factor = {"sigmoid": 2.0, "tanh": 1.0}[parts["layers"]["activation"][0]]
+            parts["timings"]["epoch_seconds"] = factor * (0.2 + 0.001 * parts["timings"]["epoch"])
+
+    values = {name: CLOSE[name] for name in ("sigmoid", "tanh")}
+    said = planted_comparison(tmp_path, values, metric="epoch_seconds", changed=change)
+    assert said.startswith("On mlp the lowest mean time per epoch is 0.201 s (geometric, 2 blocks)")
+    assert "with tanh; undecided against sigmoid (× 0.500, 0.500 to 0.500" in said
+
+
+def test_a_target_that_is_never_reached_is_no_equivalence(tmp_path):
+    said = planted_comparison(tmp_path, CLOSE, metric="epochs_to_target")
+    # The planted curves never come to 97 % in two epochs.
+    assert "number of epochs to 97 % validation accuracy is 3.0" in said
+    assert "equivalent" not in said
+    assert said.count("undecided") == 1
+
+
 # --- the conclusion ------------------------------------------------------------------------
 
 
-def test_the_conclusion_counts_what_was_shown(tmp_path):
-    def change(parts):
-        norms({"sigmoid": 0.25, "tanh": 1.5, "relu": 1.5})(parts)
-        times({"sigmoid": [1.0], "tanh": [2.0], "relu": [2.0]})(parts)
+def concluded(study):
+    return findings.conclusion_findings(
+        study, tables.summarise(study, 0.95), compared(study)[1], 0.95
+    )
 
+
+def test_the_conclusion_counts_what_was_shown(tmp_path):
     low, high = np.array([0.90, 0.91, 0.905]), np.array([0.95, 0.961, 0.9525])
     study = plant(
         tmp_path,
@@ -427,19 +461,19 @@ def test_the_conclusion_counts_what_was_shown(tmp_path):
             ("tanh", "deep"): high,
             ("relu", "deep"): high,
         },
-        changed=change,
+        changed=norms({"sigmoid": 0.25, "tanh": 1.5, "relu": 1.5}),
     )
-    said = findings.conclusion_findings(study, 0.95)
-    assert said[0] == (
-        "By test accuracy 0 of 3 pairs of activations are told apart on mlp, where their means lie"
-        " within 0.00 points, and 2 of 3 on deep, where they lie within 4.95."
+    mlp, deep, depth = concluded(study)
+    assert mlp.startswith("Of the 3 pairs of activations on mlp: ")
+    assert "3 by test accuracy" in mlp.split("; ")[1]
+    assert mlp.endswith("Mean test accuracies lie within 0.00 points.")
+    assert "2 by test accuracy" in deep.split("; ")[0]
+    assert deep.endswith("Mean test accuracies lie within 4.95 points.")
+    assert depth == (
+        "On deep the gradient shrinks layer by layer before training with sigmoid, and is not shown"
+        " to with another; the test accuracy of sigmoid is shown to be below that of tanh and relu."
+        " That both come together does not show that one causes the other."
     )
-    assert said[1] == (
-        "On deep the gradient shrinks layer by layer before training with sigmoid alone; its test"
-        " accuracy is shown to be below that of tanh and relu. That both come together does not"
-        " show that one causes the other."
-    )
-    assert "by the time of an epoch" in said[-1].lower()
 
 
 def test_the_one_that_shrinks_most_is_named_where_it_is_told_apart(tmp_path):
@@ -448,13 +482,14 @@ def test_the_one_that_shrinks_most_is_named_where_it_is_told_apart(tmp_path):
         (
             0.25,
             "On deep the gradient shrinks layer by layer before training with sigmoid and relu,"
-            " most with sigmoid; its test accuracy is shown to be below that of relu. That both"
-            " come together does not show that one causes the other.",
+            " most with sigmoid; the test accuracy of sigmoid is shown to be below that of relu.",
         ),
         (0.5, "On deep the gradient shrinks layer by layer before training with sigmoid and relu."),
         (
             2.0,
-            "On deep the gradient shrinks layer by layer before training with relu alone, but its",
+            "On deep the gradient shrinks layer by layer before training with relu, and is not"
+            " shown to with another, but the test accuracy of relu is not shown to be below that of"
+            " sigmoid.",
         ),
     ):
         study = plant(
@@ -466,36 +501,17 @@ def test_the_one_that_shrinks_most_is_named_where_it_is_told_apart(tmp_path):
             accuracies={(name, "deep"): each for name, each in values.items()},
             changed=norms({"sigmoid": factor, "relu": 0.5}, wobble=0.01),
         )
-        assert findings.conclusion_findings(study, 0.95)[1].startswith(said)
-
-
-def test_an_accuracy_that_is_not_lower_is_not_called_so(tmp_path):
-    study = plant(
-        tmp_path,
-        ["sigmoid", "relu"],
-        DEEP,
-        seeds=[0, 1, 2],
-        epochs=1,
-        accuracies={("sigmoid", "deep"): [0.9, 0.8, 0.95], ("relu", "deep"): [0.91, 0.81, 0.7]},
-        changed=norms({"sigmoid": 0.5, "relu": 1.5}),
-    )
-    said = " ".join(findings.conclusion_findings(study, 0.95))
-    assert "with sigmoid alone, but its test accuracy is not shown to be below that of relu" in said
-    assert "causes" not in said
+        assert concluded(study)[1].startswith(said)
 
 
 def test_one_seed_concludes_nothing(tmp_path):
     study = plant(tmp_path, networks=DEEP, seeds=[0], epochs=1)
-    said = findings.conclusion_findings(study, 0.95)
-    assert said[0] == "With one seed no difference between activations is shown."
-    assert not re.search("shrinks|told apart on|nan", " ".join(said[:1]))
+    assert concluded(study) == ["With one seed no difference between activations is shown."]
 
 
 def test_one_activation_has_nothing_beside_it(tmp_path):
     study = plant(tmp_path, ["relu"], DEEP, epochs=1)
-    said = findings.conclusion_findings(study, 0.95)
-    assert said[0] == "With one activation there is nothing to compare it with."
-    assert "told apart" not in " ".join(said)
+    assert concluded(study) == ["With one activation there is nothing to compare it with."]
 
 
 # --- every sentence ------------------------------------------------------------------------
@@ -503,13 +519,16 @@ def test_one_activation_has_nothing_beside_it(tmp_path):
 
 def sentences(study):
     """All that is said of a study, but for the report's own words."""
+    scores, comparisons = compared(study)
     summary = tables.summarise(study, 0.95)
-    differences = tables.accuracy_differences(study, 0.95)
     return [
-        *findings.accuracy_findings(study, summary, differences, 0.95),
+        *(
+            line
+            for metric in METRICS
+            for line in findings.comparison_findings(study, scores, comparisons, metric, 0.95, 0.97)
+        ),
         *findings.spread_findings(study, summary),
         *findings.loss_findings(study),
-        *findings.time_findings(study),
         *(
             line
             for epoch in (0, study.epochs)
@@ -518,20 +537,19 @@ def sentences(study):
                 *findings.depth_findings(study, 0.95, epoch),
             )
         ),
-        *findings.conclusion_findings(study, 0.95),
+        *findings.conclusion_findings(study, summary, comparisons, 0.95),
     ]
 
 
 def test_every_number_that_is_said_is_in_a_table(tmp_path):
     study = plant(tmp_path, networks={"mlp": (32, 16), "deep": (16,) * 4}, epochs=7)
+    scores, comparisons = compared(study)
     first = tables.first_layer_gradients(study, 0.95)
     ratios = tables.first_layer_ratios(study, 0.95)
     factors = tables.layer_factors(study, 0.95)
     summary = tables.summarise(study, 0.95)
-    differences = tables.accuracy_differences(study, 0.95)
-    times = tables.epoch_seconds(study)
     bounds = ["geometric_mean", "low", "high"]
-    allowed = {"1", "7", "95", "0", "2", "3", "6"}  # epochs, %, counts of pairs and seeds
+    allowed = {"0", "1", "2", "3", "6", "7", "95", "97", "10,000"}  # epochs, %, counts
     allowed |= {tables.written(value) for value in first["geometric_mean"]}
     for value in ratios[bounds].to_numpy().ravel():
         allowed |= {tables.written(value), tables.written(1 / value)}
@@ -539,18 +557,29 @@ def test_every_number_that_is_said_is_in_a_table(tmp_path):
     allowed |= {str(value) for value in factors[["inputs", "units"]].to_numpy().ravel()}
     for column in ("mean", "sd", "ci_low", "ci_high"):
         allowed |= {f"{100 * value:.2f}" for value in summary[f"test_accuracy_{column}"]}
-    for value in differences[["mean", "low", "high"]].to_numpy().ravel():
-        allowed |= {findings.in_points(value), findings.in_points(-value)}
     for _, rows in summary.groupby("network"):
-        allowed.add(findings.in_points(np.ptp(rows["test_accuracy_mean"])))
-    for _, rows in times.groupby("network"):
-        allowed.add(f"{max(rows['median']) / min(rows['median']):.2f}")
-        allowed |= {f"{value:.3f}" for value in rows["median"]}
-    allowed |= {str(epoch) for epoch in set(study.history["epoch"])}
-    number = re.compile(r"−?\d[\d,]*(?:\.\d+)?(?: × 10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)?")
+        allowed.add(findings.in_points(float(np.ptp(rows["test_accuracy_mean"]))))
+    for (metric, *_), rows in scores.groupby(["metric", "network", "activation"]):
+        mean = rows["value"].mean()
+        formats = {"epochs_to_target": f"{mean:.1f}", "test_loss": f"{mean:.4f}"}
+        allowed.add(formats.get(metric, f"{100 * mean:.2f}"))
+        allowed.add(f"{stats.gmean(rows['value']):.3f}")
+    for row in comparisons.to_dict("records"):
+        for sign in (1, -1):
+            turned = row | {
+                "mean": sign * row["mean"],
+                "low": min(sign * row["low"], sign * row["high"]),
+                "high": max(sign * row["low"], sign * row["high"]),
+            }
+            allowed |= set(NUMBER.findall(findings.difference_text(row["metric"], turned)))
+        if row["pairs_needed"] > 0:
+            allowed.add(f"{row['pairs_needed']:,.0f}")
     found = 0
     for line in sentences(study):
-        for token in number.findall(re.sub(r"hidden_\d|(?<=\d) × (?=1\d\b(?!⁻))", " ", line)):
+        for token in NUMBER.findall(re.sub(r"hidden_\d|(?<=\d) × (?=1\d\b(?!⁻))", " ", line)):
             assert token in allowed, (token, line)
             found += 1
-    assert found > 100
+    assert found > 150
+
+
+NUMBER = re.compile(r"−?\d[\d,]*(?:\.\d+)?(?: × 10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)?")

@@ -8,6 +8,7 @@ import pytest
 
 CORE = [
     "activations",
+    "comparisons",
     "config",
     "datasets",
     "figures",
@@ -53,7 +54,7 @@ def test_stages_without_a_network_need_no_tensorflow(root):
 
 
 def test_training_is_described_without_tensorflow(root):
-    stages = ("actlab.stages.train", "actlab.stages.gradients")
+    stages = ("actlab.stages.train", "actlab.stages.gradients", "actlab.stages.timing")
     assert not modules_after(*stages, root=root) & {"tensorflow", "keras", "mlflow", "matplotlib"}
 
 

@@ -154,6 +154,7 @@ def study(root, mnist_raw, tmp_path_factory):
     params |= {"activations": ["sigmoid", "leaky_relu"], "networks": ["mlp"], "seeds": [0, 1]}
     params["training"] |= {"epochs": 2, "probe_epochs": [1]}
     params["gradients"]["test_images"] = 64
+    params["timing"]["blocks"] = 3
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     clone.ran = clone.repro()
     return clone
@@ -161,7 +162,7 @@ def study(root, mnist_raw, tmp_path_factory):
 
 def test_the_pipeline_runs_every_stage_once(study):
     trains = {"train@sigmoid-mlp", "train@leaky_relu-mlp"}
-    assert study.ran == {"fetch-data", "preprocess", "gradients", "report"} | trains
+    assert study.ran == {"fetch-data", "preprocess", "gradients", "timing", "report"} | trains
     assert study.repro() == set()
 
 
@@ -224,7 +225,7 @@ def test_dvc_plots_curves_of_every_configuration_and_figures(study):
     assert "leaky_relu-mlp" in curves
     study.run("dvc", "plots", "show", "--out", "dvc_plots")
     page = (study.folder / "dvc_plots/index.html").read_text()
-    assert page.count("<img") == 7
+    assert page.count("<img") == 8
 
 
 def test_dvc_shows_metrics_and_stages(study):
@@ -281,12 +282,12 @@ def test_the_logged_model_reads_real_digits(study, mnist, tmp_path):
 
 def test_adding_an_activation_trains_it_alone(study):
     study.replace("params.yaml", "- leaky_relu\n", "- leaky_relu\n- gelu\n")
-    assert study.repro() == {"train@gelu-mlp", "gradients", "report"}
+    assert study.repro() == {"train@gelu-mlp", "gradients", "timing", "report"}
 
 
 def test_changing_a_constant_retrains_its_activation_alone(study):
     study.replace("conf/activation/leaky_relu.yaml", "0.01", "0.2")
-    assert study.repro() == {"train@leaky_relu-mlp", "gradients", "report"}
+    assert study.repro() == {"train@leaky_relu-mlp", "gradients", "timing", "report"}
 
 
 def test_editing_code_reruns_the_stages_that_import_it(study):

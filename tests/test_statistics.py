@@ -8,10 +8,19 @@ from scipy import stats
 
 from actlab.statistics import (
     Interval,
+    bca_interval,
+    calibration_error,
+    decide,
+    decide_by_interval,
     geometric_interval,
+    holm,
     mean_interval,
+    new_images_interval,
     paired_difference,
     paired_ratio,
+    paired_tests,
+    resample_images,
+    seeds_needed,
 )
 
 # Hours of sleep gained by ten patients under two drugs: Student, "The probable error of a
@@ -143,3 +152,217 @@ def test_a_ratio_with_a_value_that_has_no_logarithm_is_no_number(bad):
     ):
         assert np.isnan(paired_ratio(first, second, 0.95)).all()
     assert np.isnan(paired_ratio({0: bad, 1: 1.0}, {0: bad, 1: 1.0}, 0.95)).all()
+
+
+# --- tests and verdicts ----------------------------------------------------------------------
+
+SLEEP = np.array(LAEVO) - np.array(DEXTRO)
+
+
+def test_the_paired_tests_of_students_two_drugs_are_the_published_ones():
+    # R's manual pages: t.test(extra ~ group, data = sleep, paired = TRUE) gives p = 0.002833;
+    # wilcox.test of the same, with ties and a zero (normal approximation, corrected), p = 0.009091.
+    tests = paired_tests(SLEEP, margin=5.0)
+    assert tests.p_t == pytest.approx(0.002833, abs=5e-7)
+    assert tests.effect_size == pytest.approx(SLEEP.mean() / SLEEP.std(ddof=1))
+    # Student 1908, page 21: the odds that the second drug is the better are 666 to 1.
+    assert (1 - tests.p_t / 2) / (tests.p_t / 2) == pytest.approx(666, rel=0.1)
+    assert 0.003 < tests.p_wilcoxon < 0.012
+
+
+def test_wilcoxons_p_value_is_that_of_darwins_maize():
+    # Darwin 1876, crossed less self-fertilised height of 15 pairs of Zea mays, in eighths of an
+    # inch; Fisher 1935 (The Design of Experiments, chapter 3): t = 2.148, p = 0.0497.
+    differences = np.array([49.0, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48])
+    tests = paired_tests(differences, margin=1e3)
+    assert tests.p_t == pytest.approx(0.0497, abs=5e-5)
+    t = stats.t.isf(tests.p_t / 2, 14)
+    assert t == pytest.approx(2.148, abs=5e-4)
+    # By all sign patterns of the ranks.
+    ranks = stats.rankdata(np.abs(differences))
+    signs = (np.arange(2**15)[:, None] >> np.arange(15)) & 1
+    sums = (signs * ranks).sum(axis=1)
+    observed = ranks[differences > 0].sum()
+    as_far = np.abs(sums - ranks.sum() / 2) >= abs(observed - ranks.sum() / 2)
+    assert tests.p_wilcoxon == pytest.approx(as_far.mean(), abs=1e-12)
+
+
+@given(st.lists(st.floats(-1, 1).map(lambda x: round(x, 4)), min_size=2, max_size=10))
+def test_equivalence_is_shown_where_a_90_percent_interval_lies_within_the_margin(values):
+    # Schuirmann 1987: two one-sided tests at 5 % and the interval at 90 % decide alike.
+    sample = np.array(values)
+    tests = paired_tests(sample, margin=0.5)
+    interval = mean_interval(sample, 0.9)
+    if min(abs(interval.high - 0.5), abs(interval.low + 0.5)) > 1e-6:
+        assert (tests.p_equivalence < 0.05) == (interval.low > -0.5 and interval.high < 0.5)
+
+
+def test_what_does_not_vary_has_wilcoxons_p_value():
+    tests = paired_tests(np.full(6, 0.25), margin=0.5)
+    assert tests.p_t == tests.p_wilcoxon == 2 / 2**6
+    assert (tests.p_equivalence, tests.effect_size) == (0.0, math.inf)
+    assert paired_tests(np.full(6, 0.75), margin=0.5).p_equivalence == 1
+    assert paired_tests(np.zeros(6), margin=0.5) == (1.0, 1.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("sample", [[1.0], [], [1.0, math.nan], [math.inf, 1.0]])
+def test_what_cannot_be_tested_is_no_number(sample):
+    assert np.isnan(paired_tests(np.array(sample), margin=1.0)).all()
+    assert np.isnan(bca_interval(np.array(sample), 0.95)).all()
+
+
+def test_the_bootstrap_interval_is_scipys_and_repeats():
+    low, high = bca_interval(SLEEP, 0.95)
+    theirs = stats.bootstrap(
+        (SLEEP,), np.mean, n_resamples=9999, method="BCa", rng=np.random.default_rng(0)
+    ).confidence_interval
+    assert (low, high) == (theirs.low, theirs.high) == bca_interval(SLEEP, 0.95)
+    # Skewed to the right: the far end is farther than that of t.
+    assert high - SLEEP.mean() > SLEEP.mean() - low
+    assert bca_interval(np.full(4, 2.5), 0.95) == (2.5, 2.5)
+
+
+def test_holms_p_values_are_those_of_the_definition():
+    p_values = np.array([0.01, 0.02, 0.03, 0.005, math.nan])
+    adjusted = holm(p_values)
+    ordered = sorted([0.01, 0.02, 0.03, 0.005, 1.0])
+    expected = np.maximum.accumulate([min(1, (5 - at) * p) for at, p in enumerate(ordered)])
+    assert adjusted.tolist() == pytest.approx([expected[at] for at in (1, 2, 3, 0, 4)])
+    assert holm(np.array([])).size == 0
+
+
+def test_equivalence_comes_before_a_difference():
+    assert decide(0.001, 0.001, 0.001, 0.05, larger_is_better=True) == "equivalent"
+    assert decide(0.1, 0.001, 0.9, 0.05, larger_is_better=False) == "worse"
+    assert decide(-0.1, 0.001, 0.9, 0.05, larger_is_better=False) == "better"
+    assert decide(0.1, 0.05, 0.05, 0.05, larger_is_better=True) == "undecided"
+    assert decide(math.nan, 1.0, 1.0, 0.05, larger_is_better=True) == "undecided"
+
+
+def test_an_interval_decides_alike():
+    assert decide_by_interval(-0.1, 0.3, 0.2, larger_is_better=True) == "undecided"
+    assert decide_by_interval(0.1, 0.3, 0.2, larger_is_better=True) == "better"
+    assert decide_by_interval(-0.3, -0.1, 0.2, larger_is_better=True) == "worse"
+    assert decide_by_interval(0.05, 0.15, 0.2, larger_is_better=True) == "equivalent"
+    assert decide_by_interval(math.nan, math.nan, 0.2, larger_is_better=True) == "undecided"
+
+
+def test_verdicts_err_as_seldom_as_declared_where_nothing_differs():
+    # 2,000 studies of three activations and six seeds; seeds differ from each other, activations
+    # do not. The margin is small, so that equivalence takes nothing off.
+    rng = np.random.default_rng(1)
+    wrong = 0
+    for _ in range(2000):
+        values = rng.normal(size=(6, 1)) + rng.normal(size=(6, 3))
+        pairs = [values[:, a] - values[:, b] for a, b in ((0, 1), (0, 2), (1, 2))]
+        tests = [paired_tests(pair, margin=1e-6) for pair in pairs]
+        p_values = holm(np.array([test.p_t for test in tests]))
+        verdicts = {
+            decide(float(pair.mean()), float(p), 1.0, 0.05, larger_is_better=True)
+            for pair, p in zip(pairs, p_values, strict=True)
+        }
+        wrong += bool(verdicts & {"better", "worse"})
+    assert 0.02 < wrong / 2000 <= 0.05
+
+
+def test_equivalence_errs_as_seldom_as_declared_at_the_margin():
+    rng = np.random.default_rng(2)
+    shown = [
+        paired_tests(rng.normal(0.5, 0.3, size=6), margin=0.5).p_equivalence < 0.05
+        for _ in range(2000)
+    ]
+    assert 0.03 < np.mean(shown) < 0.065
+
+
+@pytest.mark.parametrize(("seeds", "least"), [(6, 0.80), (30, 0.93)])
+def test_the_intervals_cover_what_they_say(seeds, least):
+    # BCa covers less than t with few seeds, as its docstring says.
+    rng = np.random.default_rng(3)
+    covered = {"t": 0, "bca": 0}
+    for _ in range(600):
+        sample = rng.normal(1.0, 2.0, size=seeds)
+        interval = mean_interval(sample, 0.95)
+        low, high = bca_interval(sample, 0.95, resamples=999)
+        covered["t"] += interval.low < 1 < interval.high
+        covered["bca"] += low < 1 < high
+    assert 0.93 < covered["t"] / 600 < 0.97
+    assert least < covered["bca"] / 600 < 0.97
+
+
+def test_the_interval_for_new_images_covers_their_mean():
+    # Differences with an effect of the seed, of the image, and of both; the truth is 0.
+    rng = np.random.default_rng(4)
+    shares = resample_images(200, resamples=400)
+    covered = only_seeds = 0
+    for _ in range(400):
+        differences = (
+            0.3 * rng.normal(size=(6, 1))
+            + 4 * rng.normal(size=(1, 200))
+            + rng.normal(size=(6, 200))
+        )
+        low, high = new_images_interval(differences, shares, 0.95)
+        covered += low < 0 < high
+        interval = mean_interval(differences.mean(axis=1), 0.95)
+        only_seeds += interval.low < 0 < interval.high
+    assert 0.93 < covered / 400 <= 1
+    assert only_seeds / 400 < 0.9  # which is why it is needed
+
+
+def test_the_interval_for_new_images_is_about_the_seeds_where_images_agree():
+    differences = np.repeat(np.array([[0.1], [0.2], [0.4], [0.3]]), 50, axis=1)
+    low, high = new_images_interval(differences, resample_images(50, 4000), 0.95)
+    interval = mean_interval(differences.mean(axis=1), 0.95)
+    assert (low, high) == pytest.approx((interval.low, interval.high), rel=0.05)
+    assert np.isnan(new_images_interval(differences[:1], resample_images(50), 0.95)).all()
+
+
+def test_the_number_of_seeds_is_that_of_statsmodels():
+    from statsmodels.stats.power import TTestPower
+
+    for mean, sd in ((0.5, 1.0), (1.0, 1.0), (0.2, 1.0)):
+        exact = TTestPower().solve_power(effect_size=mean / sd, alpha=0.05, power=0.8)
+        assert seeds_needed(mean, sd, 1e-9, 0.05) == math.ceil(exact)
+
+
+def test_the_number_of_seeds_shows_equivalence_in_four_of_five_studies():
+    seeds = seeds_needed(0.0, 1.0, 0.5, 0.05)
+    assert seeds is not None
+    rng = np.random.default_rng(5)
+    for count, low, high in ((seeds, 0.77, 0.84), (seeds - 8, 0.0, 0.77)):
+        shown = [
+            paired_tests(rng.normal(size=count), margin=0.5).p_equivalence < 0.05
+            for _ in range(1000)
+        ]
+        assert low < np.mean(shown) < high
+
+
+def test_what_cannot_be_settled_has_no_number_of_seeds():
+    assert seeds_needed(0.5, 1.0, 0.5, 0.05) == 34  # the difference itself is shown
+    assert seeds_needed(1e-6, 1.0, 1e-9, 0.05) is None
+    assert seeds_needed(math.nan, 1.0, 0.5, 0.05) is None
+    assert seeds_needed(0.5, math.nan, 0.5, 0.05) is None
+    assert seeds_needed(0.25, 0.0, 0.1, 0.05) == 6  # 2 / 2 ** 6 is below 5 %, 2 / 2 ** 5 is not
+    assert seeds_needed(0.0, 0.0, 0.1, 0.05) is None
+
+
+def test_calibration_error_of_bins_that_can_be_counted():
+    # Confidences 0.6 (right), 0.7 (wrong), 0.8 (right), 0.9 (right), in two bins of two:
+    # |1/2 - 0.65| and |1 - 0.85|.
+    chances = np.array([0.8, 0.6, 0.9, 0.7])
+    logits = np.log(np.stack([chances, 1 - chances], axis=1))
+    labels = np.array([0, 0, 0, 1])
+    assert calibration_error(logits, labels, bins=2) == pytest.approx(0.15)
+    assert calibration_error(logits, labels, bins=1) == pytest.approx(abs(0.75 - 0.75))
+    # More bins than images: each image is one.
+    each = (0.4 + 0.7 + 0.2 + 0.1) / 4
+    assert calibration_error(logits, labels) == pytest.approx(each)
+    assert math.isnan(calibration_error(np.array([[math.nan, 0.0]]), np.array([0])))
+
+
+def test_a_calibrated_model_has_an_error_near_zero():
+    rng = np.random.default_rng(6)
+    logits = rng.normal(size=(20_000, 10))
+    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (chances.cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)
+    assert calibration_error(logits, labels) < 0.02
+    assert calibration_error(3 * logits, labels) > 0.2

@@ -71,6 +71,7 @@ def test_no_repository_of_dvc_is_said_in_one_line(
         (set(), set()),
         ({"report"}, {"report"}),
         ({"gradients"}, {"gradients", "report"}),
+        ({"timing"}, {"timing", "report"}),
         ({"train@tanh-mlp"}, {"train@tanh-mlp", "gradients", "report"}),
         ({"preprocess"}, {"preprocess", *TRAINS, "gradients", "report"}),
         ({"fetch-data"}, {"fetch-data", *TRAINS, "gradients", "report"}),

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from planted import REPORT
 
 from actlab import tables, tracking
 from actlab.config import (
@@ -29,7 +30,6 @@ from actlab.config import (
     ModelConfig,
     NetworkConfig,
     PathsConfig,
-    ReportConfig,
     TimingConfig,
     TrainingConfig,
 )
@@ -56,7 +56,7 @@ CONFIG = Config(
     training=TrainingConfig(EPOCHS, 128, 0.001, [0, 1]),
     gradients=GradientsConfig(32, 2048),
     timing=TimingConfig(2),
-    report=ReportConfig(0.95, 0.97, 0.002, 0.01, 1.0, 0.05),
+    report=REPORT,
     activation=ActivationConfig("leaky_relu", "leaky_relu", {"negative_slope": 0.25}),
     network=NetworkConfig("mlp", [4]),
     paths=PathsConfig(

@@ -17,6 +17,7 @@ from actlab.training import (
     compile_evaluation,
     fit_seeds,
     shuffled_order,
+    time_epochs,
     to_device,
 )
 
@@ -190,6 +191,19 @@ def test_training_learns(mnist):
     assert fitted.test_accuracy > 0.5
     predicted = fitted.test_logits.argmax(axis=1)
     assert fitted.test_accuracy == np.mean(predicted == mnist.test.labels[:200])
+
+
+def test_every_block_times_every_model_once_in_an_order_of_its_own(mnist):
+    specs = {name: spec_of(name, (8,)) for name in ("relu", "tanh", "sigmoid")}
+    timed = list(time_epochs(specs, take(mnist.train, 500), Protocol(1, 64, 0.01, []), blocks=8))
+    assert [each.block for each in timed] == [block for block in range(1, 9) for _ in range(3)]
+    assert [each.place for each in timed] == [0, 1, 2] * 8
+    orders = {tuple(each.name for each in timed[at : at + 3]) for at in range(0, 24, 3)}
+    assert {frozenset(order) for order in orders} == {frozenset(specs)}
+    assert len(orders) > 3
+    assert all(each.epoch_seconds > 0 for each in timed)
+    again = time_epochs(specs, take(mnist.train, 500), Protocol(1, 64, 0.01, []), blocks=8)
+    assert [each.name for each in again] == [each.name for each in timed]
 
 
 def test_a_failure_while_compiling_reaches_the_caller(mnist, monkeypatch):

@@ -31,7 +31,7 @@ def percent(fraction: float) -> str:
 
 
 def in_points(difference: float) -> str:
-    """Write a difference of two fractions in percentage points, with two digits that count.
+    """Write a difference of two fractions in points: two decimals, or the first digit that counts.
 
     >>> in_points(-0.00124), in_points(0.0304), in_points(0.00001), in_points(0.0)
     ('−0.12', '3.04', '0.001', '0.00')
@@ -98,10 +98,16 @@ def comparison_findings(
             continue
         sign = 1 if METRICS[metric].larger_is_better else -1
         best = max(values, key=lambda name: sign * _centre(metric, values[name]))
-        lead = f"On {network} {_lead(metric, best, values[best], confidence, target)}"
+        value = _value(metric, values[best], confidence)
+        single = len(values[best]) == 1
+        noun = _noun(metric, target) if single else f"mean {_noun(metric, target)}"
         if len(study.activations) == 1:
-            told.append(f"{lead}.")
-        elif len(values[best]) == 1:
+            without = "; with one seed no uncertainty can be given" if single else ""
+            told.append(f"On {network} {best} has a {noun} of {value}{without}.")
+            continue
+        extreme = "highest" if METRICS[metric].larger_is_better else "lowest"
+        lead = f"On {network} the {extreme} {noun} is {value}, with {best}"
+        if single:
             told.append(f"{lead}; no uncertainty can be given, so no order is shown.")
         else:
             rows = [
@@ -119,35 +125,27 @@ def _centre(metric: str, values: Float[np.ndarray, " pairs"]) -> float:
     return float(values.mean())
 
 
-def _lead(
-    metric: str,
-    best: str,
-    values: Float[np.ndarray, " pairs"],
-    confidence: float,
-    target: float,
-) -> str:
-    centre, single = _centre(metric, values), len(values) == 1
-    mean = "" if single else "mean "
+def _noun(metric: str, target: float) -> str:
+    if metric == "epochs_to_target":
+        return f"number of epochs to {100 * target:g} % validation accuracy"
+    return METRICS[metric].title
+
+
+def _value(metric: str, values: Float[np.ndarray, " pairs"], confidence: float) -> str:
+    centre, unit = _centre(metric, values), METRICS[metric].unit
     if metric == "test_accuracy":
         interval = mean_interval(values, confidence)
-        uncertain = f" ({100 * confidence:g} % interval {100 * interval.low:.2f} to"
-        uncertain += f" {100 * interval.high:.2f}, {counted(len(values), 'seed')})"
-        if single:
-            uncertain = " (one seed)"
-        return f"the highest {mean}test accuracy is {percent(centre)}{uncertain}, with {best}"
-    if metric == "epochs_to_target":
-        average = "" if single else " on average"
+        if len(values) == 1:
+            return f"{percent(centre)} (one seed)"
         return (
-            f"{100 * target:g} % validation accuracy takes the fewest epochs with {best},"
-            f" {centre:.1f}{average}"
+            f"{percent(centre)} ({100 * confidence:g} % interval {100 * interval.low:.2f} to"
+            f" {100 * interval.high:.2f}, {counted(len(values), 'seed')})"
         )
-    if metric == "epoch_seconds":
-        return (
-            f"the shortest epoch is {centre:.3f} s, with {best} (geometric mean of"
-            f" {counted(len(values), 'block')})"
-        )
-    value = f"{centre:.4f} nats" if METRICS[metric].unit == "nats" else percent(centre)
-    return f"the lowest {mean}{METRICS[metric].title} is {value}, with {best}"
+    if unit == "points":
+        return percent(centre)
+    if unit == "ratio":
+        return f"{centre:.3f} s (geometric, {counted(len(values), 'block')})"
+    return f"{centre:.4f} nats" if unit == "nats" else f"{centre:.1f}"
 
 
 def _towards(

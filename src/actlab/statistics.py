@@ -345,8 +345,10 @@ def seeds_needed(
         Where this many do not settle it either, the answer is None; as it is where mean or sd
         is not a number.
     """
-    if not (math.isfinite(mean) and sd > 0):
+    if not (math.isfinite(mean) and math.isfinite(sd)):
         return None
+    if sd <= 1e-12 * abs(mean):  # Wilcoxon's smallest p-value decides, 2 ** (1 - seeds)
+        return math.floor(1 + math.log2(1 / alpha)) + 1 if mean else None
     # Powers grow with the number of seeds, so the first that suffices is found by halving.
     low, high = 1, most
     if _power(mean, sd, margin, alpha, most) < power:
