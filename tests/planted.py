@@ -126,9 +126,10 @@ def compared(study: tables.Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     200 of them.
     """
     rng = np.random.default_rng(0)
-    calibration = study.test[["activation", "network", "seed"]].copy()
-    noise = 0.01 * rng.random(len(calibration))
-    calibration["calibration_error"] = study.test["test_loss"] / 10 + noise
+    noise = 0.01 * rng.random(len(study.test))
+    calibration = study.test.drop(columns=["test_loss", "test_accuracy"]).assign(
+        calibration_error=study.test["test_loss"] / 10 + noise
+    )
     first = tables.where(study.timings, seed=study.seeds[0])
     blocks = first.rename(columns={"epoch": "block"}).assign(place=0, load=0.0)
     scores = comparisons.score(study, calibration, blocks, REPORT.target_accuracy)

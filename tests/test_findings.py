@@ -559,7 +559,8 @@ def test_every_number_that_is_said_is_in_a_table(tmp_path):
         allowed |= {f"{100 * value:.2f}" for value in summary[f"test_accuracy_{column}"]}
     for _, rows in summary.groupby("network"):
         allowed.add(findings.in_points(float(np.ptp(rows["test_accuracy_mean"]))))
-    for (metric, *_), rows in scores.groupby(["metric", "network", "activation"]):
+    for _, rows in scores.groupby(["metric", "network", "activation"]):
+        metric = rows["metric"].iloc[0]
         mean = rows["value"].mean()
         formats = {"epochs_to_target": f"{mean:.1f}", "test_loss": f"{mean:.4f}"}
         allowed.add(formats.get(metric, f"{100 * mean:.2f}"))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -125,7 +126,7 @@ def prepare(study, folder):
     np.save(folder / "processed/test_labels.npy", np.arange(30, dtype=np.int32) % 10)
     blocks = []
     for name, network in study.configurations():
-        logits = {f"seed-{seed}": rng.normal(size=(30, 10)) for seed in study.seeds}
+        logits: dict[str, Any] = {f"seed-{seed}": rng.normal(size=(30, 10)) for seed in study.seeds}
         np.savez(folder / f"results/{name}-{network}/test.npz", **logits)
         blocks += [(network, at, 0, name, 0.2 + 0.01 * rng.random(), 0.5) for at in (1, 2, 3)]
     tables.write_table(blocks, tables.BLOCKS, folder / "timings/blocks.csv")

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -187,6 +187,7 @@ def test_wilcoxons_p_value_is_that_of_darwins_maize():
     assert tests.p_wilcoxon == pytest.approx(as_far.mean(), abs=1e-12)
 
 
+@settings(deadline=None)  # the first example imports statsmodels
 @given(st.lists(st.floats(-1, 1).map(lambda x: round(x, 4)), min_size=2, max_size=10))
 def test_equivalence_is_shown_where_a_90_percent_interval_lies_within_the_margin(values):
     # Schuirmann 1987: two one-sided tests at 5 % and the interval at 90 % decide alike.

@@ -167,23 +167,6 @@ def test_bands_over_seeds_are_scipys(tmp_path):
         assert [row[f"seed_{seed}"] for seed in study.seeds] == values.tolist()
 
 
-def test_accuracy_differences_are_paired_and_widened_for_their_number(tmp_path):
-    study = plant(tmp_path, epochs=1)
-    rows = tables.accuracy_differences(study, 0.95).to_dict("records")
-    assert [(row["network"], row["first"], row["second"]) for row in rows] == [
-        (network, first, second)
-        for network in ("mlp", "deep")
-        for first, second in (("sigmoid", "tanh"), ("sigmoid", "relu"), ("tanh", "relu"))
-    ]
-    for row in rows:
-        first, second = (
-            tables.where(study.test, network=row["network"], activation=row[side])["test_accuracy"]
-            for side in ("first", "second")
-        )
-        paired = stats.ttest_rel(first, second).confidence_interval(1 - 0.05 / 3)
-        assert (row["low"], row["high"]) == pytest.approx((paired.low, paired.high))
-
-
 def test_plot_tables_have_a_line_a_configuration(tmp_path):
     study = plant(tmp_path, ["relu", "tanh"], NETWORKS, seeds=[0, 1], epochs=3)
     plots = tables.plot_tables(study)

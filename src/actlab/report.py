@@ -523,7 +523,7 @@ def _comparisons(
         for metric in ("test_loss", "calibration_error", "epochs_to_target")
         for line in by_metric[metric]
     ]
-    blocks: list[Text | Grid | Picture] = _points(told)
+    blocks: list[Text | Grid | Picture] = [*_points(told)]
     if len(study.activations) > 1 and len(study.seeds) > 1:
         blocks.append(
             Grid(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Integer
@@ -216,7 +216,8 @@ def paired_tests(differences: Float[np.ndarray, " seeds"], margin: float) -> Pai
     if differences.size < 2 or not np.isfinite(differences).all():
         return PairedTests(math.nan, math.nan, math.nan, math.nan)
     mean, sd = float(differences.mean()), float(differences.std(ddof=1))
-    p_wilcoxon = float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
+    wilcoxon: Any = stats.wilcoxon(differences) if differences.any() else None
+    p_wilcoxon = 1.0 if wilcoxon is None else float(wilcoxon.pvalue)
     if _is_constant(differences):
         return PairedTests(
             p_wilcoxon,
@@ -225,8 +226,9 @@ def paired_tests(differences: Float[np.ndarray, " seeds"], margin: float) -> Pai
             math.copysign(math.inf, mean) if mean else 0.0,
         )
     p_equivalence, *_ = ttost_paired(differences, np.zeros_like(differences), -margin, margin)
+    student: Any = stats.ttest_1samp(differences, 0)
     return PairedTests(
-        float(stats.ttest_1samp(differences, 0).pvalue),
+        float(student.pvalue),
         p_wilcoxon,
         float(p_equivalence),
         mean / sd,
@@ -275,7 +277,7 @@ def holm(p_values: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
 
     if p_values.size == 0:
         return p_values
-    return multipletests(np.nan_to_num(p_values, nan=1.0), method="holm")[1]
+    return np.asarray(multipletests(np.nan_to_num(p_values, nan=1.0), method="holm")[1])
 
 
 def decide(
@@ -373,7 +375,8 @@ def _power(mean: float, sd: float, margin: float, alpha: float, seeds: int) -> f
     equivalent = stats.nct.cdf(-one_sided, freedom, (mean - margin) / error) - stats.nct.cdf(
         one_sided, freedom, (mean + margin) / error
     )
-    return float(np.nanmax([shown, equivalent, 0.0]))
+    powers = [float(shown), float(equivalent)]
+    return max([power for power in powers if math.isfinite(power)], default=0.0)
 
 
 def resample_images(images: int, resamples: int = 2000) -> Float32[np.ndarray, "resamples images"]:
