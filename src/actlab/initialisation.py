@@ -3,13 +3,15 @@
 The measurement beside the predictions of `theory`, by the same definitions.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from actlab.config import ActivationConfig, NetworkConfig
+from actlab import theory
+from actlab.config import ActivationConfig, NetworkConfig, resolve_initializer
 from actlab.datasets import Split
 from actlab.model import ModelSpec, build_model
 from actlab.runtime import keras, tf
@@ -135,3 +137,71 @@ def probe_initialisation(
         ):
             for layer, ratio in enumerate(ratios, start=2):
                 yield Ratio(layer, direction, seed, float(ratio))
+
+
+def compare_with_theory(
+    activation: ActivationConfig,
+    kernel_initializer: str,
+    width: int,
+    depth: int,
+    seeds: Sequence[int],
+    batch: Split,
+) -> tuple[list[tuple[Any, ...]], tuple[Any, ...]]:
+    """Set what `probe_initialisation` measures beside what `theory` predicts for these images.
+
+    Parameters
+    ----------
+    activation, kernel_initializer, width, depth, seeds, batch
+        As those of `probe_initialisation`.
+
+    Returns
+    -------
+    list of tuple
+        layer, direction, seed, predicted, band_low, band_high, ratio: rows of
+        `tables.THEORY_RATIOS` behind their first three columns. Behind the layers come rows of
+        the layer `all`, the geometric means over all of them.
+    tuple
+        The row of `tables.MEAN_FIELD` behind its first three columns.
+    """
+    phi = theory.Nonlinearity.of(activation)
+    initializer = resolve_initializer(kernel_initializer, activation)
+    squares = np.square(batch.images.astype(np.float64)).mean(axis=1)
+    first = theory.weight_variance(initializer, batch.images.shape[1], width) * squares
+    # An image without a signal has no ratio.
+    first, sigma_w2 = first[first > 0], theory.weight_variance(initializer, width, width)
+    predicted = theory.propagate(phi, first, sigma_w2, depth, width)
+    ratios = list(probe_initialisation(activation, kernel_initializer, width, depth, seeds, batch))
+    rows: list[tuple[Any, ...]] = []
+    for direction, logarithms, variances, mean_variance in (
+        ("forward", predicted.forward, predicted.forward_variance, predicted.forward_mean_variance),
+        (
+            "backward",
+            predicted.backward,
+            predicted.backward_variance,
+            predicted.backward_mean_variance,
+        ),
+    ):
+        measured = {
+            seed: [each.ratio for each in ratios if (each.direction, each.seed) == (direction, seed)]
+            for seed in seeds
+        }
+        for place, (logarithm, variance) in enumerate(zip(logarithms, variances, strict=True)):
+            bounds = theory.band(float(logarithm), float(variance), len(seeds))
+            rows += [
+                (f"hidden_{place + 2}", direction, seed, math.exp(logarithm), *bounds, of[place])
+                for seed, of in measured.items()
+            ]
+        whole = float(logarithms.mean())
+        # The variance of one layer, by which the band is widened, does not fall with the depth.
+        bounds = theory.band(whole, mean_variance, len(seeds), float(variances.max()))
+        rows += [
+            ("all", direction, seed, math.exp(whole), *bounds, float(np.exp(np.log(of).mean())))
+            for seed, of in measured.items()
+        ]
+    start = float(first.mean())
+    value2, slope2 = theory.gains(phi)
+    chi_1 = theory.chi_at_fixed_point(phi, sigma_w2, start=start)
+    return rows, (
+        *(sigma_w2, value2, slope2, theory.steepest_slope(phi)),
+        *(theory.fixed_point(phi, sigma_w2, start=start), chi_1, theory.depth_scale(chi_1)),
+    )

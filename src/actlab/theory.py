@@ -254,6 +254,16 @@ def activation_moments(phi: Nonlinearity, mean: float, variance: float) -> tuple
     return float(first), float(second - first**2)
 
 
+def gains(phi: Nonlinearity) -> tuple[float, float]:
+    """Give E[phi(u)^2] and E[phi'(u)^2] for u standard normal.
+
+    Their reciprocals are the sigma_w^2 that keep a signal of variance 1 on its way there, and
+    on its way back (of ReLU both are 2: He et al. 2015, equations 10 and 14).
+    """
+    unit = np.ones(1)
+    return float(q_map(phi, unit, 1.0)[0]), float(chi(phi, unit, 1.0)[0])
+
+
 def steepest_slope(phi: Nonlinearity) -> float:
     """Give max |phi'|, over -30 to 30, to 1e-8."""
     grid = np.linspace(-30, 30, 60001)
@@ -396,16 +406,20 @@ def _moments(phi: Nonlinearity) -> Callable[[Array, Array], Array]:
     return moments
 
 
-def band(log_ratio: float, variance: float, networks: int) -> tuple[float, float]:
+def band(
+    log_ratio: float, variance: float, networks: int, allowance: float | None = None
+) -> tuple[float, float]:
     """Give the bounds between which a ratio's geometric mean over networks agrees with theory.
 
-    They lie `BAND_DEVIATIONS` standard deviations of that mean about the prediction, and the
-    variance of one network further: the mean of a logarithm lies half a variance below the
-    logarithm of the mean, and what else the theory leaves out is of that order, 1 / width.
+    They lie `BAND_DEVIATIONS` standard deviations of that mean about the prediction, and an
+    allowance further, by default the variance itself: the mean of a logarithm lies half a
+    variance below the logarithm of the mean, and what else the theory leaves out is of that
+    order, 1 / width.
 
     >>> low, high = band(0.0, 0.01, 4)
     >>> math.log(low), math.log(high)
     (-0.21, 0.21)
     """
-    half = BAND_DEVIATIONS * math.sqrt(variance / networks) + variance
+    beyond = variance if allowance is None else allowance
+    half = BAND_DEVIATIONS * math.sqrt(variance / networks) + beyond
     return math.exp(log_ratio - half), math.exp(log_ratio + half)
