@@ -14,6 +14,7 @@ from actlab.config import (
     NetworkConfig,
     PathsConfig,
     ReportConfig,
+    TheoryConfig,
     TrainingConfig,
 )
 from actlab.datasets import DATASETS, DataSet, RawFile, load_processed
@@ -34,6 +35,7 @@ def make_config(name, root, source=None):
         model=ModelConfig("glorot_uniform"),
         training=TrainingConfig(1, 128, 0.001, [0]),
         gradients=GradientsConfig(32, 2048),
+        theory=TheoryConfig(["matched"], 16, 3, 8, [0, 1]),
         report=ReportConfig(0.95),
         activation=ActivationConfig("relu", "relu", {}),
         network=NetworkConfig("mlp", [128, 64]),

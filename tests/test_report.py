@@ -23,6 +23,7 @@ from actlab.config import (
     NetworkConfig,
     PathsConfig,
     ReportConfig,
+    TheoryConfig,
     TrainingConfig,
 )
 from actlab.errors import UserError
@@ -73,6 +74,7 @@ def config_of(study, folder, validation_size=0):
         model=ModelConfig("glorot_uniform"),
         training=TrainingConfig(study.epochs, 128, 0.001, [0, 1, 2, 5, 10]),
         gradients=GradientsConfig(32, 2048),
+        theory=TheoryConfig(["glorot_uniform", "matched"], 16, 4, 8, [0, 1]),
         report=ReportConfig(0.95),
         activation=activation,
         network=NetworkConfig("mlp", [128, 64]),

@@ -30,6 +30,7 @@ from actlab.config import (
     NetworkConfig,
     PathsConfig,
     ReportConfig,
+    TheoryConfig,
     TrainingConfig,
 )
 from actlab.errors import UserError
@@ -54,6 +55,7 @@ CONFIG = Config(
     model=ModelConfig("glorot_uniform"),
     training=TrainingConfig(EPOCHS, 128, 0.001, [0, 1]),
     gradients=GradientsConfig(32, 2048),
+    theory=TheoryConfig(["matched"], 16, 3, 8, [0, 1]),
     report=ReportConfig(0.95),
     activation=ActivationConfig("leaky_relu", "leaky_relu", {"negative_slope": 0.25}),
     network=NetworkConfig("mlp", [4]),

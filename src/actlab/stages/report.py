@@ -39,6 +39,7 @@ def report(config: Config) -> None:
             ("layer_factors", tables.layer_factors),
         ):
             tables.write_frame(tabulate(study, confidence), folder / f"{name}.csv")
+        tables.write_frame(study.mean_field, folder / "mean_field.csv")
     with written_whole(reports / "plots") as folder:
         for name, table in tables.plot_tables(study).items():
             tables.write_frame(table, folder / f"{name}.csv")
@@ -53,6 +54,8 @@ def report(config: Config) -> None:
             path.write_text(text, encoding="utf-8")
     with written_whole(reports / "summary.csv") as path:
         tables.write_frame(summary, path)
+    with written_whole(reports / "theory.csv") as path:
+        tables.write_frame(tables.theory_ratios(study, confidence), path)
 
     print(report.render_text(study, confidence))
     print(f"\nThe report: {reports / 'report.html'} and {reports / 'report.md'}", flush=True)
