@@ -181,7 +181,7 @@ def test_the_page_needs_nothing_else_and_speaks_of_every_image(written):
     assert not re.search(r"https?:|//cdn|@import|url\(", html)
     assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object"} == set()
     images = page.attributes("img")
-    assert len(images) == 9
+    assert len(images) == 10
     for attributes in images:
         assert attributes["src"].startswith(
             ("data:image/png;base64,", "data:image/svg+xml;base64,")
@@ -197,7 +197,7 @@ def test_the_page_needs_nothing_else_and_speaks_of_every_image(written):
 def test_markdown_links_files_that_are_there(written):
     folder, _ = written
     links = re.findall(r"\]\(([^)]+)\)", read(folder, "report.md"))
-    assert len(links) == 9 + 8
+    assert len(links) == 10 + 9
     for link in links:
         assert (folder / "reports" / link).is_file(), link
 
@@ -217,7 +217,7 @@ def test_both_renderings_say_the_same(written):
 def test_every_figure_has_its_files_and_its_table(written):
     folder, _ = written
     names = {path.stem for path in (folder / "reports/figures").iterdir()}
-    assert len(names) == 8
+    assert len(names) == 9
     for name in names:
         for path in (f"figures/{name}.png", f"figures/{name}.svg", f"tables/{name}.csv"):
             assert (folder / "reports" / path).stat().st_size > 0
@@ -392,6 +392,8 @@ def test_what_is_said_changes_with_the_tables(tmp_path):
     def other(parts):
         if "gradients" in parts:
             parts["gradients"]["value"] **= 1.1
+        elif "theory" in parts:
+            parts["theory"][["predicted", "ratio"]] *= 1.013
         else:
             parts["timings"]["epoch_seconds"] *= 7.3
             parts["timings"]["compile_seconds"] *= 7.3
@@ -424,6 +426,8 @@ def dead_relus(parts):
 def all_lost(parts):
     if "gradients" in parts:
         parts["gradients"]["value"] = math.nan
+    elif "theory" in parts:
+        parts["theory"]["ratio"] = math.nan
     else:
         parts["history"][["loss", "val_loss"]] = math.nan
         parts["test"]["test_loss"] = math.nan

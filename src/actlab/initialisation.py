@@ -182,7 +182,9 @@ def compare_with_theory(
         ),
     ):
         measured = {
-            seed: [each.ratio for each in ratios if (each.direction, each.seed) == (direction, seed)]
+            seed: [
+                each.ratio for each in ratios if (each.direction, each.seed) == (direction, seed)
+            ]
             for seed in seeds
         }
         for place, (logarithm, variance) in enumerate(zip(logarithms, variances, strict=True)):

@@ -399,9 +399,7 @@ def _moments(phi: Nonlinearity) -> Callable[[Array, Array], Array]:
     def moments(x: Array, u: Array) -> Array:
         value2, slope2 = phi.value(x) ** 2, phi.derivative(x) ** 2
         stein = u**2 - 1
-        return np.stack(
-            [value2, value2**2, value2 * stein, slope2, slope2**2, slope2 * stein]
-        )
+        return np.stack([value2, value2**2, value2 * stein, slope2, slope2**2, slope2 * stein])
 
     return moments
 
