@@ -40,6 +40,7 @@ def plant(
     epochs: int = 20,
     accuracies: Mapping[tuple[str, str], Sequence[float] | np.ndarray] = MappingProxyType({}),
     changed: Callable[[dict[str, pd.DataFrame]], None] = lambda parts: None,
+    theory_changed: Callable[[pd.DataFrame], None] = lambda ratios: None,
 ) -> tables.Study:
     """Write the results of a made-up study into a folder, and read them.
 
@@ -58,6 +59,8 @@ def plant(
     changed
         Gets the tables of each configuration by name, and at last {"gradients": ...}; what it
         changes is what is written.
+    theory_changed
+        Gets the table `plant_theory` of the activations, likewise.
     """
     results, timings = folder / "results", folder / "timings"
     kept = sorted({epoch for epoch in (0, 1, 2, 5, 10) if epoch < epochs} | {0, epochs})
@@ -112,9 +115,9 @@ def plant(
     whole = {"gradients": pd.DataFrame(gradients, columns=list(tables.GRADIENTS))}
     changed(whole)
     tables.write_frame(whole["gradients"], results / "gradients.csv")
-    planted = {"theory": plant_theory(activations)}
-    changed(planted)
-    tables.write_frame(planted["theory"], results / "theory/ratios.csv")
+    ratios = plant_theory(activations)
+    theory_changed(ratios)
+    tables.write_frame(ratios, results / "theory/ratios.csv")
     mean_field = [
         (*names, sigma_w2, 0.5, 0.5, 1.0, 0.0, sigma_w2 / 2, math.inf)
         for activation in activations

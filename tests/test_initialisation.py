@@ -59,7 +59,9 @@ def test_a_network_solved_by_hand():
     model = build_model(spec_of("relu", [1, 1], inputs=1), 0)
     output = np.zeros((1, 10))
     output[0, 3] = 1.0
-    for layer, kernel in zip(model.layers, (np.array([[2.0]]), np.array([[3.0]]), output)):
+    for layer, kernel in zip(
+        model.layers, (np.array([[2.0]]), np.array([[3.0]]), output), strict=True
+    ):
         layer.set_weights([kernel, np.zeros(kernel.shape[1])])
     model.layers[-1].bias.assign([0, 0, 0, -6.0, 0, 0, 0, 0, 0, 0])
     signals = compile_signals(model)(Split(np.ones((1, 1), np.float32), np.array([3], np.int32)))

@@ -392,17 +392,27 @@ def test_what_is_said_changes_with_the_tables(tmp_path):
     def other(parts):
         if "gradients" in parts:
             parts["gradients"]["value"] **= 1.1
-        elif "theory" in parts:
-            parts["theory"][["predicted", "ratio"]] *= 1.013
         else:
             parts["timings"]["epoch_seconds"] *= 7.3
             parts["timings"]["compile_seconds"] *= 7.3
             parts["test"]["test_accuracy"] = 1 - 7.3 * (1 - parts["test"]["test_accuracy"])
             parts["test"]["test_loss"] *= 7.3
 
+    def other_theory(ratios):
+        ratios[["predicted", "ratio"]] *= 1.013
+
     texts = []
-    for name, changed in (("one", lambda parts: None), ("other", other)):
-        study = plant(tmp_path / name, networks={"mlp": (4,)}, epochs=2, changed=changed)
+    for name, *changes in (
+        ("one", lambda parts: None, lambda ratios: None),
+        ("other", other, other_theory),
+    ):
+        study = plant(
+            tmp_path / name,
+            networks={"mlp": (4,)},
+            epochs=2,
+            changed=changes[0],
+            theory_changed=changes[1],
+        )
         said = composed(study, tmp_path / name)
         texts.append(
             [
@@ -426,8 +436,6 @@ def dead_relus(parts):
 def all_lost(parts):
     if "gradients" in parts:
         parts["gradients"]["value"] = math.nan
-    elif "theory" in parts:
-        parts["theory"]["ratio"] = math.nan
     else:
         parts["history"][["loss", "val_loss"]] = math.nan
         parts["test"]["test_loss"] = math.nan
@@ -442,7 +450,11 @@ def all_lost(parts):
         {"activations": ["relu"], "networks": {"deep": (4,) * 4}, "seeds": [0, 1]},
         {"networks": {"mlp": (4, 4), "deep": (4,) * 5}, "seeds": [0, 1]},
         {"networks": {"deep": (4,) * 5}, "changed": dead_relus},
-        {"networks": {"deep": (4,) * 5}, "changed": all_lost},
+        {
+            "networks": {"deep": (4,) * 5},
+            "changed": all_lost,
+            "theory_changed": lambda ratios: ratios.__setitem__("ratio", math.nan),
+        },
         {"networks": {"deep": (4,) * 5}, "changed": all_lost, "seeds": [1]},
         {
             "activations": list(ACTIVATIONS),

@@ -127,20 +127,16 @@ def test_relu_is_critical_at_two():
     [
         # Roberts, Yaida & Hanin 2022, section 5.3.4: the half-stable critical points.
         ("silu", 0.55514317, 1.98800468, 14.32017362),
-        ("gelu", 0.17292239, 1.98305826, None),
+        ("gelu", 0.17292239, 1.98305826, (3 + math.sqrt(17)) / 2),
     ],
 )
 def test_silu_and_gelu_are_critical_where_the_literature_says(name, sigma_b2, sigma_w2, q_star):
-    phi, grid = PHI[name], np.geomspace(0.5, 50, 4001)
-    rise = theory.q_map(phi, grid, sigma_w2, sigma_b2) - grid
-    at = int(np.abs(rise).argmin())
-    # The map touches the diagonal and does not cross it: both slope and chi are 1.
-    assert abs(rise[at]) < 1e-6
-    assert one(theory.chi(phi, grid[at : at + 1], sigma_w2)) == pytest.approx(1.0, abs=1e-3)
-    slope = (rise[at + 20] - rise[at - 20]) / (grid[at + 20] - grid[at - 20])
-    assert abs(slope) < 1e-3
-    if q_star is not None:
-        assert grid[at] == pytest.approx(q_star, rel=0.01)
+    at = q_star + np.array([-1e-3, 0.0, 1e-3])
+    below, q, above = theory.q_map(PHI[name], at, sigma_w2, sigma_b2)
+    assert q == pytest.approx(q_star, rel=1e-7)
+    # The map touches the diagonal and does not cross it: both its slope and chi are 1.
+    assert (above - below) / 2e-3 == pytest.approx(1.0, abs=1e-6)
+    assert theory.chi(PHI[name], at, sigma_w2)[1] == pytest.approx(1.0, abs=1e-6)
 
 
 def test_depth_scale_of_erf_and_its_special_cases():

@@ -611,7 +611,7 @@ def plot_theory(ratios: pd.DataFrame, confidence: float) -> Figure:
         for initializer, style in marks.items()
     ]
     handles.append(Line2D([], [], color="#cccccc", linewidth=6, label="band about the prediction"))
-    if (ratios["seeds"] > 1).any():
+    if max(ratios["seeds"]) > 1:
         label = f"{100 * confidence:g} % interval over seeds"
         handles.append(Line2D([], [], color=_GREY, linewidth=0.8, label=label))
     figure.legend(

@@ -558,7 +558,7 @@ def _agreement(rows: Sequence[Mapping[Any, Any]], what: str) -> str:
 def _changed_by_matching(study: Study, whole: pd.DataFrame) -> list[str]:
     """Set the gradient's factor a layer with `matched` beside that of the first initialiser."""
     back = where(whole, direction="backward")
-    steps = study.theory_ratios["layer"].nunique() - 1
+    steps = len(set(study.theory_ratios["layer"]) - {"all"})
     told, same = [], []
     for name in study.activations:
         rows = where(back, activation=name).to_dict("records")
@@ -572,8 +572,8 @@ def _changed_by_matching(study: Study, whole: pd.DataFrame) -> list[str]:
         told.append(
             f"With {name}, the variance of the gradient changes on its way back by"
             f" {_factor(other)} a layer with {other['initializer']}, and by {_factor(matched)} with"
-            f" {matched['kernel_initializer']}, its matched initialiser: over {counted(steps, 'step')}"
-            f" by {written(other['geometric_mean'] ** steps)} and"
+            f" {matched['kernel_initializer']}, its matched initialiser: over"
+            f" {counted(steps, 'step')} by {written(other['geometric_mean'] ** steps)} and"
             f" {written(matched['geometric_mean'] ** steps)}."
         )
     if same:

@@ -73,9 +73,10 @@ def compile_signals(model: keras.Sequential) -> Callable[[Split], Signals]:
                 tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=values)
             )
         hidden = pre_activations[:-1]
+        gradients: Any = tape.gradient(loss, hidden)
         return [
             tf.stack([tf.reduce_mean(tf.square(tf.cast(each, tf.float64)), axis=1) for each in of])
-            for of in (hidden, tape.gradient(loss, hidden))
+            for of in (hidden, gradients)
         ]
 
     def signals(batch: Split) -> Signals:

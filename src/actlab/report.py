@@ -646,8 +646,9 @@ def _theory(study: Study, config: Config) -> Section:
             ),
             *_points(theory_findings(study, config.report.confidence)),
             Grid(
-                "Per layer, as geometric means over all layers. matched stands for the initialiser"
-                " that the activation's literature recommends. The file theory.csv has every layer.",
+                "Per layer, as geometric means over all layers. The initialiser matched stands for"
+                " the one that the activation's literature recommends. The file theory.csv has all"
+                " layers.",
                 ("Activation", "Initialiser", "Signal", "Predicted", "Band", "Measured", "Agree"),
                 tuple(
                     (
@@ -666,12 +667,12 @@ def _theory(study: Study, config: Config) -> Section:
             Grid(
                 "Of the theory, for layers of one width: the variance σ² of a layer's weights"
                 " times its inputs; the gains E[φ²] and E[φ'²] of a standard normal; the variance"
-                " q* that the pre-activations of a deep network tend to (0: the signal vanishes;"
+                " q that the pre-activations of a deep network tend to (0: the signal vanishes;"
                 " ∞: it diverges; where every variance stays as it is, that of the first layer);"
                 " χ, the factor a layer of the gradient's variance there; and the depth ξ ="
-                " −1 / ln χ in layers, over which it shrinks by e (negative: grows). Depth and q*"
+                " −1 / ln χ in layers, over which it shrinks by e (negative: grows). q, χ and ξ"
                 " speak of many more layers than a network has.",
-                ("Activation", "Initialiser", "σ²", "E[φ²]", "E[φ'²]", "q*", "χ", "ξ"),
+                ("Activation", "Initialiser", "σ²", "E[φ²]", "E[φ'²]", "q", "χ", "ξ"),
                 tuple(
                     (
                         row["activation"],
