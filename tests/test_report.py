@@ -12,7 +12,7 @@ import pytest
 from planted import activations_of, plant
 from scipy import stats
 
-from actlab import figures, findings, report, tables
+from actlab import figures, findings, report, tables, theory
 from actlab.activations import ACTIVATIONS
 from actlab.config import (
     ActivationConfig,
@@ -576,3 +576,28 @@ def test_the_stage_starts_without_tensorflow_mlflow_and_matplotlib(root: Path):
         [sys.executable, "-c", code], cwd=root / "src", capture_output=True, text=True, check=True
     )
     assert {"tensorflow", "mlflow", "matplotlib"}.isdisjoint(ran.stdout.split())
+
+
+def test_the_report_holds_the_planted_theory(written):
+    folder, _ = written
+    markdown = read(folder, "report.md")
+    assert (
+        "| relu | matched (he_uniform) | backward | 1.00 | 0.909 to 1.10 | 1.02 | yes |" in markdown
+    )
+    assert "| relu | matched (he_uniform) | 2.00 | 0.500 | 0.500 | 0 | 1.00 | ∞ |" in markdown
+    words = ("one", "two", "three", "four")
+    assert words.index(report.BAND.split()[0]) + 1 == theory.BAND_DEVIATIONS
+    table = pd.read_csv(folder / "reports/theory.csv")
+    assert table["agrees"].all()
+    assert set(table["layer"]) == {"hidden_2", "hidden_3", "hidden_4", "all"}
+    assert len(pd.read_csv(folder / "reports/tables/mean_field.csv")) == 3 * 2
+
+
+def test_matched_initialisers_are_said(written):
+    folder, study = written
+    config = config_of(study, folder)
+    config.model = ModelConfig("matched")
+    page = page_of(report.compose(study, activations_of(study), counts(), config)).text
+    assert "all activations with one initialiser start from the same weights" in page
+    assert page.count("the initialiser that each activation's literature recommends") == 2
+    assert "not the one used here" not in page
