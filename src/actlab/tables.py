@@ -199,6 +199,8 @@ def written(value: float, digits: int = 2) -> str:
 
     >>> written(0.0123), written(1.26e-6), written(1234.0), written(0.0), written(math.nan)
     ('0.012', '1.3 × 10⁻⁶', '1,234', '0', 'n/a')
+    >>> written(0.9999, 3)
+    '1.00'
     """
     if not math.isfinite(value):
         return "n/a"
@@ -208,7 +210,8 @@ def written(value: float, digits: int = 2) -> str:
         mantissa, power = f"{value:.{digits - 1}e}".split("e")
         superscripts = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
         return f"{mantissa} × 10{str(int(power)).translate(superscripts)}".replace("-", "−")
-    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    # The power of ten of the rounded number: 0.9999 with two digits is 1.0.
+    places = max(0, digits - 1 - int(f"{value:.{digits - 1}e}".split("e")[1]))
     return f"{value:,.{places}f}".replace("-", "−")
 
 
