@@ -42,6 +42,7 @@ def plant(
     epochs: int = 20,
     accuracies: Mapping[tuple[str, str], Sequence[float] | np.ndarray] = MappingProxyType({}),
     changed: Callable[[dict[str, pd.DataFrame]], None] = lambda parts: None,
+    theory_changed: Callable[[pd.DataFrame], None] = lambda ratios: None,
 ) -> tables.Study:
     """Write the results of a made-up study into a folder, and read them.
 
@@ -60,6 +61,8 @@ def plant(
     changed
         Gets the tables of each configuration by name, and at last {"gradients": ...}; what it
         changes is what is written.
+    theory_changed
+        Gets the table `plant_theory` of the activations, likewise.
     """
     results, timings = folder / "results", folder / "timings"
     kept = sorted({epoch for epoch in (0, 1, 2, 5, 10) if epoch < epochs} | {0, epochs})
@@ -114,6 +117,18 @@ def plant(
     whole = {"gradients": pd.DataFrame(gradients, columns=list(tables.GRADIENTS))}
     changed(whole)
     tables.write_frame(whole["gradients"], results / "gradients.csv")
+    ratios = plant_theory(activations)
+    theory_changed(ratios)
+    tables.write_frame(ratios, results / "theory/ratios.csv")
+    mean_field = [
+        (*names, sigma_w2, 0.5, 0.5, 1.0, 0.0, sigma_w2 / 2, math.inf)
+        for activation in activations
+        for *names, sigma_w2 in (
+            (activation, "glorot_uniform", "glorot_uniform", 1.0),
+            (activation, "matched", "he_uniform", 2.0),
+        )
+    ]
+    tables.write_table(mean_field, tables.MEAN_FIELD, results / "theory/mean_field.csv")
     return tables.read_study(
         list(activations), list(networks), list(seeds), epochs, results, timings
     )
@@ -140,3 +155,24 @@ def compared(study: tables.Study) -> tuple[pd.DataFrame, pd.DataFrame]:
         right[activation, network] = (rng.random((len(chance), 200)) < chance).astype(float)
         losses[activation, network] = rng.exponential(0.1, (len(chance), 200))
     return scores, comparisons.compare(study, scores, right, losses, REPORT)
+
+
+def plant_theory(activations: Sequence[str], depth: int = 4) -> pd.DataFrame:
+    """Ratios of untrained layers: predicted 1/2 with Glorot, 1 with matched; measured 2 % above.
+
+    The band is 10 % wide on either side.
+    """
+    rows = []
+    layers = [f"hidden_{at}" for at in range(2, depth + 1)]
+    for activation in activations:
+        for initializer, kernel, predicted in (
+            ("glorot_uniform", "glorot_uniform", 0.5),
+            ("matched", "he_uniform", 1.0),
+        ):
+            for direction in ("forward", "backward"):
+                for layer in [*layers, "all"]:
+                    for seed, off in ((0, 1.015), (1, 1.025)):
+                        names = (activation, initializer, kernel, layer, direction, seed)
+                        band = (predicted, predicted / 1.1, predicted * 1.1)
+                        rows.append((*names, *band, predicted * off))
+    return pd.DataFrame(rows, columns=list(tables.THEORY_RATIOS))

@@ -79,6 +79,13 @@ def files(folder):
         ("data.validation_size=60000", "data.validation_size is 60000: it has to be from 0 to"),
         ("model.kernel_initializer=z", "model.kernel_initializer is 'z': it has to be one of"),
         ("gradients.test_images=0", "gradients.test_images is 0: it has to be 1 or more"),
+        ("theory.width=0", "theory.width is 0: it has to be 1 or more"),
+        ("theory.depth=1", "theory.depth is 1: it has to be 2 or more"),
+        ("theory.images=0", "theory.images is 0: it has to be 1 or more"),
+        ("theory.seeds=[]", "theory.seeds is []: it has to be a list of at least one entry"),
+        ("theory.seeds=[-1]", "theory.seeds is [-1]: it has to be a list of whole numbers of at"),
+        ("theory.initializers=[he]", "theory.initializers is 'he': it has to be one of glorot_"),
+        ("theory.initializers=[]", "theory.initializers is []: it has to be a list of at least"),
         ("report.confidence=95", "report.confidence is 95.0: it has to be between 0 and 1"),
         ("report.target_accuracy=97", "report.target_accuracy is 97.0: it has to be between 0"),
         ("report.equivalence_margin=0", "report.equivalence_margin is 0.0: it has to be a numb"),
@@ -178,7 +185,7 @@ def test_the_traceback_is_there_for_who_asks(study, command):
     assert "training.epochs is 0" in finished.stderr
 
 
-@pytest.mark.parametrize("stage", ["fetch_data", "preprocess", "train", "timing", "report"])
+@pytest.mark.parametrize("stage", ["fetch_data", "preprocess", "train", "theory", "report"])
 def test_help_names_groups_values_and_examples(stage, root, command):
     finished = command(root, stage, "--help")
     assert finished.returncode == 0
@@ -194,10 +201,13 @@ def test_conf_holds_no_values(root):
 
 
 def test_every_kernel_initialiser_is_one_of_keras():
-    from actlab.config import KERNEL_INITIALIZERS
+    from actlab.activations import ACTIVATIONS
+    from actlab.config import KERNEL_INITIALIZERS, MATCHED
     from actlab.runtime import keras
 
-    for name in KERNEL_INITIALIZERS:
+    recommended = {row.recommended_initializer for row in ACTIVATIONS.values()}
+    assert recommended < set(KERNEL_INITIALIZERS) - {MATCHED}
+    for name in set(KERNEL_INITIALIZERS) - {MATCHED}:
         assert isinstance(keras.initializers.get(name), keras.initializers.Initializer)
 
 

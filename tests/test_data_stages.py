@@ -14,6 +14,7 @@ from actlab.config import (
     ModelConfig,
     NetworkConfig,
     PathsConfig,
+    TheoryConfig,
     TimingConfig,
     TrainingConfig,
 )
@@ -36,6 +37,7 @@ def make_config(name, root, source=None):
         training=TrainingConfig(1, 128, 0.001, [0]),
         gradients=GradientsConfig(32, 2048),
         timing=TimingConfig(2),
+        theory=TheoryConfig(["matched"], 16, 3, 8, [0, 1]),
         report=REPORT,
         activation=ActivationConfig("relu", "relu", {}),
         network=NetworkConfig("mlp", [128, 64]),

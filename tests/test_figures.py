@@ -330,3 +330,20 @@ def test_ranges_are_closed_where_the_bound_is_a_value():
         "gelu": "[−0.17, ∞)",
         "silu": "[−0.2785, ∞)",
     }
+
+
+def test_theory_is_drawn_as_lines_and_measurement_as_points(default):
+    _, drawings = default
+    figure, table = drawings["theory"]
+    assert "all" not in set(table["layer"])
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    axes = figure.axes[titles.index("tanh: gradient, going back")]
+    rows = tables.where(table, activation="tanh", direction="backward")
+    rows = tables.where(rows, kernel_initializer="he_uniform")
+    drawn = [line.get_ydata() for line in axes.lines]
+    for column in ("predicted", "geometric_mean"):
+        assert any(np.array_equal(y, rows[column]) for y in drawn), column
+    assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == [
+        "glorot_uniform",
+        "he_uniform (matched: sigmoid, tanh, relu)",
+    ]

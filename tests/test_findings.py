@@ -584,3 +584,36 @@ def test_every_number_that_is_said_is_in_a_table(tmp_path):
 
 
 NUMBER = re.compile(r"−?\d[\d,]*(?:\.\d+)?(?: × 10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)?")
+
+
+def test_theory_is_said_to_fail_where_it_does(tmp_path):
+    def change(ratios):
+        off = (ratios["activation"] == "relu") & (ratios["initializer"] == "matched")
+        off &= (ratios["layer"] == "hidden_3") & (ratios["direction"] == "backward")
+        ratios.loc[off, "ratio"] = 1.2
+
+    study = plant(tmp_path, ["tanh", "relu"], DEEP, epochs=1, theory_changed=change)
+    layers, whole, *changed = findings.theory_findings(study, 0.95)
+    # Two activations, two initialisers, two directions, three pairs of layers.
+    assert "for 23 of 24 ratios of two neighbouring layers" in layers
+    assert layers.endswith("; outside it lie 1 of relu with he_uniform.")
+    assert whole.endswith("for 8 of 8 geometric means over all layers.")
+    assert len(changed) == 2
+    assert changed[1].startswith(
+        "With relu, the variance of the gradient changes on its way back by × 0.510 (predicted"
+        " 0.500) a layer with glorot_uniform, and by × 1.02 (predicted 1.00) with he_uniform"
+    )
+    assert changed[1].endswith("over 3 steps by 0.13 and 1.1.")
+
+
+def test_a_matched_initialiser_that_is_the_same_changes_nothing(tmp_path):
+    def change(ratios):
+        ratios["kernel_initializer"] = "glorot_uniform"
+
+    study = plant(tmp_path, ["tanh"], DEEP, epochs=1, theory_changed=change)
+    said = findings.theory_findings(study, 0.95)
+    assert said[2:] == [
+        "For tanh the matched initialiser is glorot_uniform itself, and changes nothing."
+    ]
+    # One measurement under two names is one measurement.
+    assert "for 6 of 6 ratios" in said[0]

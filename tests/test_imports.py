@@ -14,11 +14,13 @@ CORE = [
     "figures",
     "findings",
     "gradients",
+    "initialisation",
     "model",
     "report",
     "runtime",
     "statistics",
     "tables",
+    "theory",
     "training",
 ]
 TRACKING = {"hydra", "mlflow", "dvc"}
@@ -49,12 +51,18 @@ def test_importing_actlab_brings_nothing_heavy(root):
 
 def test_stages_without_a_network_need_no_tensorflow(root):
     stages = [f"actlab.stages.{name}" for name in ("fetch_data", "preprocess", "report", "sync")]
-    parts = ["actlab.tracking", "actlab.figures", "actlab.report", "actlab.sources"]
+    parts = [
+        "actlab.tracking",
+        "actlab.figures",
+        "actlab.report",
+        "actlab.sources",
+        "actlab.theory",
+    ]
     assert not modules_after(*stages, *parts, root=root) & {"tensorflow", "keras", "mlflow"}
 
 
 def test_training_is_described_without_tensorflow(root):
-    stages = ("actlab.stages.train", "actlab.stages.gradients", "actlab.stages.timing")
+    stages = [f"actlab.stages.{name}" for name in ("train", "gradients", "timing", "theory")]
     assert not modules_after(*stages, root=root) & {"tensorflow", "keras", "mlflow", "matplotlib"}
 
 

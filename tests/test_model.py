@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,20 @@ def test_kernels_have_the_variance_of_their_initialiser(initializer, variance):
     kernel, bias = build_model(spec_of(initializer=initializer), 0).layers[0].get_weights()
     assert kernel.var() == pytest.approx(variance, rel=0.02)
     assert not bias.any()
+
+
+@pytest.mark.parametrize("function", list(ACTIVATIONS))
+def test_matched_draws_what_the_activation_recommends(function, tmp_path):
+    values = {"negative_slope": 0.1, "alpha": 1.0, "approximate": False}
+    constants = {name: values[name] for name in ACTIVATIONS[function].constants}
+    matched = spec_of(function, (4, 4), "matched", **constants)
+    named = replace(matched, kernel_initializer=ACTIVATIONS[function].recommended_initializer)
+    for one, other in zip(
+        build_model(matched, 1).get_weights(), build_model(named, 1).get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+    matched.save(tmp_path / "model.json")
+    assert ModelSpec.load(tmp_path / "model.json").kernel_initializer == "matched"
 
 
 def test_saved_model_is_rebuilt(tmp_path):

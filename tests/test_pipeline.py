@@ -15,7 +15,7 @@ import pytest
 import yaml
 from closure import import_closure
 
-STAGES = ["fetch-data", "preprocess", "train", "gradients", "timing", "report"]
+STAGES = ["fetch-data", "preprocess", "train", "gradients", "timing", "theory", "report"]
 
 
 def definition(root, stage):
@@ -155,6 +155,7 @@ def study(root, mnist_raw, tmp_path_factory):
     params["training"] |= {"epochs": 2, "probe_epochs": [1]}
     params["gradients"]["test_images"] = 64
     params["timing"]["blocks"] = 3
+    params["theory"] |= {"width": 32, "depth": 4, "images": 16, "seeds": [0, 1]}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     clone.ran = clone.repro()
     return clone
@@ -162,7 +163,8 @@ def study(root, mnist_raw, tmp_path_factory):
 
 def test_the_pipeline_runs_every_stage_once(study):
     trains = {"train@sigmoid-mlp", "train@leaky_relu-mlp"}
-    assert study.ran == {"fetch-data", "preprocess", "gradients", "timing", "report"} | trains
+    analyses = {"gradients", "timing", "theory", "report"}
+    assert study.ran == {"fetch-data", "preprocess"} | analyses | trains
     assert study.repro() == set()
 
 
@@ -204,6 +206,14 @@ def test_gradients_cover_what_was_trained(study):
         for row in rows
     }
     assert len(rows) == len(keys) == 2 * 2 * 3 * 3 * 2 * 3
+
+
+def test_theory_is_held_to_every_configured_activation(study):
+    rows = study.rows("results/theory/ratios.csv")
+    # Activations, initialisers, directions, pairs of layers and all of them, seeds.
+    assert len(rows) == 2 * 3 * 2 * (3 + 1) * 2
+    assert len(study.rows("reports/theory.csv")) == len(rows) / 2
+    assert len(study.rows("reports/tables/mean_field.csv")) == 2 * 3
 
 
 def test_the_summary_has_a_row_a_configuration(study):
@@ -282,18 +292,20 @@ def test_the_logged_model_reads_real_digits(study, mnist, tmp_path):
 
 def test_adding_an_activation_trains_it_alone(study):
     study.replace("params.yaml", "- leaky_relu\n", "- leaky_relu\n- gelu\n")
-    assert study.repro() == {"train@gelu-mlp", "gradients", "timing", "report"}
+    assert study.repro() == {"train@gelu-mlp", "gradients", "timing", "theory", "report"}
 
 
 def test_changing_a_constant_retrains_its_activation_alone(study):
     study.replace("conf/activation/leaky_relu.yaml", "0.01", "0.2")
-    assert study.repro() == {"train@leaky_relu-mlp", "gradients", "timing", "report"}
+    assert study.repro() == {"train@leaky_relu-mlp", "gradients", "timing", "theory", "report"}
 
 
 def test_editing_code_reruns_the_stages_that_import_it(study):
     for name, stages in (
         ("report", {"report"}),
         ("gradients", {"gradients"}),
+        ("theory", {"theory"}),
+        ("initialisation", {"theory"}),
         ("sources", {"fetch-data"}),
         ("training", {"train@sigmoid-mlp", "train@leaky_relu-mlp", "train@gelu-mlp"}),
     ):

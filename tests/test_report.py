@@ -13,7 +13,7 @@ import pytest
 from planted import REPORT, activations_of, compared, plant
 from scipy import stats
 
-from actlab import comparisons, figures, report, tables
+from actlab import comparisons, figures, report, tables, theory
 from actlab.activations import ACTIVATIONS
 from actlab.config import (
     ActivationConfig,
@@ -23,6 +23,7 @@ from actlab.config import (
     ModelConfig,
     NetworkConfig,
     PathsConfig,
+    TheoryConfig,
     TimingConfig,
     TrainingConfig,
 )
@@ -76,6 +77,7 @@ def config_of(study, folder, validation_size=0):
         training=TrainingConfig(study.epochs, 128, 0.001, [0, 1, 2, 5, 10]),
         gradients=GradientsConfig(32, 2048),
         timing=TimingConfig(3),
+        theory=TheoryConfig(["glorot_uniform", "matched"], 16, 4, 8, [0, 1]),
         report=REPORT,
         activation=activation,
         network=NetworkConfig("mlp", [128, 64]),
@@ -199,7 +201,7 @@ def test_the_page_needs_nothing_else_and_speaks_of_every_image(written):
     assert not re.search(r"https?:|//cdn|@import|url\(", html)
     assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object"} == set()
     images = page.attributes("img")
-    assert len(images) == 10
+    assert len(images) == 11
     for attributes in images:
         assert attributes["src"].startswith(
             ("data:image/png;base64,", "data:image/svg+xml;base64,")
@@ -215,7 +217,7 @@ def test_the_page_needs_nothing_else_and_speaks_of_every_image(written):
 def test_markdown_links_files_that_are_there(written):
     folder, _ = written
     links = re.findall(r"\]\(([^)]+)\)", read(folder, "report.md"))
-    assert len(links) == 10 + 9
+    assert len(links) == 11 + 10
     for link in links:
         assert (folder / "reports" / link).is_file(), link
 
@@ -235,7 +237,7 @@ def test_both_renderings_say_the_same(written):
 def test_every_figure_has_its_files_and_its_table(written):
     folder, _ = written
     names = {path.stem for path in (folder / "reports/figures").iterdir()}
-    assert len(names) == 9
+    assert len(names) == 10
     for name in names:
         for path in (f"figures/{name}.png", f"figures/{name}.svg", f"tables/{name}.csv"):
             assert (folder / "reports" / path).stat().st_size > 0
@@ -401,9 +403,21 @@ def test_what_is_said_changes_with_the_tables(tmp_path):
             parts["test"]["test_loss"] *= 7.3
             parts["history"]["val_accuracy"] = 1 - (1 - parts["history"]["val_accuracy"]) / 4
 
+    def other_theory(ratios):
+        ratios[["predicted", "ratio"]] *= 1.013
+
     texts = []
-    for name, changed in (("one", lambda parts: None), ("other", other)):
-        study = plant(tmp_path / name, networks={"mlp": (4,)}, epochs=2, changed=changed)
+    for name, *changes in (
+        ("one", lambda parts: None, lambda ratios: None),
+        ("other", other, other_theory),
+    ):
+        study = plant(
+            tmp_path / name,
+            networks={"mlp": (4,)},
+            epochs=2,
+            changed=changes[0],
+            theory_changed=changes[1],
+        )
         said = composed(study, tmp_path / name)
         by_title = {section.title: lines_of(section) for section in said.sections}
         configured = by_title["How it was measured"] + by_title["What this cannot say"]
@@ -443,7 +457,11 @@ def all_lost(parts):
         {"activations": ["relu"], "networks": {"deep": (4,) * 4}, "seeds": [0, 1]},
         {"networks": {"mlp": (4, 4), "deep": (4,) * 5}, "seeds": [0, 1]},
         {"networks": {"deep": (4,) * 5}, "changed": dead_relus},
-        {"networks": {"deep": (4,) * 5}, "changed": all_lost},
+        {
+            "networks": {"deep": (4,) * 5},
+            "changed": all_lost,
+            "theory_changed": lambda ratios: ratios.__setitem__("ratio", math.nan),
+        },
         {"networks": {"deep": (4,) * 5}, "changed": all_lost, "seeds": [1]},
         {
             "activations": list(ACTIVATIONS),
@@ -565,3 +583,29 @@ def test_the_stage_starts_without_tensorflow_mlflow_and_matplotlib(root: Path):
         [sys.executable, "-c", code], cwd=root / "src", capture_output=True, text=True, check=True
     )
     assert {"tensorflow", "mlflow", "matplotlib"}.isdisjoint(ran.stdout.split())
+
+
+def test_the_report_holds_the_planted_theory(written):
+    folder, _ = written
+    markdown = read(folder, "report.md")
+    assert (
+        "| relu | matched (he_uniform) | backward | 1.00 | 0.909 to 1.10 | 1.02 | yes |" in markdown
+    )
+    assert "| relu | matched (he_uniform) | 2.00 | 0.500 | 0.500 | 0 | 1.00 | ∞ |" in markdown
+    words = ("one", "two", "three", "four")
+    assert words.index(report.BAND.split()[0]) + 1 == theory.BAND_DEVIATIONS
+    table = pd.read_csv(folder / "reports/theory.csv")
+    assert set(table["agrees"]) == {True}
+    assert set(table["layer"]) == {"hidden_2", "hidden_3", "hidden_4", "all"}
+    assert len(pd.read_csv(folder / "reports/tables/mean_field.csv")) == 3 * 2
+
+
+def test_matched_initialisers_are_said(written):
+    folder, study = written
+    config = config_of(study, folder)
+    config.model = ModelConfig("matched")
+    said = report.compose(study, activations_of(study), counts(), *compared(study), config)
+    page = page_of(said).text
+    assert "all activations with one initialiser start from the same weights" in page
+    assert page.count("the initialiser that each activation's literature recommends") == 2
+    assert "not the one used here" not in page

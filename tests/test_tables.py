@@ -271,3 +271,30 @@ def test_curves_of_activations_are_their_values_and_slopes():
     assert at.loc[-5.0, "value"] == pytest.approx(2 * (math.exp(-5) - 1))
     assert at.loc[-5.0, "derivative"] == pytest.approx(2 * math.exp(-5))
     assert at.loc[5.0, "value"] == 5
+
+
+def test_theory_agrees_where_the_geometric_mean_lies_in_the_band(tmp_path):
+    def change(ratios):
+        ratios.loc[ratios["layer"] == "hidden_2", "ratio"] *= 1.08
+
+    study = plant(tmp_path, ["relu"], NETWORKS, epochs=1, theory_changed=change)
+    table = tables.theory_ratios(study, 0.95)
+    assert len(table) == 2 * 2 * 4
+    assert set(tables.where(table, layer="hidden_2")["agrees"]) == {False}
+    rest = tables.where(table, layer=["hidden_3", "hidden_4", "all"])
+    assert set(rest["agrees"]) == {True}
+    assert rest["geometric_mean"].to_numpy() / rest["predicted"].to_numpy() == pytest.approx(
+        math.sqrt(1.015 * 1.025)
+    )
+    assert (rest["low"].to_numpy() < rest["geometric_mean"].to_numpy()).all()
+
+
+def test_theory_without_a_configured_activation_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"theory/ratios.csv lacks relu: run `dvc repro`"):
+        plant(
+            tmp_path,
+            ["relu"],
+            NETWORKS,
+            epochs=1,
+            theory_changed=lambda ratios: ratios.__setitem__("activation", "tanh"),
+        )

@@ -30,6 +30,7 @@ from actlab.config import (
     ModelConfig,
     NetworkConfig,
     PathsConfig,
+    TheoryConfig,
     TimingConfig,
     TrainingConfig,
 )
@@ -56,6 +57,7 @@ CONFIG = Config(
     training=TrainingConfig(EPOCHS, 128, 0.001, [0, 1]),
     gradients=GradientsConfig(32, 2048),
     timing=TimingConfig(2),
+    theory=TheoryConfig(["matched"], 16, 3, 8, [0, 1]),
     report=REPORT,
     activation=ActivationConfig("leaky_relu", "leaky_relu", {"negative_slope": 0.25}),
     network=NetworkConfig("mlp", [4]),

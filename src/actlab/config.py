@@ -13,7 +13,10 @@ from actlab.activations import ACTIVATIONS
 from actlab.datasets import DATASETS
 from actlab.errors import UserError
 
-#: Kernel initialisers by their Keras names.
+#: Stands for the initialiser that each activation's literature recommends.
+MATCHED = "matched"
+
+#: Kernel initialisers by their Keras names, and `MATCHED`.
 KERNEL_INITIALIZERS = (
     "glorot_uniform",
     "glorot_normal",
@@ -21,6 +24,7 @@ KERNEL_INITIALIZERS = (
     "he_normal",
     "lecun_uniform",
     "lecun_normal",
+    MATCHED,
 )
 
 
@@ -38,6 +42,11 @@ def _require_name(key: str, name: str) -> None:
 def _require_distinct(key: str, values: list) -> None:
     _require(len(values) > 0, key, values, "a list of at least one entry")
     _require(len(set(values)) == len(values), key, values, "a list without repetitions")
+
+
+def _require_seeds(key: str, seeds: list[int]) -> None:
+    allowed = "a list of whole numbers of at least 0"
+    _require(all(seed >= 0 for seed in seeds), key, list(seeds), allowed)
 
 
 @dataclass
@@ -77,6 +86,19 @@ class ActivationConfig:
             f"one of {', '.join(ACTIVATIONS)}",
         )
         ACTIVATIONS[self.function].check_constants(self.constants)
+
+
+def resolve_initializer(kernel_initializer: str, activation: ActivationConfig) -> str:
+    """Give Keras's name of the kernel initialiser of an activation's networks.
+
+    >>> resolve_initializer(MATCHED, ActivationConfig("relu", "relu", {}))
+    'he_uniform'
+    >>> resolve_initializer("glorot_normal", ActivationConfig("relu", "relu", {}))
+    'glorot_normal'
+    """
+    if kernel_initializer == MATCHED:
+        return ACTIVATIONS[activation.function].recommended_initializer
+    return kernel_initializer
 
 
 @dataclass
@@ -171,6 +193,32 @@ class TimingConfig:
 
 
 @dataclass
+class TheoryConfig:
+    """The untrained networks on which mean-field theory is held to measurement."""
+
+    initializers: list[str]
+    width: int
+    depth: int
+    images: int
+    seeds: list[int]
+
+    def __post_init__(self) -> None:
+        _require_distinct("theory.initializers", self.initializers)
+        for name in self.initializers:
+            _require(
+                name in KERNEL_INITIALIZERS,
+                "theory.initializers",
+                name,
+                f"one of {', '.join(KERNEL_INITIALIZERS)}",
+            )
+        _require(self.width >= 1, "theory.width", self.width, "1 or more")
+        _require(self.depth >= 2, "theory.depth", self.depth, "2 or more")
+        _require(self.images >= 1, "theory.images", self.images, "1 or more")
+        _require_distinct("theory.seeds", self.seeds)
+        _require_seeds("theory.seeds", self.seeds)
+
+
+@dataclass
 class ReportConfig:
     """How the report speaks of uncertainty, and which differences do not matter.
 
@@ -232,6 +280,7 @@ class Config:
     training: TrainingConfig
     gradients: GradientsConfig
     timing: TimingConfig
+    theory: TheoryConfig
     report: ReportConfig
     activation: ActivationConfig
     network: NetworkConfig
@@ -241,9 +290,4 @@ class Config:
         _require_distinct("activations", self.activations)
         _require_distinct("networks", self.networks)
         _require_distinct("seeds", self.seeds)
-        _require(
-            all(seed >= 0 for seed in self.seeds),
-            "seeds",
-            list(self.seeds),
-            "a list of whole numbers of at least 0",
-        )
+        _require_seeds("seeds", self.seeds)

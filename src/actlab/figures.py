@@ -603,6 +603,99 @@ def plot_gradients_through_training(gradients: pd.DataFrame) -> Figure:
     return figure
 
 
+@_styled
+def plot_theory(ratios: pd.DataFrame, confidence: float) -> Figure:
+    """Draw predicted (lines, with their bands) and measured ratios (points) of untrained layers.
+
+    A row of panels an activation, the way there on the left, the way back on the right; an
+    initialiser that stands for one already drawn is drawn once. Logarithmic axes.
+
+    Parameters
+    ----------
+    ratios
+        `tables.theory_ratios`, without the layer all.
+    confidence
+        Of the measured intervals.
+    """
+    names = _names(ratios, "activation")
+    marks = dict(zip(_names(ratios, "kernel_initializer"), _THEORY_STYLES, strict=False))
+    figure = Figure(figsize=(_WIDTH, 1.0 + 2.1 * len(names)))
+    grid = figure.subplots(len(names), 2, squeeze=False, sharex=True)
+    ways = {"forward": "pre-activations, going up", "backward": "gradient, going back"}
+    for row, name in zip(grid, names, strict=True):
+        for axes, (direction, way) in zip(row, ways.items(), strict=True):
+            panel = where(ratios, activation=name, direction=direction)
+            columns = ["predicted", "band_low", "band_high", "geometric_mean"]
+            _log_axis(axes, "y", np.append(_numbers(panel, columns), 1.0))
+            axes.axhline(1, color="#555555", linewidth=0.8)
+            for initializer, style in marks.items():
+                of = where(panel, kernel_initializer=initializer).drop_duplicates("layer")
+                if of.empty:
+                    continue
+                layers = np.array([int(each.removeprefix("hidden_")) for each in of["layer"]])
+                predicted, low, high, mean = _numbers(of, columns).T
+                axes.fill_between(layers, low, high, color=style.color, alpha=0.16, linewidth=0)
+                axes.plot(layers, predicted, color=style.color, linestyle=style.dashes)
+                axes.vlines(layers, *_numbers(of, ["low", "high"]).T, color=style.color, lw=0.8)
+                axes.plot(
+                    layers,
+                    mean,
+                    linestyle="none",
+                    marker=style.marker,
+                    markersize=4,
+                    color=style.color,
+                    markerfacecolor="white",
+                )
+            axes.set_title(f"{_plain(name)}: {way}", loc="left", fontsize=9)
+            axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+        row[0].set_ylabel("Ratio of variances")
+    for axes in grid[-1]:
+        axes.set_xlabel("Upper layer of the pair")
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=style.color,
+            linestyle=style.dashes,
+            marker=style.marker,
+            markerfacecolor="white",
+            markersize=4,
+            label=_initializer_label(ratios, initializer),
+        )
+        for initializer, style in marks.items()
+    ]
+    handles.append(Line2D([], [], color="#cccccc", linewidth=6, label="band about the prediction"))
+    if max(ratios["seeds"]) > 1:
+        label = f"{100 * confidence:g} % interval over seeds"
+        handles.append(Line2D([], [], color=_GREY, linewidth=0.8, label=label))
+    figure.legend(
+        handles=handles,
+        title="Lines: predicted; points: measured. Logarithmic axes",
+        loc="outside lower center",
+        ncols=2,
+        handlelength=3.6,
+    )
+    return figure
+
+
+#: A line and a marker for each of the six initialisers that Keras has of the three families.
+_THEORY_STYLES = (
+    LineStyle("#0072B2", "-", "o"),
+    LineStyle("#D55E00", (0, (5, 2)), "s"),
+    LineStyle("#000000", (0, (1, 1.2)), "^"),
+    LineStyle("#009E73", (0, (6, 2, 1, 2)), "D"),
+    LineStyle("#882255", (0, (9, 2)), "v"),
+    LineStyle("#56B4E9", (0, (4, 1, 1, 1, 1, 1)), "P"),
+)
+
+
+def _initializer_label(ratios: pd.DataFrame, kernel_initializer: str) -> str:
+    rows = where(ratios, kernel_initializer=kernel_initializer)
+    stands = _names(where(rows, initializer="matched"), "activation")
+    matched = f" (matched: {', '.join(map(_plain, stands))})" if stands else ""
+    return kernel_initializer + matched
+
+
 def _panels(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
     columns = min(count, columns)
     rows = math.ceil(count / columns)

@@ -6,6 +6,7 @@ is better than another by a metric, equivalent or undecided is the verdict of
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -16,7 +17,7 @@ from jaxtyping import Float
 
 from actlab import tables
 from actlab.comparisons import METRICS
-from actlab.config import ActivationConfig
+from actlab.config import MATCHED, ActivationConfig
 from actlab.statistics import Interval, mean_interval
 from actlab.tables import Study, where, written
 
@@ -548,3 +549,71 @@ def _depth_and_accuracy(study: Study, comparisons: pd.DataFrame, confidence: flo
                 f" {join(rest)}."
             )
     return told
+
+
+def theory_findings(study: Study, confidence: float) -> list[str]:
+    """Say where theory and measurement of untrained networks agree, and what `matched` changes.
+
+    Parameters
+    ----------
+    study
+        What was measured.
+    confidence
+        Of the intervals over seeds.
+    """
+    ratios = tables.theory_ratios(study, confidence)
+    whole = where(ratios, layer="all")
+    steps = [row for row in ratios.to_dict("records") if row["layer"] != "all"]
+    return [
+        _agreement(steps, "ratios of two neighbouring layers"),
+        _agreement(whole.to_dict("records"), "geometric means over all layers"),
+        *_changed_by_matching(study, whole),
+    ]
+
+
+def _agreement(rows: Sequence[Mapping[Any, Any]], what: str) -> str:
+    # What matched stands for may be there under its own name, and is no second measurement.
+    keys = ("activation", "kernel_initializer", "layer", "direction")
+    once = {tuple(row[key] for key in keys): row for row in rows}.values()
+    outside = [row for row in once if not row["agrees"]]
+    said = (
+        f"What is measured lies in the band about the prediction for {len(once) - len(outside)} of"
+        f" {len(once)} {what}"
+    )
+    if not outside:
+        return f"{said}."
+    of = Counter(f"{row['activation']} with {row['kernel_initializer']}" for row in outside)
+    return f"{said}; outside it lie {join(f'{count} of {name}' for name, count in of.items())}."
+
+
+def _changed_by_matching(study: Study, whole: pd.DataFrame) -> list[str]:
+    """Set the gradient's factor a layer with `matched` beside that of the first initialiser."""
+    back = where(whole, direction="backward")
+    steps = len(set(study.theory_ratios["layer"]) - {"all"})
+    told, same = [], []
+    for name in study.activations:
+        rows = where(back, activation=name).to_dict("records")
+        matched = next((row for row in rows if row["initializer"] == MATCHED), None)
+        other = next((row for row in rows if row["initializer"] != MATCHED), None)
+        if matched is None or other is None:
+            continue
+        if matched["kernel_initializer"] == other["kernel_initializer"]:
+            same.append((name, other["initializer"]))
+            continue
+        told.append(
+            f"With {name}, the variance of the gradient changes on its way back by"
+            f" {_factor(other)} a layer with {other['initializer']}, and by {_factor(matched)} with"
+            f" {matched['kernel_initializer']}, its matched initialiser: over"
+            f" {counted(steps, 'step')} by {written(other['geometric_mean'] ** steps)} and"
+            f" {written(matched['geometric_mean'] ** steps)}."
+        )
+    if same:
+        names = join(name for name, _ in same)
+        told.append(
+            f"For {names} the matched initialiser is {same[0][1]} itself, and changes nothing."
+        )
+    return told
+
+
+def _factor(row: Mapping[Any, Any]) -> str:
+    return f"× {written(row['geometric_mean'], 3)} (predicted {written(row['predicted'], 3)})"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from actlab.config import ActivationConfig, NetworkConfig
+from actlab.config import ActivationConfig, NetworkConfig, resolve_initializer
 from actlab.errors import UserError
 from actlab.runtime import keras, tf
 
@@ -24,7 +24,8 @@ class ModelSpec:
     network
         The hidden layers.
     kernel_initializer
-        Keras's name of the initialiser of every kernel; biases start at zero.
+        Of every kernel, one of `config.KERNEL_INITIALIZERS`: it may be `matched`, which stands
+        for the one that the activation's literature recommends. Biases start at zero.
     inputs, classes
         Pixels of an image, and logits.
     """
@@ -75,7 +76,7 @@ def build_model(spec: ModelSpec, seed: int) -> keras.Sequential:
 
     The draw of a layer depends on the seed, the layer's place and its shape, and on nothing
     else: for one seed, networks that differ in their activation alone start from the same
-    weights.
+    weights (with the initialiser `matched`, where the activations have one and the same).
 
     Parameters
     ----------
@@ -97,11 +98,12 @@ def build_model(spec: ModelSpec, seed: int) -> keras.Sequential:
     """
     units = [*spec.network.hidden, spec.classes]
     draws = np.random.SeedSequence(seed).generate_state(len(units))
+    kernel_initializer = resolve_initializer(spec.kernel_initializer, spec.activation)
     layers = []
     for place, (count, draw) in enumerate(zip(units, draws, strict=True), start=1):
         hidden = place < len(units)
         initializer: Any = keras.initializers.get(
-            {"class_name": spec.kernel_initializer, "config": {"seed": int(draw)}}
+            {"class_name": kernel_initializer, "config": {"seed": int(draw)}}
         )
         layers.append(
             keras.layers.Dense(

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from actlab import figures, tables
 from actlab.activations import ACTIVATIONS
 from actlab.comparisons import METRICS
-from actlab.config import ActivationConfig, Config
+from actlab.config import MATCHED, ActivationConfig, Config
 from actlab.datasets import DATASETS
 from actlab.findings import (
     comparison_findings,
@@ -35,6 +35,7 @@ from actlab.findings import (
     loss_findings,
     percent,
     spread_findings,
+    theory_findings,
 )
 from actlab.tables import Study, where, written
 
@@ -144,6 +145,8 @@ def draw(
     first_layer = tables.first_layer_gradients(study, confidence)
     by_layer = tables.gradients_by_layer(study, confidence)
     initial = where(by_layer, epoch=0)
+    ratios = tables.theory_ratios(study, confidence)
+    steps = cast(pd.DataFrame, ratios[ratios["layer"] != "all"])
     drawings = {
         "activation_functions": Drawing(
             figures.plot_activation_functions(curves, activations), curves
@@ -159,6 +162,7 @@ def draw(
         "gradient_through_training": Drawing(
             figures.plot_gradients_through_training(by_layer), by_layer
         ),
+        "theory": Drawing(figures.plot_theory(steps, confidence), steps),
     }
     if len(study.activations) > 1 and len(study.seeds) > 1:
         table = where(comparisons, metric="test_accuracy")
@@ -219,8 +223,8 @@ def compose(
         sections=(
             Section("Results", (_results(study, summary, confidence),)),
             _data(class_counts, config),
-            _activations(activations),
-            _networks(study),
+            _activations(activations, config.model.kernel_initializer == MATCHED),
+            _networks(study, config.model.kernel_initializer == MATCHED),
             _curves(study, config),
             _test_accuracy(study, summary, config),
             _comparisons(study, comparisons, by_metric, config),
@@ -228,6 +232,7 @@ def compose(
             _gradients(
                 study, config, first_layer, [line for each in depth.values() for line in each]
             ),
+            _theory(study, config),
             Section("Conclusion", (Text(tuple(conclusion), points=True),)),
             Section("What this cannot say", (Text(_limits(study, config), points=True),)),
             Section("How it was measured", (Text(_methods(study, config), points=True),)),
@@ -295,6 +300,9 @@ def _fixed(value: float, places: int) -> str:
     return f"{value:.{places}f}" if math.isfinite(value) else "n/a"
 
 
+#: How wide a band about a prediction is (`theory.BAND_DEVIATIONS`).
+BAND = "four standard deviations of the mean"
+
 #: What a split's images are called.
 _NOUNS = {"train": "training"}
 
@@ -344,7 +352,7 @@ def _data(class_counts: pd.DataFrame, config: Config) -> Section:
     )
 
 
-def _activations(activations: Sequence[ActivationConfig]) -> Section:
+def _activations(activations: Sequence[ActivationConfig], matched: bool) -> Section:
     rows, formulas = [], []
     x = np.linspace(-10, 10, 20001)
     for each in activations:
@@ -378,7 +386,8 @@ def _activations(activations: Sequence[ActivationConfig]) -> Section:
             ),
             Grid(
                 "The steepest slope is the largest derivative between −10 and 10. The initialiser"
-                " is the one that the activation's literature recommends, not the one used here.",
+                " is the one that the activation's literature recommends"
+                f"{'; here it is used' if matched else ', not the one used here'}.",
                 (
                     "Activation",
                     "Function",
@@ -394,7 +403,7 @@ def _activations(activations: Sequence[ActivationConfig]) -> Section:
     )
 
 
-def _networks(study: Study) -> Section:
+def _networks(study: Study, matched: bool) -> Section:
     blocks = []
     for network in study.networks:
         layers = where(study.layers, network=network)
@@ -430,8 +439,9 @@ def _networks(study: Study) -> Section:
         (
             Text(
                 (
-                    "Every layer is dense. For one seed, all activations start from the same"
-                    " weights and see the same batches in the same order.",
+                    "Every layer is dense. For one seed, all activations"
+                    f" {'with one initialiser ' if matched else ''}start from the same weights, and"
+                    " all see the same batches in the same order.",
                 )
             ),
             *blocks,
@@ -656,13 +666,106 @@ def _gradients(
     )
 
 
+def _theory(study: Study, config: Config) -> Section:
+    ratios = tables.theory_ratios(study, config.report.confidence)
+    whole = where(ratios, layer="all")
+    measured = "; ".join(
+        f"{row['activation']} with {row['initializer']}, {row['direction']},"
+        f" {written(row['geometric_mean'], 3)}"
+        for row in whole.to_dict("records")
+    )
+    probe = config.theory
+    return Section(
+        "Theory and measurement",
+        (
+            Text(
+                (
+                    "Mean-field theory (Poole et al. 2016, Schoenholz et al. 2017) predicts, for"
+                    " wide layers with random weights, by which factor each layer changes the"
+                    " variance of the signal: of the pre-activations on the way up, of the"
+                    " gradient with respect to them on the way back. Variances are means of"
+                    " squares over a layer's units, ratios geometric means over images and"
+                    f" networks. Measured: {probe.depth} hidden layers of"
+                    f" {counted(probe.width, 'unit')} before any training, on"
+                    f" {counted(probe.images, 'test image')},"
+                    f" {counted(len(probe.seeds), 'network')} each. The band about a prediction is"
+                    f" {BAND} of such networks, by the same theory, and an allowance of the order"
+                    " 1 / width; it was fixed before anything was measured.",
+                )
+            ),
+            Picture(
+                "figures/theory.png",
+                "The ratio of each two neighbouring layers; 1 is a signal that neither shrinks nor"
+                " grows.",
+                "Predicted and measured ratios by layer on logarithmic axes. Geometric means over"
+                f" layers: {measured}.",
+                "tables/theory.csv",
+            ),
+            *_points(theory_findings(study, config.report.confidence)),
+            Grid(
+                "Per layer, as geometric means over all layers. The initialiser matched stands for"
+                " the one that the activation's literature recommends. The file theory.csv has all"
+                " layers.",
+                ("Activation", "Initialiser", "Signal", "Predicted", "Band", "Measured", "Agree"),
+                tuple(
+                    (
+                        row["activation"],
+                        _named(row),
+                        row["direction"],
+                        written(row["predicted"], 3),
+                        f"{written(row['band_low'], 3)} to {written(row['band_high'], 3)}",
+                        written(row["geometric_mean"], 3),
+                        "yes" if row["agrees"] else "no",
+                    )
+                    for row in whole.to_dict("records")
+                ),
+                words=3,
+            ),
+            Grid(
+                "Of the theory, for layers of one width: the variance σ² of a layer's weights"
+                " times its inputs; the gains E[φ²] and E[φ'²] of a standard normal; the variance"
+                " q that the pre-activations of a deep network tend to (0: the signal vanishes;"
+                " ∞: it diverges; where every variance stays as it is, that of the first layer);"
+                " χ, the factor a layer of the gradient's variance there; and the depth ξ ="
+                " −1 / ln χ in layers, over which it shrinks by e (negative: grows). q, χ and ξ"
+                " speak of many more layers than a network has.",
+                ("Activation", "Initialiser", "σ²", "E[φ²]", "E[φ'²]", "q", "χ", "ξ"),
+                tuple(
+                    (
+                        row["activation"],
+                        _named(row),
+                        *(
+                            _unbounded(row[column])
+                            for column in (
+                                *("sigma_w2", "value_gain", "slope_gain"),
+                                *("q_star", "chi_1", "depth_scale"),
+                            )
+                        ),
+                    )
+                    for row in study.mean_field.to_dict("records")
+                ),
+                words=2,
+            ),
+        ),
+    )
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    """Name an initialiser, and what it stands for."""
+    name, kernel = row["initializer"], row["kernel_initializer"]
+    return name if name == kernel else f"{name} ({kernel})"
+
+
+def _unbounded(value: float) -> str:
+    return "∞" if value == math.inf else written(value, 3)
+
+
 def _limits(study: Study, config: Config) -> tuple[str, ...]:
     lines = [
         f"It is one data set, {DATASETS[config.data.name].title}; dense networks of"
         f" {'one shape' if len(study.networks) == 1 else f'{len(study.networks)} shapes'}; one"
-        f" optimiser, Adam, with one learning rate, {config.training.learning_rate:g}; one"
-        f" initialiser, {config.model.kernel_initializer}, for every activation. An activation"
-        " may do better with settings of its own.",
+        f" optimiser, Adam, with one learning rate, {config.training.learning_rate:g};"
+        f" {_initialiser(config)}. An activation may do better with settings of its own.",
         f"The intervals tell how results vary over seeds ({join(map(str, study.seeds))}): initial"
         " weights and order of batches, on these test images; where a sentence or a thin line"
         " speaks of new images, over them as well.",
@@ -684,6 +787,13 @@ def _limits(study: Study, config: Config) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def _initialiser(config: Config) -> str:
+    name = config.model.kernel_initializer
+    if name == MATCHED:
+        return "the initialiser that each activation's literature recommends"
+    return f"one initialiser, {name}, for every activation"
+
+
 def _methods(study: Study, config: Config) -> tuple[str, ...]:
     training, margins = config.training, config.report
     confidence = f"{100 * margins.confidence:g} %"
@@ -691,7 +801,7 @@ def _methods(study: Study, config: Config) -> tuple[str, ...]:
         f"Seeds: {join(map(str, study.seeds))}; {counted(training.epochs, 'epoch')} of batches of"
         f" {training.batch_size}, the last one what is left; Adam, learning rate"
         f" {training.learning_rate:g}; mean cross-entropy of the softmax; kernels drawn by"
-        f" {config.model.kernel_initializer}, biases zero; float32.",
+        f" {_initialiser(config)}, biases zero; float32.",
         f"Means over seeds have {confidence} intervals of Student's t distribution.",
         "Activations are compared within seeds: mean difference with t and BCa bootstrap interval,"
         " paired t-test and Wilcoxon's signed-rank test, Cohen's d_z, and two one-sided t-tests"

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any, cast
@@ -112,10 +112,46 @@ COMPARISONS = (
 CLASS_COUNTS = ("split", "label", "images")
 
 
+#: One row a ratio of neighbouring hidden layers in an untrained network of one seed;
+#: `results/theory/ratios.csv`. `direction` forward: the mean square pre-activation of `layer` by
+#: that of the layer below; backward: the mean square gradient with respect to those of the layer
+#: below by that of `layer`. `layer` all is the geometric mean over the layers. `predicted` by
+#: mean-field theory; where the geometric mean over seeds lies in the band, both agree.
+#: `kernel_initializer` is what `initializer` stands for.
+THEORY_RATIOS = (
+    "activation",
+    "initializer",
+    "kernel_initializer",
+    "layer",
+    "direction",
+    "seed",
+    "predicted",
+    "band_low",
+    "band_high",
+    "ratio",
+)
+
+#: One row an activation with an initialiser; `results/theory/mean_field.csv`: sigma_w^2, E[phi^2],
+#: E[phi'^2] (both of a standard normal), max |phi'|, q* (0: the signal vanishes, inf: it
+#: diverges), chi_1 and xi = -1 / ln(chi_1) in layers (negative: the gradient grows).
+MEAN_FIELD = (
+    "activation",
+    "initializer",
+    "kernel_initializer",
+    "sigma_w2",
+    "value_gain",
+    "slope_gain",
+    "steepest_slope",
+    "q_star",
+    "chi_1",
+    "depth_scale",
+)
+
 #: Columns whose cells are text, even where a name reads "nan" or "NA".
 _TEXT = {
     *("activation", "network", "layer", "probe", "statistic", "split"),
     *("metric", "first", "second", "verdict", "new_images_verdict"),
+    *("initializer", "kernel_initializer", "direction"),
 }
 
 #: Columns that have a sum, where they are shown.
@@ -205,6 +241,8 @@ def written(value: float, digits: int = 2) -> str:
 
     >>> written(0.0123), written(1.26e-6), written(1234.0), written(0.0), written(math.nan)
     ('0.012', '1.3 × 10⁻⁶', '1,234', '0', 'n/a')
+    >>> written(0.9999, 3)
+    '1.00'
     """
     if not math.isfinite(value):
         return "n/a"
@@ -214,7 +252,8 @@ def written(value: float, digits: int = 2) -> str:
         mantissa, power = f"{value:.{digits - 1}e}".split("e")
         superscripts = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
         return f"{mantissa} × 10{str(int(power)).translate(superscripts)}".replace("-", "−")
-    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    # The power of ten of the rounded number: 0.9999 with two digits is 1.0.
+    places = max(0, digits - 1 - int(f"{value:.{digits - 1}e}".split("e")[1]))
     return f"{value:,.{places}f}".replace("-", "−")
 
 
@@ -244,6 +283,8 @@ class Study:
     layers: pd.DataFrame
     timings: pd.DataFrame
     gradients: pd.DataFrame
+    theory_ratios: pd.DataFrame = field(default_factory=pd.DataFrame)
+    mean_field: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def configurations(self) -> list[tuple[str, str]]:
         """(activation, network), network by network."""
@@ -317,7 +358,12 @@ def read_study(
         whole["timings"],
         pd.DataFrame(),
     )
-    return replace(study, gradients=_read_gradients(study, results / "gradients.csv"))
+    return replace(
+        study,
+        gradients=_read_gradients(study, results / "gradients.csv"),
+        theory_ratios=_read_theory(study, results / "theory/ratios.csv", THEORY_RATIOS),
+        mean_field=_read_theory(study, results / "theory/mean_field.csv", MEAN_FIELD),
+    )
 
 
 def read_activations(study: Study, models: Path) -> list[ActivationConfig]:
@@ -409,6 +455,15 @@ def _read_gradients(study: Study, path: Path) -> pd.DataFrame:
                 kind="stable",
             )
         )
+    return pd.concat(parts, ignore_index=True)
+
+
+def _read_theory(study: Study, path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    table = read_table(path, columns)
+    lacking = [name for name in study.activations if name not in set(table["activation"])]
+    if lacking:
+        raise UserError(f"{path} lacks {lacking[0]}: run `dvc repro` to make it again")
+    parts = [where(table, activation=name) for name in study.activations]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -739,3 +794,24 @@ def metrics(summary: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None
             for name in ("test_accuracy", "test_loss")
         }
     return nested
+
+
+def theory_ratios(study: Study, confidence: float) -> pd.DataFrame:
+    """Set the measured ratios of neighbouring layers beside the predicted ones.
+
+    Returns
+    -------
+    pd.DataFrame
+        The columns of `THEORY_RATIOS` up to direction, then seeds, predicted, band_low,
+        band_high, geometric_mean, geometric_sd, low, high (the interval of that mean over seeds,
+        each with the given confidence) and agrees: whether the mean lies in the band.
+    """
+    keys = list(THEORY_RATIOS[: THEORY_RATIOS.index("seed")])
+    predicted = ["predicted", "band_low", "band_high"]
+    rows = []
+    for names, of in study.theory_ratios.groupby(keys, sort=False):
+        interval = geometric_interval(of["ratio"].to_numpy(), confidence)
+        ratio, low, high = (float(of[column].iloc[0]) for column in predicted)
+        agrees = low <= interval.mean <= high
+        rows.append((*cast(tuple, names), len(of), ratio, low, high, *interval, agrees))
+    return pd.DataFrame(rows, columns=[*keys, "seeds", *predicted, *_GEOMETRIC, "agrees"])

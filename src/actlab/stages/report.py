@@ -46,6 +46,7 @@ def report(config: Config) -> None:
             ("scores", scores),
         ):
             tables.write_frame(table, folder / f"{name}.csv")
+        tables.write_frame(study.mean_field, folder / "mean_field.csv")
     with written_whole(reports / "plots") as folder:
         for name, table in tables.plot_tables(study).items():
             tables.write_frame(table, folder / f"{name}.csv")
@@ -58,7 +59,11 @@ def report(config: Config) -> None:
     ):
         with written_whole(reports / name) as path:
             path.write_text(text, encoding="utf-8")
-    for name, table in (("summary", summary), ("comparisons", compared)):
+    for name, table in (
+        ("summary", summary),
+        ("comparisons", compared),
+        ("theory", tables.theory_ratios(study, confidence)),
+    ):
         with written_whole(reports / f"{name}.csv") as path:
             tables.write_frame(table, path)
 

@@ -41,7 +41,7 @@ def with_downstream(
         stale |= {f"train@{activation}-{network}" for activation, network in names}
     if any(stage.startswith("train@") for stage in stale):
         stale.add("gradients")
-    if stale & {"gradients", "timing"}:
+    if stale & {"gradients", "timing", "theory"}:
         stale.add("report")
     return stale
 

@@ -1,0 +1,121 @@
+import math
+
+import numpy as np
+import pytest
+from planted import activation_of
+
+from actlab import theory
+from actlab.activations import ACTIVATIONS
+from actlab.config import NetworkConfig
+from actlab.datasets import Split
+from actlab.initialisation import (
+    compare_with_theory,
+    compile_signals,
+    layer_ratios,
+    probe_initialisation,
+)
+from actlab.model import ModelSpec, build_model
+
+
+def spec_of(name, hidden, **kwargs):
+    return ModelSpec(activation_of(name), NetworkConfig("net", hidden), "glorot_uniform", **kwargs)
+
+
+@pytest.fixture(scope="module")
+def images(mnist):
+    """The first test images, as many as the default configuration takes."""
+    return Split(mnist.test.images[:256], mnist.test.labels[:256])
+
+
+@pytest.mark.parametrize("name", list(ACTIVATIONS))
+def test_signals_are_those_of_backpropagation_by_hand(name):
+    generator, (phi, model) = (
+        np.random.default_rng(0),
+        (
+            theory.Nonlinearity.of(activation_of(name)),
+            build_model(spec_of(name, [7, 6]), 1),
+        ),
+    )
+    batch = Split(
+        generator.random((5, 784), dtype=np.float32),
+        generator.integers(0, 10, 5).astype(np.int32),
+    )
+    kernels = [layer.kernel.numpy().astype(np.float64) for layer in model.layers]
+    first = batch.images @ kernels[0]
+    second = phi.value(first) @ kernels[1]
+    logits = phi.value(second) @ kernels[2]
+    exponentials = np.exp(logits)
+    error = exponentials / exponentials.sum(axis=1, keepdims=True) - np.eye(10)[batch.labels]
+    upper = error @ kernels[2].T * phi.derivative(second)
+    lower = upper @ kernels[1].T * phi.derivative(first)
+    signals = compile_signals(model)(batch)
+    for measured, (one, other) in zip(signals, ((first, second), (lower, upper)), strict=True):
+        expected = [np.square(one).mean(axis=1), np.square(other).mean(axis=1)]
+        np.testing.assert_allclose(measured, expected, rtol=1e-4)
+
+
+def test_a_network_solved_by_hand():
+    # Image 1, kernels 2 and 3, then nothing: 2 -> 6 -> softmax of 0, 1/10 each, label 3.
+    model = build_model(spec_of("relu", [1, 1], inputs=1), 0)
+    output = np.zeros((1, 10))
+    output[0, 3] = 1.0
+    for layer, kernel in zip(
+        model.layers, (np.array([[2.0]]), np.array([[3.0]]), output), strict=True
+    ):
+        layer.set_weights([kernel, np.zeros(kernel.shape[1])])
+    model.layers[-1].bias.assign([0, 0, 0, -6.0, 0, 0, 0, 0, 0, 0])
+    signals = compile_signals(model)(Split(np.ones((1, 1), np.float32), np.array([3], np.int32)))
+    np.testing.assert_allclose(signals.pre_activation, [[4.0], [36.0]], rtol=1e-6)
+    # dL/dz is -0.9 in the second layer and -0.9 * 3 in the first.
+    np.testing.assert_allclose(signals.gradient, [[0.81 * 9], [0.81]], rtol=1e-6)
+
+
+def test_an_image_without_a_signal_is_left_out():
+    squares = np.array([[1.0, 0.0], [4.0, 0.0], [0.0, 0.0]])
+    ratios = layer_ratios(squares)
+    assert ratios[0] == 4.0
+    assert math.isnan(ratios[1])
+
+
+def test_every_seed_has_every_ratio(images):
+    batch = Split(images.images[:4], images.labels[:4])
+    ratios = list(probe_initialisation(activation_of("tanh"), "matched", 8, 4, [3, 5], batch))
+    keys = {(each.layer, each.direction, each.seed) for each in ratios}
+    assert len(ratios) == len(keys) == 3 * 2 * 2
+    alone = list(probe_initialisation(activation_of("tanh"), "matched", 8, 4, [5], batch))
+    assert [each for each in ratios if each.seed == 5] == alone
+
+
+def agreement(rows):
+    """Where the geometric mean over seeds lies in the band, by (layer, direction)."""
+    measured = {}
+    for layer, direction, _, _, low, high, ratio in rows:
+        measured.setdefault((layer, direction, low, high), []).append(ratio)
+    return {
+        (layer, direction): low <= math.exp(np.log(ratios).mean()) <= high
+        for (layer, direction, low, high), ratios in measured.items()
+    }
+
+
+@pytest.mark.parametrize("initializer", ["glorot_uniform", "he_uniform"])
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "relu", "selu", "gelu", "silu"])
+def test_theory_and_measurement_agree(name, initializer, images):
+    rows, _ = compare_with_theory(activation_of(name), initializer, 512, 20, [0, 1], images)
+    agrees = agreement(rows)
+    assert len(agrees) == 2 * (19 + 1)
+    assert [key for key, holds in agrees.items() if not holds] == []
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+def test_weights_of_another_variance_are_found_out(factor, images, monkeypatch):
+    right = theory.weight_variance
+
+    def wrong(*arguments):
+        return factor * right(*arguments)
+
+    monkeypatch.setattr("actlab.theory.weight_variance", wrong)
+    batch = Split(images.images[:16], images.labels[:16])
+    rows, _ = compare_with_theory(activation_of("relu"), "he_uniform", 256, 20, [0, 1], batch)
+    agrees = agreement(rows)
+    assert not agrees["all", "forward"]
+    assert not agrees["all", "backward"]
