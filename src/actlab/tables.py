@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +20,7 @@ from actlab.statistics import (
     mean_interval,
     paired_difference,
     paired_ratio,
+    wilson_interval,
 )
 
 #: One row an epoch of one seed; `results/<activation>-<network>/history.csv`.
@@ -51,6 +52,28 @@ GRADIENTS = (
     "statistic",
     "value",
 )
+
+#: The statistics of `GRADIENTS` that tell a layer's health (`gradients.summarise_health`), of
+#: the probe test alone. The output layer has none of its activation.
+HEALTH = (
+    "backprop_rms",
+    "preactivation_mean",
+    "preactivation_variance",
+    "activation_mean",
+    "activation_variance",
+    "saturated_fraction",
+    "dead_fraction",
+    "one_sign_fraction",
+    "one_sign_batch_fraction",
+)
+
+#: One row a bin; `results/preactivations.csv`. `epoch` is 0 or the last; the density is that of
+#: the pre-activations of a hidden layer, over all seeds, units and images of the probe test.
+PREACTIVATIONS = ("activation", "network", "epoch", "layer", "bin_low", "bin_high", "density")
+
+#: One row a layer at a kept epoch of one seed; `results/<activation>-<network>/updates.csv`.
+#: The norm of the next step's change of the layer's kernel, by the kernel's own.
+UPDATES = ("seed", "epoch", "layer", "update_ratio")
 
 #: One row a configuration; `reports/summary.csv`. Fractions, nats and seconds; gradients are
 #: arithmetic means over seeds, after training and before it.
@@ -201,6 +224,8 @@ class Study:
     layers: pd.DataFrame
     timings: pd.DataFrame
     gradients: pd.DataFrame
+    updates: pd.DataFrame = field(default_factory=pd.DataFrame)
+    preactivations: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def configurations(self) -> list[tuple[str, str]]:
         """(activation, network), network by network."""
@@ -274,7 +299,8 @@ def read_study(
         whole["timings"],
         pd.DataFrame(),
     )
-    return replace(study, gradients=_read_gradients(study, results / "gradients.csv"))
+    study = replace(study, gradients=_read_gradients(study, results / "gradients.csv"))
+    return _with_health(study, results)
 
 
 def read_activations(study: Study, models: Path) -> list[ActivationConfig]:
@@ -719,3 +745,94 @@ def metrics(summary: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None
             for name in ("test_accuracy", "test_loss")
         }
     return nested
+
+
+def _with_health(study: Study, results: Path) -> Study:
+    """Add updates and pre-activations; hold all that tells health to the configuration."""
+    probed = {
+        (activation, network): rows
+        for (activation, network), rows in study.gradients.groupby(["activation", "network"])
+    }
+    updates = []
+    for activation, network in study.configurations():
+        rows = probed[activation, network]
+        missing = [name for name in HEALTH[:3] if name not in set(rows["statistic"])]
+        if missing:
+            raise UserError(
+                f"{results / 'gradients.csv'} lacks the {missing[0]} of {activation} on {network}:"
+                " run `dvc repro` to make it again"
+            )
+        path = results / f"{activation}-{network}" / "updates.csv"
+        table = read_table(path, UPDATES)
+        for columns in ("seed", "epoch", "layer"):
+            if set(table[columns]) != set(rows[columns]):
+                raise UserError(
+                    f"{path} holds other {columns}s than results/gradients.csv:"
+                    " run `dvc repro` to train it again"
+                )
+        updates.append(_labelled(table, activation, network))
+    preactivations = read_table(results / "preactivations.csv", PREACTIVATIONS)
+    return replace(
+        study,
+        updates=pd.concat(updates, ignore_index=True),
+        preactivations=where(
+            preactivations, activation=list(study.activations), network=list(study.networks)
+        ),
+    )
+
+
+#: What spreads over seeds by factors: its means are geometric.
+_BY_FACTORS = ("backprop_rms", "update_ratio")
+
+
+def layer_health(study: Study, confidence: float) -> pd.DataFrame:
+    """Tabulate `HEALTH` and the update ratio of every layer at every kept epoch, over seeds.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns activation, network, statistic, epoch, layer, then those of `over_seeds`. Means
+        of backprop_rms and update_ratio are geometric (sd is a factor, and where a seed has a
+        zero there is none: NaN), all others arithmetic. The variance is of a seed's images and
+        units, not between seeds.
+    """
+    keys = ["activation", "network", "statistic", "epoch", "layer"]
+    probed = where(study.gradients, probe="test", statistic=list(HEALTH))
+    steps = study.updates.rename(columns={"update_ratio": "value"})
+    steps.insert(2, "statistic", "update_ratio")
+    rows = pd.concat([probed[[*keys, "seed", "value"]], steps[[*keys, "seed", "value"]]])
+    parts = [
+        over_seeds(
+            where(rows, statistic=statistic),
+            keys,
+            "value",
+            confidence,
+            geometric_interval if statistic in _BY_FACTORS else mean_interval,
+        )
+        for statistic in (*HEALTH, "update_ratio")
+        if statistic in set(rows["statistic"])
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def dead_units(study: Study, confidence: float) -> pd.DataFrame:
+    """Count the dead units of every hidden layer at every kept epoch, all seeds pooled.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns activation, network, epoch, layer, dead, units, share, low, high: of how many
+        units, and `wilson_interval` of the share. Seeds that are no number are not counted.
+    """
+    rows = where(study.gradients, probe="test", statistic="dead_fraction")
+    rows = rows.merge(study.layers[["activation", "network", "layer", "units"]])
+    rows = rows[np.isfinite(rows["value"])]
+    rows["dead"] = (rows["value"] * rows["units"]).round().astype(int)
+    keys = ["activation", "network", "epoch", "layer"]
+    counts = rows.groupby(keys, sort=False)[["dead", "units"]].sum().reset_index()
+    bounds = [
+        (dead / units, *wilson_interval(dead, units, confidence))
+        for dead, units in counts[["dead", "units"]].to_numpy().tolist()
+    ]
+    shares = pd.DataFrame(bounds, columns=["share", "low", "high"])
+    return pd.concat([counts, shares], axis=1)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -190,6 +191,50 @@ def compile_evaluation(model: keras.Sequential) -> Callable[[DeviceSplit], Evalu
     return evaluate
 
 
+def measure_step(
+    model: keras.Sequential,
+    optimizer: keras.Optimizer,
+    train: DeviceSplit,
+    batch: Int32[np.ndarray, " images"],
+) -> dict[str, float]:
+    """Measure one step of training, and take it back: weights and optimiser keep their bits.
+
+    Parameters
+    ----------
+    model, optimizer
+        As they stand after some steps of `compile_epoch`, or before the first.
+    train
+        Images (n, inputs) and labels (n,).
+    batch
+        Which of the images the step is taken on.
+
+    Returns
+    -------
+    dict
+        Of each layer, the Euclidean norm of the change of its kernel divided by the kernel's
+        own; NaN where that is zero.
+    """
+    cross_entropy: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    state = [*model.variables, *optimizer.variables]
+    before = [variable.numpy() for variable in state]
+    kernels = [layer.kernel.numpy().astype(np.float64) for layer in model.layers]
+    weights = [variable.value for variable in model.trainable_variables]
+    try:
+        with tf.GradientTape() as tape:
+            logits = model(tf.gather(train.images, batch), training=True)
+            loss = cross_entropy(tf.gather(train.labels, batch), logits)
+        optimizer.apply(tape.gradient(loss, weights), model.trainable_variables)
+        ratios = {}
+        for layer, kernel in zip(model.layers, kernels, strict=True):
+            norm = float(np.linalg.norm(kernel))
+            change = float(np.linalg.norm(layer.kernel.numpy().astype(np.float64) - kernel))
+            ratios[layer.name] = change / norm if norm else float("nan")
+        return ratios
+    finally:
+        for variable, value in zip(state, before, strict=True):
+            variable.assign(value)
+
+
 def _count_right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     predicted = tf.argmax(logits, axis=1, output_type=tf.int32)
     return tf.reduce_sum(tf.cast(tf.equal(predicted, labels), tf.float32))
@@ -207,7 +252,9 @@ def fit_seeds(
     validation: Split,
     test: Split,
     protocol: Protocol,
-    keep: Callable[[int, int, keras.Sequential], None] = lambda seed, epoch, model: None,
+    keep: Callable[
+        [int, int, keras.Sequential, Callable[[], dict[str, float]]], None
+    ] = lambda seed, epoch, model, next_step: None,
     models_at_once: int | None = None,
 ) -> Iterator[Epoch | Fitted]:
     """Train one model a seed, several side by side, and give what happens as it happens.
@@ -225,7 +272,8 @@ def fit_seeds(
         How it is trained.
     keep
         Called with seed, epoch and model after each of the protocol's kept epochs, from the
-        thread that trains the model.
+        thread that trains the model, outside its times. The fourth argument, when called, gives
+        `measure_step` of the first batch of the epoch that comes next, or would.
     models_at_once
         One thread each; as many as there are cores by default. It changes no result.
 
@@ -254,6 +302,11 @@ def fit_seeds(
         evaluate = compile_evaluation(model)
         evaluate(watched)
         compile_seconds = time.perf_counter() - started
+
+        def next_step(seed: int, epoch: int) -> dict[str, float]:
+            batch = shuffled_order(seed, epoch + 1, images)[: protocol.batch_size]
+            return measure_step(model, optimizer, trained_on, batch)
+
         all_compiled.wait()  # compiling takes every core: it would slow another's first epoch
         while not stop.is_set():
             try:
@@ -264,7 +317,7 @@ def fit_seeds(
             for variable, value in zip(optimizer.variables, fresh_optimizer, strict=True):
                 variable.assign(value)
             if 0 in protocol.kept_epochs:
-                keep(seed, 0, model)
+                keep(seed, 0, model, partial(next_step, seed, 0))
             for epoch in range(1, protocol.epochs + 1):
                 order = shuffled_order(seed, epoch, images)
                 started = time.perf_counter()
@@ -272,7 +325,7 @@ def fit_seeds(
                 epoch_seconds = time.perf_counter() - started
                 seen = evaluate(watched)
                 if epoch in protocol.kept_epochs:
-                    keep(seed, epoch, model)
+                    keep(seed, epoch, model, partial(next_step, seed, epoch))
                 events.put(
                     Epoch(
                         seed=seed,
