@@ -71,9 +71,7 @@ def compile_pass(model: keras.Sequential) -> Callable[[Split], dict[str, LayerPa
     return run_pass
 
 
-def _forward(
-    model: keras.Sequential, images: tf.Tensor
-) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+def _forward(model: keras.Sequential, images: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     """Give the pre-activations and the activations of every layer."""
     preactivations, activations, inputs = [], [], images
     for layer in model.layers:
@@ -114,7 +112,7 @@ def summarise_health(
         The layer's; None for the output layer, which has none: what is said of activations and
         their derivatives is left out there.
     saturated_below
-        A unit is saturated on an image where \\|phi'\\| is below this fraction of its maximum.
+        A unit is saturated on an image where the size of phi' is below this part of its maximum.
 
     Returns
     -------
@@ -243,9 +241,9 @@ def bin_preactivations(
 ) -> Iterator[tuple[int, str, float, float, float]]:
     """Tell how the pre-activations of each hidden layer are distributed, first and last.
 
-    All seeds, images and units are pooled. A layer has the same bins before training and after
-    it: bins of one width between what each seed's outermost thousandths leave, and one on
-    either side that reaches to the smallest and to the largest value.
+    All seeds, images and units are pooled. Of the bins of a layer at an epoch all but the
+    outermost are of one width; those reach on to the smallest and to the largest value, over
+    what is the outermost thousandth of every seed.
 
     Parameters
     ----------
@@ -268,23 +266,32 @@ def bin_preactivations(
         return
     program = tf.function(lambda given: _forward(model, given)[0][:-1], autograph=False)
     given = tf.constant(images)
-    # Twice through the models: to find the bins and to fill them, with one model in memory.
-    ends: dict[str, list[np.ndarray]] = {layer: [] for layer in hidden}
-    for _, values in _first_and_last(model, folder, seeds, program, given):
-        for layer, preactivations in zip(hidden, values, strict=True):
+
+    def preactivations_of(epoch_at: int) -> Iterator[tuple[str, np.ndarray]]:
+        for seed in seeds:
+            epoch = kept_epochs(folder, seed)[epoch_at]
+            model.load_weights(weights_path(folder, seed, epoch))
+            for layer, values in zip(hidden, program(given), strict=True):
+                yield layer, values.numpy().ravel()
+
+    epochs = kept_epochs(folder, seeds[0])
+    for epoch_at in (0, -1) if len(epochs) > 1 else (0,):
+        # Twice through the models: to find the bins and to fill them, one model in memory.
+        ends: dict[str, list[np.ndarray]] = {layer: [] for layer in hidden}
+        for layer, values in preactivations_of(epoch_at):
             with np.errstate(invalid="ignore"):
-                ends[layer].append(np.quantile(preactivations, [0, _TAIL, 1 - _TAIL, 1]))
-    edges = {layer: _edges(np.array(found), bins) for layer, found in ends.items()}
-    counts: dict[tuple[int, str], np.ndarray] = {}
-    for epoch, values in _first_and_last(model, folder, seeds, program, given):
-        for layer, preactivations in zip(hidden, values, strict=True):
-            if np.isfinite(edges[layer]).all():
-                found, _ = np.histogram(preactivations, edges[layer])
-                counts[epoch, layer] = counts.get((epoch, layer), 0) + found
-    for (epoch, layer), found in sorted(counts.items(), key=lambda item: item[0][0]):
-        density = found / found.sum() / np.diff(edges[layer])
-        for (low, high), value in zip(pairwise(edges[layer]), density, strict=True):
-            yield epoch, layer, float(low), float(high), float(value)
+                ends[layer].append(np.quantile(values, [0, _TAIL, 1 - _TAIL, 1]))
+        finite = {layer for layer in hidden if np.isfinite(ends[layer]).all()}
+        edges = {layer: _edges(np.array(ends[layer]), bins) for layer in finite}
+        counts = {layer: np.zeros(bins) for layer in finite}
+        for layer, values in preactivations_of(epoch_at):
+            if layer in finite:
+                counts[layer] += np.histogram(values, edges[layer])[0]
+        for layer in hidden:
+            if layer in finite:
+                density = counts[layer] / counts[layer].sum() / np.diff(edges[layer])
+                for (low, high), value in zip(pairwise(edges[layer]), density, strict=True):
+                    yield epochs[epoch_at], layer, float(low), float(high), float(value)
 
 
 def _edges(ends: Float[np.ndarray, "models 4"], bins: int) -> Float[np.ndarray, " edges"]:
@@ -297,13 +304,3 @@ def _edges(ends: Float[np.ndarray, "models 4"], bins: int) -> Float[np.ndarray, 
         inner = np.linspace(inner[0] - room * bins, inner[-1] + room * bins, bins - 1)
     least, greatest = min(least, inner[0] - room), max(greatest, inner[-1] + room)
     return np.concatenate([[least], inner, [greatest]])
-
-
-def _first_and_last(
-    model: keras.Sequential, folder: Path, seeds: Sequence[int], program: Any, images: tf.Tensor
-) -> Iterator[tuple[int, list[np.ndarray]]]:
-    for seed in seeds:
-        epochs = kept_epochs(folder, seed)
-        for epoch in sorted({epochs[0], epochs[-1]}):
-            model.load_weights(weights_path(folder, seed, epoch))
-            yield epoch, [each.numpy().ravel() for each in program(images)]

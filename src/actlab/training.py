@@ -191,48 +191,54 @@ def compile_evaluation(model: keras.Sequential) -> Callable[[DeviceSplit], Evalu
     return evaluate
 
 
-def measure_step(
-    model: keras.Sequential,
-    optimizer: keras.Optimizer,
-    train: DeviceSplit,
-    batch: Int32[np.ndarray, " images"],
-) -> dict[str, float]:
-    """Measure one step of training, and take it back: weights and optimiser keep their bits.
+def compile_step(
+    model: keras.Sequential, optimizer: keras.Optimizer, train: DeviceSplit
+) -> Callable[[Int32[np.ndarray, " images"]], dict[str, float]]:
+    """Give a function that measures a step of training and takes it back, to the bit.
 
     Parameters
     ----------
     model, optimizer
-        As they stand after some steps of `compile_epoch`, or before the first.
+        Those of `compile_epoch`, as they stand when the function is called.
     train
         Images (n, inputs) and labels (n,).
-    batch
-        Which of the images the step is taken on.
 
     Returns
     -------
-    dict
-        Of each layer, the Euclidean norm of the change of its kernel divided by the kernel's
-        own; NaN where that is zero.
+    Callable
+        The images of a batch, by their places -> of each layer, the Euclidean norm of the
+        change of its kernel divided by the kernel's own; NaN where that is zero.
     """
+    optimizer.build(model.trainable_variables)
     cross_entropy: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    state = [*model.variables, *optimizer.variables]
-    before = [variable.numpy() for variable in state]
-    kernels = [layer.kernel.numpy().astype(np.float64) for layer in model.layers]
     weights = [variable.value for variable in model.trainable_variables]
-    try:
+    state = [*model.variables, *optimizer.variables]
+    images, labels = train
+
+    @tf.function(autograph=False)
+    def step_program(batch: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
-            logits = model(tf.gather(train.images, batch), training=True)
-            loss = cross_entropy(tf.gather(train.labels, batch), logits)
+            loss = cross_entropy(
+                tf.gather(labels, batch), model(tf.gather(images, batch), training=True)
+            )
         optimizer.apply(tape.gradient(loss, weights), model.trainable_variables)
+
+    def measure_step(batch: Int32[np.ndarray, " images"]) -> dict[str, float]:
+        before = [variable.numpy() for variable in state]
+        kernels = [layer.kernel.numpy().astype(np.float64) for layer in model.layers]
         ratios = {}
-        for layer, kernel in zip(model.layers, kernels, strict=True):
-            norm = float(np.linalg.norm(kernel))
-            change = float(np.linalg.norm(layer.kernel.numpy().astype(np.float64) - kernel))
-            ratios[layer.name] = change / norm if norm else float("nan")
+        try:
+            step_program(tf.constant(batch))
+            for layer, kernel in zip(model.layers, kernels, strict=True):
+                norm = float(np.linalg.norm(kernel))
+                change = float(np.linalg.norm(layer.kernel.numpy().astype(np.float64) - kernel))
+                ratios[layer.name] = change / norm if norm else float("nan")
+        finally:
+            for variable, value in zip(state, before, strict=True):
+                variable.assign(value)
         return ratios
-    finally:
-        for variable, value in zip(state, before, strict=True):
-            variable.assign(value)
+
+    return measure_step
 
 
 def _count_right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -273,7 +279,7 @@ def fit_seeds(
     keep
         Called with seed, epoch and model after each of the protocol's kept epochs, from the
         thread that trains the model, outside its times. The fourth argument, when called, gives
-        `measure_step` of the first batch of the epoch that comes next, or would.
+        what `compile_step` measures on the first batch of the epoch that comes next, or would.
     models_at_once
         One thread each; as many as there are cores by default. It changes no result.
 
@@ -302,11 +308,12 @@ def fit_seeds(
         evaluate = compile_evaluation(model)
         evaluate(watched)
         compile_seconds = time.perf_counter() - started
+        measure_step = compile_step(model, optimizer, trained_on)
 
         def next_step(seed: int, epoch: int) -> dict[str, float]:
-            batch = shuffled_order(seed, epoch + 1, images)[: protocol.batch_size]
-            return measure_step(model, optimizer, trained_on, batch)
+            return measure_step(shuffled_order(seed, epoch + 1, images)[: protocol.batch_size])
 
+        next_step(seeds[0], 0)  # traces, before any epoch is timed
         all_compiled.wait()  # compiling takes every core: it would slow another's first epoch
         while not stop.is_set():
             try:
