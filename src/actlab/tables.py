@@ -836,3 +836,28 @@ def dead_units(study: Study, confidence: float) -> pd.DataFrame:
     ]
     shares = pd.DataFrame(bounds, columns=["share", "low", "high"])
     return pd.concat([counts, shares], axis=1)
+
+
+def one_sign_shares(study: Study, confidence: float) -> pd.DataFrame:
+    """Tabulate the units with gradients of one sign, over all layers that read hidden units.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns activation, network, statistic (one_sign_fraction, one_sign_batch_fraction),
+        epoch, then those of `over_seeds`. A seed's value is the mean of its layers, weighed by
+        their units; layers without a number are left out. A network without hidden layers has
+        no row.
+    """
+    rows = where(
+        study.gradients,
+        probe="test",
+        statistic=["one_sign_fraction", "one_sign_batch_fraction"],
+    )
+    rows = rows.merge(study.layers[["activation", "network", "layer", "units"]])
+    rows = rows[rows["layer"] != rows["network"].map(lambda name: study.layers_of(name)[0])]
+    known = rows[np.isfinite(rows["value"])].assign(value=lambda of: of["value"] * of["units"])
+    keys = ["activation", "network", "statistic", "epoch"]
+    sums = known.groupby([*keys, "seed"], sort=False)[["value", "units"]].sum()
+    sums["value"] /= sums["units"]
+    return over_seeds(sums.reset_index(), keys, "value", confidence)

@@ -37,6 +37,9 @@ def report(config: Config) -> None:
             ("accuracy_differences", tables.accuracy_differences),
             ("first_layer_ratios", tables.first_layer_ratios),
             ("layer_factors", tables.layer_factors),
+            ("health", tables.layer_health),
+            ("dead_units", tables.dead_units),
+            ("one_sign_shares", tables.one_sign_shares),
         ):
             tables.write_frame(tabulate(study, confidence), folder / f"{name}.csv")
     with written_whole(reports / "plots") as folder:
