@@ -79,6 +79,14 @@ def files(folder):
         ("data.validation_size=60000", "data.validation_size is 60000: it has to be from 0 to"),
         ("model.kernel_initializer=z", "model.kernel_initializer is 'z': it has to be one of"),
         ("gradients.test_images=0", "gradients.test_images is 0: it has to be 1 or more"),
+        (
+            "gradients.saturated_below=1.5",
+            "gradients.saturated_below is 1.5: it has to be between 0 and 1",
+        ),
+        (
+            "gradients.preactivation_bins=2",
+            "gradients.preactivation_bins is 2: it has to be from 3 to 1000",
+        ),
         ("report.confidence=95", "report.confidence is 95.0: it has to be between 0 and 1"),
         ("training.epochs=1,2", "Ambiguous value for argument 'training.epochs=1,2'; 1. To use"),
     ],
