@@ -125,6 +125,7 @@ def plant(
                         key = (activation, network, seed, epoch, layer, "test")
                         gradients += [(*key, name, value) for name, value in said.items()]
                         updates.append((seed, epoch, layer, 0.01 / (1 + epoch) / (1 + back)))
+            updates.sort(key=lambda row: (row[0], row[1], layers.index(row[2])))
             for epoch, width in ((0, 1.0), (epochs, 2.0)):
                 edges = np.linspace(-6, 6, 13)
                 shares = np.diff(stats.norm.cdf(edges, scale=width))

@@ -349,7 +349,7 @@ def test_a_map_of_health_shows_the_table_in_shades_and_numbers(default):
     texts = [text.get_text() for text in axes.texts]
     assert texts == ["10", "20", "20", "20", "20"] * 8
     # The first layer is on top.
-    assert [label.get_text() for label in axes.get_yticklabels()][0] == "1"
+    assert axes.get_yticklabels()[0].get_text() == "1"
     assert axes.get_ylim() == (8, 0)
 
 
@@ -385,7 +385,7 @@ def test_a_cell_without_a_number_has_a_dash(tmp_path):
 
 
 def test_preactivations_lie_on_the_curve_of_their_activation(default):
-    study, drawings = default
+    _, drawings = default
     figure, table = drawings["preactivations"]
     axes = panel_of(figure, "mlp: tanh")
     rows = tables.where(table, network="mlp", activation="tanh", layer="hidden_2", epoch=6)
