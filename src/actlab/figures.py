@@ -966,7 +966,7 @@ def _write_cells(
     # Inches that a panel leaves to a cell, and that a letter takes.
     room = (6.1 / columns - 0.25) / cells.shape[1] / 0.051
     for (row, column), known in np.ndenumerate(has):
-        text = _in_a_cell(cells[row, column], share, room) if known else "–"
+        text = _in_a_cell(float(cells[row, column]), share, room) if known else "–"
         red, green, blue, _ = shades(norm(cells[row, column])) if known else (1, 1, 1, 1)
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
         axes.text(
@@ -990,7 +990,7 @@ def _in_a_cell(value: float, share: bool, room: float) -> str:
     """
     if share:
         texts = [f"{value:.0f}" if value == 0 or value >= 0.5 else "<1"]
-    elif 1e-3 <= value < 100:
+    elif 9.5e-4 <= value < 100:
         texts = [f"{value:#.{digits}g}".removesuffix(".") for digits in (2, 1)]
     else:
         texts = [

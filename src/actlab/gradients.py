@@ -53,7 +53,8 @@ def compile_pass(model: keras.Sequential) -> Callable[[Split], dict[str, LayerPa
             preactivations, activations = _forward(model, images)
             loss = cross_entropy(labels, activations[-1])
         kernels = [layer.kernel.value for layer in model.layers]
-        gradients, deltas = tape.gradient(loss, (kernels, preactivations))
+        derivatives: Any = tape.gradient(loss, (kernels, preactivations))
+        gradients, deltas = derivatives
         return preactivations, activations, deltas, gradients
 
     def run_pass(batch: Split) -> dict[str, LayerPass]:
@@ -73,7 +74,8 @@ def compile_pass(model: keras.Sequential) -> Callable[[Split], dict[str, LayerPa
 
 def _forward(model: keras.Sequential, images: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     """Give the pre-activations and the activations of every layer."""
-    preactivations, activations, inputs = [], [], images
+    preactivations, activations = [], []
+    inputs = images
     for layer in model.layers:
         preactivations.append(
             keras.ops.add(keras.ops.matmul(inputs, layer.kernel.value), layer.bias.value)
@@ -242,8 +244,8 @@ def bin_preactivations(
     """Tell how the pre-activations of each hidden layer are distributed, first and last.
 
     All seeds, images and units are pooled. Of the bins of a layer at an epoch all but the
-    outermost are of one width; those reach on to the smallest and to the largest value, over
-    what is the outermost thousandth of every seed.
+    outermost are of one width; those are at least as wide, and reach on to the smallest and to
+    the largest value, over what is the outermost thousandth of every seed.
 
     Parameters
     ----------
@@ -302,5 +304,7 @@ def _edges(ends: Float[np.ndarray, "models 4"], bins: int) -> Float[np.ndarray, 
     room = max(1e-6 * max(abs(least), abs(greatest)), 1e-12)
     if not inner[-1] - inner[0] > room:
         inner = np.linspace(inner[0] - room * bins, inner[-1] + room * bins, bins - 1)
-    least, greatest = min(least, inner[0] - room), max(greatest, inner[-1] + room)
+    # The outermost are no narrower than the others: a few values there would look like a peak.
+    width = (inner[-1] - inner[0]) / (bins - 2)
+    least, greatest = min(least, inner[0] - width), max(greatest, inner[-1] + width)
     return np.concatenate([[least], inner, [greatest]])

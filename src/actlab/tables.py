@@ -749,13 +749,9 @@ def metrics(summary: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None
 
 def _with_health(study: Study, results: Path) -> Study:
     """Add updates and pre-activations; hold all that tells health to the configuration."""
-    probed = {
-        (activation, network): rows
-        for (activation, network), rows in study.gradients.groupby(["activation", "network"])
-    }
     updates = []
     for activation, network in study.configurations():
-        rows = probed[activation, network]
+        rows = where(study.gradients, activation=activation, network=network)
         missing = [name for name in HEALTH[:3] if name not in set(rows["statistic"])]
         if missing:
             raise UserError(
@@ -800,7 +796,7 @@ def layer_health(study: Study, confidence: float) -> pd.DataFrame:
     probed = where(study.gradients, probe="test", statistic=list(HEALTH))
     steps = study.updates.rename(columns={"update_ratio": "value"})
     steps.insert(2, "statistic", "update_ratio")
-    rows = pd.concat([probed[[*keys, "seed", "value"]], steps[[*keys, "seed", "value"]]])
+    rows = pd.concat([probed, steps], ignore_index=True)
     parts = [
         over_seeds(
             where(rows, statistic=statistic),
@@ -824,12 +820,11 @@ def dead_units(study: Study, confidence: float) -> pd.DataFrame:
         Columns activation, network, epoch, layer, dead, units, share, low, high: of how many
         units, and `wilson_interval` of the share. Seeds that are no number are not counted.
     """
-    rows = where(study.gradients, probe="test", statistic="dead_fraction")
-    rows = rows.merge(study.layers[["activation", "network", "layer", "units"]])
-    rows = rows[np.isfinite(rows["value"])]
+    rows = _with_units(study, ["dead_fraction"])
     rows["dead"] = (rows["value"] * rows["units"]).round().astype(int)
     keys = ["activation", "network", "epoch", "layer"]
-    counts = rows.groupby(keys, sort=False)[["dead", "units"]].sum().reset_index()
+    counts: Any = rows.groupby(keys, sort=False)[["dead", "units"]].sum()
+    counts = counts.reset_index()
     bounds = [
         (dead / units, *wilson_interval(dead, units, confidence))
         for dead, units in counts[["dead", "units"]].to_numpy().tolist()
@@ -849,15 +844,17 @@ def one_sign_shares(study: Study, confidence: float) -> pd.DataFrame:
         their units; layers without a number are left out. A network without hidden layers has
         no row.
     """
-    rows = where(
-        study.gradients,
-        probe="test",
-        statistic=["one_sign_fraction", "one_sign_batch_fraction"],
-    )
-    rows = rows.merge(study.layers[["activation", "network", "layer", "units"]])
+    rows = _with_units(study, ["one_sign_fraction", "one_sign_batch_fraction"])
     rows = rows[rows["layer"] != rows["network"].map(lambda name: study.layers_of(name)[0])]
-    known = rows[np.isfinite(rows["value"])].assign(value=lambda of: of["value"] * of["units"])
+    rows = rows.assign(value=rows["value"] * rows["units"])
     keys = ["activation", "network", "statistic", "epoch"]
-    sums = known.groupby([*keys, "seed"], sort=False)[["value", "units"]].sum()
+    sums: Any = rows.groupby([*keys, "seed"], sort=False)[["value", "units"]].sum()
     sums["value"] /= sums["units"]
     return over_seeds(sums.reset_index(), keys, "value", confidence)
+
+
+def _with_units(study: Study, statistics: list[str]) -> Any:
+    """Give the values on test images that are numbers, with the units of their layers."""
+    rows = where(study.gradients, probe="test", statistic=statistics)
+    rows = rows.merge(study.layers[["activation", "network", "layer", "units"]])
+    return rows[np.isfinite(rows["value"])].copy()
