@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from actlab import comparisons, tables
 from actlab.activations import ACTIVATIONS
@@ -34,6 +35,32 @@ def activations_of(study: tables.Study) -> list[ActivationConfig]:
     return [activation_of(name) for name in study.activations]
 
 
+def health_of(
+    activation: str, place: int, units: Sequence[int], epoch: int, norm: float
+) -> dict[str, float]:
+    """The health of a layer, by its place from the images.
+
+    One unit of a hidden layer of relu is dead once it is trained. Half the units of relu are
+    saturated, a tenth of others, twice that of sigmoid after training. What reads the images,
+    sigmoid or relu has gradients of one sign.
+    """
+    one_sign = 1.0 if place == 0 or activation in ("sigmoid", "relu") else 0.0
+    said = {"backprop_rms": norm, "preactivation_mean": 0.0, "preactivation_variance": 1.0}
+    if place < len(units) - 1:
+        trained = epoch > 0
+        said |= {
+            "activation_mean": 0.5 if one_sign else 0.0,
+            "activation_variance": 0.25,
+            "saturated_fraction": 0.5
+            if activation == "relu"
+            else 0.2
+            if activation == "sigmoid" and trained
+            else 0.1,
+            "dead_fraction": 1 / units[place] if activation == "relu" and trained else 0.0,
+        }
+    return said | {"one_sign_fraction": one_sign, "one_sign_batch_fraction": one_sign / 4}
+
+
 def plant(
     folder: Path,
     activations: Sequence[str] = ("sigmoid", "tanh", "relu"),
@@ -48,7 +75,8 @@ def plant(
 
     Learning curves, gradients and times follow simple laws with a little seeded noise. The
     gradient of sigmoid falls by a factor of 6 a layer, that of others by 1.1; after training it
-    is a tenth of what it was.
+    is a tenth of what it was. The health of layers is that of `health_of`; pre-activations are
+    normal, after training twice as wide.
 
     Parameters
     ----------
@@ -59,21 +87,21 @@ def plant(
     accuracies
         The final test accuracies of a configuration, seed by seed.
     changed
-        Gets the tables of each configuration by name, and at last {"gradients": ...}; what it
-        changes is what is written.
+        Gets the tables of each configuration by name, and at last {"gradients": ...,
+        "preactivations": ...}; what it changes is what is written.
     theory_changed
         Gets the table `plant_theory` of the activations, likewise.
     """
     results, timings = folder / "results", folder / "timings"
     kept = sorted({epoch for epoch in (0, 1, 2, 5, 10) if epoch < epochs} | {0, epochs})
-    gradients = []
+    gradients, bins = [], []
     for network, hidden in networks.items():
         for place, activation in enumerate(activations):
             rng = np.random.default_rng([place, len(hidden)])
             layers = [f"hidden_{at}" for at in range(1, len(hidden) + 1)] + ["output"]
             units, inputs = [*hidden, 10], [784, *hidden]
             shrink = 6.0 if activation == "sigmoid" else 1.1
-            curves, times, tests = [], [], []
+            curves, times, tests, updates = [], [], [], []
             for at, seed in enumerate(seeds):
                 for epoch in range(1, epochs + 1):
                     error = 0.02 + 0.1 * math.exp(-epoch / 3) * (1 + 0.1 * rng.random())
@@ -97,6 +125,18 @@ def plant(
                             ):
                                 key = (activation, network, seed, epoch, layer, probe)
                                 gradients.append((*key, statistic, part * value))
+                        at_layer = len(layers) - 1 - back
+                        said = health_of(activation, at_layer, units, epoch, norm)
+                        key = (activation, network, seed, epoch, layer, "test")
+                        gradients += [(*key, name, value) for name, value in said.items()]
+                        updates.append((seed, epoch, layer, 0.01 / (1 + epoch) / (1 + back)))
+            updates.sort(key=lambda row: (row[0], row[1], layers.index(row[2])))
+            for epoch, width in ((0, 1.0), (epochs, 2.0)):
+                edges = np.linspace(-6, 6, 13)
+                shares = np.diff(stats.norm.cdf(edges, scale=width))
+                for layer in layers[:-1]:
+                    for low, high, share in zip(edges[:-1], edges[1:], shares, strict=True):
+                        bins.append((activation, network, epoch, layer, low, high, share))
             parts = {
                 "history": pd.DataFrame(curves, columns=list(tables.HISTORY)),
                 "test": pd.DataFrame(tests, columns=list(tables.TEST)),
@@ -108,15 +148,20 @@ def plant(
                     columns=list(tables.LAYERS),
                 ),
                 "timings": pd.DataFrame(times, columns=list(tables.TIMINGS)),
+                "updates": pd.DataFrame(updates, columns=list(tables.UPDATES)),
             }
             changed(parts)
             where = results / f"{activation}-{network}"
-            for name in ("history", "test", "layers"):
+            for name in ("history", "test", "layers", "updates"):
                 tables.write_frame(parts[name], where / f"{name}.csv")
             tables.write_frame(parts["timings"], timings / f"{activation}-{network}.csv")
-    whole = {"gradients": pd.DataFrame(gradients, columns=list(tables.GRADIENTS))}
+    whole = {
+        "gradients": pd.DataFrame(gradients, columns=list(tables.GRADIENTS)),
+        "preactivations": pd.DataFrame(bins, columns=list(tables.PREACTIVATIONS)),
+    }
     changed(whole)
-    tables.write_frame(whole["gradients"], results / "gradients.csv")
+    for name, table in whole.items():
+        tables.write_frame(table, results / f"{name}.csv")
     ratios = plant_theory(activations)
     theory_changed(ratios)
     tables.write_frame(ratios, results / "theory/ratios.csv")

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import integrate
+from scipy import integrate, special, stats
 
 from actlab.activations import ACTIVATIONS
 from actlab.config import ActivationConfig
@@ -85,10 +85,36 @@ def test_selu_keeps_mean_zero_and_variance_one():
     assert moment(2) == pytest.approx(1, abs=1e-7)
 
 
-def test_steepest_slopes_are_the_textbook_ones():
-    assert ACTIVATIONS["sigmoid"].derivative(NEAR).max() == 0.25
-    assert ACTIVATIONS["tanh"].derivative(NEAR).max() == 1.0
-    assert ACTIVATIONS["relu"].derivative(NEAR).max() == 1.0
+# SELU: its scale times its alpha. GELU is steepest at sqrt(2), where its second derivative,
+# (2 - x^2) times the normal density, is 0.
+SELU = 1.0507009873554805 * 1.6732632423543772
+GELU = special.ndtr(math.sqrt(2)) + math.sqrt(2) * stats.norm.pdf(math.sqrt(2))
+
+
+@pytest.mark.parametrize(
+    ("name", "constants", "slope"),
+    [
+        ("sigmoid", {}, 0.25),
+        ("tanh", {}, 1.0),
+        ("relu", {}, 1.0),
+        ("leaky_relu", {"negative_slope": 0.3}, 1.0),
+        ("elu", {"alpha": 0.5}, 1.0),
+        ("elu", {"alpha": 2.0}, 2.0),
+        ("selu", {}, SELU),
+        ("gelu", {"approximate": False}, GELU),
+        ("silu", {}, 1.0998394),
+    ],
+)
+def test_steepest_slopes_are_the_textbook_ones(name, constants, slope):
+    assert ACTIVATIONS[name].steepest_slope(**constants) == pytest.approx(slope, rel=1e-7)
+
+
+@pytest.mark.parametrize(("name", "constants"), CASES)
+def test_no_slope_is_steeper_than_the_steepest(name, constants):
+    slopes = np.abs(ACTIVATIONS[name].derivative(np.concatenate([NEAR, FAR]), **constants))
+    steepest = ACTIVATIONS[name].steepest_slope(**constants)
+    # NEAR comes within 0.006 of where each is steepest.
+    assert 0.99 * steepest < slopes.max() <= steepest
 
 
 @pytest.mark.parametrize(

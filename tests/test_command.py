@@ -86,6 +86,14 @@ def files(folder):
         ("theory.seeds=[-1]", "theory.seeds is [-1]: it has to be a list of whole numbers of at"),
         ("theory.initializers=[he]", "theory.initializers is 'he': it has to be one of glorot_"),
         ("theory.initializers=[]", "theory.initializers is []: it has to be a list of at least"),
+        (
+            "gradients.saturated_below=1.5",
+            "gradients.saturated_below is 1.5: it has to be between 0 and 1",
+        ),
+        (
+            "gradients.preactivation_bins=2",
+            "gradients.preactivation_bins is 2: it has to be from 3 to 1000",
+        ),
         ("report.confidence=95", "report.confidence is 95.0: it has to be between 0 and 1"),
         ("report.target_accuracy=97", "report.target_accuracy is 97.0: it has to be between 0"),
         ("report.equivalence_margin=0", "report.equivalence_margin is 0.0: it has to be a numb"),

@@ -332,6 +332,80 @@ def test_ranges_are_closed_where_the_bound_is_a_value():
     }
 
 
+def panel_of(figure, title):
+    return next(axes for axes in figure.axes if axes.get_title(loc="left") == title)
+
+
+def test_a_map_of_health_shows_the_table_in_shades_and_numbers(default):
+    _, drawings = default
+    figure, table = drawings["health_saturated_fraction"]
+    axes = panel_of(figure, "deep: sigmoid")
+    rows = tables.where(table, network="deep", activation="sigmoid")
+    cells = axes.collections[0].get_array().reshape(8, 5)
+    assert len(set(rows["epoch"])) == 5
+    for row in rows.to_dict("records"):
+        place = (int(row["layer"].removeprefix("hidden_")) - 1, [0, 1, 2, 5, 6].index(row["epoch"]))
+        assert cells[place] == pytest.approx(100 * row["mean"])
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["10", "20", "20", "20", "20"] * 8
+    # The first layer is on top.
+    assert axes.get_yticklabels()[0].get_text() == "1"
+    assert axes.get_ylim() == (8, 0)
+
+
+def test_shades_of_a_map_grow_darker_with_the_value_and_numbers_stand_out(default):
+    _, drawings = default
+    for name in figures.HEALTH_MAPS:
+        figure = drawings[f"health_{name}"].figure
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            if not axes.get_title(loc="left"):
+                continue
+            mesh = axes.collections[0]
+            values = np.ma.filled(mesh.get_array(), math.nan).ravel()
+            grey = mesh.to_rgba(values)[:, :3] @ [0.299, 0.587, 0.114]
+            order = np.argsort(values)
+            assert (np.diff(grey[order]) <= 1e-9).all(), name
+            for text, background in zip(axes.texts, grey, strict=True):
+                ink = 1.0 if text.get_color() == "white" else 0.0
+                assert abs(ink - background) > 0.4, (name, text.get_text())
+
+
+def test_a_cell_without_a_number_has_a_dash(tmp_path):
+    def change(parts):
+        if "gradients" in parts:
+            table = parts["gradients"]
+            rows = (table["layer"] == "hidden_1") & (table["epoch"] == 0)
+            table.loc[rows & (table["statistic"] == "backprop_rms"), "value"] = 0.0
+
+    study = plant(tmp_path, ["relu"], {"mlp": (4,)}, seeds=[0, 1], epochs=2, changed=change)
+    figure = drawings_of(study)["health_backprop_rms"].figure
+    texts = [text.get_text() for text in panel_of(figure, "mlp: relu").texts]
+    assert [text == "–" for text in texts] == [True, False, False, False, False, False]
+
+
+def test_preactivations_lie_on_the_curve_of_their_activation(default):
+    _, drawings = default
+    figure, table = drawings["preactivations"]
+    axes = panel_of(figure, "mlp: tanh")
+    rows = tables.where(table, network="mlp", activation="tanh", layer="hidden_2", epoch=6)
+    drawn = [patch.get_data() for patch in axes.patches]
+    assert len(drawn) == 2 * 3  # a line before, a line and an area after, for either layer
+    edges = [*rows["bin_low"], rows["bin_high"].iloc[-1]]
+    heights = 2 - 0.9 * rows["density"] / rows["density"].max()
+    np.testing.assert_allclose(drawn[-1].values, heights)
+    np.testing.assert_allclose(drawn[-1].edges, edges)
+    behind = next(
+        other
+        for other in figure.axes
+        if other is not axes and other.get_position().bounds == axes.get_position().bounds
+    )
+    x, y = behind.lines[0].get_data()
+    np.testing.assert_allclose(y, np.tanh(x))
+    assert behind.get_zorder() < axes.get_zorder()
+    assert tuple(axes.get_xlim()) == (x[0], x[-1]) == (-5, 5)
+
+
 def test_theory_is_drawn_as_lines_and_measurement_as_points(default):
     _, drawings = default
     figure, table = drawings["theory"]

@@ -3,10 +3,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from actlab import tables
 from actlab.activations import ACTIVATIONS
 from actlab.config import ActivationConfig, NetworkConfig
 from actlab.datasets import Split
-from actlab.gradients import compile_gradients, probe_configuration, summarise_gradient
+from actlab.gradients import (
+    STATISTICS,
+    bin_preactivations,
+    compile_pass,
+    probe_configuration,
+    summarise_gradient,
+    summarise_health,
+)
 from actlab.model import ModelSpec, build_model, weights_path
 from actlab.runtime import keras, tf
 
@@ -23,6 +31,10 @@ def batch_of(images, pixels=784, seed=0):
         generator.random((images, pixels), dtype=np.float32),
         generator.integers(0, 10, images).astype(np.int32),
     )
+
+
+def gradients_of(model, batch):
+    return {layer: measured.gradient for layer, measured in compile_pass(model)(batch).items()}
 
 
 def numpy_gradients(model, function, batch):
@@ -51,7 +63,7 @@ def numpy_gradients(model, function, batch):
 @pytest.mark.parametrize("function", ["sigmoid", "tanh", "relu", "selu", "silu"])
 def test_gradients_are_those_of_backpropagation_by_hand(function):
     model, batch = build_model(spec_of(function), 1), batch_of(32)
-    measured = compile_gradients(model)(batch)
+    measured = gradients_of(model, batch)
     assert list(measured) == ["hidden_1", "hidden_2", "output"]
     for value, expected in zip(
         measured.values(), numpy_gradients(model, function, batch), strict=True
@@ -65,7 +77,7 @@ def test_one_unit_network_solved_by_hand():
     model = build_model(spec, 0)
     model.set_weights([np.array([[2.0]]), np.zeros(1), np.zeros((1, 10)), np.zeros(10)])
     batch = Split(np.ones((1, 1), np.float32), np.array([3], np.int32))
-    measured = compile_gradients(model)(batch)
+    measured = gradients_of(model, batch)
     expected = np.full((1, 10), 0.2)
     expected[0, 3] = -1.8
     np.testing.assert_allclose(measured["output"], expected, rtol=1e-6)
@@ -82,7 +94,7 @@ def test_first_layer_gradient_is_the_notebooks_measure():
     gradient: Any = tape.gradient(loss, model.layers[0].trainable_weights)[0]
     theirs = np.mean(np.abs(gradient.numpy()))
     ours = summarise_gradient(
-        compile_gradients(model)(batch)["hidden_1"], model.layers[0].kernel.numpy()
+        gradients_of(model, batch)["hidden_1"], model.layers[0].kernel.numpy()
     )
     assert ours["mean_abs"] == pytest.approx(theirs, rel=1e-5)
 
@@ -96,8 +108,11 @@ def test_probe_covers_every_seed_epoch_layer_and_probe(tmp_path):
             path.parent.mkdir(exist_ok=True)
             build_model(spec, 10 * seed + epoch).save_weights(path)
     probes = {"notebook": batch_of(4), "test": batch_of(9, seed=1)}
-    rows = list(probe_configuration(tmp_path, [0, 5], probes))
-    assert len(rows) == len({row[:5] for row in rows}) == 2 * 2 * 1 * 2 * 3
+    rows = list(probe_configuration(tmp_path, [0, 5], probes, "test", 0.05))
+    health = [row for row in rows if row[4] not in STATISTICS]
+    assert {row[2:4] for row in health} == {("output", "test")}
+    assert len(rows) - len(health) == 2 * 2 * 1 * 2 * 3
+    assert len(rows) == len({row[:5] for row in rows})
     model = build_model(spec, 52)
     (expected,) = numpy_gradients(model, "relu", probes["test"])
     values = {row[:5]: row[5] for row in rows}
@@ -108,3 +123,230 @@ def test_probe_covers_every_seed_epoch_layer_and_probe(tmp_path):
 
 def test_norm_relative_to_a_zero_kernel_is_not_a_number():
     assert np.isnan(summarise_gradient(np.ones((2, 2)), np.zeros((2, 2)))["relative_norm"])
+
+
+@pytest.mark.parametrize("function", ["sigmoid", "relu", "selu"])
+@pytest.mark.parametrize("images", [32, 2048])
+def test_one_pass_gives_the_bits_of_the_kernels_gradients_alone(function, images):
+    # The program that measured them before the pass gave anything else.
+    model, batch = (
+        build_model(spec_of(function, NetworkConfig("deep", [64] * 4)), 3),
+        batch_of(images),
+    )
+    cross_entropy: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    kernels = [layer.kernel.value for layer in model.layers]
+
+    @tf.function(autograph=False)
+    def program(images: tf.Tensor, labels: tf.Tensor) -> Any:
+        with tf.GradientTape() as tape:
+            loss = cross_entropy(labels, model(images, training=True))
+        return tape.gradient(loss, kernels)
+
+    alone = program(tf.constant(batch.images), tf.constant(batch.labels))
+    for ours, theirs in zip(gradients_of(model, batch).values(), alone, strict=True):
+        np.testing.assert_array_equal(ours, theirs.numpy())
+
+
+def test_every_probe_of_a_network_solved_by_hand():
+    # Two images (1, 2) and (3, 1). Kernel [[1, -1], [1, 0]], biases 0 and 1: pre-activations
+    # (3, 0) and (4, -2), so that the second unit of relu is off on both. Two classes, output
+    # kernel [[ln 2 / 3, 0], [0, 0]]: logits (ln 2, 0) and (4 ln 2 / 3, 0).
+    spec = ModelSpec(
+        ActivationConfig("relu", "relu", {}), NetworkConfig("two", [2]), "glorot_uniform", 2, 2
+    )
+    model = build_model(spec, 0)
+    slope = np.log(2) / 3
+    model.set_weights(
+        [
+            np.array([[1.0, -1.0], [1.0, 0.0]]),
+            np.array([0.0, 1.0]),
+            np.array([[slope, 0.0], [0.0, 0.0]]),
+            np.zeros(2),
+        ]
+    )
+    images = np.array([[1.0, 2.0], [3.0, 1.0]], np.float32)
+    passed = compile_pass(model)(Split(images, np.array([0, 1], np.int32)))
+    hidden = summarise_health(passed["hidden_1"], spec.activation, 0.05)
+    # softmax - label: image 1 (2/3 - 1, 1/3), image 2 (p, p'-1) with p = 2^(4/3) / (1 + 2^(4/3)).
+    p = 2 ** (4 / 3) / (1 + 2 ** (4 / 3))
+    deltas = np.array([[-slope / 3, 0.0], [p * slope, 0.0]])
+    np.testing.assert_allclose(passed["hidden_1"].deltas, deltas, rtol=1e-5, atol=1e-7)
+    assert hidden == pytest.approx(
+        {
+            "backprop_rms": np.sqrt((deltas**2).mean()),
+            "preactivation_mean": 1.25,
+            "preactivation_variance": (1.75**2 + 1.25**2 + 2.75**2 + 3.25**2) / 4,
+            "activation_mean": 1.75,
+            "activation_variance": (1.25**2 + 2.25**2 + 2 * 1.75**2) / 4,
+            "saturated_fraction": 0.5,
+            "dead_fraction": 0.5,
+            # Of unit 1 alone, whose inputs are positive on both images; over both images its
+            # gradient is (-1/3 + 3p, -2/3 + p) slope / 2, both above 0.
+            "one_sign_fraction": 1.0,
+            "one_sign_batch_fraction": 1.0,
+        },
+        rel=1e-5,
+    )
+    assert p > 2 / 3
+    output = summarise_health(passed["output"], None, 0.05)
+    assert output == pytest.approx(
+        {
+            "backprop_rms": np.sqrt((1 / 9 + p**2) / 2),
+            "preactivation_mean": 7 * slope / 4,
+            "preactivation_variance": np.var([3 * slope, 0, 4 * slope, 0]),
+            "one_sign_fraction": 1.0,
+            "one_sign_batch_fraction": 1.0,
+        },
+        rel=1e-5,
+    )
+
+
+def health_of(model, function, batch):
+    passed = compile_pass(model)(batch)
+    activation = ActivationConfig(function, function, {})
+    return {
+        name: summarise_health(each, None if name == "output" else activation, 0.05)
+        for name, each in passed.items()
+    }
+
+
+def test_units_killed_on_purpose_are_dead_and_nothing_comes_back_through_them():
+    model = build_model(spec_of("relu", NetworkConfig("two", [8, 4])), 1)
+    bias = np.zeros(8, np.float32)
+    bias[:3] = -1e4  # no image of pixels up to 1 lifts these units
+    model.layers[0].bias.assign(bias)
+    health = health_of(model, "relu", batch_of(64))
+    assert health["hidden_1"]["dead_fraction"] == pytest.approx(
+        3 / 8 + sum(never_on(model, batch_of(64))[3:]) / 8
+    )
+    model.layers[0].bias.assign(np.full(8, -1e4, np.float32))
+    health = health_of(model, "relu", batch_of(64))
+    assert health["hidden_1"]["dead_fraction"] == health["hidden_1"]["saturated_fraction"] == 1
+    assert health["hidden_1"]["backprop_rms"] == 0
+    # The share of no unit at all.
+    assert np.isnan(health["hidden_1"]["one_sign_fraction"])
+    assert np.isnan(health["hidden_2"]["one_sign_batch_fraction"])
+
+
+def never_on(model, batch):
+    kernel, bias = model.layers[0].get_weights()
+    return (batch.images @ kernel + bias <= 0).all(axis=0)
+
+
+def test_a_unit_that_one_image_wakes_is_not_dead():
+    model = build_model(spec_of("relu", NetworkConfig("one", [1]), inputs=1), 0)
+    model.set_weights([np.ones((1, 1)), np.zeros(1), np.ones((1, 10)), np.zeros(10)])
+    for last, dead in ((-1.0, 1.0), (1.0, 0.0)):
+        images = np.array([[-2.0], [-1.0], [last]], np.float32)
+        batch = Split(images, np.zeros(3, np.int32))
+        assert health_of(model, "relu", batch)["hidden_1"]["dead_fraction"] == dead
+
+
+def test_sigmoid_with_huge_weights_is_saturated_and_not_dead():
+    model = build_model(spec_of("sigmoid", NetworkConfig("one", [6])), 0)
+    batch = batch_of(64)
+    before = health_of(model, "sigmoid", batch)["hidden_1"]
+    # phi' = s (1 - s) is below 0.05 / 4 beyond ln((1 + t) / (1 - t)), t = sqrt(1 - 0.05).
+    edge = np.log((1 + np.sqrt(0.95)) / (1 - np.sqrt(0.95)))
+    model.layers[0].kernel.assign(10 * model.layers[0].kernel.numpy())
+    after = health_of(model, "sigmoid", batch)["hidden_1"]
+    preactivations = batch.images @ model.layers[0].kernel.numpy()
+    assert before["saturated_fraction"] < 0.01
+    assert after["saturated_fraction"] == (np.abs(preactivations) > edge).mean() > 0.3
+    assert after["dead_fraction"] == 0
+
+
+def test_what_sigmoid_reads_into_has_one_sign_and_what_tanh_does_not():
+    for function, expected in (("sigmoid", 1.0), ("tanh", 0.0)):
+        model = build_model(spec_of(function, NetworkConfig("two", [32, 8])), 0)
+        health = health_of(model, function, batch_of(64))
+        assert health["hidden_1"]["one_sign_fraction"] == 1.0  # pixels are never negative
+        assert health["hidden_2"]["one_sign_fraction"] == expected
+        assert health["output"]["one_sign_fraction"] == expected
+
+
+def test_the_sign_of_the_mean_gradient_is_that_of_its_entries():
+    model, batch = build_model(spec_of("sigmoid", NetworkConfig("two", [8, 8])), 1), batch_of(64)
+    health = health_of(model, "sigmoid", batch)
+    for layer, gradient in gradients_of(model, batch).items():
+        one = (gradient >= 0).all(axis=0) | (gradient <= 0).all(axis=0)
+        assert health[layer]["one_sign_batch_fraction"] == one.mean()
+
+
+def test_numbers_that_are_not_finite_leave_shares_unsaid():
+    model = build_model(spec_of("silu", NetworkConfig("one", [4])), 0)
+    model.layers[0].kernel.assign(np.full((784, 4), np.nan, np.float32))
+    passed = compile_pass(model)(batch_of(8))
+    activation = ActivationConfig("silu", "silu", {})
+    said = summarise_health(passed["hidden_1"], activation, 0.05)
+    assert np.isnan(list(said.values())).all()
+
+
+def keep_models(folder, spec, seeds, epochs):
+    spec.save(folder / "model.json")
+    for seed in seeds:
+        for epoch in epochs:
+            path = weights_path(folder, seed, epoch)
+            path.parent.mkdir(exist_ok=True)
+            build_model(spec, 10 * seed + epoch).save_weights(path)
+
+
+def test_the_output_layer_has_no_health_of_an_activation(tmp_path):
+    keep_models(tmp_path, spec_of("tanh"), [0], [0])
+    rows = list(probe_configuration(tmp_path, [0], {"seen": batch_of(8)}, "seen", 0.05))
+    said = {layer: {row[4] for row in rows if row[2] == layer} for layer in ("hidden_2", "output")}
+    assert said["hidden_2"] == {*STATISTICS, *tables.HEALTH}
+    assert said["hidden_2"] - said["output"] == {
+        "activation_mean",
+        "activation_variance",
+        "saturated_fraction",
+        "dead_fraction",
+    }
+    assert list(probe_configuration(tmp_path, [0], {"seen": batch_of(8)}, "other", 0.05)) == [
+        row for row in rows if row[4] in STATISTICS
+    ]
+
+
+def test_densities_are_those_of_all_preactivations(tmp_path):
+    spec, batch = spec_of("tanh"), batch_of(50)
+    keep_models(tmp_path, spec, [0, 1], [0, 1, 3])
+    rows = list(bin_preactivations(tmp_path, [0, 1], batch.images, 12))
+    assert [row[:2] for row in rows[::12]] == [
+        (epoch, f"hidden_{at}") for epoch in (0, 3) for at in (1, 2)
+    ]
+    for at in range(0, len(rows), 12):
+        epoch, layer = rows[at][:2]
+        models = [build_model(spec, 10 * seed + epoch) for seed in (0, 1)]
+        values = np.concatenate(
+            [compile_pass(model)(batch)[layer].preactivations.ravel() for model in models]
+        )
+        low, high, density = (
+            np.array([row[place] for row in rows[at : at + 12]]) for place in (2, 3, 4)
+        )
+        np.testing.assert_array_equal(high[:-1], low[1:])
+        assert low[0] <= values.min() < values.max() <= high[-1]
+        np.testing.assert_allclose(np.diff(high[:-1]), high[1] - low[1], rtol=1e-9)
+        assert (density * (high - low)).sum() == pytest.approx(1)
+        expected, _ = np.histogram(values, [*low, high[-1]])
+        np.testing.assert_allclose(density * (high - low) * len(values), expected, atol=2.01)
+
+
+def test_preactivations_that_are_all_alike_have_bins_and_none_that_are_no_number(tmp_path):
+    spec = spec_of("relu", NetworkConfig("two", [3, 2]))
+    spec.save(tmp_path / "model.json")
+    model = build_model(spec, 0)
+    model.set_weights([np.zeros_like(each) for each in model.get_weights()])
+    model.layers[1].bias.assign([np.nan, 0.0])
+    path = weights_path(tmp_path, 0, 0)
+    path.parent.mkdir()
+    model.save_weights(path)
+    rows = list(bin_preactivations(tmp_path, [0], batch_of(4).images, 5))
+    assert [row[:2] for row in rows] == [(0, "hidden_1")] * 5
+    widths = np.array([row[3] - row[2] for row in rows])
+    assert (widths > 0).all()
+    assert sum(row[4] * width for row, width in zip(rows, widths, strict=True)) == pytest.approx(1)
+
+
+def test_a_network_without_hidden_layers_has_no_bins(tmp_path):
+    keep_models(tmp_path, spec_of("relu", NetworkConfig("none", [])), [0], [0])
+    assert list(bin_preactivations(tmp_path, [0], batch_of(4).images, 5)) == []

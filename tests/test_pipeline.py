@@ -205,7 +205,18 @@ def test_gradients_cover_what_was_trained(study):
         (row["activation"], row["seed"], row["epoch"], row["layer"], row["probe"], row["statistic"])
         for row in rows
     }
-    assert len(rows) == len(keys) == 2 * 2 * 3 * 3 * 2 * 3
+    # Of three layers, the output has 5 of the 9 statistics of health.
+    assert len(rows) == len(keys) == 2 * 2 * 3 * (3 * 2 * 3 + 2 * 9 + 5)
+    steps = study.rows("results/sigmoid-mlp/updates.csv")
+    assert [(row["seed"], row["epoch"], row["layer"]) for row in steps] == [
+        (seed, epoch, layer)
+        for seed in "01"
+        for epoch in "012"
+        for layer in ("hidden_1", "hidden_2", "output")
+    ]
+    assert all(0 < float(row["update_ratio"]) < 0.1 for row in steps)
+    bins = study.rows("results/preactivations.csv")
+    assert len(bins) == 2 * 2 * 2 * 60
 
 
 def test_theory_is_held_to_every_configured_activation(study):

@@ -75,7 +75,7 @@ def config_of(study, folder, validation_size=0):
         seeds=list(study.seeds),
         model=ModelConfig("glorot_uniform"),
         training=TrainingConfig(study.epochs, 128, 0.001, [0, 1, 2, 5, 10]),
-        gradients=GradientsConfig(32, 2048),
+        gradients=GradientsConfig(32, 2048, 0.05, 60),
         timing=TimingConfig(3),
         theory=TheoryConfig(["glorot_uniform", "matched"], 16, 4, 8, [0, 1]),
         report=REPORT,
@@ -201,7 +201,7 @@ def test_the_page_needs_nothing_else_and_speaks_of_every_image(written):
     assert not re.search(r"https?:|//cdn|@import|url\(", html)
     assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object"} == set()
     images = page.attributes("img")
-    assert len(images) == 11
+    assert len(images) == 17
     for attributes in images:
         assert attributes["src"].startswith(
             ("data:image/png;base64,", "data:image/svg+xml;base64,")
@@ -217,7 +217,7 @@ def test_the_page_needs_nothing_else_and_speaks_of_every_image(written):
 def test_markdown_links_files_that_are_there(written):
     folder, _ = written
     links = re.findall(r"\]\(([^)]+)\)", read(folder, "report.md"))
-    assert len(links) == 11 + 10
+    assert len(links) == 17 + 16
     for link in links:
         assert (folder / "reports" / link).is_file(), link
 
@@ -237,7 +237,7 @@ def test_both_renderings_say_the_same(written):
 def test_every_figure_has_its_files_and_its_table(written):
     folder, _ = written
     names = {path.stem for path in (folder / "reports/figures").iterdir()}
-    assert len(names) == 10
+    assert len(names) == 16
     for name in names:
         for path in (f"figures/{name}.png", f"figures/{name}.svg", f"tables/{name}.csv"):
             assert (folder / "reports" / path).stat().st_size > 0
@@ -395,8 +395,12 @@ def test_what_is_said_changes_with_the_tables(tmp_path):
 
     def other(parts):
         if "gradients" in parts:
-            parts["gradients"]["value"] **= 1.1
-        else:
+            table = parts["gradients"]
+            table["value"] **= 1.1
+            table.loc[table["statistic"] == "dead_fraction", "value"] *= 2
+            table.loc[table["statistic"] == "one_sign_fraction", "value"] *= 0.9
+        elif "updates" in parts:
+            parts["updates"]["update_ratio"] *= 7.3
             parts["timings"]["epoch_seconds"] *= 7.3
             parts["timings"]["compile_seconds"] *= 7.3
             parts["test"]["test_accuracy"] = 1 - 7.3 * (1 - parts["test"]["test_accuracy"])

@@ -21,6 +21,7 @@ from actlab.statistics import (
     paired_tests,
     resample_images,
     seeds_needed,
+    wilson_interval,
 )
 
 # Hours of sleep gained by ten patients under two drugs: Student, "The probable error of a
@@ -152,6 +153,29 @@ def test_a_ratio_with_a_value_that_has_no_logarithm_is_no_number(bad):
     ):
         assert np.isnan(paired_ratio(first, second, 0.95)).all()
     assert np.isnan(paired_ratio({0: bad, 1: 1.0}, {0: bad, 1: 1.0}, 0.95)).all()
+
+
+# Newcombe, "Two-sided confidence intervals for the single proportion", Statistics in Medicine 17
+# (1998), table I: the score method without continuity correction, 95 %.
+@pytest.mark.parametrize(
+    ("count", "total", "low", "high"),
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilsons_interval_is_the_published_one(count, total, low, high):
+    assert wilson_interval(count, total, 0.95) == pytest.approx((low, high), abs=5e-5)
+    assert wilson_interval(total - count, total, 0.95) == pytest.approx(
+        (1 - high, 1 - low), abs=5e-5
+    )
+
+
+def test_a_share_of_nothing_has_no_interval():
+    with pytest.raises(ValueError):  # noqa: PT011
+        wilson_interval(0, 0, 0.95)
 
 
 # --- tests and verdicts ----------------------------------------------------------------------

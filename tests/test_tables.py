@@ -7,7 +7,7 @@ import pytest
 from planted import plant
 from scipy import stats
 
-from actlab import tables
+from actlab import statistics, tables
 from actlab.errors import UserError
 
 NETWORKS = {"none": (), "mlp": (128, 64)}
@@ -271,6 +271,94 @@ def test_curves_of_activations_are_their_values_and_slopes():
     assert at.loc[-5.0, "value"] == pytest.approx(2 * (math.exp(-5) - 1))
     assert at.loc[-5.0, "derivative"] == pytest.approx(2 * math.exp(-5))
     assert at.loc[5.0, "value"] == 5
+
+
+def test_health_has_a_row_a_layer_and_epoch_over_seeds(tmp_path):
+    study = plant(tmp_path, ["sigmoid", "relu"], {"mlp": (8, 4)}, seeds=[0, 1, 2], epochs=2)
+    health = tables.layer_health(study, 0.95)
+    rows = tables.where(health, activation="relu", statistic="dead_fraction")
+    assert list(zip(rows["epoch"], rows["layer"], rows["mean"], strict=True)) == [
+        (epoch, layer, share if epoch else 0.0)
+        for epoch in (0, 1, 2)
+        for layer, share in (("hidden_1", 1 / 8), ("hidden_2", 1 / 4))
+    ]
+    steps = tables.where(health, activation="relu", statistic="update_ratio", epoch=1)
+    assert steps["layer"].tolist() == ["hidden_1", "hidden_2", "output"]
+    assert steps["mean"].tolist() == pytest.approx([0.005 / 3, 0.005 / 2, 0.005])
+    # Geometric means of what spreads by factors, arithmetic ones of the rest.
+    signal = tables.where(health, activation="relu", statistic="backprop_rms", layer="output")
+    seeds = signal[["seed_0", "seed_1", "seed_2"]].to_numpy()
+    assert signal["mean"].tolist() == pytest.approx(stats.gmean(seeds, axis=1).tolist())
+
+
+def test_dead_units_are_counted_over_all_seeds(tmp_path):
+    def change(parts):
+        if "gradients" in parts:
+            table = parts["gradients"]
+            dead = (table["statistic"] == "dead_fraction") & (table["layer"] == "hidden_1")
+            for seed, count in ((0, 3), (1, 0), (2, 1)):
+                table.loc[dead & (table["seed"] == seed), "value"] = count / 7
+            table.loc[dead & (table["seed"] == 2) & (table["epoch"] == 0), "value"] = math.nan
+
+    study = plant(
+        tmp_path, ["relu"], {"mlp": (7, 4), "none": ()}, seeds=[0, 1, 2], epochs=2, changed=change
+    )
+    dead = tables.where(tables.dead_units(study, 0.95), layer="hidden_1").to_dict("records")
+    assert [(row["epoch"], row["dead"], row["units"]) for row in dead] == [
+        (0, 3, 14),
+        (1, 4, 21),
+        (2, 4, 21),
+    ]
+    assert dead[1]["share"] == 4 / 21
+    assert (dead[1]["low"], dead[1]["high"]) == statistics.wilson_interval(4, 21, 0.95)
+    assert set(tables.dead_units(study, 0.95)["network"]) == {"mlp"}
+
+
+def test_shares_of_one_sign_weigh_layers_by_units_and_leave_the_first_out(tmp_path):
+    def change(parts):
+        if "gradients" in parts:
+            table = parts["gradients"]
+            one = table["statistic"] == "one_sign_batch_fraction"
+            for layer, value in (("hidden_1", 0.9), ("hidden_2", 0.5), ("output", 0.2)):
+                table.loc[one & (table["layer"] == layer), "value"] = value
+            dead = one & (table["layer"] == "output") & (table["epoch"] == 2)
+            table.loc[dead, "value"] = math.nan
+
+    study = plant(
+        tmp_path, ["relu"], {"mlp": (8, 4), "none": ()}, seeds=[0, 1], epochs=2, changed=change
+    )
+    shares = tables.one_sign_shares(study, 0.95)
+    rows = tables.where(shares, statistic="one_sign_batch_fraction")
+    expected = (4 * 0.5 + 10 * 0.2) / 14
+    assert rows["mean"].tolist() == pytest.approx([expected, expected, 0.5])
+    assert set(shares["network"]) == {"mlp"}
+
+
+@pytest.mark.parametrize(
+    ("key", "column", "value", "message"),
+    [
+        ("updates", "seed", 9, r"relu-mlp/updates.csv holds other seeds than"),
+        ("updates", "epoch", 9, r"relu-mlp/updates.csv holds other epochs than"),
+        ("updates", "layer", "hidden_9", r"relu-mlp/updates.csv holds other layers than"),
+        ("gradients", "statistic", "l2_norm", "lacks the backprop_rms of relu on mlp"),
+    ],
+)
+def test_health_that_lacks_something_is_refused(tmp_path, key, column, value, message):
+    def change(parts):
+        if key in parts:
+            parts[key][column] = value
+
+    with pytest.raises(UserError, match=message) as raised:
+        plant(tmp_path, ["relu"], {"mlp": (4,)}, seeds=[0], epochs=2, changed=change)
+    assert "run `dvc repro`" in str(raised.value)
+
+
+def test_preactivations_of_other_configurations_are_left_out(tmp_path):
+    plant(tmp_path, ["tanh", "relu"], NETWORKS, seeds=[0], epochs=2)
+    folders = (tmp_path / "results", tmp_path / "timings")
+    study = tables.read_study(["tanh"], ["mlp"], [0], 2, *folders)
+    assert set(study.preactivations["activation"]) == {"tanh"}
+    assert set(study.preactivations["network"]) == {"mlp"}
 
 
 def test_theory_agrees_where_the_geometric_mean_lies_in_the_band(tmp_path):

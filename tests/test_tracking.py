@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from planted import REPORT
 
@@ -55,7 +56,7 @@ CONFIG = Config(
     seeds=SEEDS,
     model=ModelConfig("glorot_uniform"),
     training=TrainingConfig(EPOCHS, 128, 0.001, [0, 1]),
-    gradients=GradientsConfig(32, 2048),
+    gradients=GradientsConfig(32, 2048, 0.05, 60),
     timing=TimingConfig(2),
     theory=TheoryConfig(["matched"], 16, 3, 8, [0, 1]),
     report=REPORT,
@@ -372,6 +373,18 @@ def test_gradients_go_to_the_newest_run_of_their_weights(root: Path) -> None:
     )
     parents = [run for run in stored_runs() if f"{name}_mean" in run.data.metrics]
     assert [run.info.run_id for run in parents] == [runs[1].data.tags["mlflow.parentRunId"]]
+
+
+def test_the_health_of_a_layer_goes_by_names_of_its_own(root: Path) -> None:
+    with tracking.ConfigurationRun(CONFIG, "dvc") as run:
+        log_live(run)
+    table = tables.read_table(Path("results/gradients.csv"), tables.GRADIENTS)
+    health = table.assign(probe="test", statistic="dead_fraction", value=table["seed"] / 4)
+    tracking.log_gradients(CONFIG, pd.concat([table, health]))
+    metrics = {run.info.run_name: run.data.metrics for run in stored_runs()}
+    assert metrics[f"{NAME}/seed-1"]["health/dead_fraction/hidden_1"] == 0.25
+    assert metrics[NAME]["health/dead_fraction/hidden_1_mean"] == 0.125
+    assert "gradient/notebook/mean_abs/hidden_1" in metrics[f"{NAME}/seed-1"]
 
 
 def test_the_model_gives_keras_probabilities(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from actlab.training import (
     Protocol,
     compile_epoch,
     compile_evaluation,
+    compile_step,
     fit_seeds,
     shuffled_order,
     time_epochs,
@@ -121,7 +122,7 @@ def test_every_epoch_has_an_order_of_its_own():
 def small_study(mnist, models_at_once=None, seeds=(0, 1, 2), keep=None):
     kept = {}
 
-    def remember(seed, epoch, model):
+    def remember(seed, epoch, model, next_step):
         kept[seed, epoch] = model.get_weights()
 
     events = list(
@@ -235,9 +236,73 @@ def test_a_thread_that_cannot_start_reaches_the_caller(mnist, monkeypatch):
 
 
 def test_a_failure_while_training_reaches_the_caller(mnist):
-    def keep(seed, epoch, model):
+    def keep(seed, epoch, model, next_step):
         if epoch == 2:
             raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
         small_study(mnist, 2, keep=keep)
+
+
+def norms_by_keras(model, optimizer, images, labels):
+    """The update ratios of a step that Keras's `train_on_batch` takes."""
+    before = [layer.kernel.numpy().astype(np.float64) for layer in model.layers]
+    model.compile(
+        optimizer=optimizer, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    model.train_on_batch(images, labels)
+    return [
+        np.linalg.norm(layer.kernel.numpy() - kernel) / np.linalg.norm(kernel)
+        for layer, kernel in zip(model.layers, before, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("steps_before", [0, 3])
+def test_a_measured_step_is_the_one_that_keras_takes_next(mnist, steps_before):
+    train, batch = take(mnist.train, 500), np.arange(200, 264, dtype=np.int32)
+    model: Any = build_model(spec_of("tanh", (16, 8)), 0)
+    optimizer = keras.optimizers.Adam(0.01)
+    run_epoch = compile_epoch(model, optimizer, to_device(take(mnist.train, 64)), 64)
+    for _ in range(steps_before):
+        run_epoch(np.arange(64, dtype=np.int32))
+    measure_step = compile_step(model, optimizer, to_device(train))
+    state = [*model.variables, *optimizer.variables]
+    before = [variable.numpy() for variable in state]
+    ratios = measure_step(batch)
+    for variable, value in zip(state, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    assert measure_step(batch) == ratios
+    expected = norms_by_keras(model, optimizer, train.images[batch], train.labels[batch])
+    assert list(ratios) == ["hidden_1", "hidden_2", "output"]
+    np.testing.assert_allclose(list(ratios.values()), expected, rtol=1e-4)
+
+
+def test_the_first_step_of_adam_moves_every_weight_by_the_learning_rate(mnist):
+    # Kingma & Ba 2015, section 2.1: with the moments' bias corrected, lr * g / |g|.
+    model = build_model(spec_of("tanh", (16,)), 0)
+    optimizer = keras.optimizers.Adam(0.01)
+    ratio = compile_step(model, optimizer, to_device(take(mnist.train, 64)))(
+        np.arange(64, dtype=np.int32)
+    )["output"]
+    kernel = model.layers[-1].kernel.numpy()
+    assert ratio == pytest.approx(0.01 * np.sqrt(kernel.size) / np.linalg.norm(kernel), rel=1e-3)
+
+
+def test_training_is_the_same_to_the_bit_with_its_steps_measured(mnist):
+    kept, ratios = {}, {}
+
+    def keep(seed, epoch, model, next_step):
+        kept[seed, epoch] = model.get_weights()
+        ratios[seed, epoch] = next_step()
+
+    measured, _ = small_study(mnist, 2, keep=keep)
+    assert bits(measured, kept) == bits(*small_study(mnist, 2))
+    assert len(ratios) == 6
+    # The step is that of the epoch's order: other images, another ratio.
+    batch = shuffled_order(1, 1, 1000)[:64]
+    model = build_model(spec_of(hidden=(16, 8)), 1)
+    measure_step = compile_step(
+        model, keras.optimizers.Adam(0.01), to_device(take(mnist.train, 1000))
+    )
+    assert measure_step(batch) == ratios[1, 0]
+    assert measure_step(shuffled_order(1, 2, 1000)[:64]) != ratios[1, 0]

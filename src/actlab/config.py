@@ -170,16 +170,30 @@ class TrainingConfig:
 
 @dataclass
 class GradientsConfig:
-    """How many images the two gradient probes look at."""
+    """How many images the two gradient probes look at, and how the state of units is told."""
 
     notebook_images: int
     test_images: int
+    saturated_below: float
+    preactivation_bins: int
 
     def __post_init__(self) -> None:
         for name in ("notebook_images", "test_images"):
             _require(
                 getattr(self, name) >= 1, f"gradients.{name}", getattr(self, name), "1 or more"
             )
+        _require(
+            0 < self.saturated_below < 1,
+            "gradients.saturated_below",
+            self.saturated_below,
+            "between 0 and 1",
+        )
+        _require(
+            3 <= self.preactivation_bins <= 1000,
+            "gradients.preactivation_bins",
+            self.preactivation_bins,
+            "from 3 to 1000",
+        )
 
 
 @dataclass

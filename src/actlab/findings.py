@@ -551,6 +551,128 @@ def _depth_and_accuracy(study: Study, comparisons: pd.DataFrame, confidence: flo
     return told
 
 
+def health_findings(study: Study, confidence: float) -> list[str]:
+    """Say of each network what is saturated, dead and of one sign, and how large a step is.
+
+    Nothing is ordered: each activation is named with its own numbers. Networks without hidden
+    layers are left out.
+
+    Parameters
+    ----------
+    study
+        What was measured.
+    confidence
+        Of the interval of dead units.
+    """
+    health = tables.layer_health(study, confidence)
+    dead = tables.dead_units(study, confidence)
+    signs = tables.one_sign_shares(study, confidence)
+    told = []
+    for network in study.networks:
+        if len(study.layers_of(network)) == 1:
+            continue
+        of_network = where(health, network=network)
+        told += _saturation_finding(study, of_network, network)
+        told.append(_dead_finding(study, where(dead, network=network), network, confidence))
+        told += _one_sign_findings(study, where(signs, network=network), network)
+        told += _update_finding(study, of_network, network)
+    return told
+
+
+def _saturation_finding(study: Study, health: pd.DataFrame, network: str) -> list[str]:
+    rows, told = where(health, statistic="saturated_fraction"), []
+    for activation in study.activations:
+        of = where(rows, activation=activation)
+        means = {
+            epoch: dict(zip(at["layer"], at["mean"], strict=True))
+            for epoch, at in of.groupby("epoch")
+        }
+        finite = {name: mean for name, mean in means[study.epochs].items() if math.isfinite(mean)}
+        if finite:
+            most = max(finite, key=lambda name: finite[name])
+            told.append(
+                f"{most} with {activation} ({percent(finite[most])}, before training"
+                f" {percent(means[0][most])})"
+            )
+    if not told:
+        return []
+    return [
+        f"{_when(study.epochs)} the hidden layer of {network} with the highest mean share of"
+        f" saturated units is {join(told)}."
+    ]
+
+
+def _dead_finding(study: Study, dead: pd.DataFrame, network: str, confidence: float) -> str:
+    found, none = [], []
+    for activation in study.activations:
+        rows = where(dead, activation=activation)
+        if rows.empty:
+            continue
+        if not sum(rows["dead"]):
+            none.append(activation)
+            continue
+        last = where(rows, epoch=study.epochs).to_dict("records")
+        most = max(rows.to_dict("records"), key=lambda row: row["share"])
+        line = f"with {activation} "
+        if any(row["dead"] for row in last):
+            row = max(last, key=lambda row: row["share"])
+            line += (
+                f"{_when(study.epochs).lower()} most in {row['layer']}, {row['dead']} of"
+                f" {row['units']:,} ({percent(row['share'])}, {100 * confidence:g} % interval"
+                f" {100 * row['low']:.2f} to {100 * row['high']:.2f})"
+            )
+        else:
+            line += f"none {_when(study.epochs).lower()}"
+        found.append(
+            f"{line}; the highest share at any probe is {percent(most['share'])}, in"
+            f" {most['layer']} {_when(most['epoch']).lower()}"
+        )
+    parts = found + ([f"none at any probe with {join(none)}"] if none else [])
+    if not parts:
+        return f"On {network} no pre-activation is a number."
+    return f"Units of {network} that are dead, all seeds together: {'; '.join(parts)}."
+
+
+def _one_sign_findings(study: Study, signs: pd.DataFrame, network: str) -> list[str]:
+    where_they_are = f"in the layers of {network} that read hidden units"
+    told = []
+    single = where(signs, statistic="one_sign_fraction", epoch=study.epochs).to_dict("records")
+    if single:
+        shares = join(f"{percent(row['mean'])} with {row['activation']}" for row in single)
+        told.append(
+            f"{_when(study.epochs)}, {where_they_are}, the gradient of a single image has one"
+            f" sign for this share of units and images: {shares}."
+        )
+    batch = where(signs, statistic="one_sign_batch_fraction")
+    shares = []
+    for activation in study.activations:
+        of = where(batch, activation=activation)
+        means = dict(zip(of["epoch"], of["mean"], strict=True))
+        if means:
+            before, after = (percent(means.get(epoch, math.nan)) for epoch in (0, study.epochs))
+            shares.append(f"{before} with {activation} ({after} {_when(study.epochs).lower()})")
+    if shares:
+        told.append(
+            f"Before training, {where_they_are}, the gradient of the mean loss over all probed"
+            f" images has one sign for this share of units: {join(shares)}."
+        )
+    return told
+
+
+def _update_finding(study: Study, health: pd.DataFrame, network: str) -> list[str]:
+    rows = where(health, statistic="update_ratio")
+    told = []
+    for epoch in (0, study.epochs):
+        means = where(rows, epoch=epoch)["mean"].dropna()
+        if means.empty:
+            return []
+        told.append(f"{written(min(means))} to {written(max(means))} {_when(epoch).lower()}")
+    return [
+        f"One step changes a kernel of {network} by this part of its norm: {join(told)}, from the"
+        " smallest to the largest geometric mean of all layers and activations."
+    ]
+
+
 def theory_findings(study: Study, confidence: float) -> list[str]:
     """Say where theory and measurement of untrained networks agree, and what `matched` changes.
 

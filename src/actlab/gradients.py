@@ -1,11 +1,15 @@
-"""A model and a batch -> the gradient of the loss with respect to every kernel."""
+"""A model and a batch -> what comes back through every layer, and in which state it is."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Float32
 
+from actlab.activations import ACTIVATIONS
+from actlab.config import ActivationConfig
 from actlab.datasets import Split
 from actlab.model import ModelSpec, build_model, kept_epochs, weights_path
 from actlab.runtime import keras, tf
@@ -15,28 +19,70 @@ from actlab.runtime import keras, tf
 STATISTICS = ("mean_abs", "l2_norm", "relative_norm")
 
 
-def compile_gradients(model: keras.Sequential) -> Callable[[Split], dict[str, np.ndarray]]:
-    """Give a function: images (n, inputs) and labels (n,) -> each layer's kernel gradient.
+class LayerPass(NamedTuple):
+    """What one pass forth and back leaves in a dense layer.
 
-    The loss is the mean cross-entropy of the batch, as in training. The gradient has the
-    kernel's shape (units below, units).
+    Attributes
+    ----------
+    inputs, preactivations, activations
+        Of every image; the output layer's activations are its logits, the pre-activations.
+    deltas
+        The signal that comes back: the derivative of an image's own cross-entropy (not of the
+        batch's mean) by the layer's pre-activations.
+    gradient
+        The derivative of the batch's mean cross-entropy by the kernel.
     """
-    kernels = [layer.kernel.value for layer in model.layers]
+
+    inputs: Float32[np.ndarray, "images inputs"]
+    preactivations: Float32[np.ndarray, "images units"]
+    activations: Float32[np.ndarray, "images units"]
+    deltas: Float32[np.ndarray, "images units"]
+    gradient: Float32[np.ndarray, "inputs units"]
+
+
+def compile_pass(model: keras.Sequential) -> Callable[[Split], dict[str, LayerPass]]:
+    """Give a function: images (n, inputs) and labels (n,) -> a pass through every layer.
+
+    The loss is the mean cross-entropy of the batch, as in training.
+    """
     cross_entropy: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     @tf.function(autograph=False)
     def program(images: tf.Tensor, labels: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
-            loss = cross_entropy(labels, model(images, training=True))
-        return tape.gradient(loss, kernels)
+            preactivations, activations = _forward(model, images)
+            loss = cross_entropy(labels, activations[-1])
+        kernels = [layer.kernel.value for layer in model.layers]
+        derivatives: Any = tape.gradient(loss, (kernels, preactivations))
+        gradients, deltas = derivatives
+        return preactivations, activations, deltas, gradients
 
-    def gradients(batch: Split) -> dict[str, np.ndarray]:
-        values = program(tf.constant(batch.images), tf.constant(batch.labels))
-        return {
-            layer.name: value.numpy() for layer, value in zip(model.layers, values, strict=True)
-        }
+    def run_pass(batch: Split) -> dict[str, LayerPass]:
+        columns = program(tf.constant(batch.images), tf.constant(batch.labels))
+        inputs, count = batch.images, np.float32(len(batch.labels))
+        passes = {}
+        for layer, *values in zip(model.layers, *columns, strict=True):
+            preactivations, activations, deltas, gradient = (each.numpy() for each in values)
+            passes[layer.name] = LayerPass(
+                inputs, preactivations, activations, deltas * count, gradient
+            )
+            inputs = activations
+        return passes
 
-    return gradients
+    return run_pass
+
+
+def _forward(model: keras.Sequential, images: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """Give the pre-activations and the activations of every layer."""
+    preactivations, activations = [], []
+    inputs = images
+    for layer in model.layers:
+        preactivations.append(
+            keras.ops.add(keras.ops.matmul(inputs, layer.kernel.value), layer.bias.value)
+        )
+        inputs = layer.activation(preactivations[-1])
+        activations.append(inputs)
+    return preactivations, activations
 
 
 def summarise_gradient(gradient: np.ndarray, kernel: np.ndarray) -> dict[str, float]:
@@ -55,10 +101,98 @@ def summarise_gradient(gradient: np.ndarray, kernel: np.ndarray) -> dict[str, fl
     }
 
 
+def summarise_health(
+    measured: LayerPass, activation: ActivationConfig | None, saturated_below: float
+) -> dict[str, float]:
+    """Say in which state a layer is, over all images and units, in double precision.
+
+    Parameters
+    ----------
+    measured
+        A pass through the layer.
+    activation
+        The layer's; None for the output layer, which has none: what is said of activations and
+        their derivatives is left out there.
+    saturated_below
+        A unit is saturated on an image where the size of phi' is below this part of its maximum.
+
+    Returns
+    -------
+    dict
+        backprop_rms, the root mean square of the deltas. preactivation_mean and _variance,
+        activation_mean and _variance. saturated_fraction of the pairs of an image and a unit;
+        dead_fraction, the units with phi' = 0 on every image, phi' taken in double precision.
+        one_sign_fraction and one_sign_batch_fraction, see below. NaN is what numbers that are
+        not finite leave unsaid, and the share of nothing.
+
+    On an image the gradient of a unit's incoming weights is its delta times the inputs: it has
+    one sign where the inputs that are not 0 have one (LeCun, Bottou, Orr & Mueller 1998, section
+    4.3: a step can then only increase or decrease all of the weights together).
+    one_sign_fraction is the share of such pairs of an image and a unit, without those whose
+    gradient is 0 altogether; one_sign_batch_fraction is the share of units whose gradient of
+    the mean loss over all images has one sign, likewise.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        preactivations = measured.preactivations.astype(np.float64)
+        said = {
+            "backprop_rms": float(np.sqrt(np.mean(measured.deltas.astype(np.float64) ** 2))),
+            "preactivation_mean": float(preactivations.mean()),
+            "preactivation_variance": float(preactivations.var()),
+        }
+        if activation is not None:
+            activations = measured.activations.astype(np.float64)
+            said["activation_mean"] = float(activations.mean())
+            said["activation_variance"] = float(activations.var())
+            said |= _summarise_slopes(preactivations, activation, saturated_below)
+    return said | {
+        "one_sign_fraction": _one_sign_fraction(measured.inputs, measured.deltas),
+        "one_sign_batch_fraction": _one_sign_fraction(
+            measured.gradient.T, np.ones((measured.gradient.shape[1], 1), np.float32)
+        ),
+    }
+
+
+def _summarise_slopes(
+    preactivations: Float[np.ndarray, "images units"],
+    activation: ActivationConfig,
+    saturated_below: float,
+) -> dict[str, float]:
+    if not np.isfinite(preactivations).all():
+        return {"saturated_fraction": float("nan"), "dead_fraction": float("nan")}
+    row = ACTIVATIONS[activation.function]
+    slopes = np.abs(row.derivative(preactivations, **activation.constants))
+    steepest = row.steepest_slope(**activation.constants)
+    return {
+        "saturated_fraction": float((slopes < saturated_below * steepest).mean()),
+        "dead_fraction": float((slopes == 0).all(axis=0).mean()),
+    }
+
+
+def _one_sign_fraction(
+    inputs: Float32[np.ndarray, "images inputs"], deltas: Float32[np.ndarray, "images units"]
+) -> float:
+    """Give the share of pairs with one sign among the pairs with a delta and an input not 0.
+
+    >>> inputs = np.array([[1, 0, 2], [1, -1, 0], [-3, 0, -1]], np.float32)
+    >>> _one_sign_fraction(inputs, np.array([[1, 1], [1, 0], [1, 0]], np.float32))
+    0.75
+    """
+    if not (np.isfinite(inputs).all() and np.isfinite(deltas).all()):
+        return float("nan")
+    positive, negative = (inputs > 0).any(axis=1), (inputs < 0).any(axis=1)
+    signals = (deltas != 0).sum(axis=1)
+    counted = int(signals[positive | negative].sum())
+    return int(signals[positive ^ negative].sum()) / counted if counted else float("nan")
+
+
 def probe_configuration(
-    folder: Path, seeds: Sequence[int], probes: Mapping[str, Split]
+    folder: Path,
+    seeds: Sequence[int],
+    probes: Mapping[str, Split],
+    held_out: str,
+    saturated_below: float,
 ) -> Iterator[tuple[int, int, str, str, str, float]]:
-    """Measure the gradients of the models of `models/<activation>-<network>`.
+    """Measure the gradients and the health of the models of `models/<activation>-<network>`.
 
     Parameters
     ----------
@@ -68,6 +202,10 @@ def probe_configuration(
         Which models.
     probes
         The batches by name.
+    held_out
+        The one of them that `summarise_health` is told of, gradients are of all.
+    saturated_below
+        As in `summarise_health`.
 
     Yields
     ------
@@ -75,13 +213,98 @@ def probe_configuration(
         seed, epoch, layer, probe, statistic, value: a row of `tables.GRADIENTS` behind
         activation and network.
     """
-    model = build_model(ModelSpec.load(folder / "model.json"), seed=0)
-    gradients_of = compile_gradients(model)
+    spec = ModelSpec.load(folder / "model.json")
+    model = build_model(spec, seed=0)
+    run_pass = compile_pass(model)
+    hidden = {layer.name for layer in model.layers[:-1]}
     for seed in seeds:
         for epoch in kept_epochs(folder, seed):
             model.load_weights(weights_path(folder, seed, epoch))
             kernels = {layer.name: layer.kernel.numpy() for layer in model.layers}
             for probe, batch in probes.items():
-                for layer, gradient in gradients_of(batch).items():
-                    for statistic, value in summarise_gradient(gradient, kernels[layer]).items():
+                for layer, measured in run_pass(batch).items():
+                    said = summarise_gradient(measured.gradient, kernels[layer])
+                    if probe == held_out:
+                        activation = spec.activation if layer in hidden else None
+                        said |= summarise_health(measured, activation, saturated_below)
+                    for statistic, value in said.items():
                         yield seed, epoch, layer, probe, statistic, value
+
+
+#: Of a layer's pre-activations, the share on either side that its outermost bins take in.
+_TAIL = 0.001
+
+
+def bin_preactivations(
+    folder: Path,
+    seeds: Sequence[int],
+    images: Float32[np.ndarray, "images pixels"],
+    bins: int,
+) -> Iterator[tuple[int, str, float, float, float]]:
+    """Tell how the pre-activations of each hidden layer are distributed, first and last.
+
+    All seeds, images and units are pooled. Of the bins of a layer at an epoch all but the
+    outermost are of one width; those are at least as wide, and reach on to the smallest and to
+    the largest value, over what is the outermost thousandth of every seed.
+
+    Parameters
+    ----------
+    folder, seeds
+        As in `probe_configuration`.
+    images
+        What is shown.
+    bins
+        How many; at least 3.
+
+    Yields
+    ------
+    tuple
+        epoch, layer, bin_low, bin_high, density: a row of `tables.PREACTIVATIONS` behind
+        activation and network. A layer with a value that is not finite has none.
+    """
+    model = build_model(ModelSpec.load(folder / "model.json"), seed=0)
+    hidden = [layer.name for layer in model.layers[:-1]]
+    if not hidden:
+        return
+    program = tf.function(lambda given: _forward(model, given)[0][:-1], autograph=False)
+    given = tf.constant(images)
+
+    def preactivations_of(epoch_at: int) -> Iterator[tuple[str, np.ndarray]]:
+        for seed in seeds:
+            epoch = kept_epochs(folder, seed)[epoch_at]
+            model.load_weights(weights_path(folder, seed, epoch))
+            for layer, values in zip(hidden, program(given), strict=True):
+                yield layer, values.numpy().ravel()
+
+    epochs = kept_epochs(folder, seeds[0])
+    for epoch_at in (0, -1) if len(epochs) > 1 else (0,):
+        # Twice through the models: to find the bins and to fill them, one model in memory.
+        ends: dict[str, list[np.ndarray]] = {layer: [] for layer in hidden}
+        for layer, values in preactivations_of(epoch_at):
+            with np.errstate(invalid="ignore"):
+                ends[layer].append(np.quantile(values, [0, _TAIL, 1 - _TAIL, 1]))
+        finite = {layer for layer in hidden if np.isfinite(ends[layer]).all()}
+        edges = {layer: _edges(np.array(ends[layer]), bins) for layer in finite}
+        counts = {layer: np.zeros(bins) for layer in finite}
+        for layer, values in preactivations_of(epoch_at):
+            if layer in finite:
+                counts[layer] += np.histogram(values, edges[layer])[0]
+        for layer in hidden:
+            if layer in finite:
+                density = counts[layer] / counts[layer].sum() / np.diff(edges[layer])
+                for (low, high), value in zip(pairwise(edges[layer]), density, strict=True):
+                    yield epochs[epoch_at], layer, float(low), float(high), float(value)
+
+
+def _edges(ends: Float[np.ndarray, "models 4"], bins: int) -> Float[np.ndarray, " edges"]:
+    """Give strictly increasing edges from each model's least, inner two and greatest values."""
+    inner = np.linspace(ends[:, 1].min(), ends[:, 2].max(), bins - 1)
+    least, greatest = ends[:, 0].min(), ends[:, 3].max()
+    # What is nearly one value still needs bins with a width; a float32 keeps 1.2e-7 of it.
+    room = max(1e-6 * max(abs(least), abs(greatest)), 1e-12)
+    if not inner[-1] - inner[0] > room:
+        inner = np.linspace(inner[0] - room * bins, inner[-1] + room * bins, bins - 1)
+    # The outermost are no narrower than the others: a few values there would look like a peak.
+    width = (inner[-1] - inner[0]) / (bins - 2)
+    least, greatest = min(least, inner[0] - width), max(greatest, inner[-1] + width)
+    return np.concatenate([[least], inner, [greatest]])

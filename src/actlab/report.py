@@ -31,6 +31,7 @@ from actlab.findings import (
     difference_text,
     divergence_findings,
     first_layer_findings,
+    health_findings,
     join,
     loss_findings,
     percent,
@@ -163,6 +164,7 @@ def draw(
             figures.plot_gradients_through_training(by_layer), by_layer
         ),
         "theory": Drawing(figures.plot_theory(steps, confidence), steps),
+        **_draw_health(study, activations, confidence),
     }
     if len(study.activations) > 1 and len(study.seeds) > 1:
         table = where(comparisons, metric="test_accuracy")
@@ -232,6 +234,7 @@ def compose(
             _gradients(
                 study, config, first_layer, [line for each in depth.values() for line in each]
             ),
+            _health(study, config),
             _theory(study, config),
             Section("Conclusion", (Text(tuple(conclusion), points=True),)),
             Section("What this cannot say", (Text(_limits(study, config), points=True),)),
@@ -663,6 +666,105 @@ def _gradients(
                 "tables/gradient_through_training.csv",
             ),
         ),
+    )
+
+
+def _draw_health(
+    study: Study, activations: Sequence[ActivationConfig], confidence: float
+) -> dict[str, Drawing]:
+    """Draw what there is: a network without hidden layers has no units that could be dead."""
+    health = tables.layer_health(study, confidence)
+    drawings = {}
+    for statistic in figures.HEALTH_MAPS:
+        rows = where(health, statistic=statistic)
+        if len(rows):
+            drawings[f"health_{statistic}"] = Drawing(figures.plot_health_map(rows), rows)
+    if len(study.preactivations):
+        drawn = figures.plot_preactivations(study.preactivations, activations)
+        drawings["preactivations"] = Drawing(drawn, study.preactivations)
+    return drawings
+
+
+def _health(study: Study, config: Config) -> Section:
+    images = counted(config.gradients.test_images, "test image")
+    kept = join(map(str, sorted(set(study.gradients["epoch"]))))
+    hidden = len(study.preactivations) > 0
+    panels = (
+        f"a panel for each of {join(study.activations)} on {join(study.networks)}: layers from"
+        f" top to bottom, epochs {kept} from left to right"
+    )
+    captions = {
+        "saturated_fraction": (
+            "Saturation: of all pairs of a unit and an image, those where the size of the"
+            f" activation's derivative is below {100 * config.gradients.saturated_below:g} % of"
+            " its maximum; means over seeds. Where an activation is flat on one side, as ReLU is,"
+            " these are the units that are off.",
+            hidden,
+        ),
+        "dead_fraction": (
+            f"Dead units: the derivative is exactly zero, in double precision, on every one of the"
+            f" {images}; means over seeds. The table dead_units has the counts of all seeds"
+            f" together with {100 * config.report.confidence:g} % intervals (Wilson), which take"
+            " units to be independent: units of one network are not quite.",
+            hidden,
+        ),
+        "backprop_rms": (
+            "The signal that comes back: root mean square, over units and images, of the"
+            " derivative of an image's cross-entropy by the pre-activation; geometric means over"
+            " seeds. Unlike a norm of a kernel's gradient it can be compared between layers of"
+            " any shape.",
+            True,
+        ),
+        "update_ratio": (
+            "How far a step goes: the norm of the change of a layer's kernel in the first step of"
+            " Adam after the epoch, divided by the norm of the kernel; geometric means over"
+            " seeds.",
+            True,
+        ),
+        "one_sign_batch_fraction": (
+            "Gradients of one sign: the share of units for which the gradient of the mean loss"
+            f" over the {images} has one sign in all of its incoming weights that have any; means"
+            " over seeds. Such a step moves all of them up or all down. On a single image every"
+            " unit is so where what it reads is never of both signs; pixels never are.",
+            True,
+        ),
+    }
+    blocks: list[Text | Picture] = [
+        Text(
+            (
+                f"Measured on {images}, held out from training, at initialisation (0) and after"
+                " the epochs where weights are kept.",
+            )
+        )
+    ]
+    for statistic, (caption, drawn) in captions.items():
+        if drawn:
+            name = f"health_{statistic}"
+            label = figures.HEALTH_MAPS[statistic].label
+            blocks.append(
+                Picture(
+                    f"figures/{name}.png",
+                    f"{caption} All panels have one range of shades.",
+                    f"{label}, {panels}.",
+                    f"tables/{name}.csv",
+                )
+            )
+    if hidden:
+        blocks.append(
+            Picture(
+                "figures/preactivations.png",
+                "Pre-activations of each hidden layer over all seeds, units and images, before"
+                f" training and after {counted(study.epochs, 'epoch')}, each as high as its own"
+                " peak; in grey behind them the activation, on the axis to the right. The"
+                " outermost thousandths go on beyond the panel.",
+                "Distributions of pre-activations by layer, a panel for each of"
+                f" {join(study.activations)} on {join(study.networks)}.",
+                "tables/preactivations.csv",
+            )
+        )
+    return Section(
+        "Health of the networks",
+        (*blocks, *_points(health_findings(study, config.report.confidence))),
     )
 
 

@@ -168,6 +168,32 @@ def _each(confidence: float, comparisons: int) -> float:
     return 1 - (1 - confidence) / comparisons
 
 
+def wilson_interval(count: int, total: int, confidence: float) -> tuple[float, float]:
+    """Score interval of the share count / total (Wilson 1927), without continuity correction.
+
+    It takes the `total` trials to be independent and alike. Units of one network share its
+    training, and layers pooled over seeds need not be alike: then it is too narrow.
+
+    Parameters
+    ----------
+    count, total
+        How many of how many.
+    confidence
+        The interval's coverage, between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        When the total is 0, or less than the count.
+
+    >>> low, high = wilson_interval(0, 20, confidence=0.95)
+    >>> round(low, 4), round(high, 4)
+    (0.0, 0.1611)
+    """
+    bounds = stats.binomtest(count, total).proportion_ci(confidence, method="wilson")
+    return float(bounds.low), float(bounds.high)
+
+
 class PairedTests(NamedTuple):
     """What is tested of the differences between two activations, paired by seed.
 

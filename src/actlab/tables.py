@@ -19,6 +19,7 @@ from actlab.statistics import (
     geometric_interval,
     mean_interval,
     paired_ratio,
+    wilson_interval,
 )
 
 #: One row an epoch of one seed; `results/<activation>-<network>/history.csv`.
@@ -50,6 +51,28 @@ GRADIENTS = (
     "statistic",
     "value",
 )
+
+#: The statistics of `GRADIENTS` that tell a layer's health (`gradients.summarise_health`), of
+#: the probe test alone. The output layer has none of its activation.
+HEALTH = (
+    "backprop_rms",
+    "preactivation_mean",
+    "preactivation_variance",
+    "activation_mean",
+    "activation_variance",
+    "saturated_fraction",
+    "dead_fraction",
+    "one_sign_fraction",
+    "one_sign_batch_fraction",
+)
+
+#: One row a bin; `results/preactivations.csv`. `epoch` is 0 or the last; the density is that of
+#: the pre-activations of a hidden layer, over all seeds, units and images of the probe test.
+PREACTIVATIONS = ("activation", "network", "epoch", "layer", "bin_low", "bin_high", "density")
+
+#: One row a layer at a kept epoch of one seed; `results/<activation>-<network>/updates.csv`.
+#: The norm of the next step's change of the layer's kernel, by the kernel's own.
+UPDATES = ("seed", "epoch", "layer", "update_ratio")
 
 #: One row a configuration; `reports/summary.csv`. Fractions, nats and seconds; gradients are
 #: arithmetic means over seeds, after training and before it.
@@ -285,6 +308,8 @@ class Study:
     gradients: pd.DataFrame
     theory_ratios: pd.DataFrame = field(default_factory=pd.DataFrame)
     mean_field: pd.DataFrame = field(default_factory=pd.DataFrame)
+    updates: pd.DataFrame = field(default_factory=pd.DataFrame)
+    preactivations: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def configurations(self) -> list[tuple[str, str]]:
         """(activation, network), network by network."""
@@ -358,12 +383,13 @@ def read_study(
         whole["timings"],
         pd.DataFrame(),
     )
-    return replace(
+    study = replace(
         study,
         gradients=_read_gradients(study, results / "gradients.csv"),
         theory_ratios=_read_theory(study, results / "theory/ratios.csv", THEORY_RATIOS),
         mean_field=_read_theory(study, results / "theory/mean_field.csv", MEAN_FIELD),
     )
+    return _with_health(study, results)
 
 
 def read_activations(study: Study, models: Path) -> list[ActivationConfig]:
@@ -794,6 +820,119 @@ def metrics(summary: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None
             for name in ("test_accuracy", "test_loss")
         }
     return nested
+
+
+def _with_health(study: Study, results: Path) -> Study:
+    """Add updates and pre-activations; hold all that tells health to the configuration."""
+    updates = []
+    for activation, network in study.configurations():
+        rows = where(study.gradients, activation=activation, network=network)
+        missing = [name for name in HEALTH[:3] if name not in set(rows["statistic"])]
+        if missing:
+            raise UserError(
+                f"{results / 'gradients.csv'} lacks the {missing[0]} of {activation} on {network}:"
+                " run `dvc repro` to make it again"
+            )
+        path = results / f"{activation}-{network}" / "updates.csv"
+        table = read_table(path, UPDATES)
+        for columns in ("seed", "epoch", "layer"):
+            if set(table[columns]) != set(rows[columns]):
+                raise UserError(
+                    f"{path} holds other {columns}s than results/gradients.csv:"
+                    " run `dvc repro` to train it again"
+                )
+        updates.append(_labelled(table, activation, network))
+    preactivations = read_table(results / "preactivations.csv", PREACTIVATIONS)
+    return replace(
+        study,
+        updates=pd.concat(updates, ignore_index=True),
+        preactivations=where(
+            preactivations, activation=list(study.activations), network=list(study.networks)
+        ),
+    )
+
+
+#: What spreads over seeds by factors: its means are geometric.
+_BY_FACTORS = ("backprop_rms", "update_ratio")
+
+
+def layer_health(study: Study, confidence: float) -> pd.DataFrame:
+    """Tabulate `HEALTH` and the update ratio of every layer at every kept epoch, over seeds.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns activation, network, statistic, epoch, layer, then those of `over_seeds`. Means
+        of backprop_rms and update_ratio are geometric (sd is a factor, and where a seed has a
+        zero there is none: NaN), all others arithmetic. The variance is of a seed's images and
+        units, not between seeds.
+    """
+    keys = ["activation", "network", "statistic", "epoch", "layer"]
+    probed = where(study.gradients, probe="test", statistic=list(HEALTH))
+    steps = study.updates.rename(columns={"update_ratio": "value"})
+    steps.insert(2, "statistic", "update_ratio")
+    rows = pd.concat([probed, steps], ignore_index=True)
+    parts = [
+        over_seeds(
+            where(rows, statistic=statistic),
+            keys,
+            "value",
+            confidence,
+            geometric_interval if statistic in _BY_FACTORS else mean_interval,
+        )
+        for statistic in (*HEALTH, "update_ratio")
+        if statistic in set(rows["statistic"])
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def dead_units(study: Study, confidence: float) -> pd.DataFrame:
+    """Count the dead units of every hidden layer at every kept epoch, all seeds pooled.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns activation, network, epoch, layer, dead, units, share, low, high: of how many
+        units, and `wilson_interval` of the share. Seeds that are no number are not counted.
+    """
+    rows = _with_units(study, ["dead_fraction"])
+    rows["dead"] = (rows["value"] * rows["units"]).round().astype(int)
+    keys = ["activation", "network", "epoch", "layer"]
+    counts: Any = rows.groupby(keys, sort=False)[["dead", "units"]].sum()
+    counts = counts.reset_index()
+    bounds = [
+        (dead / units, *wilson_interval(dead, units, confidence))
+        for dead, units in counts[["dead", "units"]].to_numpy().tolist()
+    ]
+    shares = pd.DataFrame(bounds, columns=["share", "low", "high"])
+    return pd.concat([counts, shares], axis=1)
+
+
+def one_sign_shares(study: Study, confidence: float) -> pd.DataFrame:
+    """Tabulate the units with gradients of one sign, over all layers that read hidden units.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns activation, network, statistic (one_sign_fraction, one_sign_batch_fraction),
+        epoch, then those of `over_seeds`. A seed's value is the mean of its layers, weighed by
+        their units; layers without a number are left out. A network without hidden layers has
+        no row.
+    """
+    rows = _with_units(study, ["one_sign_fraction", "one_sign_batch_fraction"])
+    rows = rows[rows["layer"] != rows["network"].map(lambda name: study.layers_of(name)[0])]
+    rows = rows.assign(value=rows["value"] * rows["units"])
+    keys = ["activation", "network", "statistic", "epoch"]
+    sums: Any = rows.groupby([*keys, "seed"], sort=False)[["value", "units"]].sum()
+    sums["value"] /= sums["units"]
+    return over_seeds(sums.reset_index(), keys, "value", confidence)
+
+
+def _with_units(study: Study, statistics: list[str]) -> Any:
+    """Give the values on test images that are numbers, with the units of their layers."""
+    rows = where(study.gradients, probe="test", statistic=statistics)
+    rows = rows.merge(study.layers[["activation", "network", "layer", "units"]])
+    return rows[np.isfinite(rows["value"])].copy()
 
 
 def theory_ratios(study: Study, confidence: float) -> pd.DataFrame:

@@ -59,6 +59,7 @@ from actlab.config import (
 from actlab.datasets import DATASETS
 from actlab.errors import UserError
 from actlab.statistics import mean_interval
+from actlab.tables import HEALTH
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -616,6 +617,7 @@ def log_gradients(config: Config, table: pd.DataFrame) -> None:
 
     A seed's run gets metrics such as `gradient/notebook/mean_abs/hidden_1`, the epoch as their
     step; the parent gets their means over seeds, `gradient/notebook/mean_abs/hidden_1_mean`.
+    What is said of a layer's health on held-out images is `health/dead_fraction/hidden_1`.
     Measured again on other images they stand beside the older ones: MLflow shows the newest.
 
     Raises
@@ -662,7 +664,10 @@ def _gradients(rows: pd.DataFrame, suffix: str = "") -> list[Metric]:
     """Metrics of gradients, their mean where there are several seeds."""
     values: dict[tuple[str, int], list[float]] = defaultdict(list)
     for row in rows.to_dict(orient="records"):
-        name = f"gradient/{row['probe']}/{row['statistic']}/{row['layer']}{suffix}"
+        kind = f"gradient/{row['probe']}"
+        if row["statistic"] in HEALTH:
+            kind = "health"
+        name = f"{kind}/{row['statistic']}/{row['layer']}{suffix}"
         values[name, row["epoch"]].append(row["value"])
     return [
         _metric(name, statistics.fmean(seeds), epoch) for (name, epoch), seeds in values.items()

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -190,6 +191,56 @@ def compile_evaluation(model: keras.Sequential) -> Callable[[DeviceSplit], Evalu
     return evaluate
 
 
+def compile_step(
+    model: keras.Sequential, optimizer: keras.Optimizer, train: DeviceSplit
+) -> Callable[[Int32[np.ndarray, " images"]], dict[str, float]]:
+    """Give a function that measures a step of training and takes it back, to the bit.
+
+    Parameters
+    ----------
+    model, optimizer
+        Those of `compile_epoch`, as they stand when the function is called.
+    train
+        Images (n, inputs) and labels (n,).
+
+    Returns
+    -------
+    Callable
+        The images of a batch, by their places -> of each layer, the Euclidean norm of the
+        change of its kernel divided by the kernel's own; NaN where that is zero.
+    """
+    optimizer.build(model.trainable_variables)
+    cross_entropy: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    weights = [variable.value for variable in model.trainable_variables]
+    state = [*model.variables, *optimizer.variables]
+    images, labels = train
+
+    @tf.function(autograph=False)
+    def step_program(batch: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            loss = cross_entropy(
+                tf.gather(labels, batch), model(tf.gather(images, batch), training=True)
+            )
+        optimizer.apply(tape.gradient(loss, weights), model.trainable_variables)
+
+    def measure_step(batch: Int32[np.ndarray, " images"]) -> dict[str, float]:
+        before = [variable.numpy() for variable in state]
+        kernels = [layer.kernel.numpy().astype(np.float64) for layer in model.layers]
+        ratios = {}
+        try:
+            step_program(tf.constant(batch))
+            for layer, kernel in zip(model.layers, kernels, strict=True):
+                norm = float(np.linalg.norm(kernel))
+                change = float(np.linalg.norm(layer.kernel.numpy().astype(np.float64) - kernel))
+                ratios[layer.name] = change / norm if norm else float("nan")
+        finally:
+            for variable, value in zip(state, before, strict=True):
+                variable.assign(value)
+        return ratios
+
+    return measure_step
+
+
 def _count_right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     predicted = tf.argmax(logits, axis=1, output_type=tf.int32)
     return tf.reduce_sum(tf.cast(tf.equal(predicted, labels), tf.float32))
@@ -207,7 +258,9 @@ def fit_seeds(
     validation: Split,
     test: Split,
     protocol: Protocol,
-    keep: Callable[[int, int, keras.Sequential], None] = lambda seed, epoch, model: None,
+    keep: Callable[
+        [int, int, keras.Sequential, Callable[[], dict[str, float]]], None
+    ] = lambda seed, epoch, model, next_step: None,
     models_at_once: int | None = None,
 ) -> Iterator[Epoch | Fitted]:
     """Train one model a seed, several side by side, and give what happens as it happens.
@@ -225,7 +278,8 @@ def fit_seeds(
         How it is trained.
     keep
         Called with seed, epoch and model after each of the protocol's kept epochs, from the
-        thread that trains the model.
+        thread that trains the model, outside its times. The fourth argument, when called, gives
+        what `compile_step` measures on the first batch of the epoch that comes next, or would.
     models_at_once
         One thread each; as many as there are cores by default. It changes no result.
 
@@ -256,6 +310,12 @@ def fit_seeds(
         for split in (watched, tested_on):
             evaluate(split)
         compile_seconds = time.perf_counter() - started
+        measure_step = compile_step(model, optimizer, trained_on)
+
+        def next_step(seed: int, epoch: int) -> dict[str, float]:
+            return measure_step(shuffled_order(seed, epoch + 1, images)[: protocol.batch_size])
+
+        next_step(seeds[0], 0)  # traces, before any epoch is timed
         all_compiled.wait()  # compiling takes every core: it would slow another's first epoch
         while not stop.is_set():
             try:
@@ -267,7 +327,7 @@ def fit_seeds(
             for variable, value in zip(optimizer.variables, fresh_optimizer, strict=True):
                 variable.assign(value)
             if 0 in protocol.kept_epochs:
-                keep(seed, 0, model)
+                keep(seed, 0, model, partial(next_step, seed, 0))
             for epoch in range(1, protocol.epochs + 1):
                 order = shuffled_order(seed, epoch, images)
                 side_by_side = len(training)
@@ -276,7 +336,7 @@ def fit_seeds(
                 epoch_seconds = time.perf_counter() - started
                 seen = evaluate(watched)
                 if epoch in protocol.kept_epochs:
-                    keep(seed, epoch, model)
+                    keep(seed, epoch, model, partial(next_step, seed, epoch))
                 events.put(
                     Epoch(
                         seed=seed,

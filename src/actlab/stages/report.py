@@ -44,6 +44,9 @@ def report(config: Config) -> None:
             ("first_layer_ratios", tables.first_layer_ratios(study, confidence)),
             ("layer_factors", tables.layer_factors(study, confidence)),
             ("scores", scores),
+            ("health", tables.layer_health(study, confidence)),
+            ("dead_units", tables.dead_units(study, confidence)),
+            ("one_sign_shares", tables.one_sign_shares(study, confidence)),
         ):
             tables.write_frame(table, folder / f"{name}.csv")
         tables.write_frame(study.mean_field, folder / "mean_field.csv")

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ def train(config: Config) -> None:
     final_metrics = (*tables.TEST[1:], "compile_seconds")
     epochs: list[Epoch] = []
     fitted: list[Fitted] = []
+    updates: list[tuple[int, int, str, float]] = []
     source = "dvc" if config.paths.output == "." else "sweep"
     with tracking.ConfigurationRun(config, source) as tracked:
         with (
@@ -44,10 +45,11 @@ def train(config: Config) -> None:
             progress.shown(name, len(config.seeds) * protocol.epochs) as advance,
         ):
 
-            def keep(seed: int, epoch: int, model: Any) -> None:
+            def keep(seed: int, epoch: int, model: Any, next_step: Any) -> None:
                 path = weights_path(folder, seed, epoch)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 model.save_weights(path)
+                updates.extend((seed, epoch, *ratio) for ratio in next_step().items())
 
             watched = splits.validation or splits.test
             for event in fit_seeds(
@@ -71,6 +73,7 @@ def train(config: Config) -> None:
 
         epochs.sort(key=attrgetter("seed", "epoch"))
         fitted.sort(key=attrgetter("seed"))
+        updates.sort(key=itemgetter(0, 1))
         with written_whole(results) as folder:
             folder.mkdir()
             tables.write_table(layers, tables.LAYERS, folder / "layers.csv")
@@ -80,6 +83,7 @@ def train(config: Config) -> None:
             tables.write_table(
                 map(attrgetter(*tables.TEST), fitted), tables.TEST, folder / "test.csv"
             )
+            tables.write_table(updates, tables.UPDATES, folder / "updates.csv")
             logits: dict[str, Any] = {f"seed-{each.seed}": each.test_logits for each in fitted}
             np.savez(folder / "test.npz", **logits)
         with written_whole(Path(config.paths.timings) / f"{name}.csv") as path:
