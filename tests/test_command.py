@@ -130,6 +130,15 @@ def test_a_key_missing_from_params_is_named(study, command):
     )
 
 
+@pytest.mark.parametrize("multirun", [[], ["-m"]])
+def test_a_refused_configuration_leaves_no_folder(multirun, study, command):
+    before = files(study)
+    finished = command(study, "train", *multirun, "training.epochs=0")
+    assert finished.stderr == "actlab: training.epochs is 0: it has to be 1 or more\n"
+    left = files(study) - before
+    assert {path.name for path in left} <= {"multirun", "multirun.yaml"}
+
+
 @pytest.mark.parametrize("text", ["training: {epochs: 3", "- a\n- b\n", "unknown: 1\n"])
 def test_a_broken_params_file_is_one_line(text, study, command):
     (study / "params.yaml").write_text(text)

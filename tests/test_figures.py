@@ -132,6 +132,25 @@ def test_an_axis_that_does_not_start_at_zero_says_so(default):
             assert axes.get_title(loc="right") == "logarithmic axis"
 
 
+def test_an_axis_of_percentages_ends_where_they_do(tmp_path):
+    # Two seeds of a chance apart: the interval of the mean goes from below 0 to above 100 %.
+    values = {("relu", "mlp"): [0.2, 0.6], ("tanh", "mlp"): [0.5, 0.9]}
+
+    def change(parts):
+        if "history" in parts:
+            parts["history"]["val_accuracy"] = 0.2 + 0.4 * parts["history"]["seed"]
+
+    study = plant(
+        tmp_path, ["relu", "tanh"], {"mlp": (4,)}, [0, 1], 1, accuracies=values, changed=change
+    )
+    drawings = drawings_of(study)
+    for name, which in (("test_accuracy", "x"), ("accuracy_curves", "y")):
+        assert (drawings[name].table["low"].to_numpy() < 0).any()
+        for axes in drawings[name].figure.axes:
+            low, high = getattr(axes, f"get_{which}lim")()
+            assert 0 <= low < high <= 101
+
+
 def test_the_first_layers_axes_say_what_they_are(default):
     _, drawings = default
     for axes in drawings["gradient_first_layer"].figure.axes:

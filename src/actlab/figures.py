@@ -305,6 +305,8 @@ def _plot_learning_curves(
                 axes.text(0.02, 0.03, note, transform=axes.transAxes, **_NOTE)
         row[0].set_ylabel(label)
         for axes in row:
+            if factor == 100:
+                _keep_percent(axes, "y")
             _say_start(axes, "y", " %" if factor == 100 else "")
     for axes in rows[-1]:
         axes.set_xlabel("Epoch")
@@ -338,7 +340,7 @@ def plot_test_accuracy(accuracy: pd.DataFrame, confidence: float) -> Figure:
         axes.set_title(_plain(network), loc="left")
         axes.set_xlabel("Test accuracy (%)")
         axes.margins(x=0.12)
-        axes.set_xlim(right=min(axes.get_xlim()[1], max(100.0, axes.dataLim.x1)))
+        _keep_percent(axes, "x")
         _keep_inside(axes)
         _say_start(axes, "x", " %")
     _dots_legend(figure, accuracy, confidence)
@@ -914,6 +916,12 @@ def _keep_inside(axes: Axes) -> None:
         if isinstance(text, Annotation):
             x, _ = axes.transLimits.transform(axes.transScale.transform(text.xy))
             text.set_horizontalalignment("left" if x < 0.1 else "right" if x > 0.9 else "center")
+
+
+def _keep_percent(axes: Axes, which: str) -> None:
+    """Keep an axis of percentages from 0 to 100, though an interval of few seeds goes beyond."""
+    low, high = getattr(axes, f"get_{which}lim")()
+    getattr(axes, f"set_{which}lim")(max(low, 0), min(high, 101))
 
 
 def _say_start(axes: Axes, which: str, unit: str) -> None:

@@ -260,6 +260,8 @@ def divergence_findings(study: Study) -> list[str]:
 
 def loss_findings(study: Study) -> list[str]:
     """Say for each network after which epoch the mean validation loss was lowest."""
+    if study.epochs == 1:
+        return []
     told = []
     for network in study.networks:
         lowest = []

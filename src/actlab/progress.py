@@ -1,5 +1,6 @@
 """How far a training is: a bar on a terminal, plain lines elsewhere."""
 
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ class Advance(Protocol):
         """Take in a model-epoch's training loss and validation accuracy."""
 
 
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+
+
 @contextmanager
 def shown(title: str, model_epochs: int) -> Iterator[Advance]:
     """Show the progress of a configuration: model-epochs done, loss, accuracy, time left.
@@ -28,7 +32,7 @@ def shown(title: str, model_epochs: int) -> Iterator[Advance]:
         How many there will be: seeds x epochs.
     """
     terminal = sys.stdout.isatty()
-    started = time.perf_counter()
+    started = 0.0
     lines_at = {round(model_epochs * tenth / 5) for tenth in range(1, 6)}
     with tqdm(
         total=model_epochs,
@@ -36,20 +40,24 @@ def shown(title: str, model_epochs: int) -> Iterator[Advance]:
         unit="epoch",
         file=sys.stdout,
         disable=not terminal,
-        dynamic_ncols=True,
+        ncols=shutil.get_terminal_size().columns,
+        bar_format=_BAR,
     ) as bar:
         done = 0
 
         def advance(*, loss: float, val_accuracy: float) -> None:
-            nonlocal done
+            nonlocal done, started
             done += 1
+            if done == 1:  # what came before was compiling
+                started = time.perf_counter()
             bar.set_postfix(loss=f"{loss:.4f}", val_accuracy=f"{val_accuracy:.4f}", refresh=False)
             bar.update()
             if not terminal and done in lines_at:
-                left = (time.perf_counter() - started) / done * (model_epochs - done)
+                taken = time.perf_counter() - started
+                left = f", {taken / (done - 1) * (model_epochs - done):.0f} s left" * (done > 1)
                 print(
                     f"{title}: {done} of {model_epochs} model-epochs, loss {loss:.4f},"
-                    f" val_accuracy {val_accuracy:.4f}, {left:.0f} s left",
+                    f" val_accuracy {val_accuracy:.4f}{left}",
                     flush=True,
                 )
 

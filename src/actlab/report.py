@@ -501,8 +501,8 @@ def _test_accuracy(study: Study, summary: pd.DataFrame, config: Config) -> Secti
     blocks: list[Text | Grid | Picture] = [
         Picture(
             "figures/test_accuracy.png",
-            f"Test accuracy after {counted(study.epochs, 'epoch')}. The axes do not start at zero,"
-            " and each panel has its own.",
+            f"Test accuracy after {counted(study.epochs, 'epoch')}. Each panel has an axis of its"
+            " own; one that does not start at zero says so.",
             f"Test accuracy of every seed with mean and interval: {measured}.",
             "tables/test_accuracy.csv",
         ),

@@ -21,6 +21,8 @@ os.environ["XLA_FLAGS"] = " ".join(
 import keras
 import tensorflow as tf
 
+# A warning at every second model that its programs are compiled anew, which is meant.
+tf.get_logger().setLevel("ERROR")
 try:
     tf.config.threading.set_intra_op_parallelism_threads(1)
 except RuntimeError as error:  # TensorFlow was in use before actlab was imported

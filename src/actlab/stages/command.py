@@ -1,6 +1,7 @@
 """What every command has in common: compose the configuration, check it, say what is wrong."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -71,12 +72,28 @@ def _run_hydra(stage: Callable[[Config], None], sweepable: bool) -> list[Excepti
 
     def job(composed: Any) -> None:
         try:
-            stage(check(composed, root))
+            stage(_checked(composed, root))
         except (UserError, OmegaConfBaseException, OSError) as error:  # the other jobs go on
             failures.append(error)
 
     hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="config")(job)()
     return failures
+
+
+def _checked(composed: Any, root: Path) -> Config:
+    """Check; a configuration that is refused takes the folder with it that Hydra made for it."""
+    try:
+        return check(composed, root)
+    except Exception:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        held = {path.name for path in folder.iterdir()}
+        if folder != root and held <= {".hydra", f"{HydraConfig.get().job.name}.log"}:
+            shutil.rmtree(folder)
+            for parent in folder.parents:  # multirun/single, multirun
+                if parent == root or any(parent.iterdir()):
+                    break
+                parent.rmdir()
+        raise
 
 
 def check(composed: Any, root: Path) -> Config:

@@ -89,6 +89,10 @@ def train(config: Config) -> None:
         with written_whole(Path(config.paths.timings) / f"{name}.csv") as path:
             tables.write_table(map(attrgetter(*tables.TIMINGS), epochs), tables.TIMINGS, path)
         tracked.finish(models, results)
+    accuracy = np.mean([each.test_accuracy for each in fitted])
+    print(
+        f"{name}: mean test accuracy {accuracy:.2%}; written to {models} and {results}", flush=True
+    )
 
 
 if __name__ == "__main__":
