@@ -44,6 +44,26 @@ def test_the_study_shows_what_the_pipeline_has_to_show(root):
     assert initial["sigmoid"] < initial["relu"] / 1000
 
 
+def test_the_verdicts_of_the_readme_are_those_of_the_study(root):
+    table = tables.read_table(root / "docs/study/comparisons.csv", tables.COMPARISONS)
+    verdicts = {
+        (row["metric"], row["network"], row["first"], row["second"]): row["verdict"]
+        for row in table.to_dict("records")
+    }
+    pairs = [("sigmoid", "tanh"), ("sigmoid", "relu"), ("tanh", "relu")]
+    for pair in pairs:
+        assert verdicts["test_accuracy", "mlp", *pair] == "undecided"
+        for network in ("mlp", "deep"):
+            assert verdicts["epoch_seconds", network, *pair] == "equivalent"
+    for pair in pairs[:2]:
+        assert verdicts["test_loss", "mlp", *pair] == "better"
+        assert verdicts["calibration_error", "mlp", *pair] == "better"
+        assert verdicts["epochs_to_target", "mlp", *pair] == "worse"
+        assert verdicts["test_accuracy", "deep", *pair] == "worse"
+    row = tables.where(table, metric="test_accuracy", network="mlp", first="sigmoid", second="relu")
+    assert row["pairs_needed"].item() == 128
+
+
 @pytest.mark.parametrize("document", ["README.md", "docs/architecture.md"])
 def test_every_file_that_a_document_links_is_there(root, document):
     links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", (root / document).read_text())
