@@ -22,6 +22,19 @@ def test_a_file_gets_five_plain_lines(capsys):
     assert lines[-1].endswith(" 0 s left")
 
 
+def test_the_first_model_epoch_tells_no_time_left(capsys):
+    # What came before it was compiling.
+    advance(1)
+    assert (
+        capsys.readouterr().out
+        == "relu-mlp: 1 of 1 model-epochs, loss 1.0000, val_accuracy 0.0000\n"
+    )
+    advance(4)
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first.endswith("val_accuracy 0.0000")
+    assert [line.split(", ")[-1].split()[1:] for line in rest] == [["s", "left"]] * 3
+
+
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch):
     class Terminal(io.StringIO):
         def isatty(self):

@@ -13,6 +13,7 @@ from actlab.config import ActivationConfig
 from actlab.datasets import Split
 from actlab.model import ModelSpec, build_model, kept_epochs, weights_path
 from actlab.runtime import keras, tf
+from actlab.statistics import euclidean_norm
 
 #: What is said of a kernel's gradient: the mean absolute entry, the Euclidean norm, and the
 #: norm divided by the kernel's own.
@@ -92,8 +93,7 @@ def summarise_gradient(gradient: np.ndarray, kernel: np.ndarray) -> dict[str, fl
     {'mean_abs': 3.5, 'l2_norm': 5.0, 'relative_norm': 2.5}
     """
     entries = gradient.astype(np.float64)
-    norm = float(np.linalg.norm(entries))
-    kernel_norm = float(np.linalg.norm(kernel.astype(np.float64)))
+    norm, kernel_norm = euclidean_norm(entries), euclidean_norm(kernel)
     return {
         "mean_abs": float(np.abs(entries).mean()),
         "l2_norm": norm,

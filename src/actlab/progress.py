@@ -53,8 +53,10 @@ def shown(title: str, model_epochs: int) -> Iterator[Advance]:
             bar.set_postfix(loss=f"{loss:.4f}", val_accuracy=f"{val_accuracy:.4f}", refresh=False)
             bar.update()
             if not terminal and done in lines_at:
-                taken = time.perf_counter() - started
-                left = f", {taken / (done - 1) * (model_epochs - done):.0f} s left" * (done > 1)
+                left = ""
+                if done > 1:
+                    each = (time.perf_counter() - started) / (done - 1)
+                    left = f", {each * (model_epochs - done):.0f} s left"
                 print(
                     f"{title}: {done} of {model_epochs} model-epochs, loss {loss:.4f},"
                     f" val_accuracy {val_accuracy:.4f}{left}",

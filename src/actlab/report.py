@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, cast
 
-import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
@@ -357,11 +356,10 @@ def _data(class_counts: pd.DataFrame, config: Config) -> Section:
 
 def _activations(activations: Sequence[ActivationConfig], matched: bool) -> Section:
     rows, formulas = [], []
-    x = np.linspace(-10, 10, 20001)
     for each in activations:
         row = ACTIVATIONS[each.function]
         constants = ", ".join(f"{name} = {value}" for name, value in each.constants.items())
-        steepest = float(np.abs(row.derivative(x, **each.constants)).max())
+        steepest = row.steepest_slope(**each.constants)
         rows.append(
             (
                 each.name,

@@ -11,6 +11,18 @@ from scipy import special, stats
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 
 
+def euclidean_norm(values: Float[np.ndarray, "..."]) -> float:
+    """Give the square root of the sum of squares, in double precision.
+
+    NumPy's own norm sums in BLAS, whose order of sums, and so the last bit, depends on the
+    number of cores.
+
+    >>> euclidean_norm(np.array([[3.0], [4.0]]))
+    5.0
+    """
+    return math.sqrt(float(np.square(values, dtype=np.float64).sum()))
+
+
 class Interval(NamedTuple):
     """A mean over seeds with its uncertainty, all in the unit of the values.
 
@@ -80,35 +92,6 @@ def mean_interval(
     return Interval(mean, sd, mean - half, mean + half)
 
 
-def paired_difference(
-    first: Mapping[int, float],
-    second: Mapping[int, float],
-    confidence: float,
-    comparisons: int = 1,
-) -> Interval:
-    """Mean of first - second over the seeds, each seed's two values paired.
-
-    Parameters
-    ----------
-    first, second
-        A value a seed; the seeds of both have to be the same, their order does not matter.
-    confidence
-        The coverage, between 0 and 1, of all the intervals of a family taken together.
-    comparisons
-        How many intervals that family has; each is widened for it (Bonferroni).
-
-    Raises
-    ------
-    ValueError
-        When the seeds differ.
-
-    >>> paired_difference({0: 5.0, 1: 7.0}, {1: 4.0, 0: 2.0}, confidence=0.95)
-    Interval(mean=3.0, sd=0.0, low=3.0, high=3.0)
-    """
-    differences = [one - other for one, other in _pairs(first, second)]
-    return mean_interval(differences, _each(confidence, comparisons))
-
-
 def geometric_interval(
     values: Float[np.ndarray, " seeds"] | Sequence[float], confidence: float
 ) -> Interval:
@@ -140,8 +123,12 @@ def paired_ratio(
 
     Parameters
     ----------
-    first, second, confidence, comparisons
-        As those of `paired_difference`.
+    first, second
+        A value a seed; the seeds of both have to be the same, their order does not matter.
+    confidence
+        The coverage, between 0 and 1, of all the intervals of a family taken together.
+    comparisons
+        How many intervals that family has; each is widened for it (Bonferroni).
 
     Raises
     ------
@@ -151,21 +138,12 @@ def paired_ratio(
     >>> paired_ratio({0: 8.0, 1: 2.0}, {0: 2.0, 1: 0.5}, confidence=0.95)
     Interval(mean=4.0, sd=1.0, low=4.0, high=4.0)
     """
-    pairs = np.array(_pairs(first, second), dtype=np.float64).reshape(-1, 2)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        ratios = pairs[:, 0] / pairs[:, 1]
-    return geometric_interval(ratios, _each(confidence, comparisons))
-
-
-def _pairs(first: Mapping[int, float], second: Mapping[int, float]) -> list[tuple[float, float]]:
     if first.keys() != second.keys():
         raise ValueError(f"seeds {sorted(first)} cannot be paired with {sorted(second)}")
-    return [(first[seed], second[seed]) for seed in sorted(first)]
-
-
-def _each(confidence: float, comparisons: int) -> float:
-    """Give the coverage of each interval of a family that holds together (Bonferroni)."""
-    return 1 - (1 - confidence) / comparisons
+    above, below = (np.array([of[seed] for seed in sorted(of)]) for of in (first, second))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        ratios = above / below
+    return geometric_interval(ratios, 1 - (1 - confidence) / comparisons)
 
 
 def wilson_interval(count: int, total: int, confidence: float) -> tuple[float, float]:
@@ -449,7 +427,8 @@ def new_images_interval(
     seeds = len(differences)
     if seeds < 2 or not np.isfinite(differences).all():
         return math.nan, math.nan
-    of_seeds = shares @ differences.T.astype(np.float32)
+    # einsum sums without BLAS, whose order of sums depends on the number of cores.
+    of_seeds = np.einsum("ri,si->rs", shares, differences.astype(np.float32))
     drawn = np.random.default_rng(1).multinomial(seeds, np.full(seeds, 1 / seeds), len(shares))
     means = (of_seeds.astype(np.float64) * drawn).sum(axis=1) / seeds
     error = float(means.std(ddof=1)) * math.sqrt(seeds / (seeds - 1))

@@ -21,6 +21,7 @@ from jaxtyping import Float32, Int32
 from actlab.datasets import Split
 from actlab.model import ModelSpec, build_model
 from actlab.runtime import keras, tf
+from actlab.statistics import euclidean_norm
 
 
 class Evaluation(NamedTuple):
@@ -230,8 +231,8 @@ def compile_step(
         try:
             step_program(tf.constant(batch))
             for layer, kernel in zip(model.layers, kernels, strict=True):
-                norm = float(np.linalg.norm(kernel))
-                change = float(np.linalg.norm(layer.kernel.numpy().astype(np.float64) - kernel))
+                norm = euclidean_norm(kernel)
+                change = euclidean_norm(layer.kernel.numpy().astype(np.float64) - kernel)
                 ratios[layer.name] = change / norm if norm else float("nan")
         finally:
             for variable, value in zip(state, before, strict=True):
