@@ -1138,9 +1138,9 @@ def _write_cells(
 def _in_a_cell(value: float, share: bool, room: float) -> str:
     """Write a number in at most so many letters, with two digits or one, or not at all.
 
-    >>> _in_a_cell(53.8, True, 3.5), _in_a_cell(0.2, True, 3.5), _in_a_cell(0.2, True, 1)
+    >>> _in_a_cell(53.8, True, 3.5), _in_a_cell(0.2, True, 3.5), _in_a_cell(0.2, True, 1.0)
     ('54', '<1', '')
-    >>> [_in_a_cell(value, False, 5) for value in (0.0137, 0.00137, 2.13e-6, 1.04)]
+    >>> [_in_a_cell(value, False, 5.0) for value in (0.0137, 0.00137, 2.13e-6, 1.04)]
     ['0.014', '0.001', '2e-6', '1.0']
     """
     if share:
