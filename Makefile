@@ -22,7 +22,7 @@ repro: $(VENV)/ready ## the whole pipeline, from raw data to report and MLflow
 	@echo "The runs:    make ui"
 
 test: $(VENV)/ready ## the tests
-	@pytest -n auto --maxprocesses 4 --dist loadfile
+	@pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/ready ## ruff and pyright
 	@ruff check .

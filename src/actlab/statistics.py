@@ -277,11 +277,13 @@ def holm(p_values: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
     >>> holm(np.array([0.01, 0.04, 0.03]))
     array([0.03, 0.06, 0.06])
     """
-    from statsmodels.stats.multitest import multipletests
-
-    if p_values.size == 0:
-        return p_values
-    return np.asarray(multipletests(np.nan_to_num(p_values, nan=1.0), method="holm")[1])
+    # As statsmodels' multipletests, which collects garbage on every call: a tenth of a second.
+    p_values = np.nan_to_num(p_values, nan=1.0)
+    order = np.argsort(p_values)
+    stepped = np.maximum.accumulate(p_values[order] * np.arange(p_values.size, 0, -1))
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted
 
 
 def decide(
