@@ -330,10 +330,10 @@ def _expected_accuracy(evidence: Evidence, network: str, *, function: str) -> Ou
     elif of.high < least or of.low >= below:
         verdict = "refuted"
     numbers = (
-        f"{name} {_told(of.scaled(100), _bare, ' %')}, after"
+        f"{name} {_told(of.scaled(100.0), _bare, ' %')}, after"
         f" {counted(evidence.study.epochs, 'epoch')}, {counted(len(values), 'seed')}."
     )
-    return Outcome(verdict, numbers, *of.scaled(100)[:3], "percent", len(values))
+    return Outcome(verdict, numbers, *of.scaled(100.0)[:3], "percent", len(values))
 
 
 def _similar_accuracy(evidence: Evidence, network: str) -> Outcome:
@@ -359,7 +359,7 @@ def _similar_accuracy(evidence: Evidence, network: str) -> Outcome:
         f"{'; '.join(told)}; {counted(len(evidence.study.seeds), 'seed')}, margin"
         f" {100 * margin:g} points."
     )
-    return Outcome(verdict, numbers, *farthest.scaled(100)[:3], "points", len(evidence.study.seeds))
+    return Outcome(verdict, numbers, *farthest.scaled(100.0)[:3], "points", len(evidence.study.seeds))
 
 
 def _ahead(
@@ -530,7 +530,7 @@ def _one_sign(evidence: Evidence, network: str) -> Outcome:
         f" {counted(len(seeds), 'seed')}."
     )
     verdict = _decided(of, 0.0, "supported", "refuted")
-    return Outcome(verdict, numbers, *of.scaled(100)[:3], "points", len(seeds))
+    return Outcome(verdict, numbers, *of.scaled(100.0)[:3], "points", len(seeds))
 
 
 def _dead_share(
@@ -564,7 +564,7 @@ def _units_die(evidence: Evidence, *networks: str) -> Outcome:
         f" {counted(len(after), 'seed')}."
     )
     verdict = _decided(of, DEATHS_THAT_MATTER, "supported", "refuted")
-    return Outcome(verdict, numbers, *of.scaled(100)[:3], "points", len(after))
+    return Outcome(verdict, numbers, *of.scaled(100.0)[:3], "points", len(after))
 
 
 def _mended(evidence: Evidence, *networks: str) -> Outcome:
@@ -585,7 +585,7 @@ def _mended(evidence: Evidence, *networks: str) -> Outcome:
         f" {_told(of, in_points, ' points')}."
     )
     verdict = _decided(of, 0.0, "supported", "refuted")
-    return Outcome(verdict, numbers, *of.scaled(100)[:3], "points", len(relu))
+    return Outcome(verdict, numbers, *of.scaled(100.0)[:3], "points", len(relu))
 
 
 def _grows_with_depth(evidence: Evidence, shallow: str, deep: str) -> Outcome:
@@ -623,7 +623,7 @@ def _grows_with_depth(evidence: Evidence, shallow: str, deep: str) -> Outcome:
     numbers = f"Points, {counted(len(evidence.study.seeds), 'seed')}: {'; '.join(told)}."
     p_values = [test.p_t if math.isfinite(test.p_t) else 1.0 for test in tests]
     of = growths[int(np.argmin(p_values))]
-    return Outcome(verdict, numbers, *of.scaled(100)[:3], "points", len(evidence.study.seeds))
+    return Outcome(verdict, numbers, *of.scaled(100.0)[:3], "points", len(evidence.study.seeds))
 
 
 def rank_correlation(
@@ -667,9 +667,7 @@ def _gradient_ranks_learning(evidence: Evidence, network: str) -> Outcome:
     )
     if math.isfinite(pooled):
         numbers += (
-            f"; over all {gradients.size} runs {_bare(pooled)}, without a test: runs of one seed"
-            " share weights and batches, runs of one activation share the activation, so they are"
-            " not independent"
+            f"; over all {gradients.size} runs, which are not independent, {_bare(pooled)}"
         )
     verdict = _decided(of, 0.0, "refuted", "supported")
     return Outcome(verdict, f"{numbers}.", *of[:3], "rank correlation", len(rhos))
@@ -925,7 +923,9 @@ CLAIMS: tuple[Claim, ...] = (
             "Spearman's rho over activations, within each seed, of the first layer's gradient"
             " before training (mean absolute entry, first training images) with the epochs to"
             " report.target_accuracy; mean over seeds. A seed that never gets there counts as one"
-            " epoch more than were trained; where all are tied rho is 0.",
+            " epoch more than were trained; where all are tied rho is 0. Rho over all runs is told"
+            " without a test: runs of one seed share weights and batches, runs of one activation"
+            " the activation.",
             "Supported where the interval lies wholly below 0 (larger gradient, fewer epochs);"
             " refuted where wholly above; else undecided.",
             networks,
