@@ -167,21 +167,23 @@ class Claim:
     networks: Callable[[Evidence], tuple[str, ...]]
     decide: Callable[..., Outcome]
 
-
-def examine(evidence: Evidence) -> pd.DataFrame:
-    """Decide every claim; the columns `tables.CLAIMS`, in the order of `CLAIMS`."""
-    rows = []
-    for claim in CLAIMS:
+    def examine(self, evidence: Evidence) -> dict[str, Any]:
+        """Decide it; a row of the columns `tables.CLAIMS`."""
         networks: tuple[str, ...] = ()
         try:
-            networks = claim.networks(evidence)
-            outcome = claim.decide(evidence, *networks)
+            networks = self.networks(evidence)
+            outcome = self.decide(evidence, *networks)
         except NotMeasured as reason:
             outcome = Outcome("not measured", str(reason))
         except Undecidable as reason:
             outcome = Outcome("undecided", str(reason))
-        entry = vars(claim) | vars(outcome) | {"network": ", ".join(networks)}
-        rows.append([entry[column] for column in tables.CLAIMS])
+        entry = vars(self) | vars(outcome) | {"network": ", ".join(networks)}
+        return {column: entry[column] for column in tables.CLAIMS}
+
+
+def examine(evidence: Evidence) -> pd.DataFrame:
+    """Decide every claim; the columns `tables.CLAIMS`, in the order of `CLAIMS`."""
+    rows = [claim.examine(evidence) for claim in CLAIMS]
     return pd.DataFrame(rows, columns=list(tables.CLAIMS))
 
 
@@ -285,7 +287,9 @@ def estimate(
             why = f"all {len(values)} seeds give the same value, which with so few shows nothing"
             return Estimate(interval.mean, math.nan, math.nan, why)
         return Estimate(*[float(values[0])] * 3)
-    return Estimate(interval.mean, interval.low, interval.high)
+    # What is left of the rounding of equal values is no difference.
+    mean = interval.mean if geometric else round(interval.mean, 12)
+    return Estimate(mean, interval.low, interval.high)
 
 
 _ONE_SEED = "with one seed no uncertainty can be given"

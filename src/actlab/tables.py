@@ -940,7 +940,8 @@ def one_sign_shares(study: Study, confidence: float) -> pd.DataFrame:
         no row.
     """
     rows = _with_units(study, ["one_sign_fraction", "one_sign_batch_fraction"])
-    rows = rows[rows["layer"] != rows["network"].map(lambda name: study.layers_of(name)[0])]
+    first = {network: study.layers_of(network)[0] for network in study.networks}
+    rows = rows[rows["layer"] != rows["network"].map(first)]
     rows = rows.assign(value=rows["value"] * rows["units"])
     keys = ["activation", "network", "statistic", "epoch"]
     sums: Any = rows.groupby([*keys, "seed"], sort=False)[["value", "units"]].sum()
