@@ -58,11 +58,11 @@ UNMENDED_PART = 0.5
 FEWEST_RANKED = 3
 
 
-class NotMeasured(Exception):
+class UnmeasuredError(Exception):
     """What a claim speaks of is no part of the study; says what to add to params.yaml."""
 
 
-class Undecidable(Exception):
+class UndecidableError(Exception):
     """The numbers that a rule needs are none; says why."""
 
 
@@ -95,7 +95,7 @@ class Evidence:
         """Give the name of the activation with that function, of several that of this name."""
         names = [each.name for each in self.activations if each.function == function]
         if not names:
-            raise NotMeasured(
+            raise UnmeasuredError(
                 f"No configured activation is {function}: add {function} to activations in"
                 " params.yaml."
             )
@@ -173,9 +173,9 @@ class Claim:
         try:
             networks = self.networks(evidence)
             outcome = self.decide(evidence, *networks)
-        except NotMeasured as reason:
+        except UnmeasuredError as reason:
             outcome = Outcome("not measured", str(reason))
-        except Undecidable as reason:
+        except UndecidableError as reason:
             outcome = Outcome("undecided", str(reason))
         entry = vars(self) | vars(outcome) | {"network": ", ".join(networks)}
         return {column: entry[column] for column in tables.CLAIMS}
@@ -195,7 +195,7 @@ def _notebooks(evidence: Evidence) -> tuple[str, ...]:
         if evidence.hidden(network) == NOTEBOOK_HIDDEN:
             return (network,)
     shape = join(map(str, NOTEBOOK_HIDDEN))
-    raise NotMeasured(
+    raise UnmeasuredError(
         f"No configured network has the notebook's hidden layers of {shape} units: add mlp to"
         " networks in params.yaml."
     )
@@ -205,7 +205,7 @@ def _deeper(evidence: Evidence) -> tuple[str, ...]:
     deepest = max(evidence.study.networks, key=lambda network: len(evidence.hidden(network)))
     if len(evidence.hidden(deepest)) > len(NOTEBOOK_HIDDEN):
         return (deepest,)
-    raise NotMeasured(
+    raise UnmeasuredError(
         f"No configured network has more than {len(NOTEBOOK_HIDDEN)} hidden layers: add deep to"
         " networks in params.yaml."
     )
@@ -218,7 +218,7 @@ def _both(evidence: Evidence) -> tuple[str, ...]:
 def _with_hidden_layers(evidence: Evidence) -> tuple[str, ...]:
     networks = tuple(each for each in evidence.study.networks if evidence.hidden(each))
     if not networks:
-        raise NotMeasured(
+        raise UnmeasuredError(
             "No configured network has hidden layers: add mlp to networks in params.yaml."
         )
     return networks
@@ -317,7 +317,7 @@ def _least(estimates: Sequence[Estimate]) -> Estimate:
 
 def _mnist_only(evidence: Evidence) -> None:
     if evidence.dataset != "mnist":
-        raise NotMeasured(
+        raise UnmeasuredError(
             f"The claim is about MNIST, and this is {evidence.dataset}: set data.name to mnist in"
             " params.yaml."
         )
@@ -363,7 +363,9 @@ def _similar_accuracy(evidence: Evidence, network: str) -> Outcome:
         f"{'; '.join(told)}; {counted(len(evidence.study.seeds), 'seed')}, margin"
         f" {100 * margin:g} points."
     )
-    return Outcome(verdict, numbers, *farthest.scaled(100.0)[:3], "points", len(evidence.study.seeds))
+    return Outcome(
+        verdict, numbers, *farthest.scaled(100.0)[:3], "points", len(evidence.study.seeds)
+    )
 
 
 def _ahead(
@@ -468,14 +470,14 @@ def _divided_by_layer(evidence: Evidence, network: str, name: str) -> tuple[Esti
     factors = tables.layer_factors(evidence.study, evidence.config.confidence)
     rows = where(factors, network=network, epoch=0, activation=name).to_dict("records")
     if not rows:
-        raise NotMeasured(
+        raise UnmeasuredError(
             f"{network} has no two hidden layers of one shape behind each other: add deep to"
             " networks in params.yaml."
         )
     (row,) = rows
     mean, sd, low, high = (row[key] for key in ("geometric_mean", "geometric_sd", "low", "high"))
     if not math.isfinite(mean):
-        raise Undecidable(
+        raise UndecidableError(
             f"The gradient's norm before training is zero or no number with a seed of {name} on"
             f" {network}."
         )
@@ -522,7 +524,7 @@ def _one_sign(evidence: Evidence, network: str) -> Outcome:
     for name in names:
         rows = where(shares, activation=name)
         if set(rows["epoch"]) != kept or not set(seeds) <= set(rows.columns):
-            raise Undecidable(f"With {name} on {network} a gradient is no number.")
+            raise UndecidableError(f"With {name} on {network} a gradient is no number.")
         means.append(rows[seeds].to_numpy(float).mean(axis=0))
     of = estimate(means[0] - means[1], evidence.config.confidence)
     each = " and ".join(
@@ -573,9 +575,7 @@ def _units_die(evidence: Evidence, *networks: str) -> Outcome:
 
 def _mended(evidence: Evidence, *networks: str) -> Outcome:
     names = [evidence.named(function) for function in ("relu", "leaky_relu")]
-    relu, leaky = (
-        _dead_share(evidence, networks, name, evidence.study.epochs) for name in names
-    )
+    relu, leaky = (_dead_share(evidence, networks, name, evidence.study.epochs) for name in names)
     each = join(
         f"{percent(float(share.mean()))} of the units of {name}"
         for name, share in zip(names, (relu, leaky), strict=True)
@@ -650,14 +650,17 @@ def rank_correlation(
 def _gradient_ranks_learning(evidence: Evidence, network: str) -> Outcome:
     study = evidence.study
     if len(study.activations) < FEWEST_RANKED:
-        raise NotMeasured(
+        raise UnmeasuredError(
             f"A rank correlation needs at least {FEWEST_RANKED} activations: add more to"
             " activations in params.yaml."
         )
     gradients, epochs = (
         np.stack(columns)
         for columns in (
-            [_first_layer(evidence, network, each, "before training") for each in study.activations],
+            [
+                _first_layer(evidence, network, each, "before training")
+                for each in study.activations
+            ],
             [evidence.by_seed("epochs_to_target", network, each) for each in study.activations],
         )
     )
@@ -670,9 +673,7 @@ def _gradient_ranks_learning(evidence: Evidence, network: str) -> Outcome:
         f" {len(study.activations)} activations"
     )
     if math.isfinite(pooled):
-        numbers += (
-            f"; over all {gradients.size} runs, which are not independent, {_bare(pooled)}"
-        )
+        numbers += f"; over all {gradients.size} runs, which are not independent, {_bare(pooled)}"
     verdict = _decided(of, 0.0, "refuted", "supported")
     return Outcome(verdict, f"{numbers}.", *of[:3], "rank correlation", len(rhos))
 
