@@ -113,6 +113,31 @@ class Evidence:
         return np.array([values.get(seed, math.nan) for seed in self.study.seeds], dtype=float)
 
 
+class Estimate(NamedTuple):
+    """A mean over seeds with its interval; where there is none, `why`."""
+
+    mean: float
+    low: float
+    high: float
+    why: str = ""
+
+    def side_of(self, bound: float) -> int:
+        """Give 1 where the interval lies wholly above the bound, -1 wholly below, else 0.
+
+        >>> Estimate(2.0, 1.5, 2.5).side_of(1.0), Estimate(2.0, 1.5, 2.5).side_of(2.0)
+        (1, 0)
+        """
+        return int(self.low > bound) - int(self.high < bound)
+
+    def scaled(self, factor: float) -> "Estimate":
+        """Give it in another unit."""
+        return Estimate(factor * self.mean, factor * self.low, factor * self.high, self.why)
+
+
+#: Where there is no number.
+NONE = Estimate(math.nan, math.nan, math.nan)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a rule makes of the evidence.
@@ -123,18 +148,16 @@ class Outcome:
         On the claim.
     numbers
         A sentence with the numbers behind it, or with the reason why there are none.
-    estimate, low, high
-        The number on which the verdict hangs, of several the one least in the claim's favour,
-        with its interval; in `unit`.
+    hangs_on
+        The number on which the verdict hangs, of several the one least in the claim's favour;
+        in `unit`.
     seeds
         How many that number is of; of times, how many blocks.
     """
 
     verdict: Verdict
     numbers: str
-    estimate: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
+    hangs_on: Estimate = NONE
     unit: str = ""
     seeds: int = 0
 
@@ -177,7 +200,9 @@ class Claim:
             outcome = Outcome("not measured", str(reason))
         except UndecidableError as reason:
             outcome = Outcome("undecided", str(reason))
+        of = outcome.hangs_on
         entry = vars(self) | vars(outcome) | {"network": ", ".join(networks)}
+        entry |= {"estimate": of.mean, "low": of.low, "high": of.high}
         return {column: entry[column] for column in tables.CLAIMS}
 
 
@@ -227,27 +252,6 @@ def _with_hidden_layers(evidence: Evidence) -> tuple[str, ...]:
 # --- intervals that a rule may rest on -------------------------------------------------------
 
 
-class Estimate(NamedTuple):
-    """A mean over seeds with its interval; where there is none, `why`."""
-
-    mean: float
-    low: float
-    high: float
-    why: str = ""
-
-    def side_of(self, bound: float) -> int:
-        """Give 1 where the interval lies wholly above the bound, -1 wholly below, else 0.
-
-        >>> Estimate(2.0, 1.5, 2.5).side_of(1.0), Estimate(2.0, 1.5, 2.5).side_of(2.0)
-        (1, 0)
-        """
-        return int(self.low > bound) - int(self.high < bound)
-
-    def scaled(self, factor: float) -> "Estimate":
-        """Give it in another unit."""
-        return Estimate(factor * self.mean, factor * self.low, factor * self.high, self.why)
-
-
 def estimate(
     values: Float[np.ndarray, " seeds"],
     confidence: float,
@@ -279,14 +283,15 @@ def estimate(
     if lost.any():
         of = f"{np.count_nonzero(lost)} of {counted(len(values), 'seed')}"
         reason = "diverged, or a gradient is zero" if geometric else "diverged"
-        return Estimate(*[math.nan] * 3, f"no number with {of}: a training {reason}")
+        return NONE._replace(why=f"no number with {of}: a training {reason}")
     if len(values) == 1:
         return Estimate(interval.mean, math.nan, math.nan, _ONE_SEED)
     if np.ptp(values) <= 1e-12 * np.abs(values).max():
         if 2.0 ** (1 - len(values)) > alpha:
             why = f"all {len(values)} seeds give the same value, which with so few shows nothing"
             return Estimate(interval.mean, math.nan, math.nan, why)
-        return Estimate(*[float(values[0])] * 3)
+        alike = float(values[0])
+        return Estimate(alike, alike, alike)
     # What is left of the rounding of equal values is no difference.
     mean = interval.mean if geometric else round(interval.mean, 12)
     return Estimate(mean, interval.low, interval.high)
@@ -304,7 +309,8 @@ def _told(of: Estimate, write: Callable[[float], str], unit: str = "") -> str:
 
 
 def _decided(of: Estimate, bound: float, above: Verdict, below: Verdict) -> Verdict:
-    return {1: above, -1: below, 0: "undecided"}[of.side_of(bound)]
+    sides: dict[int, Verdict] = {1: above, -1: below, 0: "undecided"}
+    return sides[of.side_of(bound)]
 
 
 def _least(estimates: Sequence[Estimate]) -> Estimate:
@@ -337,7 +343,7 @@ def _expected_accuracy(evidence: Evidence, network: str, *, function: str) -> Ou
         f"{name} {_told(of.scaled(100.0), _bare, ' %')}, after"
         f" {counted(evidence.study.epochs, 'epoch')}, {counted(len(values), 'seed')}."
     )
-    return Outcome(verdict, numbers, *of.scaled(100.0)[:3], "percent", len(values))
+    return Outcome(verdict, numbers, of.scaled(100.0), "percent", len(values))
 
 
 def _similar_accuracy(evidence: Evidence, network: str) -> Outcome:
@@ -363,9 +369,7 @@ def _similar_accuracy(evidence: Evidence, network: str) -> Outcome:
         f"{'; '.join(told)}; {counted(len(evidence.study.seeds), 'seed')}, margin"
         f" {100 * margin:g} points."
     )
-    return Outcome(
-        verdict, numbers, *farthest.scaled(100.0)[:3], "points", len(evidence.study.seeds)
-    )
+    return Outcome(verdict, numbers, farthest.scaled(100.0), "points", len(evidence.study.seeds))
 
 
 def _ahead(
@@ -375,9 +379,9 @@ def _ahead(
     function: str,
     metric: str,
     others: Sequence[str],
-    verdict: Literal["better", "worse"],
+    verdict: str,
 ) -> Outcome:
-    """Whether an activation has that verdict of `comparisons` against each of the others."""
+    """Whether an activation is better, or worse, than each of the others (`comparisons`)."""
     name = evidence.named(function)
     rows = [
         towards(evidence.comparisons, network, metric, name, evidence.named(other))
@@ -394,12 +398,12 @@ def _ahead(
         told.append(f"{line} ({_difference(metric, row)})")
     order = {verdict: 2, "undecided": 1}
     hangs_on = min(rows, key=lambda row: order.get(row["verdict"], 0))
-    unit, values = METRICS[metric].unit, [hangs_on[key] for key in ("mean", "low", "high")]
+    unit, of = METRICS[metric].unit, Estimate(*(hangs_on[key] for key in ("mean", "low", "high")))
     if unit == "ratio":
-        values = [math.exp(value) for value in values]
+        of = Estimate(math.exp(of.mean), math.exp(of.low), math.exp(of.high))
     elif unit == "points":
-        values = [100 * value for value in values]
-    return Outcome(decided, f"{'; '.join(told)}.", *values, unit, int(hangs_on["pairs"]))
+        of = of.scaled(100.0)
+    return Outcome(decided, f"{'; '.join(told)}.", of, unit, int(hangs_on["pairs"]))
 
 
 def _difference(metric: str, row: Mapping[str, Any]) -> str:
@@ -462,7 +466,7 @@ def _stronger(
         verdict = "refuted"
     numbers = f"Ratios {when}, {counted(len(evidence.study.seeds), 'seed')}: {'; '.join(told)}."
     least = _least(ratios)
-    return Outcome(verdict, numbers, *least[:3], "ratio", len(evidence.study.seeds))
+    return Outcome(verdict, numbers, least, "ratio", len(evidence.study.seeds))
 
 
 def _divided_by_layer(evidence: Evidence, network: str, name: str) -> tuple[Estimate, str]:
@@ -509,7 +513,7 @@ def _divided(
         f"With {name} the gradient's norm is divided a layer, {between}, by"
         f" {_told(of, partial(written, digits=3))}, {counted(len(evidence.study.seeds), 'seed')}."
     )
-    return Outcome(verdict, numbers, *of[:3], "factor a layer", len(evidence.study.seeds))
+    return Outcome(verdict, numbers, of, "factor a layer", len(evidence.study.seeds))
 
 
 def _one_sign(evidence: Evidence, network: str) -> Outcome:
@@ -536,7 +540,7 @@ def _one_sign(evidence: Evidence, network: str) -> Outcome:
         f" {counted(len(seeds), 'seed')}."
     )
     verdict = _decided(of, 0.0, "supported", "refuted")
-    return Outcome(verdict, numbers, *of.scaled(100.0)[:3], "points", len(seeds))
+    return Outcome(verdict, numbers, of.scaled(100.0), "points", len(seeds))
 
 
 def _dead_share(
@@ -570,7 +574,7 @@ def _units_die(evidence: Evidence, *networks: str) -> Outcome:
         f" {counted(len(after), 'seed')}."
     )
     verdict = _decided(of, DEATHS_THAT_MATTER, "supported", "refuted")
-    return Outcome(verdict, numbers, *of.scaled(100.0)[:3], "points", len(after))
+    return Outcome(verdict, numbers, of.scaled(100.0), "points", len(after))
 
 
 def _mended(evidence: Evidence, *networks: str) -> Outcome:
@@ -589,7 +593,7 @@ def _mended(evidence: Evidence, *networks: str) -> Outcome:
         f" {_told(of, in_points, ' points')}."
     )
     verdict = _decided(of, 0.0, "supported", "refuted")
-    return Outcome(verdict, numbers, *of.scaled(100.0)[:3], "points", len(relu))
+    return Outcome(verdict, numbers, of.scaled(100.0), "points", len(relu))
 
 
 def _grows_with_depth(evidence: Evidence, shallow: str, deep: str) -> Outcome:
@@ -627,7 +631,7 @@ def _grows_with_depth(evidence: Evidence, shallow: str, deep: str) -> Outcome:
     numbers = f"Points, {counted(len(evidence.study.seeds), 'seed')}: {'; '.join(told)}."
     p_values = [test.p_t if math.isfinite(test.p_t) else 1.0 for test in tests]
     of = growths[int(np.argmin(p_values))]
-    return Outcome(verdict, numbers, *of.scaled(100.0)[:3], "points", len(evidence.study.seeds))
+    return Outcome(verdict, numbers, of.scaled(100.0), "points", len(evidence.study.seeds))
 
 
 def rank_correlation(
@@ -666,7 +670,8 @@ def _gradient_ranks_learning(evidence: Evidence, network: str) -> Outcome:
     )
     rhos = np.array([rank_correlation(*of) for of in zip(gradients.T, epochs.T, strict=True)])
     of = estimate(rhos, evidence.config.confidence)
-    of = Estimate(of.mean, *(float(np.clip(each, -1, 1)) for each in of[1:3]), of.why)
+    low, high = (float(np.clip(bound, -1, 1)) for bound in (of.low, of.high))
+    of = of._replace(low=low, high=high)
     pooled = rank_correlation(gradients.ravel(), epochs.ravel())
     numbers = (
         f"Mean rho {_told(of, _bare)} of {counted(len(rhos), 'seed')}, each over"
@@ -675,7 +680,7 @@ def _gradient_ranks_learning(evidence: Evidence, network: str) -> Outcome:
     if math.isfinite(pooled):
         numbers += f"; over all {gradients.size} runs, which are not independent, {_bare(pooled)}"
     verdict = _decided(of, 0.0, "refuted", "supported")
-    return Outcome(verdict, f"{numbers}.", *of[:3], "rank correlation", len(rhos))
+    return Outcome(verdict, f"{numbers}.", of, "rank correlation", len(rhos))
 
 
 def _bare(value: float) -> str:
