@@ -1,8 +1,8 @@
 """The ledger: every claim of the teaching notebook, with the verdict of this study.
 
 An entry of `CLAIMS` says what is claimed, where, what is measured, and by which rule it is
-decided. Rules and thresholds stand here in code and were written before the data that they are
-held to. A rule looks at verdicts of `comparisons.compare` and at intervals over seeds, both at
+decided. Rules and thresholds stand here in code, apart from any data: what the notebook names is
+taken from it, what it leaves open is a constant with its reason. A rule looks at verdicts of `comparisons.compare` and at intervals over seeds, both at
 `report.confidence`; several comparisons within a claim are adjusted for their number, the claims
 for each other's number are not.
 """
@@ -293,7 +293,7 @@ def estimate(
         alike = float(values[0])
         return Estimate(alike, alike, alike)
     # What is left of the rounding of equal values is no difference.
-    mean = interval.mean if geometric else round(interval.mean, 12)
+    mean = interval.mean if geometric or abs(interval.mean) > 1e-12 else 0.0
     return Estimate(mean, interval.low, interval.high)
 
 
