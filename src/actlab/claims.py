@@ -2,9 +2,10 @@
 
 An entry of `CLAIMS` says what is claimed, where, what is measured, and by which rule it is
 decided. Rules and thresholds stand here in code, apart from any data: what the notebook names is
-taken from it, what it leaves open is a constant with its reason. A rule looks at verdicts of `comparisons.compare` and at intervals over seeds, both at
-`report.confidence`; several comparisons within a claim are adjusted for their number, the claims
-for each other's number are not.
+taken from it, what it leaves open is a constant with its reason. A rule looks at verdicts of
+`comparisons.compare` and at intervals over seeds, both at `report.confidence`; several
+comparisons within a claim are adjusted for their number, the claims for each other's number are
+not.
 """
 
 import math
