@@ -689,12 +689,12 @@ def write_report(store: Store, config: Config, reports: Path) -> bool:
     tags = {"actlab.kind": "report", "actlab.report_sha256": digest}
     if store.search("FINISHED", tags):
         return False
+    claims = read_table(reports / "claims.csv", CLAIMS)
+    verdicts = {f"claim.{row['name']}": row["verdict"] for row in claims.to_dict("records")}
     run = store.create_run("report", tags | {"actlab.source": "dvc"})
     listed = {name: getattr(config, name) for name in ("activations", "networks", "seeds")}
     params = {name: ",".join(map(str, values)) for name, values in listed.items()}
     params["report.confidence"] = str(config.report.confidence)
-    claims = read_table(reports / "claims.csv", CLAIMS)
-    verdicts = {f"claim.{row['name']}": row["verdict"] for row in claims.to_dict("records")}
     try:
         store.write(run, params=params, tags=verdicts)
         store.client.log_artifacts(run, str(reports))
