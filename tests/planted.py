@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from actlab import comparisons, tables
+from actlab import claims, comparisons, tables
 from actlab.activations import ACTIVATIONS
 from actlab.config import ActivationConfig, ReportConfig
 
@@ -200,6 +200,15 @@ def compared(study: tables.Study) -> tuple[pd.DataFrame, pd.DataFrame]:
         right[activation, network] = (rng.random((len(chance), 200)) < chance).astype(float)
         losses[activation, network] = rng.exponential(0.1, (len(chance), 200))
     return scores, comparisons.compare(study, scores, right, losses, REPORT)
+
+
+def claimed(
+    study: tables.Study, scores: pd.DataFrame, compared: pd.DataFrame, dataset: str = "mnist"
+) -> pd.DataFrame:
+    """The ledger of a planted study."""
+    return claims.examine(
+        claims.Evidence(study, scores, compared, activations_of(study), dataset, REPORT)
+    )
 
 
 def plant_theory(activations: Sequence[str], depth: int = 4) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import pytest
 
 CORE = [
     "activations",
+    "claims",
     "comparisons",
     "config",
     "datasets",

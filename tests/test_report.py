@@ -3,6 +3,7 @@ import math
 import re
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import REPORT, activations_of, compared, plant
+from planted import REPORT, activations_of, claimed, compared, plant
 from scipy import stats
 
 from actlab import comparisons, figures, report, tables, theory
 from actlab.activations import ACTIVATIONS
+from actlab.claims import CLAIMS, VERDICTS
 from actlab.config import (
     ActivationConfig,
     Config,
@@ -101,8 +103,9 @@ def composed(study, folder, **changes):
         blocks = tables.read_table(folder / "timings/blocks.csv", tables.BLOCKS)
         scores = comparisons.score(study, errors, blocks, REPORT.target_accuracy)
         both = scores, comparisons.compare(study, scores, right, losses, REPORT)
+    ledger = claimed(study, *both)
     return report.compose(
-        study, activations_of(study), counts(), *both, config_of(study, folder, **changes)
+        study, activations_of(study), counts(), *both, ledger, config_of(study, folder, **changes)
     )
 
 
@@ -608,8 +611,86 @@ def test_matched_initialisers_are_said(written):
     folder, study = written
     config = config_of(study, folder)
     config.model = ModelConfig("matched")
-    said = report.compose(study, activations_of(study), counts(), *compared(study), config)
+    both = compared(study)
+    said = report.compose(
+        study, activations_of(study), counts(), *both, claimed(study, *both), config
+    )
     page = page_of(said).text
     assert "all activations with one initialiser start from the same weights" in page
     assert page.count("the initialiser that each activation's literature recommends") == 2
     assert "not the one used here" not in page
+
+
+def test_the_ledger_comes_first_and_is_that_of_the_table(written):
+    folder, study = written
+    table = tables.read_table(folder / "reports/claims.csv", tables.CLAIMS)
+    assert len(table) == len(CLAIMS)
+    html, markdown = read(folder, "report.html"), read(folder, "report.md")
+    page = Page(html)
+    told = composed(study, folder)
+    for text, answer in ((page.text, told.answer[0]), (markdown, report.markdown(told.answer[0]))):
+        assert text.index("The notebook's claims") < text.index(answer)
+        for verdict in VERDICTS:
+            assert f"{table['verdict'].tolist().count(verdict)} {verdict}" in text
+    rows = re.findall(r'<tr role="row"><td.*?</tr>', html)
+    lines = [line for line in markdown.splitlines() if re.match(r"\| .* \| \*\*", line)]
+    for row, in_html, line in zip(table.to_dict("records"), rows, lines, strict=True):
+        cells = [row[key] for key in ("claim", "verdict", "numbers", "section")]
+        # The word tells the verdict; its colour and border only repeat it.
+        badge = row["verdict"].replace(" ", "-")
+        assert f'<span class="badge {badge}">' in in_html
+        assert f".{badge} {{ color: var(--" in html
+        shown = re.findall(r"<td[^>]*>(?:<span[^>]*>)?(.*?)(?:</span>)?</td>", in_html)
+        assert [unescape(cell).replace("\u00a0", " ") for cell in shown] == cells
+        claim, verdict, *others = map(report.markdown, cells)
+        assert line == f"| {' | '.join([claim, f'**{verdict}**', *others])} |"
+        assert row["rule"] in page.text
+        assert row["measured"] in page.text
+    assert "are not adjusted for theirs" in page.text
+
+
+def test_the_numbers_of_the_ledger_are_the_planted_ones(tmp_path):
+    def change(parts):
+        if "gradients" in parts:
+            table = parts["gradients"]
+            table.loc[table["statistic"] == "dead_fraction", "value"] = 0.0
+            late = (table["epoch"] == 2) & (table["activation"] == "relu")
+            dead = late & (table["statistic"] == "dead_fraction")
+            table.loc[dead, "value"] = 0.125 + 0.01 * table.loc[dead, "seed"]
+
+    accuracies = {("sigmoid", "mlp"): [0.9700, 0.9712, 0.9706, 0.9710]}
+    study = plant(
+        tmp_path,
+        ["sigmoid", "tanh", "relu", "leaky_relu"],
+        {"mlp": (128, 64)},
+        seeds=range(4),
+        epochs=2,
+        accuracies=accuracies,
+        changed=change,
+    )
+    said = composed(study, tmp_path)
+    numbers = {entry.claim: (entry.verdict, entry.numbers) for entry in said.ledger.entries}
+    low, high = stats.ttest_1samp(accuracies["sigmoid", "mlp"], 0).confidence_interval(0.95)
+    assert numbers["Sigmoid reaches 97 to 98 % test accuracy"] == (
+        "supported",
+        f"sigmoid 97.07 % ({100 * low:.2f} to {100 * high:.2f}), after 2 epochs, 4 seeds.",
+    )
+    low, high = stats.ttest_1samp([12.5, 13.5, 14.5, 15.5], 0).confidence_interval(0.95)
+    assert numbers["Units of ReLU die in training"] == (
+        "supported",
+        "Dead units of relu: 0.00 % before training, 14.00 % after; change 14.00 points"
+        f" ({low:.2f} to {high:.2f}), 4 seeds.",
+    )
+    assert numbers["Leaky ReLU keeps units alive that ReLU loses"][0] == "supported"
+    assert numbers["Sigmoid divides the gradient by at least 4 a layer"][0] == "not measured"
+
+
+def test_the_terminal_gets_every_verdict(written):
+    _, study = written
+    table = claimed(study, *compared(study))
+    text = report.render_claims(table)
+    assert text.isascii()
+    header, *lines = text.splitlines()
+    assert header.split() == ["Verdict", "Claim"]
+    for row, line in zip(table.to_dict("records"), lines, strict=True):
+        assert re.split(r"\s{2,}", line) == [row["verdict"], row["claim"]]

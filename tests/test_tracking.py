@@ -116,6 +116,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(root / "data/processed/test_images.npy", images)
     for name in ("report.md", "summary.csv", "figures/curves.svg"):
         (root / "reports" / name).write_text(name)
+    entry = dict.fromkeys(tables.CLAIMS, "") | {"name": "relu_units_die", "verdict": "refuted"}
+    tables.write_frame(pd.DataFrame([entry]), root / "reports/claims.csv")
     from mlflow import MlflowClient
 
     MlflowClient(f"sqlite:///{root}/mlflow.db").search_experiments()  # makes the schema
@@ -238,7 +240,13 @@ def test_a_live_training_is_all_there_and_sync_changes_nothing(
     assert parent["params"]["seeds"] == "0,1"
     assert parent["params"]["network.parameters"] == str(784 * 4 + 4 + 4 * 10 + 10)
     assert parent["artifacts"] == ["history.csv", "layers.csv", "model.json", "test.csv"]
-    assert live["report"]["artifacts"] == ["figures/curves.svg", "report.md", "summary.csv"]
+    assert live["report"]["artifacts"] == [
+        "claims.csv",
+        "figures/curves.svg",
+        "report.md",
+        "summary.csv",
+    ]
+    assert live["report"]["tags"]["claim.relu_units_die"] == "refuted"
     assert len(child["datasets"]) == 1
     assert child["datasets"] == parent["datasets"]
     assert "name='mnist'" in child["datasets"][0]

@@ -15,6 +15,7 @@ A map, in the order of the data:
 `statistics`       values over seeds -> means and intervals
 `tables`           the columns of every CSV; reading and summarising them
 `comparisons`      every pair of activations, with its verdict
+`claims`           the ledger: every claim of the notebook, with its verdict
 `figures`          tables -> Matplotlib figures
 `findings`         tables -> sentences that say no more than the numbers
 `report`           tables and figures -> Markdown and HTML

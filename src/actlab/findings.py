@@ -112,7 +112,7 @@ def comparison_findings(
             told.append(f"{lead}; no uncertainty can be given, so no order is shown.")
         else:
             rows = [
-                _towards(comparisons, network, metric, best, name)
+                towards(comparisons, network, metric, best, name)
                 for name in study.activations
                 if name != best
             ]
@@ -149,7 +149,7 @@ def _value(metric: str, values: Float[np.ndarray, " pairs"], confidence: float) 
     return f"{centre:.4f} nats" if unit == "nats" else f"{centre:.1f}"
 
 
-def _towards(
+def towards(
     comparisons: pd.DataFrame, network: str, metric: str, best: str, other: str
 ) -> dict[str, Any]:
     """Look a pair up, turned round where need be: the difference is best minus other."""
@@ -537,7 +537,7 @@ def _depth_and_accuracy(study: Study, comparisons: pd.DataFrame, confidence: flo
         below = [
             other
             for other in rest
-            if _towards(comparisons, network, "test_accuracy", name, other)["verdict"] == "worse"
+            if towards(comparisons, network, "test_accuracy", name, other)["verdict"] == "worse"
         ]
         line = f"On {network} the gradient shrinks layer by layer before training {with_whom}"
         if below:

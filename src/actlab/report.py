@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from actlab import figures, tables
 from actlab.activations import ACTIVATIONS
+from actlab.claims import VERDICTS
 from actlab.comparisons import METRICS
 from actlab.config import MATCHED, ActivationConfig, Config
 from actlab.datasets import DATASETS
@@ -51,13 +52,17 @@ class Text:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of cells as they are shown; the first `words` columns are text, not numbers."""
+    """A table of cells as they are shown; the first `words` columns are text, not numbers.
+
+    The cells of `prose` are sentences, which may break into lines.
+    """
 
     kind: ClassVar[str] = "grid"
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     words: int = 1
+    prose: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,12 +89,34 @@ class Section:
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 
+class Entry(NamedTuple):
+    """A claim of the notebook as it is shown; `badge` is the verdict as a word of CSS."""
+
+    claim: str
+    verdict: str
+    badge: str
+    numbers: str
+    section: str
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The claims of the notebook, each with its verdict."""
+
+    title: ClassVar[str] = "The notebook's claims"
+    anchor: ClassVar[str] = "claims"
+    header: ClassVar[tuple[str, ...]] = ("Claim", "Verdict", "Numbers", "In the notebook")
+    lead: str
+    entries: tuple[Entry, ...]
+
+
 @dataclass(frozen=True)
 class Report:
     """All that is said, in order."""
 
     title: str
     question: str
+    ledger: Ledger
     answer: tuple[str, ...]
     sections: tuple[Section, ...]
 
@@ -179,6 +206,7 @@ def compose(
     class_counts: pd.DataFrame,
     scores: pd.DataFrame,
     comparisons: pd.DataFrame,
+    claims: pd.DataFrame,
     config: Config,
 ) -> Report:
     """Write the report of a study, every number in it computed from the study's tables.
@@ -193,6 +221,8 @@ def compose(
         Columns `tables.CLASS_COUNTS`.
     scores, comparisons
         `comparisons.score` and `comparisons.compare` of the study.
+    claims
+        `claims.examine` of them all.
     config
         What was configured; its `activation` and `network` are not looked at.
     """
@@ -220,6 +250,7 @@ def compose(
             f" {join(_shape(study, network) for network in study.networks)};"
             f" {counted(len(study.seeds), 'seed')} and {counted(study.epochs, 'epoch')} each."
         ),
+        ledger=_ledger(claims),
         answer=(*by_metric["test_accuracy"], *depth[0], *divergence_findings(study)),
         sections=(
             Section("Results", (_results(study, summary, confidence),)),
@@ -238,6 +269,7 @@ def compose(
             Section("Conclusion", (Text(tuple(conclusion), points=True),)),
             Section("What this cannot say", (Text(_limits(study, config), points=True),)),
             Section("How it was measured", (Text(_methods(study, config), points=True),)),
+            _rules(claims, config),
         ),
     )
 
@@ -936,6 +968,56 @@ def _methods(study: Study, config: Config) -> tuple[str, ...]:
     )
 
 
+def _ledger(claims: pd.DataFrame) -> Ledger:
+    verdicts = claims["verdict"].tolist()
+    counts = join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS)
+    return Ledger(
+        f"What the teaching notebook claims, in our words: of {counted(len(claims), 'claim')}"
+        f" {counts}. Each is decided by a rule that the code applies to any study alike; the rules"
+        " stand at the end.",
+        tuple(
+            Entry(
+                row["claim"],
+                row["verdict"],
+                row["verdict"].replace(" ", "-"),
+                row["numbers"],
+                row["section"],
+            )
+            for row in claims.to_dict("records")
+        ),
+    )
+
+
+def _rules(claims: pd.DataFrame, config: Config) -> Section:
+    return Section(
+        "How the claims were decided",
+        (
+            Text(
+                (
+                    "Intervals are over seeds, each claim at"
+                    f" {100 * config.report.confidence:g} %. Where a claim rests on several"
+                    " comparisons they are adjusted for their number; the"
+                    f" {counted(len(claims), 'claim')} are not adjusted for theirs, so some verdict"
+                    " among them errs more often than any one alone. Undecided does not mean"
+                    " refuted. Thresholds are what the notebook names, or were fixed with the rules"
+                    " and not fitted to these numbers; earlier runs of sigmoid, tanh and relu were"
+                    " known by then.",
+                )
+            ),
+            Grid(
+                "The file claims.csv has all digits.",
+                ("Claim", "On", "Measured", "Rule"),
+                tuple(
+                    (row["claim"], row["network"], row["measured"], row["rule"])
+                    for row in claims.to_dict("records")
+                ),
+                words=4,
+                prose=True,
+            ),
+        ),
+    )
+
+
 def render_markdown(report: Report) -> str:
     """Write the report as Markdown that links its figures by their paths."""
     return _environment().get_template("report.md.jinja").render(report=report)
@@ -959,6 +1041,11 @@ def render_text(study: Study, confidence: float) -> str:
     summary = tables.summarise(study, confidence)
     grid = _results(study, summary, confidence, _in_ascii)
     return tables.as_text(grid.rows, grid.header)
+
+
+def render_claims(claims: pd.DataFrame) -> str:
+    """Write the verdicts for a terminal."""
+    return tables.as_text(claims[["verdict", "claim"]].to_numpy().tolist(), ("Verdict", "Claim"))
 
 
 def _in_ascii(value: float) -> str:

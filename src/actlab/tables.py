@@ -170,11 +170,31 @@ MEAN_FIELD = (
     "depth_scale",
 )
 
+#: One row a claim of the notebook; `reports/claims.csv`. `estimate`, low and high are in `unit`:
+#: the number on which the verdict hangs; `seeds` is how many it is of (of times, how many
+#: blocks); `numbers` is all of them as a sentence. See `claims.Claim` and `claims.Outcome`.
+CLAIMS = (
+    "name",
+    "claim",
+    "section",
+    "measured",
+    "rule",
+    "network",
+    "verdict",
+    "estimate",
+    "low",
+    "high",
+    "unit",
+    "seeds",
+    "numbers",
+)
+
 #: Columns whose cells are text, even where a name reads "nan" or "NA".
 _TEXT = {
     *("activation", "network", "layer", "probe", "statistic", "split"),
     *("metric", "first", "second", "verdict", "new_images_verdict"),
     *("initializer", "kernel_initializer", "direction"),
+    *("name", "claim", "section", "measured", "rule", "unit", "numbers"),
 }
 
 #: Columns that have a sum, where they are shown.
@@ -920,7 +940,8 @@ def one_sign_shares(study: Study, confidence: float) -> pd.DataFrame:
         no row.
     """
     rows = _with_units(study, ["one_sign_fraction", "one_sign_batch_fraction"])
-    rows = rows[rows["layer"] != rows["network"].map(lambda name: study.layers_of(name)[0])]
+    first = {network: study.layers_of(network)[0] for network in study.networks}
+    rows = rows[rows["layer"] != rows["network"].map(first)]
     rows = rows.assign(value=rows["value"] * rows["units"])
     keys = ["activation", "network", "statistic", "epoch"]
     sums: Any = rows.groupby([*keys, "seed"], sort=False)[["value", "units"]].sum()

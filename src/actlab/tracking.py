@@ -14,6 +14,7 @@ Runs are found by their tags:
                             seeds' digests. No output of the pipeline names a run
 `actlab.gradients_sha256`   of a configuration's rows of gradients.csv, once they are logged
 `actlab.report_sha256`      of summary.csv and report.md
+`claim.<name>`              of the report: the verdict on a claim of the notebook
 `actlab.process`            host:pid of the process that writes the run
 ==========================  ==================================================================
 
@@ -59,7 +60,7 @@ from actlab.config import (
 from actlab.datasets import DATASETS
 from actlab.errors import UserError
 from actlab.statistics import mean_interval
-from actlab.tables import HEALTH
+from actlab.tables import CLAIMS, HEALTH, read_table
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -688,12 +689,14 @@ def write_report(store: Store, config: Config, reports: Path) -> bool:
     tags = {"actlab.kind": "report", "actlab.report_sha256": digest}
     if store.search("FINISHED", tags):
         return False
+    claims = read_table(reports / "claims.csv", CLAIMS)
+    verdicts = {f"claim.{row['name']}": row["verdict"] for row in claims.to_dict("records")}
     run = store.create_run("report", tags | {"actlab.source": "dvc"})
     listed = {name: getattr(config, name) for name in ("activations", "networks", "seeds")}
     params = {name: ",".join(map(str, values)) for name, values in listed.items()}
     params["report.confidence"] = str(config.report.confidence)
     try:
-        store.write(run, params=params)
+        store.write(run, params=params, tags=verdicts)
         store.client.log_artifacts(run, str(reports))
     except BaseException:
         with suppress(Exception):  # what failed first is what is told

@@ -9,7 +9,7 @@ from actlab.stages.command import run
 
 def report(config: Config) -> None:
     """Read results, draw the figures, write tables, Markdown and HTML, show the results."""
-    from actlab import comparisons, figures, report, tables, tracking
+    from actlab import claims, comparisons, figures, report, tables, tracking
     from actlab.datasets import load_labels
     from actlab.outputs import written_whole
 
@@ -31,7 +31,11 @@ def report(config: Config) -> None:
     blocks = tables.read_table(timings / "blocks.csv", tables.BLOCKS)
     scores = comparisons.score(study, calibration, blocks, config.report.target_accuracy)
     compared = comparisons.compare(study, scores, right, losses, config.report)
-    composed = report.compose(study, activations, counts, scores, compared, config)
+    evidence = claims.Evidence(
+        study, scores, compared, activations, config.data.name, config.report
+    )
+    examined = claims.examine(evidence)
+    composed = report.compose(study, activations, counts, scores, compared, examined, config)
     drawings = report.draw(study, activations, compared, confidence)
 
     with written_whole(reports / "figures") as folder:
@@ -65,12 +69,14 @@ def report(config: Config) -> None:
     for name, table in (
         ("summary", summary),
         ("comparisons", compared),
+        ("claims", examined),
         ("theory", tables.theory_ratios(study, confidence)),
     ):
         with written_whole(reports / f"{name}.csv") as path:
             tables.write_frame(table, path)
 
     print(report.render_text(study, confidence))
+    print(f"\n{report.render_claims(examined)}")
     print(f"\nThe report: {reports / 'report.html'} and {reports / 'report.md'}", flush=True)
     tracking.log_report(config, reports)
 
