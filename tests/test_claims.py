@@ -95,12 +95,6 @@ def evidence(
     return claims.Evidence(study, table, compared, activations, dataset, REPORT)
 
 
-@pytest.fixture(autouse=True)
-def no_collection(monkeypatch):
-    """Statsmodels collects garbage with every adjustment, which here takes most of the time."""
-    monkeypatch.setattr("gc.collect", lambda: None)
-
-
 BY_NAME = {claim.name: claim for claim in claims.CLAIMS}
 
 
