@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,19 @@ from scipy import stats
 
 from actlab import comparisons, tables
 from actlab.activations import ACTIVATIONS
-from actlab.config import ActivationConfig, ReportConfig
+from actlab.config import (
+    ActivationConfig,
+    Config,
+    DataConfig,
+    GradientsConfig,
+    ModelConfig,
+    NetworkConfig,
+    PathsConfig,
+    ReportConfig,
+    TheoryConfig,
+    TimingConfig,
+    TrainingConfig,
+)
 
 REPORT = ReportConfig(0.95, 0.97, 0.002, 0.01, 1.0, 0.05)
 
@@ -20,6 +33,28 @@ CONSTANTS = {
     "elu": {"alpha": 1.0},
     "gelu": {"approximate": False},
 }
+
+
+def configured(root: Path, **values: Any) -> Config:
+    """A configuration at a small scale, its files below `root`; `values` replace its own."""
+    folders = ("raw", "processed", "models", "results", "timings", "reports")
+    paths = {name: str(root / name) for name in folders}
+    given = {
+        "data": DataConfig("mnist", 0, 0),
+        "activations": ["relu"],
+        "networks": ["mlp"],
+        "seeds": [0],
+        "model": ModelConfig("glorot_uniform"),
+        "training": TrainingConfig(1, 128, 0.001, [0]),
+        "gradients": GradientsConfig(32, 2048, 0.05, 60),
+        "timing": TimingConfig(2, 16, 5),
+        "theory": TheoryConfig(["matched"], 16, 3, 8, [0, 1]),
+        "report": REPORT,
+        "activation": ActivationConfig("relu", "relu", {}),
+        "network": NetworkConfig("mlp", [128, 64]),
+        "paths": PathsConfig(source=None, output=str(root), **paths),
+    }
+    return Config(**(given | values))
 
 
 def activation_of(name: str) -> ActivationConfig:

@@ -10,23 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import REPORT, activations_of, compared, plant
+from planted import REPORT, activations_of, compared, configured, plant
 from scipy import stats
 
 from actlab import comparisons, figures, report, tables, theory
 from actlab.activations import ACTIVATIONS
-from actlab.config import (
-    ActivationConfig,
-    Config,
-    DataConfig,
-    GradientsConfig,
-    ModelConfig,
-    NetworkConfig,
-    PathsConfig,
-    TheoryConfig,
-    TimingConfig,
-    TrainingConfig,
-)
+from actlab.config import DataConfig, ModelConfig, TheoryConfig, TimingConfig, TrainingConfig
 from actlab.errors import UserError
 from actlab.stages.report import report as write_report
 
@@ -65,23 +54,15 @@ class Page(HTMLParser):
 
 def config_of(study, folder, validation_size=0):
     """The configuration under which a study would have been planted."""
-    names = ("processed", "models", "results", "timings", "reports")
-    paths = {name: str(folder / name) for name in names}
-    activation = ActivationConfig("relu", "relu", {})
-    return Config(
+    return configured(
+        folder,
         data=DataConfig("mnist", validation_size, 0),
         activations=list(study.activations),
         networks=list(study.networks),
         seeds=list(study.seeds),
-        model=ModelConfig("glorot_uniform"),
         training=TrainingConfig(study.epochs, 128, 0.001, [0, 1, 2, 5, 10]),
-        gradients=GradientsConfig(32, 2048, 0.05, 60),
-        timing=TimingConfig(3),
+        timing=TimingConfig(3, 16, 5),
         theory=TheoryConfig(["glorot_uniform", "matched"], 16, 4, 8, [0, 1]),
-        report=REPORT,
-        activation=activation,
-        network=NetworkConfig("mlp", [128, 64]),
-        paths=PathsConfig(source=None, raw="raw", output=".", **paths),
     )
 
 

@@ -20,19 +20,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import REPORT
+from planted import configured
 
 from actlab import tables, tracking
 from actlab.config import (
     ActivationConfig,
-    Config,
     DataConfig,
-    GradientsConfig,
     ModelConfig,
     NetworkConfig,
     PathsConfig,
-    TheoryConfig,
-    TimingConfig,
     TrainingConfig,
 )
 from actlab.errors import UserError
@@ -49,17 +45,11 @@ pytestmark = [
 
 SEEDS, EPOCHS = [0, 1], 3
 
-CONFIG = Config(
-    data=DataConfig("mnist", 0, 0),
+CONFIG = configured(
+    Path(),
     activations=["leaky_relu"],
-    networks=["mlp"],
     seeds=SEEDS,
-    model=ModelConfig("glorot_uniform"),
     training=TrainingConfig(EPOCHS, 128, 0.001, [0, 1]),
-    gradients=GradientsConfig(32, 2048, 0.05, 60),
-    timing=TimingConfig(2),
-    theory=TheoryConfig(["matched"], 16, 3, 8, [0, 1]),
-    report=REPORT,
     activation=ActivationConfig("leaky_relu", "leaky_relu", {"negative_slope": 0.25}),
     network=NetworkConfig("mlp", [4]),
     paths=PathsConfig(

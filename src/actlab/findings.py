@@ -84,7 +84,7 @@ def comparison_findings(
     confidence
         Of the intervals.
     target
-        What `epochs_to_target` counts to.
+        What `epochs_to_target` counts to, and `seconds_to_target`.
     """
     told = []
     for network in study.networks:
@@ -129,6 +129,8 @@ def _centre(metric: str, values: Float[np.ndarray, " pairs"]) -> float:
 def _noun(metric: str, target: float) -> str:
     if metric == "epochs_to_target":
         return f"number of epochs to {100 * target:g} % validation accuracy"
+    if metric == "seconds_to_target":
+        return f"time to {100 * target:g} % validation accuracy"
     return METRICS[metric].title
 
 
@@ -145,8 +147,13 @@ def _value(metric: str, values: Float[np.ndarray, " pairs"], confidence: float) 
     if unit == "points":
         return percent(centre)
     if unit == "ratio":
-        return f"{centre:.3f} s (geometric, {counted(len(values), 'block')})"
+        return f"{centre:.3f} s (geometric, {counted(len(values), _pair(metric))})"
     return f"{centre:.4f} nats" if unit == "nats" else f"{centre:.1f}"
+
+
+def _pair(metric: str) -> str:
+    """Name what two activations are paired by."""
+    return "block" if metric == "epoch_seconds" else "seed"
 
 
 def _towards(
@@ -190,7 +197,7 @@ def _verdicts(metric: str, rows: Iterable[Mapping[str, Any]]) -> Iterable[str]:
 def _needed(metric: str, row: Mapping[str, Any]) -> str:
     if row["verdict"] != "undecided" or not math.isfinite(row["mean"]):
         return ""
-    noun = "block" if METRICS[metric].unit == "ratio" else "seed"
+    noun = _pair(metric)
     if not math.isfinite(row["pairs_needed"]):
         return f"; 10,000 {noun}s would not settle it"
     return f"; about {counted(int(row['pairs_needed']), noun)} would settle it"

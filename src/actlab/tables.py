@@ -101,8 +101,9 @@ SCORES = ("network", "activation", "metric", "pair", "value", "censored")
 BLOCKS = ("network", "block", "place", "activation", "epoch_seconds", "load")
 
 #: One row a pair of activations by a metric on a network; `reports/comparisons.csv`. Mean to
-#: bca_high are of first minus second: fractions, nats, epochs, or for epoch_seconds the natural
-#: logarithm of a ratio; `verdict` is on the first. See `comparisons.compare`.
+#: median_high are of first minus second: fractions, nats, epochs, or for epoch_seconds and
+#: seconds_to_target the natural logarithm of a ratio; `verdict` is on the first. See
+#: `comparisons.compare`.
 COMPARISONS = (
     "network",
     "metric",
@@ -117,6 +118,9 @@ COMPARISONS = (
     "high",
     "bca_low",
     "bca_high",
+    "median",
+    "median_low",
+    "median_high",
     "effect_size",
     "p_t",
     "p_wilcoxon",
