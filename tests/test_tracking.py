@@ -90,6 +90,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         (
             [
+                (seed, epoch, layer, rng.random())
+                for seed in SEEDS
+                for epoch in CONFIG.training.kept_epochs()
+                for layer in ("hidden_1", "output")
+            ],
+            tables.UPDATES,
+            RESULTS / "updates.csv",
+        ),
+        (
+            [
                 ("leaky_relu", "mlp", seed, epoch, layer, "notebook", "mean_abs", rng.random())
                 for seed in SEEDS
                 for epoch in CONFIG.training.kept_epochs()
@@ -127,6 +137,7 @@ def log_live(run: tracking.ConfigurationRun, seeds: list[int] = SEEDS, whole: bo
     history = tables.read_table(RESULTS / "history.csv", tables.HISTORY)
     timings = tables.read_table(Path("timings/leaky_relu-mlp.csv"), tables.TIMINGS)
     test = tables.read_table(RESULTS / "test.csv", tables.TEST).set_index("seed")
+    updates = tables.read_table(RESULTS / "updates.csv", tables.UPDATES)
     rows = history.merge(timings).to_dict(orient="records")
     for row in rows:
         if row["seed"] in seeds:
@@ -134,7 +145,8 @@ def log_live(run: tracking.ConfigurationRun, seeds: list[int] = SEEDS, whole: bo
     for seed in seeds:
         metrics = test.loc[seed].to_dict() | {"compile_seconds": 1.5 + seed}
         weights = MODELS / f"seed-{seed}" / f"epoch-{EPOCHS:03d}.weights.h5"
-        run.finish_seed(seed, metrics, weights)
+        of_seed = updates[updates["seed"] == seed].drop(columns="seed")
+        run.finish_seed(seed, metrics, weights, list(of_seed.itertuples(index=False, name=None)))
     if whole:
         run.finish(MODELS, RESULTS)
 
@@ -375,6 +387,30 @@ def test_the_health_of_a_layer_goes_by_names_of_its_own(root: Path) -> None:
     assert metrics[f"{NAME}/seed-1"]["health/dead_fraction/hidden_1"] == 0.25
     assert metrics[NAME]["health/dead_fraction/hidden_1_mean"] == 0.125
     assert "gradient/notebook/mean_abs/hidden_1" in metrics[f"{NAME}/seed-1"]
+
+
+def test_how_far_a_step_goes_is_logged_with_the_health_of_a_layer(root: Path) -> None:
+    with tracking.ConfigurationRun(CONFIG, "dvc") as run:
+        log_live(run)
+    live = content()
+    updates = tables.read_table(RESULTS / "updates.csv", tables.UPDATES)
+    name = "health/update_ratio/hidden_1"
+    ours = tables.where(updates, seed=1, layer="hidden_1")
+    assert ours["epoch"].tolist() == [0, 1, 3]
+    expected = list(zip(ours["epoch"], ours["update_ratio"], strict=True))
+    assert live[f"{NAME}/seed-1"]["metrics"][name] == expected
+    means = tables.where(updates, layer="hidden_1").groupby("epoch")["update_ratio"].mean()
+    logged = live[NAME]["metrics"][f"{name}_mean"]
+    assert [step for step, _ in logged] == [0, 1, 3]
+    np.testing.assert_allclose([value for _, value in logged], means.tolist())
+
+
+def test_updates_that_lack_a_seed_are_left_out(root: Path) -> None:
+    path = RESULTS / "updates.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-6]))
+    done = sync(CONFIG, [])
+    assert done.left_out[0].startswith(f"{NAME}: results/leaky_relu-mlp and timings/")
+    assert NAME not in statuses()
 
 
 def test_the_model_gives_keras_probabilities(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,7 +117,19 @@ def comparison_findings(
                 if name != best
             ]
             told.append(f"{lead}; {'; '.join(_verdicts(metric, rows))}.{_on_new_images(rows)}")
+        told[-1] += _never_reached(study, of)
     return told
+
+
+def _never_reached(study: Study, scores: pd.DataFrame) -> str:
+    """Say of how many seeds a value is a lower bound."""
+    counts = {
+        name: int(where(scores, activation=name)["censored"].sum()) for name in study.activations
+    }
+    told = [f"{count} of {len(study.seeds)} with {name}" for name, count in counts.items() if count]
+    if not told:
+        return ""
+    return f" Seeds that never get there count one epoch more than were trained: {join(told)}."
 
 
 def _centre(metric: str, values: Float[np.ndarray, " pairs"]) -> float:
@@ -748,3 +760,82 @@ def _changed_by_matching(study: Study, whole: pd.DataFrame) -> list[str]:
 
 def _factor(row: Mapping[Any, Any]) -> str:
     return f"× {written(row['geometric_mean'], 3)} (predicted {written(row['predicted'], 3)})"
+
+
+_OPERATIONS = {
+    "forward": "the pass forward",
+    "backward": "the pass back",
+    "elementwise": "the activation without the layer",
+}
+
+
+def kernel_findings(study: Study, units: int, images: int, confidence: float) -> list[str]:
+    """Say how long the passes of a single layer take, and by how much longer than the first's.
+
+    Parameters
+    ----------
+    study
+        What was measured.
+    units, images
+        Of the layer, and of a batch.
+    confidence
+        Of all the ratios of an operation taken together.
+    """
+    times = tables.kernel_times(study, confidence)
+    told = []
+    for operation, rows in times.groupby("operation", sort=False):
+        first, *others = rows.to_dict("records")
+        ratios = [
+            f"with {row['activation']} × {written(row['geometric_mean'], 3)} of that"
+            f" ({written(row['low'], 3)} to {written(row['high'], 3)})"
+            for row in others
+        ]
+        lead = f"{_OPERATIONS[str(operation)]} takes {written(1e6 * first['seconds'], 3)} µs with"
+        told.append("; ".join([f"{lead} {first['activation']}", *ratios]))
+    return [
+        f"Of one layer of {counted(units, 'unit')} and a batch of {counted(images, 'image')},"
+        f" {line}."
+        for line in told
+    ]
+
+
+def matched_findings(study: Study, confidence: float) -> list[str]:
+    """Say what the matched initialiser changes of the gradients of each configured network.
+
+    Nothing is said where the configured initialiser is `matched` itself, and of a network
+    without hidden layers.
+    """
+    changes = tables.matched_changes(study, confidence)
+    if set(study.matching["initializer"]) == {MATCHED}:
+        return []
+    told = []
+    for network in study.networks:
+        rows = where(changes, network=network).to_dict("records")
+        same = [
+            name for name in study.activations if name not in {row["activation"] for row in rows}
+        ]
+        if len(study.layers_of(network)) == 1:
+            continue
+        if not rows:
+            told.append(
+                f"In {network} the matched initialiser of {join(same)} is the configured one."
+            )
+            continue
+        changed = join(f"{_matched_change(row)} with {row['activation']}" for row in rows)
+        first = rows[0]
+        line = (
+            f"Before training, what is left of the gradient's norm from {first['last_layer']} back"
+            f" to {first['first_layer']} of {network} changes with the matched initialiser by"
+            f" {changed}"
+        )
+        told.append(f"{line}; with {join(same)} nothing changes." if same else f"{line}.")
+    return told
+
+
+def _matched_change(row: Mapping[Any, Any]) -> str:
+    ratio = f"× {written(row['geometric_mean'], 3)}"
+    if not math.isfinite(row["geometric_mean"]):
+        return "no number (a norm is zero or not finite)"
+    if not math.isfinite(row["low"]):
+        return f"{ratio} (one network, no uncertainty)"
+    return f"{ratio} ({written(row['low'], 3)} to {written(row['high'], 3)})"
