@@ -47,7 +47,7 @@ def configured(root: Path, **values: Any) -> Config:
         "model": ModelConfig("glorot_uniform"),
         "training": TrainingConfig(1, 128, 0.001, [0]),
         "gradients": GradientsConfig(32, 2048, 0.05, 60),
-        "timing": TimingConfig(2, 16, 5),
+        "timing": TimingConfig(2, 16, 5, 100),
         "theory": TheoryConfig(["matched"], 16, 3, 8, [0, 1]),
         "report": REPORT,
         "activation": ActivationConfig("relu", "relu", {}),
@@ -289,7 +289,8 @@ def plant_kernels(activations: Sequence[str], blocks: int = 4) -> pd.DataFrame:
         for block in range(1, blocks + 1):
             for place, name in enumerate(activations):
                 took = seconds * 1.5 ** (block - 1) * 1.1**place * (1 + 0.001 * (block % 2))
-                rows.append((operation, block, place, name, 50, took, 0.25 * block))
+                count = 2000 if operation == "elementwise" else 50
+                rows.append((operation, block, place, name, count, took, 0.25 * block))
     return pd.DataFrame(rows, columns=list(tables.KERNELS))
 
 

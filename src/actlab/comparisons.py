@@ -2,9 +2,9 @@
 
 The unit is the seed: a metric gives one value a seed of a configuration, and the difference of
 two activations is taken within a seed, since both started from the same weights and saw the
-same batches. Times per epoch are compared within a block of epochs that were timed side by side.
-All pairs of activations by one metric on one network are a family: its p-values are adjusted together
-(Holm).
+same batches. Times per epoch are compared within a block of epochs that were timed side by
+side; a time to the target is a seed's again. All pairs of activations by one metric on one
+network are a family: its p-values are adjusted together (Holm).
 """
 
 import math

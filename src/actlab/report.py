@@ -678,9 +678,9 @@ def _kernel_times(study: Study, config: Config) -> Grid:
         " in one process on one thread: forward is the activation of inputs times kernel plus"
         " bias; backward gives the derivatives by kernel, bias and inputs from kept"
         " pre-activations; elementwise is the activation without the layer. Geometric means over"
-        f" {counted(rows[0]['blocks'], 'block')} of {counted(rows[0]['repetitions'], 'repetition')}"
-        f" each; ratios to {study.activations[0]} within blocks, their intervals widened for the"
-        f" number of activations. Load of the machine meanwhile: {written(load.min())} to"
+        f" {counted(rows[0]['blocks'], 'block')}, a measurement divided by its repetitions, one"
+        f" behind the other: {_repetitions(rows)}; ratios to {study.activations[0]} within blocks,"
+        f" their intervals widened for the number of activations. Load of the machine meanwhile: {written(load.min())} to"
         f" {written(load.max())}.",
         (
             "Operation",
@@ -703,6 +703,11 @@ def _kernel_times(study: Study, config: Config) -> Grid:
         ),
         words=2,
     )
+
+
+def _repetitions(rows: Iterable[Mapping[Any, Any]]) -> str:
+    of = {row["operation"]: row["repetitions"] for row in rows}
+    return join(f"{count:,} {operation}" for operation, count in of.items())
 
 
 def _gradients(

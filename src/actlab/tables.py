@@ -101,8 +101,8 @@ SCORES = ("network", "activation", "metric", "pair", "value", "censored")
 BLOCKS = ("network", "block", "place", "activation", "epoch_seconds", "load")
 
 #: One row a measurement of a dense layer alone; `timings/kernels.csv`. `operation` is forward,
-#: backward or elementwise (`kernels.OPERATIONS`); `seconds` are of one repetition; block, place
-#: and load as in `BLOCKS`.
+#: backward or elementwise (`kernels.OPERATIONS`); `seconds` are of one of the repetitions; block,
+#: place and load as in `BLOCKS`.
 KERNELS = ("operation", "block", "place", "activation", "repetitions", "seconds", "load")
 
 #: One row a pair of activations by a metric on a network; `reports/comparisons.csv`. Mean to

@@ -1,5 +1,6 @@
 """Time an epoch of every activation side by side: `python -m actlab.stages.timing`."""
 
+from operator import attrgetter
 from pathlib import Path
 
 from actlab.config import Config
@@ -33,22 +34,21 @@ def timing(config: Config) -> None:
                 (network, timed.block, timed.place, timed.name, timed.epoch_seconds, timed.load)
             )
         print(f"{network}: {config.timing.blocks} blocks of {len(specs)} epochs", flush=True)
-    repetitions = config.timing.kernel_repetitions
-    kernels = [
-        (each.operation, each.block, each.place, each.name, repetitions, each.seconds, each.load)
-        for each in time_kernels(
-            activations,
-            training.batch_size,
-            config.timing.kernel_units,
-            repetitions,
-            config.timing.blocks,
-        )
-    ]
+    repetitions = dict.fromkeys(OPERATIONS, config.timing.kernel_repetitions)
+    repetitions["elementwise"] = config.timing.elementwise_repetitions
+    kernels = time_kernels(
+        activations,
+        training.batch_size,
+        config.timing.kernel_units,
+        repetitions,
+        config.timing.blocks,
+    )
+    of_layer = list(map(attrgetter(*tables.KERNELS), kernels))
     print(f"{', '.join(OPERATIONS)}: {config.timing.blocks} blocks of a layer alone", flush=True)
     timings = Path(config.paths.timings)
     for name, table, columns in (
         ("blocks.csv", rows, tables.BLOCKS),
-        ("kernels.csv", kernels, tables.KERNELS),
+        ("kernels.csv", of_layer, tables.KERNELS),
     ):
         with written_whole(timings / name) as path:
             tables.write_table(table, columns, path)
