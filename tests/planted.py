@@ -216,12 +216,17 @@ def plant(
         name: [*(f"hidden_{at}" for at in range(1, len(of) + 1)), "output"]
         for name, of in networks.items()
     }
-    kernels, matched = plant_kernels(activations), plant_matching(activations, shapes)
-    moments = pd.DataFrame([(name, 0.0, 1.0) for name in activations], columns=list(tables.MOMENTS))
-    timing_changed({"kernels": kernels, "matched": matched, "moments": moments})
-    tables.write_frame(kernels, timings / "kernels.csv")
-    tables.write_frame(matched, results / "theory/matched.csv")
-    tables.write_frame(moments, results / "theory/moments.csv")
+    parts = {
+        "kernels": plant_kernels(activations),
+        "matched": plant_matching(activations, shapes),
+        "moments": pd.DataFrame(
+            [(name, 0.0, 1.0) for name in activations], columns=list(tables.MOMENTS)
+        ),
+    }
+    timing_changed(parts)
+    tables.write_frame(parts["kernels"], timings / "kernels.csv")
+    for name in ("matched", "moments"):
+        tables.write_frame(parts[name], results / f"theory/{name}.csv")
     born_dead = [
         (name, network, sum(2.0**-units for units in hidden))
         for name in activations

@@ -666,3 +666,79 @@ def test_a_matched_initialiser_that_is_the_same_changes_nothing(tmp_path):
     ]
     # One measurement under two names is one measurement.
     assert "for 6 of 6 ratios" in said[0]
+
+
+def numbers_of(values, digits=3):
+    return {tables.written(value, digits) for value in np.ravel(values)}
+
+
+def test_the_times_of_a_layer_are_those_of_the_table(tmp_path):
+    study = plant(tmp_path, ["tanh", "relu", "gelu"], {"mlp": (4,)}, epochs=1)
+    told = findings.kernel_findings(study, 64, 32, 0.95)
+    assert len(told) == 3
+    times = tables.kernel_times(study, 0.95)
+    for line, (_, rows) in zip(told, times.groupby("operation", sort=False), strict=True):
+        allowed = numbers_of(1e6 * rows["seconds"]) | {"64", "32"}
+        allowed |= numbers_of(rows[["geometric_mean", "low", "high"]].dropna())
+        found = NUMBER.findall(line)
+        assert set(found) <= allowed
+        assert len(found) == 2 + 1 + 2 * 3
+    assert told[2].startswith(
+        "Of one layer of 64 units and a batch of 32 images, the activation without the layer takes"
+        " 18.4 µs with tanh; with relu × 1.10 of that"
+    )
+
+
+def test_one_activation_has_the_times_of_its_layer_alone(tmp_path):
+    study = plant(tmp_path, ["tanh"], {"mlp": (4,)}, epochs=1)
+    assert findings.kernel_findings(study, 64, 32, 0.95)[0] == (
+        "Of one layer of 64 units and a batch of 32 images, the pass forward takes 184 µs with"
+        " tanh."
+    )
+
+
+def test_what_matched_changes_is_told_of_every_network(tmp_path):
+    networks = {"none": (), "mlp": (4,), "deep": (4,) * 4}
+    study = plant(tmp_path, ["tanh", "relu"], networks, epochs=1)
+    told = findings.matched_findings(study, 0.95)
+    changes = tables.matched_changes(study, 0.95)
+    assert len(told) == len(changes) == 2
+    for line, row in zip(told, changes.to_dict("records"), strict=True):
+        mean, low, high = (tables.written(row[key], 3) for key in ("geometric_mean", "low", "high"))
+        assert line == (
+            "Before training, what is left of the gradient's norm from output back to hidden_1 of"
+            f" {row['network']} changes with the matched initialiser by × {mean} ({low} to {high})"
+            " with relu; with tanh nothing changes."
+        )
+    same = plant(tmp_path / "same", ["tanh", "gelu"], {"mlp": (4,)}, epochs=1)
+    assert findings.matched_findings(same, 0.95) == [
+        "In mlp the matched initialiser of tanh and gelu is the configured one."
+    ]
+
+
+def test_a_study_that_is_matched_has_nothing_beside_it(tmp_path):
+    def change(parts):
+        parts["matched"] = tables.where(parts["matched"], initializer="matched")
+
+    study = plant(tmp_path, ["relu"], {"mlp": (4,)}, epochs=1, timing_changed=change)
+    assert findings.matched_findings(study, 0.95) == []
+    assert tables.matched_changes(study, 0.95).empty
+
+
+def test_one_untrained_network_has_no_uncertainty(tmp_path):
+    def change(parts):
+        parts["matched"] = tables.where(parts["matched"], seed=0)
+
+    study = plant(tmp_path, ["relu"], {"mlp": (4,)}, epochs=1, timing_changed=change)
+    (line,) = findings.matched_findings(study, 0.95)
+    assert line.endswith("by × 2.00 (one network, no uncertainty) with relu.")
+
+
+def test_seeds_that_never_reach_the_target_are_counted(tmp_path):
+    said = planted_comparison(tmp_path, CLOSE, metric="seconds_to_target")
+    assert said.startswith("On mlp the lowest mean time to 97 % validation accuracy is ")
+    assert " s (geometric, 3 seeds), with sigmoid; it is better than" in said
+    assert said.endswith(
+        " Seeds that never get there count one epoch more than were trained: 3 of 3 with sigmoid,"
+        " 3 of 3 with tanh and 3 of 3 with relu."
+    )

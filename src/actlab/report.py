@@ -680,8 +680,8 @@ def _kernel_times(study: Study, config: Config) -> Grid:
         " pre-activations; elementwise is the activation without the layer. Geometric means over"
         f" {counted(rows[0]['blocks'], 'block')}, a measurement divided by its repetitions, one"
         f" behind the other: {_repetitions(rows)}; ratios to {study.activations[0]} within blocks,"
-        f" their intervals widened for the number of activations. Load of the machine meanwhile: {written(load.min())} to"
-        f" {written(load.max())}.",
+        " their intervals widened for the number of activations. Load of the machine meanwhile:"
+        f" {written(load.min())} to {written(load.max())}.",
         (
             "Operation",
             "Activation",
