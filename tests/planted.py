@@ -228,7 +228,7 @@ def plant(
     for name in ("matched", "moments"):
         tables.write_frame(parts[name], results / f"theory/{name}.csv")
     born_dead = [
-        (name, network, sum(2.0**-units for units in hidden))
+        (name, network, math.fsum(2.0**-units for units in hidden))
         for name in activations
         if name == "relu"
         for network, hidden in networks.items()
