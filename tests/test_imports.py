@@ -15,6 +15,7 @@ CORE = [
     "findings",
     "gradients",
     "initialisation",
+    "kernels",
     "model",
     "report",
     "runtime",

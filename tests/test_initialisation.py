@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,7 +138,7 @@ def test_gradients_before_training_are_those_of_keras(initializer, images):
             loss = tf.reduce_mean(
                 tf.nn.sparse_softmax_cross_entropy_with_logits(batch.labels, model(batch.images))
             )
-        gradients = tape.gradient(loss, [layer.kernel.value for layer in model.layers])
+        gradients: Any = tape.gradient(loss, [layer.kernel.value for layer in model.layers])
         norms = [float(np.linalg.norm(each.numpy())) for each in gradients]
         assert [norm for _, of, norm in found if of == seed] == pytest.approx(norms, rel=1e-4)
 

@@ -124,7 +124,7 @@ def comparison_findings(
 def _never_reached(study: Study, scores: pd.DataFrame) -> str:
     """Say of how many seeds a value is a lower bound."""
     counts = {
-        name: int(where(scores, activation=name)["censored"].sum()) for name in study.activations
+        name: len(where(scores, activation=name, censored=True)) for name in study.activations
     }
     told = [f"{count} of {len(study.seeds)} with {name}" for name, count in counts.items() if count]
     if not told:

@@ -16,7 +16,7 @@ from jaxtyping import Float32
 
 from actlab.config import ActivationConfig, NetworkConfig
 from actlab.model import ModelSpec, build_model
-from actlab.runtime import keras, tf
+from actlab.runtime import tf
 
 Array = Float32[np.ndarray, "batches images units"]
 
@@ -39,13 +39,13 @@ class Batches(NamedTuple):
     upstream: Array
 
 
-def build_layer(activation: ActivationConfig, units: int) -> keras.layers.Dense:
-    """Build a dense layer of as many inputs as units, by `model.build_model`, with seed 0."""
+def build_layer(activation: ActivationConfig, units: int) -> Any:
+    """Build a Keras dense layer of as many inputs as units (`model.build_model`, seed 0)."""
     spec = ModelSpec(activation, NetworkConfig("layer", [units]), "glorot_uniform", inputs=units)
     return build_model(spec, 0).layers[0]
 
 
-def draw_batches(layer: keras.layers.Dense, images: int) -> Batches:
+def draw_batches(layer: Any, images: int) -> Batches:
     """Draw what goes through a layer; layers of one kernel get the same batches."""
     rng = np.random.default_rng(0)
     shape = (2, images, layer.units)
@@ -65,7 +65,7 @@ def _backward(
     with tf.GradientTape() as tape:
         tape.watch(preactivations)
         activations = layer.activation(preactivations)
-    deltas: Any = tape.gradient(activations, preactivations, output_gradients=upstream)
+    deltas: Any = tape.gradient(activations, [preactivations], output_gradients=[upstream])[0]
     return [
         tf.matmul(inputs, deltas, transpose_a=True),
         tf.reduce_sum(deltas, axis=0),
@@ -87,7 +87,7 @@ OPERATIONS: dict[str, Callable[..., list[tf.Tensor]]] = {
 
 
 def compile_operation(
-    operation: str, layer: keras.layers.Dense, batches: Batches
+    operation: str, layer: Any, batches: Batches
 ) -> Callable[[int], list[np.ndarray]]:
     """Compile one of `OPERATIONS`, many times over, into a single XLA program.
 
@@ -114,7 +114,7 @@ def compile_operation(
 
     @tf.function(jit_compile=True, autograph=False)
     def program(repetitions: tf.Tensor, *pools: tf.Tensor) -> list[tf.Tensor]:
-        def body(number: tf.Tensor, *_: tf.Tensor) -> list[tf.Tensor]:
+        def body(number: Any, *_: tf.Tensor) -> list[tf.Tensor]:
             return [number + 1, *compute(layer, *(pool[number % 2] for pool in pools))]
 
         before = [tf.zeros_like(each) for each in compute(layer, *(pool[0] for pool in pools))]

@@ -671,7 +671,7 @@ def _median_ratio(row: Mapping[Any, Any]) -> str:
 
 def _kernel_times(study: Study, config: Config) -> Grid:
     rows = tables.kernel_times(study, config.report.confidence).to_dict("records")
-    load = study.kernels["load"]
+    load = study.kernels["load"].to_numpy(dtype=float)
     return Grid(
         f"One dense layer alone, {counted(config.timing.kernel_units, 'unit')} and as many inputs,"
         f" on a batch of {config.training.batch_size} inputs from a standard normal distribution,"
@@ -681,7 +681,7 @@ def _kernel_times(study: Study, config: Config) -> Grid:
         f" {counted(rows[0]['blocks'], 'block')}, a measurement divided by its repetitions, one"
         f" behind the other: {_repetitions(rows)}; ratios to {study.activations[0]} within blocks,"
         " their intervals widened for the number of activations. Load of the machine meanwhile:"
-        f" {written(load.min())} to {written(load.max())}.",
+        f" {written(float(load.min()))} to {written(float(load.max()))}.",
         (
             "Operation",
             "Activation",
