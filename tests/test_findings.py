@@ -704,10 +704,14 @@ def test_what_matched_changes_is_told_of_every_network(tmp_path):
     changes = tables.matched_changes(study, 0.95)
     assert len(told) == len(changes) == 2
     for line, row in zip(told, changes.to_dict("records"), strict=True):
-        mean, low, high = (tables.written(row[key], 3) for key in ("geometric_mean", "low", "high"))
+        norm, factor = (
+            [tables.written(row[f"{of}_{key}"], 3) for key in ("change", "low", "high")]
+            for of in ("norm", "factor")
+        )
         assert line == (
-            "Before training, what is left of the gradient's norm from output back to hidden_1 of"
-            f" {row['network']} changes with the matched initialiser by × {mean} ({low} to {high})"
+            "Before training, the matched initialiser changes the norm of the gradient in hidden_1"
+            f" of {row['network']} by × {norm[0]} ({norm[1]} to {norm[2]}) with relu, and what is"
+            f" left of it from output back to there by × {factor[0]} ({factor[1]} to {factor[2]})"
             " with relu; with tanh nothing changes."
         )
     same = plant(tmp_path / "same", ["tanh", "gelu"], {"mlp": (4,)}, epochs=1)

@@ -654,8 +654,12 @@ def test_what_matched_does_to_the_networks_is_shown(written):
     )
     for row, of in zip(grid.rows, changes.to_dict("records"), strict=True):
         assert row[:4] == (of["network"], "relu", "glorot_uniform", "he_uniform")
-        assert row[8] == tables.written(of["geometric_mean"], 3)
-        assert row[9] == f"{tables.written(of['low'], 3)} to {tables.written(of['high'], 3)}"
+        for at, name in ((4, "norm"), (7, "factor")):
+            assert row[at] == tables.written(of[f"configured_{name}"], 3)
+            assert row[at + 1] == tables.written(of[f"matched_{name}"], 3)
+            change, *bounds = (of[f"{name}_{key}"] for key in ("change", "low", "high"))
+            low, high = (tables.written(bound, 3) for bound in bounds)
+            assert row[at + 2] == f"× {tables.written(change, 3)}, {low} to {high}"
     markdown = read(folder, "report.md")
     assert "kernel_initializer: matched under model" in markdown
     assert "| relu | 0.0000 | 1.0000 |" in markdown

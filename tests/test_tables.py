@@ -444,9 +444,24 @@ def test_what_matched_changes_is_the_ratio_of_what_is_left(tmp_path):
     assert row["configured_factor"] == pytest.approx(stats.gmean(left[0]))
     assert row["matched_factor"] == pytest.approx(stats.gmean(left[1]))
     assert row["configured_norm"] == pytest.approx(stats.gmean(left[0] * [0.6, 0.7]))
-    assert row["geometric_mean"] == pytest.approx(stats.gmean(left[1] / left[0]))
-    test = stats.ttest_1samp(np.log(left[1] / left[0]), 0).confidence_interval(0.95)
-    assert (row["low"], row["high"]) == pytest.approx((math.exp(test.low), math.exp(test.high)))
+    # The gradient of the output is the same with both, so that both ratios are one.
+    for of in ("norm", "factor"):
+        assert row[f"{of}_change"] == pytest.approx(stats.gmean(left[1] / left[0]))
+        test = stats.ttest_1samp(np.log(left[1] / left[0]), 0).confidence_interval(1 - 0.05 / 2)
+        bounds = math.exp(test.low), math.exp(test.high)
+        assert (row[f"{of}_low"], row[f"{of}_high"]) == pytest.approx(bounds)
+
+
+def test_a_gradient_that_grows_in_every_layer_changes_the_norm_alone(tmp_path):
+    def change(parts):
+        rows = parts["matched"]["initializer"] == "matched"
+        of_other = tables.where(parts["matched"], initializer="glorot_uniform")
+        norms = 8.0 * of_other["gradient_norm"].to_numpy()
+        parts["matched"].loc[rows, "gradient_norm"] = norms
+
+    study = plant(tmp_path, ["relu"], {"deep": (4,) * 3}, epochs=1, timing_changed=change)
+    (row,) = tables.matched_changes(study, 0.95).to_dict("records")
+    assert [row["norm_change"], row["factor_change"]] == pytest.approx([8, 1])
 
 
 def test_a_gradient_of_zero_leaves_no_change(tmp_path):
@@ -455,4 +470,5 @@ def test_a_gradient_of_zero_leaves_no_change(tmp_path):
 
     study = plant(tmp_path, ["relu"], {"deep": (4,) * 3}, epochs=1, timing_changed=change)
     (row,) = tables.matched_changes(study, 0.95).to_dict("records")
-    assert math.isnan(row["geometric_mean"])
+    assert math.isnan(row["norm_change"])
+    assert math.isnan(row["factor_change"])

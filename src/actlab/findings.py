@@ -821,21 +821,24 @@ def matched_findings(study: Study, confidence: float) -> list[str]:
                 f"In {network} the matched initialiser of {join(same)} is the configured one."
             )
             continue
-        changed = join(f"{_matched_change(row)} with {row['activation']}" for row in rows)
+        norms, factors = (
+            join(f"{_change(row, of)} with {row['activation']}" for row in rows)
+            for of in ("norm", "factor")
+        )
         first = rows[0]
         line = (
-            f"Before training, what is left of the gradient's norm from {first['last_layer']} back"
-            f" to {first['first_layer']} of {network} changes with the matched initialiser by"
-            f" {changed}"
+            "Before training, the matched initialiser changes the norm of the gradient in"
+            f" {first['first_layer']} of {network} by {norms}, and what is left of it from"
+            f" {first['last_layer']} back to there by {factors}"
         )
         told.append(f"{line}; with {join(same)} nothing changes." if same else f"{line}.")
     return told
 
 
-def _matched_change(row: Mapping[Any, Any]) -> str:
-    ratio = f"× {written(row['geometric_mean'], 3)}"
-    if not math.isfinite(row["geometric_mean"]):
+def _change(row: Mapping[Any, Any], of: str) -> str:
+    change, low, high = (row[f"{of}_{key}"] for key in ("change", "low", "high"))
+    if not math.isfinite(change):
         return "no number (a norm is zero or not finite)"
-    if not math.isfinite(row["low"]):
-        return f"{ratio} (one network, no uncertainty)"
-    return f"{ratio} ({written(row['low'], 3)} to {written(row['high'], 3)})"
+    if not math.isfinite(low):
+        return f"× {written(change, 3)} (one network, no uncertainty)"
+    return f"× {written(change, 3)} ({written(low, 3)} to {written(high, 3)})"

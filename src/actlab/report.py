@@ -968,10 +968,12 @@ def _matching(study: Study, config: Config) -> list[Text | Grid]:
                 "What the matched initialiser does to the networks of this study, before training,"
                 f" on {counted(config.theory.images, 'test image')}, with"
                 f" {counted(len(config.theory.seeds), 'network')} each: the Euclidean norm of the"
-                " gradient of the first layer's kernel; that norm by the output's, which depends"
-                " on the shapes of both kernels; and by how much that quotient changes, which does"
-                f" not, with its {100 * config.report.confidence:g} % interval, paired by network"
-                " and widened for the number of activations. Geometric means.",
+                " gradient of the first layer's kernel; and that norm by the output's, which"
+                " depends on the shapes of both kernels, while its change does not. A kernel's"
+                " gradient is what comes back times what went up: where both signals shrink alike"
+                " on their ways, the quotient stays. Geometric means; changes with"
+                f" {100 * config.report.confidence:g} % intervals, paired by network and widened"
+                " for their number.",
                 (
                     "Network",
                     "Activation",
@@ -979,24 +981,16 @@ def _matching(study: Study, config: Config) -> list[Text | Grid]:
                     "Matched",
                     "First layer",
                     "matched",
+                    "Change",
                     "By output",
                     "matched",
                     "Change",
-                    "Interval",
                 ),
                 tuple(
                     (
                         *(row[key] for key in ("network", "activation", "configured", "matched")),
-                        *(
-                            written(row[key], 3)
-                            for key in (
-                                *("configured_norm", "matched_norm"),
-                                *("configured_factor", "matched_factor", "geometric_mean"),
-                            )
-                        ),
-                        f"{written(row['low'], 3)} to {written(row['high'], 3)}"
-                        if math.isfinite(row["low"])
-                        else "n/a",
+                        *_changes(row, "norm"),
+                        *_changes(row, "factor"),
                     )
                     for row in changes.to_dict("records")
                 ),
@@ -1007,12 +1001,19 @@ def _matching(study: Study, config: Config) -> list[Text | Grid]:
         Text(
             (
                 "One line of params.yaml trains every network so, kernel_initializer: matched"
-                " under model; dvc exp run -S model.kernel_initializer=matched does it beside this"
-                " study.",
+                " under model; dvc exp run --temp -S model.kernel_initializer=matched does it in a"
+                " copy, beside this study.",
             )
         )
     )
     return blocks
+
+
+def _changes(row: Mapping[Any, Any], of: str) -> tuple[str, str, str]:
+    change, low, high = (written(row[f"{of}_{key}"], 3) for key in ("change", "low", "high"))
+    bounds = f", {low} to {high}" if math.isfinite(row[f"{of}_low"]) else ""
+    configured, matched = (written(row[f"{which}_{of}"], 3) for which in ("configured", "matched"))
+    return configured, matched, f"× {change}{bounds}"
 
 
 def _born_dead(study: Study) -> list[Grid]:

@@ -1047,19 +1047,21 @@ def kernel_times(study: Study, confidence: float) -> pd.DataFrame:
 def matched_changes(study: Study, confidence: float) -> pd.DataFrame:
     """Tabulate what the matched initialiser changes of the gradients of untrained networks.
 
-    A factor is the norm of the first kernel's gradient divided by that of the output's: what is
-    left of it on its way back. It depends on the shapes of the two kernels; the ratio of two
-    factors of one network does not. Only activations are in it whose matched initialiser is
-    another than the configured one, and networks with hidden layers. The intervals of a network
-    hold all together with the given confidence.
+    Two things are compared: the norm of the first kernel's gradient, and the factor, that norm
+    divided by that of the output's kernel. The factor depends on the shapes of the two kernels,
+    the ratio of two factors of one network does not. A kernel's gradient is what comes back times
+    what went up: where both signals shrink alike on their ways, as of ReLU, the factor stays.
+    Only activations are in it whose matched initialiser is another than the configured one, and
+    networks with hidden layers. The intervals of a network hold all together with the given
+    confidence.
 
     Returns
     -------
     pd.DataFrame
         Columns network, activation, configured, matched (both by Keras's names), first_layer,
-        last_layer, seeds, configured_norm, matched_norm (of the first layer), configured_factor,
-        matched_factor (geometric means over seeds), then the ratio of the second factor to the
-        first, paired by seed: geometric_mean, geometric_sd, low, high.
+        last_layer, seeds; configured_norm and matched_norm (geometric means over seeds), then
+        the second by the first, paired by seed: norm_change, norm_low, norm_high;
+        configured_factor to factor_high likewise.
     """
     rows = []
     for network in study.networks:
@@ -1071,7 +1073,8 @@ def matched_changes(study: Study, confidence: float) -> pd.DataFrame:
             if len(set(kernels.values())) > 1:
                 changed[name] = kernels
         for name, kernels in changed.items():
-            norms, factors = [], []
+            norms: list[dict[int, float]] = []
+            factors: list[dict[int, float]] = []
             for initializer in sorted(kernels, key=lambda each: each == MATCHED):
                 names = {"activation": name, "network": network, "initializer": initializer}
                 of = where(study.matching, **names)
@@ -1079,17 +1082,24 @@ def matched_changes(study: Study, confidence: float) -> pd.DataFrame:
                     of[of["layer"] == layer].set_index("seed")["gradient_norm"]
                     for layer in (first, others[-1])
                 )
-                norms.append(geometric_interval(front.to_numpy(), confidence).mean)
+                norms.append(front.to_dict())
                 factors.append((front / back).to_dict())
-            means = [geometric_interval(list(each.values()), confidence).mean for each in factors]
-            ratio = paired_ratio(factors[1], factors[0], confidence, comparisons=len(changed))
+            compared: list[float] = []
+            for before, after in (norms, factors):
+                ratio = paired_ratio(after, before, confidence, comparisons=2 * len(changed))
+                compared += [
+                    geometric_interval(list(each.values()), confidence).mean
+                    for each in (before, after)
+                ]
+                compared += [ratio.mean, ratio.low, ratio.high]
             configured = next(each for each in kernels if each != MATCHED)
             rows.append(
                 (
                     *(network, name, kernels[configured], kernels[MATCHED], first, others[-1]),
-                    *(len(factors[0]), *norms, *means, *ratio),
+                    *(len(norms[0]), *compared),
                 )
             )
     columns = ["network", "activation", "configured", "matched", "first_layer", "last_layer"]
-    columns += ["seeds", "configured_norm", "matched_norm", "configured_factor", "matched_factor"]
-    return pd.DataFrame(rows, columns=[*columns, *_GEOMETRIC])
+    columns += ["seeds", "configured_norm", "matched_norm", "norm_change", "norm_low", "norm_high"]
+    columns += ["configured_factor", "matched_factor", "factor_change", "factor_low", "factor_high"]
+    return pd.DataFrame(rows, columns=columns)
