@@ -99,6 +99,12 @@ def files(folder):
         ("report.equivalence_margin=0", "report.equivalence_margin is 0.0: it has to be a numb"),
         ("report.equivalence_margin_ratio=inf", "report.equivalence_margin_ratio is inf: it has"),
         ("timing.blocks=1", "timing.blocks is 1: it has to be 2 or more"),
+        ("timing.kernel_units=0", "timing.kernel_units is 0: it has to be 1 or more"),
+        ("timing.kernel_repetitions=0", "timing.kernel_repetitions is 0: it has to be 1 or more"),
+        (
+            "timing.elementwise_repetitions=0",
+            "timing.elementwise_repetitions is 0: it has to be 1 or more",
+        ),
         ("training.epochs=1,2", "Ambiguous value for argument 'training.epochs=1,2'; 1. To use"),
     ],
 )

@@ -3,21 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted import REPORT
+from planted import configured
 
 from actlab import sources, tables
-from actlab.config import (
-    ActivationConfig,
-    Config,
-    DataConfig,
-    GradientsConfig,
-    ModelConfig,
-    NetworkConfig,
-    PathsConfig,
-    TheoryConfig,
-    TimingConfig,
-    TrainingConfig,
-)
+from actlab.config import DataConfig
 from actlab.datasets import DATASETS, DataSet, RawFile, load_processed
 from actlab.errors import UserError
 from actlab.figures import plot_sample_images
@@ -28,30 +17,9 @@ CLASSES = ("coat", "bag", "shoe")
 
 
 def make_config(name, root, source=None):
-    return Config(
-        data=DataConfig(name, validation_size=6, split_seed=0),
-        activations=["relu"],
-        networks=["mlp"],
-        seeds=[0],
-        model=ModelConfig("glorot_uniform"),
-        training=TrainingConfig(1, 128, 0.001, [0]),
-        gradients=GradientsConfig(32, 2048, 0.05, 60),
-        timing=TimingConfig(2),
-        theory=TheoryConfig(["matched"], 16, 3, 8, [0, 1]),
-        report=REPORT,
-        activation=ActivationConfig("relu", "relu", {}),
-        network=NetworkConfig("mlp", [128, 64]),
-        paths=PathsConfig(
-            source=source,
-            raw=str(root / "raw"),
-            processed=str(root / "processed"),
-            output=str(root),
-            models=str(root / "models"),
-            results=str(root / "results"),
-            timings=str(root / "timings"),
-            reports=str(root / "reports"),
-        ),
-    )
+    config = configured(root, data=DataConfig(name, validation_size=6, split_seed=0))
+    config.paths.source = source
+    return config
 
 
 @pytest.mark.parametrize("source", [None, "", "mine"])

@@ -16,6 +16,7 @@ CORE = [
     "findings",
     "gradients",
     "initialisation",
+    "kernels",
     "model",
     "report",
     "runtime",

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ from actlab.datasets import Split
 from actlab.initialisation import (
     compare_with_theory,
     compile_signals,
+    is_silent_below_zero,
     layer_ratios,
+    probe_gradients,
     probe_initialisation,
 )
 from actlab.model import ModelSpec, build_model
+from actlab.runtime import tf
 
 
 def spec_of(name, hidden, **kwargs):
@@ -119,3 +123,27 @@ def test_weights_of_another_variance_are_found_out(factor, images, monkeypatch):
     agrees = agreement(rows)
     assert not agrees["all", "forward"]
     assert not agrees["all", "backward"]
+
+
+@pytest.mark.parametrize("initializer", ["glorot_uniform", "matched"])
+def test_gradients_before_training_are_those_of_keras(initializer, images):
+    network, activation = NetworkConfig("net", [9, 7]), activation_of("relu")
+    batch = Split(images.images[:16], images.labels[:16])
+    found = list(probe_gradients(activation, network, initializer, [3, 5], batch))
+    layers = ["hidden_1", "hidden_2", "output"]
+    assert [each[:2] for each in found] == [(layer, seed) for seed in (3, 5) for layer in layers]
+    for seed in (3, 5):
+        model = build_model(ModelSpec(activation, network, initializer), seed)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(
+                tf.nn.sparse_softmax_cross_entropy_with_logits(batch.labels, model(batch.images))
+            )
+        gradients: Any = tape.gradient(loss, [layer.kernel.value for layer in model.layers])
+        norms = [float(np.linalg.norm(each.numpy())) for each in gradients]
+        assert [norm for _, of, norm in found if of == seed] == pytest.approx(norms, rel=1e-4)
+
+
+def test_only_what_is_zero_for_every_negative_number_is_silent():
+    silent = {name for name in ACTIVATIONS if is_silent_below_zero(activation_of(name))}
+    assert "relu" in silent
+    assert silent.isdisjoint({"sigmoid", "tanh", "leaky_relu", "elu", "selu", "gelu", "silu"})

@@ -154,7 +154,7 @@ def study(root, mnist_raw, tmp_path_factory):
     params |= {"activations": ["sigmoid", "leaky_relu"], "networks": ["mlp"], "seeds": [0, 1]}
     params["training"] |= {"epochs": 2, "probe_epochs": [1]}
     params["gradients"]["test_images"] = 64
-    params["timing"]["blocks"] = 3
+    params["timing"] |= {"blocks": 3, "kernel_units": 32, "kernel_repetitions": 20}
     params["theory"] |= {"width": 32, "depth": 4, "images": 16, "seeds": [0, 1]}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     clone.ran = clone.repro()
@@ -225,6 +225,19 @@ def test_theory_is_held_to_every_configured_activation(study):
     assert len(rows) == 2 * 3 * 2 * (3 + 1) * 2
     assert len(study.rows("reports/theory.csv")) == len(rows) / 2
     assert len(study.rows("reports/tables/mean_field.csv")) == 2 * 3
+    # Activations, configured and matched, three layers, seeds.
+    assert len(study.rows("results/theory/matched.csv")) == 2 * 2 * 3 * 2
+    assert len(study.rows("results/theory/moments.csv")) == 2
+    assert study.rows("results/theory/born_dead.csv") == []
+
+
+def test_every_activation_is_timed_in_every_block(study):
+    blocks, kernels = (study.rows(f"timings/{name}.csv") for name in ("blocks", "kernels"))
+    assert len(blocks) == 3 * 2
+    assert len(kernels) == 3 * 2 * 3
+    assert {row["repetitions"] for row in kernels} == {"20", "2000"}
+    assert all(float(row["seconds"]) > 0 for row in kernels)
+    assert len(study.rows("reports/tables/kernel_times.csv")) == 2 * 3
 
 
 def test_the_summary_has_a_row_a_configuration(study):
@@ -246,7 +259,7 @@ def test_dvc_plots_curves_of_every_configuration_and_figures(study):
     assert "leaky_relu-mlp" in curves
     study.run("dvc", "plots", "show", "--out", "dvc_plots")
     page = (study.folder / "dvc_plots/index.html").read_text()
-    assert page.count("<img") == 8
+    assert page.count("<img") == 15
 
 
 def test_dvc_shows_metrics_and_stages(study):
@@ -318,7 +331,8 @@ def test_what_is_added_or_changed_is_trained_alone(study):
 def test_editing_code_reruns_the_stages_that_import_it(study):
     for name, stages in (
         ("report", {"report"}),
-        ("gradients", {"gradients"}),
+        ("gradients", {"gradients", "theory"}),
+        ("kernels", {"timing"}),
         ("theory", {"theory"}),
         ("initialisation", {"theory"}),
         ("sources", {"fetch-data"}),

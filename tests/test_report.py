@@ -11,24 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import REPORT, activations_of, claimed, compared, plant
+from planted import REPORT, activations_of, claimed, compared, configured, plant
 from scipy import stats
 
 from actlab import comparisons, figures, report, tables, theory
 from actlab.activations import ACTIVATIONS
 from actlab.claims import CLAIMS, VERDICTS
-from actlab.config import (
-    ActivationConfig,
-    Config,
-    DataConfig,
-    GradientsConfig,
-    ModelConfig,
-    NetworkConfig,
-    PathsConfig,
-    TheoryConfig,
-    TimingConfig,
-    TrainingConfig,
-)
+from actlab.config import DataConfig, ModelConfig, TheoryConfig, TimingConfig, TrainingConfig
 from actlab.errors import UserError
 from actlab.stages.report import report as write_report
 
@@ -67,23 +56,15 @@ class Page(HTMLParser):
 
 def config_of(study, folder, validation_size=0):
     """The configuration under which a study would have been planted."""
-    names = ("processed", "models", "results", "timings", "reports")
-    paths = {name: str(folder / name) for name in names}
-    activation = ActivationConfig("relu", "relu", {})
-    return Config(
+    return configured(
+        folder,
         data=DataConfig("mnist", validation_size, 0),
         activations=list(study.activations),
         networks=list(study.networks),
         seeds=list(study.seeds),
-        model=ModelConfig("glorot_uniform"),
         training=TrainingConfig(study.epochs, 128, 0.001, [0, 1, 2, 5, 10]),
-        gradients=GradientsConfig(32, 2048, 0.05, 60),
-        timing=TimingConfig(3),
+        timing=TimingConfig(3, 16, 5, 100),
         theory=TheoryConfig(["glorot_uniform", "matched"], 16, 4, 8, [0, 1]),
-        report=REPORT,
-        activation=activation,
-        network=NetworkConfig("mlp", [128, 64]),
-        paths=PathsConfig(source=None, raw="raw", output=".", **paths),
     )
 
 
@@ -413,10 +394,15 @@ def test_what_is_said_changes_with_the_tables(tmp_path):
     def other_theory(ratios):
         ratios[["predicted", "ratio"]] *= 1.013
 
+    def other_timing(parts):
+        kernels, matched = parts["kernels"], parts["matched"]
+        kernels["seconds"] **= 1.03
+        matched.loc[matched["initializer"] == "matched", "gradient_norm"] **= 1.2
+
     texts = []
     for name, *changes in (
-        ("one", lambda parts: None, lambda ratios: None),
-        ("other", other, other_theory),
+        ("one", lambda parts: None, lambda ratios: None, lambda parts: None),
+        ("other", other, other_theory, other_timing),
     ):
         study = plant(
             tmp_path / name,
@@ -424,6 +410,7 @@ def test_what_is_said_changes_with_the_tables(tmp_path):
             epochs=2,
             changed=changes[0],
             theory_changed=changes[1],
+            timing_changed=changes[2],
         )
         said = composed(study, tmp_path / name)
         by_title = {section.title: lines_of(section) for section in said.sections}
@@ -694,3 +681,78 @@ def test_the_terminal_gets_every_verdict(written):
     assert header.split() == ["Verdict", "Claim"]
     for row, line in zip(table.to_dict("records"), lines, strict=True):
         assert re.split(r"\s{2,}", line) == [row["verdict"], row["claim"]]
+
+
+def grids_of(composed, title):
+    (section,) = (section for section in composed.sections if section.title == title)
+    return [block for block in section.blocks if isinstance(block, report.Grid)]
+
+
+def test_the_report_holds_the_planted_times_of_a_layer(written):
+    folder, study = written
+    markdown = read(folder, "report.md")
+    times = tables.kernel_times(study, 0.95)
+    grid = next(each for each in grids_of(composed(study, folder), "Time") if "µs" in each.header)
+    assert len(grid.rows) == len(times) == 3 * 3
+    for row, of in zip(grid.rows, times.to_dict("records"), strict=True):
+        assert row[:2] == (of["operation"], of["activation"])
+        assert row[2] == tables.written(1e6 * of["seconds"], 3)
+        assert f"| {' | '.join(row[:4])} |" in markdown
+    # sigmoid, tanh, relu: each a tenth more than the one before.
+    assert [row[3] for row in grid.rows] == ["1.00", "1.10", "1.21"] * 3
+    assert "50 forward, 50 backward and 2,000 elementwise" in grid.caption
+    assert "Load of the machine meanwhile: 0.25 to 1.0." in grid.caption
+    assert len(pd.read_csv(folder / "reports/tables/kernel_times.csv")) == 9
+
+
+def test_medians_stand_beside_the_means_of_times(written):
+    folder, study = written
+    compared_by_file = tables.read_table(folder / "reports/comparisons.csv", tables.COMPARISONS)
+    rows = tables.where(compared_by_file, metric=["epoch_seconds", "seconds_to_target"])
+    grid = grids_of(composed(study, folder), "Time")[0]
+    assert grid.header[-2:] == ("Mean", "Median")
+    assert len(grid.rows) == len(rows) == 2 * 2 * 3
+    for row, of in zip(grid.rows, rows.to_dict("records"), strict=True):
+        assert row[-1] == f"× {math.exp(of['median']):.3f}"  # three pairs allow no interval
+        assert math.isnan(of["median_low"])
+        assert f"× {math.exp(of['mean']):.3f}" in row[-2]
+
+
+def test_the_interval_of_a_median_is_shown_where_there_is_one(tmp_path):
+    study = plant(tmp_path, ["tanh", "relu"], {"mlp": (4,)}, epochs=8)
+    (row,) = tables.where(compared(study)[1], metric="epoch_seconds").to_dict("records")
+    shown = grids_of(composed(study, tmp_path), "Time")[0].rows[0][-1]
+    values = (math.exp(row[key]) for key in ("median", "median_low", "median_high"))
+    assert shown == "× {:.3f}, {:.3f} to {:.3f}".format(*values)
+
+
+def test_what_matched_does_to_the_networks_is_shown(written):
+    folder, study = written
+    changes = tables.matched_changes(study, 0.95)
+    said = composed(study, folder)
+    grid = next(
+        each for each in grids_of(said, "Theory and measurement") if "Change" in each.header
+    )
+    for row, of in zip(grid.rows, changes.to_dict("records"), strict=True):
+        assert row[:4] == (of["network"], "relu", "glorot_uniform", "he_uniform")
+        for at, name in ((4, "norm"), (7, "factor")):
+            assert row[at] == tables.written(of[f"configured_{name}"], 3)
+            assert row[at + 1] == tables.written(of[f"matched_{name}"], 3)
+            change, *bounds = (of[f"{name}_{key}"] for key in ("change", "low", "high"))
+            low, high = (tables.written(bound, 3) for bound in bounds)
+            assert row[at + 2] == f"× {tables.written(change, 3)}, {low} to {high}"
+    markdown = read(folder, "report.md")
+    assert "kernel_initializer: matched under model" in markdown
+    assert "| relu | 0.0000 | 1.0000 |" in markdown
+    for row in study.born_dead.to_dict("records"):
+        assert f"| relu | {row['network']} | {tables.written(row['probability'])} |" in markdown
+    for name in ("matched_changes", "moments", "born_dead"):
+        assert (folder / f"reports/tables/{name}.csv").is_file()
+
+
+def test_blocks_that_seeds_share_are_said(tmp_path):
+    study = plant(tmp_path, ["relu"], {"mlp": (4,)}, epochs=2)
+    text = page_of(composed(study, tmp_path)).text
+    assert "There are 3 blocks for 6 seeds: they go round" in text
+    few = plant(tmp_path / "few", ["relu"], {"mlp": (4,)}, seeds=[0, 1, 2], epochs=2)
+    assert "they go round" not in page_of(composed(few, tmp_path / "few")).text

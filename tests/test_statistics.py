@@ -16,6 +16,7 @@ from actlab.statistics import (
     geometric_interval,
     holm,
     mean_interval,
+    median_interval,
     new_images_interval,
     paired_ratio,
     paired_tests,
@@ -249,7 +250,7 @@ def test_holms_p_values_are_those_of_statsmodels():
     rng = np.random.default_rng(0)
     for count in range(1, 11):
         p_values = rng.choice([rng.random(count), np.round(rng.random(count), 1)])
-        theirs = multipletests(p_values, method="holm")[1]
+        theirs = np.asarray(multipletests(p_values, method="holm")[1])
         assert holm(p_values).tolist() == theirs.tolist()
     assert holm(np.array([])).size == 0
 
@@ -394,3 +395,45 @@ def test_a_calibrated_model_has_an_error_near_zero():
     labels = (chances.cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)
     assert calibration_error(logits, labels) < 0.02
     assert calibration_error(3 * logits, labels) > 0.2
+
+
+@pytest.mark.parametrize(
+    ("count", "ranks"),
+    # Ranks of the 95 % interval of a median, as any table of the binomial gives them.
+    [(6, (1, 6)), (8, (1, 8)), (9, (2, 8)), (12, (3, 10)), (20, (6, 15)), (25, (8, 18))],
+)
+def test_the_median_lies_between_the_order_statistics_of_the_binomial(count, ranks):
+    values = np.random.default_rng(count).permutation(np.arange(1.0, count + 1))
+    median, *bounds = median_interval(values, 0.95)
+    assert median == (count + 1) / 2
+    assert tuple(bounds) == ranks
+    # The rank is the largest with at most 2.5 % of the binomial below it.
+    below, further = (
+        sum(math.comb(count, at) for at in range(rank)) / 2**count
+        for rank in (ranks[0], ranks[0] + 1)
+    )
+    assert below <= 0.025 < further
+    assert ranks[0] + ranks[1] == count + 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_few_values_have_a_median_without_an_interval(count):
+    median, low, high = median_interval(np.arange(float(count)), 0.95)
+    assert median == (count - 1) / 2
+    assert math.isnan(low)
+    assert math.isnan(high)
+
+
+@pytest.mark.parametrize("values", [[], [1.0, math.nan, 2.0], [math.inf] * 9])
+def test_what_is_no_number_has_no_median(values):
+    assert np.isnan(median_interval(np.array(values), 0.95)).all()
+
+
+def test_the_interval_of_a_median_covers_it():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(2000):
+        _, low, high = median_interval(rng.exponential(size=12), 0.95)
+        covered += low < math.log(2) < high
+    # Ranks 3 and 10 of 12 hold it with 1 - 2 (1 + 12 + 66) / 4096 = 96.14 %.
+    assert abs(covered / 2000 - 0.9614) < 0.013

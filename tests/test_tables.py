@@ -386,3 +386,89 @@ def test_theory_without_a_configured_activation_is_refused(tmp_path):
             epochs=1,
             theory_changed=lambda ratios: ratios.__setitem__("activation", "tanh"),
         )
+
+
+def test_the_times_of_a_layer_are_paired_by_block(tmp_path):
+    """A machine that gets slower by half in every block leaves the ratios as they are."""
+    study = plant(tmp_path, ["tanh", "relu", "gelu"], NETWORKS, epochs=1)
+    times = tables.kernel_times(study, 0.95)
+    assert times["operation"].tolist() == [
+        name for name in ("forward", "backward", "elementwise") for _ in range(3)
+    ]
+    assert times["geometric_mean"].tolist() == pytest.approx([1, 1.1, 1.21] * 3)
+    assert times["repetitions"].tolist() == [50] * 6 + [2000] * 3
+    assert set(times["blocks"]) == {4}
+    others = times[times["activation"] != "tanh"]
+    assert others["low"].tolist() == pytest.approx([1.1, 1.21] * 3)
+    assert others["high"].tolist() == pytest.approx([1.1, 1.21] * 3)
+    first = tables.where(times, operation="backward", activation="tanh")
+    of = tables.where(study.kernels, operation="backward", activation="tanh")["seconds"]
+    assert first["seconds"].item() == pytest.approx(stats.gmean(of))
+    of_first = tables.where(times, activation="tanh")
+    assert np.isnan(of_first[["low", "high"]].to_numpy()).all()
+
+
+def test_intervals_of_a_layers_times_are_scipys(tmp_path):
+    noise = np.random.default_rng(0).normal(0, 0.1, 4)
+
+    def change(parts):
+        rows = (parts["kernels"]["activation"] == "relu") & (
+            parts["kernels"]["operation"] == "forward"
+        )
+        parts["kernels"].loc[rows, "seconds"] *= np.exp(noise)
+
+    study = plant(tmp_path, ["tanh", "relu", "gelu"], NETWORKS, epochs=1, timing_changed=change)
+    row = tables.where(tables.kernel_times(study, 0.95), operation="forward", activation="relu")
+    test = stats.ttest_1samp(noise + math.log(1.1), 0).confidence_interval(1 - 0.05 / 2)
+    bounds = row[["low", "high"]].to_numpy()[0]
+    np.testing.assert_allclose(np.log(bounds.astype(float)), [test.low, test.high])
+
+
+def test_kernels_that_lack_a_block_are_refused(tmp_path):
+    def change(parts):
+        parts["kernels"] = parts["kernels"].iloc[:-1]
+
+    with pytest.raises(UserError, match=r"kernels.csv lacks blocks of relu, elementwise: run"):
+        plant(tmp_path, ["tanh", "relu"], NETWORKS, epochs=1, timing_changed=change)
+
+
+def test_what_matched_changes_is_the_ratio_of_what_is_left(tmp_path):
+    study = plant(tmp_path, ["tanh", "relu"], {"none": (), "deep": (4,) * 3}, epochs=1)
+    (row,) = tables.matched_changes(study, 0.95).to_dict("records")
+    names = ("network", "activation", "configured", "matched", "first_layer", "last_layer")
+    assert [row[name] for name in names] == [
+        *("deep", "relu", "glorot_uniform", "he_uniform", "hidden_1", "output")
+    ]
+    # Seed 0 keeps (1 / 2) ^ 3 and 1, seed 1 (1 / 2.01) ^ 3 and (1 / 1.01) ^ 3.
+    left = np.array([2.0, 2.01]) ** -3, np.array([1.0, 1.01]) ** -3
+    assert row["configured_factor"] == pytest.approx(stats.gmean(left[0]))
+    assert row["matched_factor"] == pytest.approx(stats.gmean(left[1]))
+    assert row["configured_norm"] == pytest.approx(stats.gmean(left[0] * [0.6, 0.7]))
+    # The gradient of the output is the same with both, so that both ratios are one.
+    for of in ("norm", "factor"):
+        assert row[f"{of}_change"] == pytest.approx(stats.gmean(left[1] / left[0]))
+        test = stats.ttest_1samp(np.log(left[1] / left[0]), 0).confidence_interval(1 - 0.05 / 2)
+        bounds = math.exp(test.low), math.exp(test.high)
+        assert (row[f"{of}_low"], row[f"{of}_high"]) == pytest.approx(bounds)
+
+
+def test_a_gradient_that_grows_in_every_layer_changes_the_norm_alone(tmp_path):
+    def change(parts):
+        rows = parts["matched"]["initializer"] == "matched"
+        of_other = tables.where(parts["matched"], initializer="glorot_uniform")
+        norms = 8.0 * of_other["gradient_norm"].to_numpy()
+        parts["matched"].loc[rows, "gradient_norm"] = norms
+
+    study = plant(tmp_path, ["relu"], {"deep": (4,) * 3}, epochs=1, timing_changed=change)
+    (row,) = tables.matched_changes(study, 0.95).to_dict("records")
+    assert [row["norm_change"], row["factor_change"]] == pytest.approx([8, 1])
+
+
+def test_a_gradient_of_zero_leaves_no_change(tmp_path):
+    def change(parts):
+        parts["matched"]["gradient_norm"] = 0.0
+
+    study = plant(tmp_path, ["relu"], {"deep": (4,) * 3}, epochs=1, timing_changed=change)
+    (row,) = tables.matched_changes(study, 0.95).to_dict("records")
+    assert math.isnan(row["norm_change"])
+    assert math.isnan(row["factor_change"])

@@ -20,19 +20,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import REPORT
+from planted import configured
 
 from actlab import tables, tracking
 from actlab.config import (
     ActivationConfig,
-    Config,
     DataConfig,
-    GradientsConfig,
     ModelConfig,
     NetworkConfig,
     PathsConfig,
-    TheoryConfig,
-    TimingConfig,
     TrainingConfig,
 )
 from actlab.errors import UserError
@@ -49,17 +45,11 @@ pytestmark = [
 
 SEEDS, EPOCHS = [0, 1], 3
 
-CONFIG = Config(
-    data=DataConfig("mnist", 0, 0),
+CONFIG = configured(
+    Path(),
     activations=["leaky_relu"],
-    networks=["mlp"],
     seeds=SEEDS,
-    model=ModelConfig("glorot_uniform"),
     training=TrainingConfig(EPOCHS, 128, 0.001, [0, 1]),
-    gradients=GradientsConfig(32, 2048, 0.05, 60),
-    timing=TimingConfig(2),
-    theory=TheoryConfig(["matched"], 16, 3, 8, [0, 1]),
-    report=REPORT,
     activation=ActivationConfig("leaky_relu", "leaky_relu", {"negative_slope": 0.25}),
     network=NetworkConfig("mlp", [4]),
     paths=PathsConfig(
@@ -97,6 +87,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             [(*step, rng.random(), 1.5 + step[0], 2) for step in steps],
             tables.TIMINGS,
             Path("timings/leaky_relu-mlp.csv"),
+        ),
+        (
+            [
+                (seed, epoch, layer, rng.random())
+                for seed in SEEDS
+                for epoch in CONFIG.training.kept_epochs()
+                for layer in ("hidden_1", "output")
+            ],
+            tables.UPDATES,
+            RESULTS / "updates.csv",
         ),
         (
             [
@@ -139,6 +139,7 @@ def log_live(run: tracking.ConfigurationRun, seeds: list[int] = SEEDS, whole: bo
     history = tables.read_table(RESULTS / "history.csv", tables.HISTORY)
     timings = tables.read_table(Path("timings/leaky_relu-mlp.csv"), tables.TIMINGS)
     test = tables.read_table(RESULTS / "test.csv", tables.TEST).set_index("seed")
+    updates = tables.read_table(RESULTS / "updates.csv", tables.UPDATES)
     rows = history.merge(timings).to_dict(orient="records")
     for row in rows:
         if row["seed"] in seeds:
@@ -146,7 +147,8 @@ def log_live(run: tracking.ConfigurationRun, seeds: list[int] = SEEDS, whole: bo
     for seed in seeds:
         metrics = test.loc[seed].to_dict() | {"compile_seconds": 1.5 + seed}
         weights = MODELS / f"seed-{seed}" / f"epoch-{EPOCHS:03d}.weights.h5"
-        run.finish_seed(seed, metrics, weights)
+        of_seed = updates[updates["seed"] == seed].drop(columns="seed")
+        run.finish_seed(seed, metrics, weights, list(of_seed.itertuples(index=False, name=None)))
     if whole:
         run.finish(MODELS, RESULTS)
 
@@ -393,6 +395,33 @@ def test_the_health_of_a_layer_goes_by_names_of_its_own(root: Path) -> None:
     assert metrics[f"{NAME}/seed-1"]["health/dead_fraction/hidden_1"] == 0.25
     assert metrics[NAME]["health/dead_fraction/hidden_1_mean"] == 0.125
     assert "gradient/notebook/mean_abs/hidden_1" in metrics[f"{NAME}/seed-1"]
+
+
+def test_how_far_a_step_goes_is_logged_with_the_health_of_a_layer(root: Path) -> None:
+    with tracking.ConfigurationRun(CONFIG, "dvc") as run:
+        log_live(run)
+    live = content()
+    updates = tables.read_table(RESULTS / "updates.csv", tables.UPDATES)
+    name = "health/update_ratio/hidden_1"
+    ours = tables.where(updates, seed=1, layer="hidden_1")
+    assert ours["epoch"].tolist() == [0, 1, 3]
+    expected = list(zip(ours["epoch"], ours["update_ratio"], strict=True))
+    assert live[f"{NAME}/seed-1"]["metrics"][name] == expected
+    means = [
+        tables.where(updates, layer="hidden_1", epoch=epoch)["update_ratio"].mean()
+        for epoch in (0, 1, 3)
+    ]
+    logged = live[NAME]["metrics"][f"{name}_mean"]
+    assert [step for step, _ in logged] == [0, 1, 3]
+    np.testing.assert_allclose([value for _, value in logged], means)
+
+
+def test_updates_that_lack_a_seed_are_left_out(root: Path) -> None:
+    path = RESULTS / "updates.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-6]))
+    done = sync(CONFIG, [])
+    assert done.left_out[0].startswith(f"{NAME}: results/leaky_relu-mlp and timings/")
+    assert NAME not in statuses()
 
 
 def test_the_model_gives_keras_probabilities(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ A map, in the order of the data:
 `activations`      each activation: formula, range, value, derivative
 `model`            an activation and a network -> a Keras model
 `training`         models and images -> histories, one compiled program an epoch
+`kernels`          a dense layer with an activation -> how long its passes take alone
 `gradients`        a model and a batch -> the gradient and health of every layer
 `theory`           an activation and an initialiser -> what wide layers do to a signal
 `initialisation`   an untrained network -> what its layers do to it, beside the theory

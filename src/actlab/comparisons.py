@@ -2,13 +2,13 @@
 
 The unit is the seed: a metric gives one value a seed of a configuration, and the difference of
 two activations is taken within a seed, since both started from the same weights and saw the
-same batches. Times are compared within a block of epochs that were timed side by side. All pairs
-of activations by one metric on one network are a family: its p-values are adjusted together
-(Holm).
+same batches. Times per epoch are compared within a block of epochs that were timed side by
+side; a time to the target is a seed's again. All pairs of activations by one metric on one
+network are a family: its p-values are adjusted together (Holm).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
@@ -29,6 +29,7 @@ from actlab.statistics import (
     decide_by_interval,
     holm,
     mean_interval,
+    median_interval,
     new_images_interval,
     paired_tests,
     resample_images,
@@ -70,6 +71,7 @@ METRICS = {
     "calibration_error": Metric("calibration error", "points", False, "equivalence_margin"),
     "epochs_to_target": Metric("epochs to target", "epochs", False, "equivalence_margin_epochs"),
     "epoch_seconds": Metric("time per epoch", "ratio", False, "equivalence_margin_ratio"),
+    "seconds_to_target": Metric("time to target", "ratio", False, "equivalence_margin_ratio"),
 }
 
 
@@ -129,6 +131,11 @@ def score(
 ) -> pd.DataFrame:
     """Tabulate every value of every metric, in the columns `tables.SCORES`.
 
+    The time to the target of a seed is its number of epochs there times the time of an epoch, the
+    geometric mean of the blocks that are dealt to it (`deal`): of every activation the same, so
+    that what slowed a block down cancels between them. Its mean over seeds carries both what
+    seeds and what blocks leave uncertain.
+
     Parameters
     ----------
     study
@@ -139,14 +146,29 @@ def score(
         The columns `tables.BLOCKS`.
     target
         The validation accuracy that `epochs_to_target` counts the epochs to. A seed that never
-        reaches it is censored: it counts as one epoch more than were trained, so that a mean is
-        one restricted to that horizon (Royston & Parmar 2013).
+        reaches it is censored: it counts as one epoch more than were trained, in time too, so
+        that a mean is one restricted to that horizon (Royston & Parmar 2013).
+
+    Raises
+    ------
+    UserError
+        When a configuration was not timed.
     """
     keys = ["activation", "network", "seed"]
     reached = study.history.loc[study.history["val_accuracy"] >= target]
     epochs = reached.groupby(keys, sort=False)["epoch"].min().rename("epochs_to_target")
     table = study.test.merge(calibration, on=keys, validate="1:1")
     table = table.merge(epochs.reset_index(), on=keys, how="left", validate="1:1")
+    dealt = deal(sorted(study.seeds), sorted(set(blocks["block"])))
+    seconds = {
+        names: dict(zip(of["block"], of["epoch_seconds"], strict=True))
+        for names, of in blocks.groupby(["network", "activation"])
+    }
+    for activation, network in study.configurations():
+        if (network, activation) not in seconds:
+            raise UserError(
+                f"timings/blocks.csv lacks {activation} on {network}: run `dvc repro` to time it"
+            )
     rows = []
     for row in table.to_dict("records"):
         at, never = (row["network"], row["activation"]), math.isnan(row["epochs_to_target"])
@@ -154,10 +176,30 @@ def score(
             rows.append((*at, metric, row["seed"], row[metric], False))
         epochs_taken = study.epochs + 1.0 if never else row["epochs_to_target"]
         rows.append((*at, "epochs_to_target", row["seed"], epochs_taken, never))
+        of_seed = np.array([seconds[at][block] for block in dealt[row["seed"]]])
+        to_target = epochs_taken * float(np.exp(np.log(of_seed).mean()))
+        rows.append((*at, "seconds_to_target", row["seed"], to_target, never))
     for row in blocks.to_dict("records"):
         at = (row["network"], row["activation"], "epoch_seconds", row["block"])
         rows.append((*at, row["epoch_seconds"], False))
     return pd.DataFrame(rows, columns=list(SCORES))
+
+
+def deal(seeds: Sequence[int], blocks: Sequence[int]) -> dict[int, list[int]]:
+    """Deal timed blocks out to seeds, one after the other, as cards are.
+
+    Where there are fewer blocks than seeds, they go round again: seeds then share a block, and
+    what that one left uncertain is in both.
+
+    >>> deal([0, 1], [1, 2, 3])
+    {0: [1, 3], 1: [2]}
+    >>> deal([0, 1, 2], [1, 2])
+    {0: [1], 1: [2], 2: [1]}
+    """
+    return {
+        seed: list(blocks[at :: len(seeds)]) or [blocks[at % len(blocks)]]
+        for at, seed in enumerate(seeds)
+    }
 
 
 def compare(
@@ -180,7 +222,7 @@ def compare(
     -------
     pd.DataFrame
         The columns `tables.COMPARISONS`, a row a pair of a metric on a network. Differences are
-        first minus second; those of epoch_seconds are natural logarithms of ratios.
+        first minus second; those of a metric in ratios are of natural logarithms.
     """
     by_image = {"test_accuracy": right, "test_loss": losses}
     shares = resample_images(next(iter(right.values())).shape[1])
@@ -232,6 +274,7 @@ def _compare_family(
         unreached = len((censored[first] | censored[second]) & set(both))
         test = paired_tests(sample, margin)
         low, high = bca_interval(sample, config.confidence)
+        median = median_interval(sample, config.confidence)
         interval = mean_interval(sample, config.confidence) if both else Interval(*[math.nan] * 4)
         rows.append(
             {
@@ -243,6 +286,7 @@ def _compare_family(
                 **interval._asdict(),
                 "bca_low": low,
                 "bca_high": high,
+                **dict(zip(("median", "median_low", "median_high"), median, strict=True)),
                 **test._asdict(),
                 # What a censored seed would have taken is not known: it may be far from equal.
                 "p_equivalence": 1.0 if unreached else test.p_equivalence,

@@ -198,12 +198,29 @@ class GradientsConfig:
 
 @dataclass
 class TimingConfig:
-    """How often the epochs of the activations are timed side by side."""
+    """How often the activations are timed side by side, and the layer that is timed alone.
+
+    Attributes
+    ----------
+    blocks
+        In each, every activation has its turn.
+    kernel_units
+        Inputs and units of the layer whose passes are timed alone.
+    kernel_repetitions
+        How many passes a measurement of them takes, one behind the other.
+    elementwise_repetitions
+        Likewise of the activation without the layer, which is far shorter.
+    """
 
     blocks: int
+    kernel_units: int
+    kernel_repetitions: int
+    elementwise_repetitions: int
 
     def __post_init__(self) -> None:
         _require(self.blocks >= 2, "timing.blocks", self.blocks, "2 or more")
+        for name in ("kernel_units", "kernel_repetitions", "elementwise_repetitions"):
+            _require(getattr(self, name) >= 1, f"timing.{name}", getattr(self, name), "1 or more")
 
 
 @dataclass

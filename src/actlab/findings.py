@@ -84,7 +84,7 @@ def comparison_findings(
     confidence
         Of the intervals.
     target
-        What `epochs_to_target` counts to.
+        What `epochs_to_target` counts to, and `seconds_to_target`.
     """
     told = []
     for network in study.networks:
@@ -117,7 +117,19 @@ def comparison_findings(
                 if name != best
             ]
             told.append(f"{lead}; {'; '.join(_verdicts(metric, rows))}.{_on_new_images(rows)}")
+        told[-1] += _never_reached(study, of)
     return told
+
+
+def _never_reached(study: Study, scores: pd.DataFrame) -> str:
+    """Say of how many seeds a value is a lower bound."""
+    counts = {
+        name: len(where(scores, activation=name, censored=True)) for name in study.activations
+    }
+    told = [f"{count} of {len(study.seeds)} with {name}" for name, count in counts.items() if count]
+    if not told:
+        return ""
+    return f" Seeds that never get there count one epoch more than were trained: {join(told)}."
 
 
 def _centre(metric: str, values: Float[np.ndarray, " pairs"]) -> float:
@@ -129,6 +141,8 @@ def _centre(metric: str, values: Float[np.ndarray, " pairs"]) -> float:
 def _noun(metric: str, target: float) -> str:
     if metric == "epochs_to_target":
         return f"number of epochs to {100 * target:g} % validation accuracy"
+    if metric == "seconds_to_target":
+        return f"time to {100 * target:g} % validation accuracy"
     return METRICS[metric].title
 
 
@@ -145,8 +159,13 @@ def _value(metric: str, values: Float[np.ndarray, " pairs"], confidence: float) 
     if unit == "points":
         return percent(centre)
     if unit == "ratio":
-        return f"{centre:.3f} s (geometric, {counted(len(values), 'block')})"
+        return f"{centre:.3f} s (geometric, {counted(len(values), _pair(metric))})"
     return f"{centre:.4f} nats" if unit == "nats" else f"{centre:.1f}"
+
+
+def _pair(metric: str) -> str:
+    """Name what two activations are paired by."""
+    return "block" if metric == "epoch_seconds" else "seed"
 
 
 def towards(
@@ -190,7 +209,7 @@ def _verdicts(metric: str, rows: Iterable[Mapping[str, Any]]) -> Iterable[str]:
 def _needed(metric: str, row: Mapping[str, Any]) -> str:
     if row["verdict"] != "undecided" or not math.isfinite(row["mean"]):
         return ""
-    noun = "block" if METRICS[metric].unit == "ratio" else "seed"
+    noun = _pair(metric)
     if not math.isfinite(row["pairs_needed"]):
         return f"; 10,000 {noun}s would not settle it"
     return f"; about {counted(int(row['pairs_needed']), noun)} would settle it"
@@ -741,3 +760,85 @@ def _changed_by_matching(study: Study, whole: pd.DataFrame) -> list[str]:
 
 def _factor(row: Mapping[Any, Any]) -> str:
     return f"× {written(row['geometric_mean'], 3)} (predicted {written(row['predicted'], 3)})"
+
+
+_OPERATIONS = {
+    "forward": "the pass forward",
+    "backward": "the pass back",
+    "elementwise": "the activation without the layer",
+}
+
+
+def kernel_findings(study: Study, units: int, images: int, confidence: float) -> list[str]:
+    """Say how long the passes of a single layer take, and by how much longer than the first's.
+
+    Parameters
+    ----------
+    study
+        What was measured.
+    units, images
+        Of the layer, and of a batch.
+    confidence
+        Of all the ratios of an operation taken together.
+    """
+    times = tables.kernel_times(study, confidence)
+    told = []
+    for operation, rows in times.groupby("operation", sort=False):
+        first, *others = rows.to_dict("records")
+        ratios = [
+            f"with {row['activation']} × {written(row['geometric_mean'], 3)} of that"
+            f" ({written(row['low'], 3)} to {written(row['high'], 3)})"
+            for row in others
+        ]
+        lead = f"{_OPERATIONS[str(operation)]} takes {written(1e6 * first['seconds'], 3)} µs with"
+        told.append("; ".join([f"{lead} {first['activation']}", *ratios]))
+    return [
+        f"Of one layer of {counted(units, 'unit')} and a batch of {counted(images, 'image')},"
+        f" {line}."
+        for line in told
+    ]
+
+
+def matched_findings(study: Study, confidence: float) -> list[str]:
+    """Say what the matched initialiser changes of the gradients of each configured network.
+
+    Nothing is said where the configured initialiser is `matched` itself, and of a network
+    without hidden layers.
+    """
+    changes = tables.matched_changes(study, confidence)
+    if set(study.matching["initializer"]) == {MATCHED}:
+        return []
+    told = []
+    for network in study.networks:
+        rows = where(changes, network=network).to_dict("records")
+        same = [
+            name for name in study.activations if name not in {row["activation"] for row in rows}
+        ]
+        if len(study.layers_of(network)) == 1:
+            continue
+        if not rows:
+            told.append(
+                f"In {network} the matched initialiser of {join(same)} is the configured one."
+            )
+            continue
+        norms, factors = (
+            join(f"{_change(row, of)} with {row['activation']}" for row in rows)
+            for of in ("norm", "factor")
+        )
+        first = rows[0]
+        line = (
+            "Before training, the matched initialiser changes the norm of the gradient in"
+            f" {first['first_layer']} of {network} by {norms}, and what is left of it from"
+            f" {first['last_layer']} back to there by {factors}"
+        )
+        told.append(f"{line}; with {join(same)} nothing changes." if same else f"{line}.")
+    return told
+
+
+def _change(row: Mapping[Any, Any], of: str) -> str:
+    change, low, high = (row[f"{of}_{key}"] for key in ("change", "low", "high"))
+    if not math.isfinite(change):
+        return "no number (a norm is zero or not finite)"
+    if not math.isfinite(low):
+        return f"× {written(change, 3)} (one network, no uncertainty)"
+    return f"× {written(change, 3)} ({written(low, 3)} to {written(high, 3)})"

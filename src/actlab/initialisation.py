@@ -13,6 +13,7 @@ from jaxtyping import Float
 from actlab import theory
 from actlab.config import ActivationConfig, NetworkConfig, resolve_initializer
 from actlab.datasets import Split
+from actlab.gradients import compile_pass, summarise_gradient
 from actlab.model import ModelSpec, build_model
 from actlab.runtime import keras, tf
 
@@ -208,3 +209,48 @@ def compare_with_theory(
         *(sigma_w2, value2, slope2, theory.steepest_slope(phi)),
         *(theory.fixed_point(phi, sigma_w2, start=start), chi_1, theory.depth_scale(chi_1)),
     )
+
+
+def probe_gradients(
+    activation: ActivationConfig,
+    network: NetworkConfig,
+    kernel_initializer: str,
+    seeds: Sequence[int],
+    batch: Split,
+) -> Iterator[tuple[str, int, float]]:
+    """Measure the gradient of every kernel of a configured network before training.
+
+    Parameters
+    ----------
+    activation, network
+        What is built.
+    kernel_initializer
+        One of `config.KERNEL_INITIALIZERS`.
+    seeds
+        Of the weights.
+    batch
+        The gradient is that of its mean cross-entropy.
+
+    Yields
+    ------
+    tuple
+        layer, seed, and the Euclidean norm of the kernel's gradient
+        (`gradients.summarise_gradient`).
+    """
+    spec = ModelSpec(activation, network, kernel_initializer)
+    model = build_model(spec, seeds[0])
+    run_pass = compile_pass(model)
+    for seed in seeds:
+        if seed != seeds[0]:
+            model.set_weights(build_model(spec, seed).get_weights())
+        passes = run_pass(batch)
+        for layer in model.layers:
+            kernel = layer.kernel.numpy()
+            norms = summarise_gradient(passes[layer.name].gradient, kernel)
+            yield layer.name, seed, norms["l2_norm"]
+
+
+def is_silent_below_zero(activation: ActivationConfig) -> bool:
+    """Tell whether an activation gives exactly 0 for every negative number, as ReLU does."""
+    phi = theory.Nonlinearity.of(activation)
+    return not phi.value(-np.geomspace(1e-6, 1e3, 200)).any()

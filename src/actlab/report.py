@@ -33,7 +33,9 @@ from actlab.findings import (
     first_layer_findings,
     health_findings,
     join,
+    kernel_findings,
     loss_findings,
+    matched_findings,
     percent,
     spread_findings,
     theory_findings,
@@ -260,7 +262,7 @@ def compose(
             _curves(study, config),
             _test_accuracy(study, summary, config),
             _comparisons(study, comparisons, by_metric, config),
-            _time(study, by_metric["epoch_seconds"], config),
+            _time(study, comparisons, by_metric, config),
             _gradients(
                 study, config, first_layer, [line for each in depth.values() for line in each]
             ),
@@ -570,11 +572,11 @@ def _comparisons(
     if len(study.activations) > 1 and len(study.seeds) > 1:
         blocks.append(
             Grid(
-                f"First minus second, with {confidence} interval; of time per epoch, first divided"
-                " by second. The p-value is that of the paired t-test, adjusted for the pairs of"
-                " its network and metric (Holm). The verdict is on the first. Seeds (of time:"
-                " blocks) are how many would settle what is undecided with 80 % power, were these"
-                " differences the true ones. The file comparisons.csv has all digits, the"
+                f"First minus second, with {confidence} interval; of times, first divided by"
+                " second. The p-value is that of the paired t-test, adjusted for the pairs of"
+                " its network and metric (Holm). The verdict is on the first. Seeds (of time per"
+                " epoch: blocks) are how many would settle what is undecided with 80 % power, were"
+                " these differences the true ones. The file comparisons.csv has all digits, the"
                 " bootstrap's intervals, Wilcoxon's p-values, effect sizes and tests of"
                 " equivalence.",
                 ("Network", "By", "First", "Second", "Difference", "p", "Verdict", "Seeds"),
@@ -597,22 +599,37 @@ def _comparisons(
     return Section("Comparisons", tuple(blocks))
 
 
-def _time(study: Study, told: Sequence[str], config: Config) -> Section:
+def _time(
+    study: Study,
+    comparisons: pd.DataFrame,
+    by_metric: Mapping[str, Sequence[str]],
+    config: Config,
+) -> Section:
     times = tables.epoch_seconds(study).to_dict("records")
     medians = (f"{row['activation']} on {row['network']} {row['median']:.3f} s" for row in times)
     return Section(
-        "Time per epoch",
+        "Time",
         (
-            *_points(told),
+            *_points([*by_metric["epoch_seconds"], *by_metric["seconds_to_target"]]),
             Text(
                 (
                     "These times are of a run of their own: in one process, one model at a time on"
                     f" one thread, {counted(config.timing.blocks, 'block')} in which every"
                     " activation trains one epoch, in an order drawn for the block. The figure and"
-                    " the table below are of the trainings themselves, one activation after the"
-                    " other under whatever load the machine had: no verdict rests on them.",
+                    " the last table below are of the trainings themselves, one activation after"
+                    " the other under whatever load the machine had: no verdict rests on them.",
                 )
             ),
+            *_median_times(study, comparisons, config.report.confidence),
+            *_points(
+                kernel_findings(
+                    study,
+                    config.timing.kernel_units,
+                    config.training.batch_size,
+                    config.report.confidence,
+                )
+            ),
+            _kernel_times(study, config),
             Picture(
                 "figures/epoch_seconds.png",
                 "Seconds that each epoch took: training alone, without compiling and without"
@@ -646,6 +663,83 @@ def _time(study: Study, told: Sequence[str], config: Config) -> Section:
             ),
         ),
     )
+
+
+def _median_times(study: Study, comparisons: pd.DataFrame, confidence: float) -> list[Grid]:
+    """Set medians beside the means that the verdicts rest on."""
+    if len(study.activations) == 1:
+        return []
+    rows = where(comparisons, metric=["epoch_seconds", "seconds_to_target"])
+    return [
+        Grid(
+            f"First divided by second, with {100 * confidence:g} % intervals: the geometric mean,"
+            " which the verdict is on, and the median, of time per epoch over blocks, of time to"
+            " target over seeds. The median's interval lies between two of the ratios, whatever"
+            " their distribution; few pairs do not allow one.",
+            ("Network", "By", "First", "Second", "Mean", "Median"),
+            tuple(
+                (
+                    row["network"],
+                    METRICS[row["metric"]].title,
+                    row["first"],
+                    row["second"],
+                    difference_text(row["metric"], row),
+                    _median_ratio(row),
+                )
+                for row in rows.to_dict("records")
+            ),
+            words=4,
+        )
+    ]
+
+
+def _median_ratio(row: Mapping[Any, Any]) -> str:
+    median, low, high = (row[key] for key in ("median", "median_low", "median_high"))
+    if not math.isfinite(median):
+        return "not a number"
+    bounds = f", {math.exp(low):.3f} to {math.exp(high):.3f}" if math.isfinite(low) else ""
+    return f"× {math.exp(median):.3f}{bounds}"
+
+
+def _kernel_times(study: Study, config: Config) -> Grid:
+    rows = tables.kernel_times(study, config.report.confidence).to_dict("records")
+    load = study.kernels["load"].to_numpy(dtype=float)
+    return Grid(
+        f"One dense layer alone, {counted(config.timing.kernel_units, 'unit')} and as many inputs,"
+        f" on a batch of {config.training.batch_size} inputs from a standard normal distribution,"
+        " in one process on one thread: forward is the activation of inputs times kernel plus"
+        " bias; backward gives the derivatives by kernel, bias and inputs from kept"
+        " pre-activations; elementwise is the activation without the layer. Geometric means over"
+        f" {counted(rows[0]['blocks'], 'block')}, a measurement divided by its repetitions, one"
+        f" behind the other: {_repetitions(rows)}; ratios to {study.activations[0]} within blocks,"
+        " their intervals widened for the number of activations. Load of the machine meanwhile:"
+        f" {written(float(load.min()))} to {written(float(load.max()))}.",
+        (
+            "Operation",
+            "Activation",
+            "µs",
+            "Ratio",
+            f"{100 * config.report.confidence:g} % interval",
+        ),
+        tuple(
+            (
+                row["operation"],
+                row["activation"],
+                written(1e6 * row["seconds"], 3),
+                written(row["geometric_mean"], 3),
+                f"{written(row['low'], 3)} to {written(row['high'], 3)}"
+                if math.isfinite(row["low"])
+                else "",
+            )
+            for row in rows
+        ),
+        words=2,
+    )
+
+
+def _repetitions(rows: Iterable[Mapping[Any, Any]]) -> str:
+    of = {row["operation"]: row["repetitions"] for row in rows}
+    return join(f"{count:,} {operation}" for operation, count in of.items())
 
 
 def _gradients(
@@ -878,8 +972,104 @@ def _theory(study: Study, config: Config) -> Section:
                 ),
                 words=2,
             ),
+            *_matching(study, config),
+            Grid(
+                "Mean and variance of φ(z), z standard normal. Layers whose weights have the sum 0"
+                " and the square sum 1 keep a signal of mean 0 and variance 1 where they are 0 and"
+                " 1, as of SELU (Klambauer et al. 2017).",
+                ("Activation", "Mean", "Variance"),
+                tuple(
+                    (row["activation"], _plain(row["mean"]), _plain(row["variance"]))
+                    for row in study.moments.to_dict("records")
+                ),
+            ),
+            *_born_dead(study),
         ),
     )
+
+
+def _matching(study: Study, config: Config) -> list[Text | Grid]:
+    """Show what the matched initialiser does to the configured networks."""
+    if config.model.kernel_initializer == MATCHED:
+        return [Text(("The networks of this study are trained with the matched initialisers.",))]
+    changes = tables.matched_changes(study, config.report.confidence)
+    blocks: list[Text | Grid] = [*_points(matched_findings(study, config.report.confidence))]
+    if len(changes):
+        blocks.append(
+            Grid(
+                "What the matched initialiser does to the networks of this study, before training,"
+                f" on {counted(config.theory.images, 'test image')}, with"
+                f" {counted(len(config.theory.seeds), 'network')} each: the Euclidean norm of the"
+                " gradient of the first layer's kernel; and that norm by the output's, which"
+                " depends on the shapes of both kernels, while its change does not. A kernel's"
+                " gradient is what comes back times what went up: where both signals shrink alike"
+                " on their ways, the quotient stays. Geometric means; changes with"
+                f" {100 * config.report.confidence:g} % intervals, paired by network and widened"
+                " for their number.",
+                (
+                    "Network",
+                    "Activation",
+                    "Configured",
+                    "Matched",
+                    "First layer",
+                    "matched",
+                    "Change",
+                    "By output",
+                    "matched",
+                    "Change",
+                ),
+                tuple(
+                    (
+                        *(row[key] for key in ("network", "activation", "configured", "matched")),
+                        *_changes(row, "norm"),
+                        *_changes(row, "factor"),
+                    )
+                    for row in changes.to_dict("records")
+                ),
+                words=4,
+            )
+        )
+    blocks.append(
+        Text(
+            (
+                "One line of params.yaml trains every network so, kernel_initializer: matched"
+                " under model; dvc exp run --temp -S model.kernel_initializer=matched does it in a"
+                " copy, beside this study.",
+            )
+        )
+    )
+    return blocks
+
+
+def _changes(row: Mapping[Any, Any], of: str) -> tuple[str, str, str]:
+    change, low, high = (written(row[f"{of}_{key}"], 3) for key in ("change", "low", "high"))
+    bounds = f", {low} to {high}" if math.isfinite(row[f"{of}_low"]) else ""
+    configured, matched = (written(row[f"{which}_{of}"], 3) for which in ("configured", "matched"))
+    return configured, matched, f"× {change}{bounds}"
+
+
+def _born_dead(study: Study) -> list[Grid]:
+    if study.born_dead.empty:
+        return []
+    return [
+        Grid(
+            "Born dead: the probability that a network passes nothing on of an image before any"
+            " training, because a whole layer gets a negative signal, 1 − ∏ (1 − 2⁻ᴺ) over the"
+            " units N of its hidden layers. Of activations that are 0 below 0; exact for one image"
+            " and biases of zero, for all of several images an upper bound (Lu et al. 2020).",
+            ("Activation", "Network", "Probability"),
+            tuple(
+                (row["activation"], row["network"], written(row["probability"]))
+                for row in study.born_dead.to_dict("records")
+            ),
+            words=2,
+        )
+    ]
+
+
+def _plain(value: float) -> str:
+    """Write with four decimals; what rounds to zero has no sign."""
+    return f"{round(value, 4) + 0.0:.4f}".replace("-", "−")
 
 
 def _named(row: Mapping[str, Any]) -> str:
@@ -952,6 +1142,7 @@ def _methods(study: Study, config: Config) -> tuple[str, ...]:
         f"Epochs to target: the first epoch with {100 * margins.target_accuracy:g} % validation"
         " accuracy; a seed that never gets there counts one epoch more than were trained, and shows"
         " no equivalence.",
+        _time_to_target(study, config.timing.blocks),
         "For new images, seeds and images are resampled independently of each other (the pigeonhole"
         " bootstrap, Owen 2007), with Student's t for the few seeds; verdicts by Bonferroni's"
         " method.",
@@ -1016,6 +1207,20 @@ def _rules(claims: pd.DataFrame, config: Config) -> Section:
             ),
         ),
     )
+
+
+def _time_to_target(study: Study, blocks: int) -> str:
+    line = (
+        "Time to target: a seed's epochs to target times the time of an epoch, the geometric mean"
+        " of the timed blocks that are dealt to the seed: the first block to the first seed, the"
+        " second to the second, and so on. So the spread over seeds carries that of both."
+    )
+    if blocks < len(study.seeds):
+        line += (
+            f" There are {counted(blocks, 'block')} for {counted(len(study.seeds), 'seed')}: they"
+            " go round, and seeds that share one are not independent in it."
+        )
+    return line
 
 
 def render_markdown(report: Report) -> str:

@@ -66,10 +66,11 @@ def _write_training(store: tracking.Store, config: Config, *names: str) -> Itera
     test = tables.read_table(results / "test.csv", tables.TEST).set_index("seed")
     history = tables.read_table(results / "history.csv", tables.HISTORY)
     timings = Path(config.paths.timings) / f"{name}.csv"
+    updates = tables.read_table(results / "updates.csv", tables.UPDATES)
     epochs = history.merge(tables.read_table(timings, tables.TIMINGS))
     steps = list(product(sorted(trained.seeds), range(1, trained.training.epochs + 1)))
     found = sorted(zip(epochs["seed"], epochs["epoch"], strict=True))
-    if found != steps or set(test.index) != set(weights):
+    if found != steps or not set(test.index) == set(updates["seed"]) == set(weights):
         raise UserError(
             f"{results} and {timings} do not hold every epoch of each seed: run `dvc repro`"
         )
@@ -80,7 +81,8 @@ def _write_training(store: tracking.Store, config: Config, *names: str) -> Itera
                 values = {key: row[key] for key in (*tables.HISTORY[2:], "epoch_seconds")}
                 run.log_epoch(seed, row["epoch"], values)
                 metrics["compile_seconds"] = row["compile_seconds"]
-            run.finish_seed(seed, metrics, path)
+            of_seed = updates.loc[updates["seed"] == seed, list(tables.UPDATES[1:])]
+            run.finish_seed(seed, metrics, path, list(of_seed.itertuples(index=False, name=None)))
         run.finish(models, results)
     yield f"{'/'.join(names)}: {len(weights)} seeds"
 

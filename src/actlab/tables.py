@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from actlab.activations import ACTIVATIONS
-from actlab.config import ActivationConfig
+from actlab.config import MATCHED, ActivationConfig
 from actlab.errors import UserError
 from actlab.statistics import (
     Interval,
@@ -92,7 +92,7 @@ SUMMARY = (
 
 #: One row a value that is compared; `reports/tables/scores.csv`. `pair` is what is paired with
 #: the same of another activation: the seed, for epoch_seconds the block; `censored` is whether
-#: the value is a lower bound.
+#: the value is a lower bound. Fractions, nats, epochs, seconds.
 SCORES = ("network", "activation", "metric", "pair", "value", "censored")
 
 #: One row an epoch that is timed; `timings/blocks.csv`. In a block each activation on a network
@@ -100,9 +100,15 @@ SCORES = ("network", "activation", "metric", "pair", "value", "censored")
 #: average of the last minute, processes that run or wait.
 BLOCKS = ("network", "block", "place", "activation", "epoch_seconds", "load")
 
+#: One row a measurement of a dense layer alone; `timings/kernels.csv`. `operation` is forward,
+#: backward or elementwise (`kernels.OPERATIONS`); `seconds` are of one of the repetitions; block,
+#: place and load as in `BLOCKS`.
+KERNELS = ("operation", "block", "place", "activation", "repetitions", "seconds", "load")
+
 #: One row a pair of activations by a metric on a network; `reports/comparisons.csv`. Mean to
-#: bca_high are of first minus second: fractions, nats, epochs, or for epoch_seconds the natural
-#: logarithm of a ratio; `verdict` is on the first. See `comparisons.compare`.
+#: median_high are of first minus second: fractions, nats, epochs, or for epoch_seconds and
+#: seconds_to_target the natural logarithm of a ratio; `verdict` is on the first. See
+#: `comparisons.compare`.
 COMPARISONS = (
     "network",
     "metric",
@@ -117,6 +123,9 @@ COMPARISONS = (
     "high",
     "bca_low",
     "bca_high",
+    "median",
+    "median_low",
+    "median_high",
     "effect_size",
     "p_t",
     "p_wilcoxon",
@@ -189,11 +198,32 @@ CLAIMS = (
     "numbers",
 )
 
+#: One row a layer of a configured network before training, of one seed, with the configured
+#: initialiser and with the matched one; `results/theory/matched.csv`: the Euclidean norm of the
+#: kernel's gradient. `kernel_initializer` is what `initializer` stands for.
+MATCHING = (
+    "activation",
+    "network",
+    "initializer",
+    "kernel_initializer",
+    "layer",
+    "seed",
+    "gradient_norm",
+)
+
+#: One row an activation; `results/theory/moments.csv`: mean and variance of phi of a standard
+#: normal (`theory.activation_moments`).
+MOMENTS = ("activation", "mean", "variance")
+
+#: One row a configured network whose activation passes nothing on of a negative signal;
+#: `results/theory/born_dead.csv` (`theory.born_dead_probability`).
+BORN_DEAD = ("activation", "network", "probability")
+
 #: Columns whose cells are text, even where a name reads "nan" or "NA".
 _TEXT = {
     *("activation", "network", "layer", "probe", "statistic", "split"),
     *("metric", "first", "second", "verdict", "new_images_verdict"),
-    *("initializer", "kernel_initializer", "direction"),
+    *("initializer", "kernel_initializer", "direction", "operation"),
     *("name", "claim", "section", "measured", "rule", "unit", "numbers"),
 }
 
@@ -330,6 +360,10 @@ class Study:
     mean_field: pd.DataFrame = field(default_factory=pd.DataFrame)
     updates: pd.DataFrame = field(default_factory=pd.DataFrame)
     preactivations: pd.DataFrame = field(default_factory=pd.DataFrame)
+    kernels: pd.DataFrame = field(default_factory=pd.DataFrame)
+    matching: pd.DataFrame = field(default_factory=pd.DataFrame)
+    moments: pd.DataFrame = field(default_factory=pd.DataFrame)
+    born_dead: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def configurations(self) -> list[tuple[str, str]]:
         """(activation, network), network by network."""
@@ -408,6 +442,10 @@ def read_study(
         gradients=_read_gradients(study, results / "gradients.csv"),
         theory_ratios=_read_theory(study, results / "theory/ratios.csv", THEORY_RATIOS),
         mean_field=_read_theory(study, results / "theory/mean_field.csv", MEAN_FIELD),
+        kernels=_read_kernels(study, timings / "kernels.csv"),
+        matching=_read_theory(study, results / "theory/matched.csv", MATCHING),
+        moments=_read_theory(study, results / "theory/moments.csv", MOMENTS),
+        born_dead=_read_born_dead(study, results / "theory/born_dead.csv"),
     )
     return _with_health(study, results)
 
@@ -975,3 +1013,114 @@ def theory_ratios(study: Study, confidence: float) -> pd.DataFrame:
         agrees = low <= interval.mean <= high
         rows.append((*cast(tuple, names), len(of), ratio, low, high, *interval, agrees))
     return pd.DataFrame(rows, columns=[*keys, "seeds", *predicted, *_GEOMETRIC, "agrees"])
+
+
+def _read_kernels(study: Study, path: Path) -> pd.DataFrame:
+    table = where(read_table(path, KERNELS), activation=list(study.activations))
+    for operation, of in table.groupby("operation", sort=False):
+        timed = of.groupby("activation")["block"].apply(sorted).to_dict()
+        for name in study.activations:
+            if timed.get(name) != timed.get(study.activations[0]):
+                raise UserError(
+                    f"{path} lacks blocks of {name}, {operation}: run `dvc repro` to make it again"
+                )
+    return table
+
+
+def _read_born_dead(study: Study, path: Path) -> pd.DataFrame:
+    """Read a table that not every activation has a row in."""
+    rows = read_table(path, BORN_DEAD)
+    return where(rows, activation=list(study.activations), network=list(study.networks))
+
+
+def kernel_times(study: Study, confidence: float) -> pd.DataFrame:
+    """Tabulate how long a layer's passes take alone, and by how much longer than the first's.
+
+    The intervals of an operation hold all together with the given confidence.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns operation, activation, blocks, repetitions, seconds (the geometric mean), then
+        those of the ratio to the first activation, paired by block: geometric_mean,
+        geometric_sd, low, high; of the first itself they are 1 and NaN.
+    """
+    rows = []
+    for operation, of in study.kernels.groupby("operation", sort=False):
+        seconds = {
+            name: dict(zip(rows["block"], rows["seconds"], strict=True))
+            for name in study.activations
+            for rows in [where(of, activation=name)]
+        }
+        first = study.activations[0]
+        for name, blocks in seconds.items():
+            mean = geometric_interval(list(blocks.values()), confidence).mean
+            ratio = Interval(1.0, math.nan, math.nan, math.nan)
+            if name != first:
+                others = len(study.activations) - 1
+                ratio = paired_ratio(blocks, seconds[first], confidence, comparisons=others)
+            repetitions = int(of["repetitions"].iloc[0])
+            rows.append((operation, name, len(blocks), repetitions, mean, *ratio))
+    columns = ["operation", "activation", "blocks", "repetitions", "seconds", *_GEOMETRIC]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def matched_changes(study: Study, confidence: float) -> pd.DataFrame:
+    """Tabulate what the matched initialiser changes of the gradients of untrained networks.
+
+    Two things are compared: the norm of the first kernel's gradient, and the factor, that norm
+    divided by that of the output's kernel. The factor depends on the shapes of the two kernels,
+    the ratio of two factors of one network does not. A kernel's gradient is what comes back times
+    what went up: where both signals shrink alike on their ways, as of ReLU, the factor stays.
+    Only activations are in it whose matched initialiser is another than the configured one, and
+    networks with hidden layers. The intervals of a network hold all together with the given
+    confidence.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns network, activation, configured, matched (both by Keras's names), first_layer,
+        last_layer, seeds; configured_norm and matched_norm (geometric means over seeds), then
+        the second by the first, paired by seed: norm_change, norm_low, norm_high;
+        configured_factor to factor_high likewise.
+    """
+    rows = []
+    for network in study.networks:
+        first, *others = study.layers_of(network)
+        changed = {}
+        for name in study.activations if others else ():
+            of = where(study.matching, activation=name, network=network)
+            kernels = dict(zip(of["initializer"], of["kernel_initializer"], strict=True))
+            if len(set(kernels.values())) > 1:
+                changed[name] = kernels
+        for name, kernels in changed.items():
+            norms: list[dict[int, float]] = []
+            factors: list[dict[int, float]] = []
+            for initializer in sorted(kernels, key=lambda each: each == MATCHED):
+                names = {"activation": name, "network": network, "initializer": initializer}
+                of = where(study.matching, **names)
+                front, back = (
+                    of[of["layer"] == layer].set_index("seed")["gradient_norm"]
+                    for layer in (first, others[-1])
+                )
+                norms.append(front.to_dict())
+                factors.append((front / back).to_dict())
+            compared: list[float] = []
+            for before, after in (norms, factors):
+                ratio = paired_ratio(after, before, confidence, comparisons=2 * len(changed))
+                compared += [
+                    geometric_interval(list(each.values()), confidence).mean
+                    for each in (before, after)
+                ]
+                compared += [ratio.mean, ratio.low, ratio.high]
+            configured = next(each for each in kernels if each != MATCHED)
+            rows.append(
+                (
+                    *(network, name, kernels[configured], kernels[MATCHED], first, others[-1]),
+                    *(len(norms[0]), *compared),
+                )
+            )
+    columns = ["network", "activation", "configured", "matched", "first_layer", "last_layer"]
+    columns += ["seeds", "configured_norm", "matched_norm", "norm_change", "norm_low", "norm_high"]
+    columns += ["configured_factor", "matched_factor", "factor_change", "factor_low", "factor_high"]
+    return pd.DataFrame(rows, columns=columns)

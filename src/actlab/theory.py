@@ -285,7 +285,8 @@ def born_dead_probability(hidden: Sequence[int]) -> float:
     It is 1 - prod(1 - 2^-N) over the units N of the hidden layers: a layer that gets a signal
     passes none on when all its pre-activations are negative, each with probability 1/2. Exact
     for one input, biases of zero and weights drawn symmetrically; the probability of being dead
-    for all of several inputs is at most that (Lu et al. 2020, theorem 3.2).
+    for all of several inputs is at most that (Lu, Shin, Su & Karniadakis 2020, "Dying ReLU and
+    initialization").
 
     >>> born_dead_probability([1]), born_dead_probability([2, 2])
     (0.5, 0.4375)

@@ -421,12 +421,22 @@ class ConfigurationRun:
         self._logged[seed] += values
 
     @_unless_lost
-    def finish_seed(self, seed: int, metrics: Mapping[str, float], weights: Path) -> None:
+    def finish_seed(
+        self,
+        seed: int,
+        metrics: Mapping[str, float],
+        weights: Path,
+        updates: Sequence[tuple[int, str, float]] = (),
+    ) -> None:
         """End a seed's run with `test_loss`, `test_accuracy`, `compile_seconds`.
 
-        The SHA-256 of the file of its final weights becomes a tag.
+        The SHA-256 of the file of its final weights becomes a tag. `updates` are the rows of
+        `tables.UPDATES` behind the seed: `health/update_ratio/hidden_1`, the epoch as step.
         """
         run, values = self._run(seed), [_metric(*each) for each in metrics.items()]
+        values += [
+            _metric(f"health/update_ratio/{layer}", ratio, epoch) for epoch, layer, ratio in updates
+        ]
         self._digests[seed] = _sha256(weights.read_bytes())
         self._store.write(run, values, tags={_WEIGHTS: self._digests[seed]})
         self._logged[seed] += values

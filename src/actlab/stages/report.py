@@ -51,6 +51,10 @@ def report(config: Config) -> None:
             ("health", tables.layer_health(study, confidence)),
             ("dead_units", tables.dead_units(study, confidence)),
             ("one_sign_shares", tables.one_sign_shares(study, confidence)),
+            ("kernel_times", tables.kernel_times(study, confidence)),
+            ("matched_changes", tables.matched_changes(study, confidence)),
+            ("moments", study.moments),
+            ("born_dead", study.born_dead),
         ):
             tables.write_frame(table, folder / f"{name}.csv")
         tables.write_frame(study.mean_field, folder / "mean_field.csv")

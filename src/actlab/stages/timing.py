@@ -1,5 +1,6 @@
 """Time an epoch of every activation side by side: `python -m actlab.stages.timing`."""
 
+from operator import attrgetter
 from pathlib import Path
 
 from actlab.config import Config
@@ -7,9 +8,13 @@ from actlab.stages.command import run
 
 
 def timing(config: Config) -> None:
-    """Time each network's activations in blocks, in one process, one model at a time."""
+    """Time each network's activations in blocks, in one process, one model at a time.
+
+    Then a layer with each activation alone, likewise.
+    """
     from actlab import tables
     from actlab.datasets import load_processed
+    from actlab.kernels import OPERATIONS, time_kernels
     from actlab.model import ModelSpec
     from actlab.outputs import written_whole
     from actlab.training import Protocol, time_epochs
@@ -17,19 +22,36 @@ def timing(config: Config) -> None:
     train = load_processed(Path(config.paths.processed)).train
     training = config.training
     protocol = Protocol(training.epochs, training.batch_size, training.learning_rate, [])
-    rows = []
+    rows, activations = [], {}
     for network in config.networks:
         specs = {
             name: ModelSpec.load(Path(config.paths.models) / f"{name}-{network}" / "model.json")
             for name in config.activations
         }
+        activations |= {name: spec.activation for name, spec in specs.items()}
         for timed in time_epochs(specs, train, protocol, config.timing.blocks):
             rows.append(
                 (network, timed.block, timed.place, timed.name, timed.epoch_seconds, timed.load)
             )
         print(f"{network}: {config.timing.blocks} blocks of {len(specs)} epochs", flush=True)
-    with written_whole(Path(config.paths.timings) / "blocks.csv") as path:
-        tables.write_table(rows, tables.BLOCKS, path)
+    repetitions = dict.fromkeys(OPERATIONS, config.timing.kernel_repetitions)
+    repetitions["elementwise"] = config.timing.elementwise_repetitions
+    kernels = time_kernels(
+        activations,
+        training.batch_size,
+        config.timing.kernel_units,
+        repetitions,
+        config.timing.blocks,
+    )
+    of_layer = list(map(attrgetter(*tables.KERNELS), kernels))
+    print(f"{', '.join(OPERATIONS)}: {config.timing.blocks} blocks of a layer alone", flush=True)
+    timings = Path(config.paths.timings)
+    for name, table, columns in (
+        ("blocks.csv", rows, tables.BLOCKS),
+        ("kernels.csv", of_layer, tables.KERNELS),
+    ):
+        with written_whole(timings / name) as path:
+            tables.write_table(table, columns, path)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,8 @@ def train(config: Config) -> None:
                     fitted.append(event)
                     weights = weights_path(folder, event.seed, protocol.epochs)
                     metrics = {key: getattr(event, key) for key in final_metrics}
-                    tracked.finish_seed(event.seed, metrics, weights)
+                    of_seed = [row[1:] for row in updates if row[0] == event.seed]
+                    tracked.finish_seed(event.seed, metrics, weights, of_seed)
             spec.save(folder / "model.json")
             made_with = {"seeds": config.seeds} | {
                 key: asdict(getattr(config, key)) for key in ("data", "training")

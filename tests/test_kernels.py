@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from planted import activation_of
+
+from actlab import kernels
+from actlab.activations import ACTIVATIONS
+
+UNITS, IMAGES = 12, 7
+COUNTS = {"forward": 2, "backward": 4, "elementwise": 8}
+
+
+def parts_of(name):
+    layer = kernels.build_layer(activation_of(name), UNITS)
+    return layer, kernels.draw_batches(layer, IMAGES)
+
+
+def by_numpy(operation, name, layer, batches, which):
+    """What an operation gives, in double precision from `activations`."""
+    activation = activation_of(name)
+    row, constants = ACTIVATIONS[activation.function], activation.constants
+    inputs, preactivations, upstream = (each[which].astype(np.float64) for each in batches)
+    kernel, bias = (each.numpy().astype(np.float64) for each in (layer.kernel, layer.bias))
+    if operation == "forward":
+        return [row.value(inputs @ kernel + bias, **constants)]
+    if operation == "elementwise":
+        return [row.value(preactivations, **constants)]
+    deltas = upstream * row.derivative(preactivations, **constants)
+    return [inputs.T @ deltas, deltas.sum(axis=0), deltas @ kernel.T]
+
+
+@pytest.mark.parametrize("operation", list(kernels.OPERATIONS))
+@pytest.mark.parametrize("name", list(ACTIVATIONS))
+def test_an_operation_gives_what_numpy_gives(name, operation):
+    layer, batches = parts_of(name)
+    layer.bias.assign(np.linspace(-1, 1, UNITS))
+    run = kernels.compile_operation(operation, layer, batches)
+    for repetitions, which in ((1, 0), (2, 1), (5, 0)):  # the two batches take turns
+        given = run(repetitions)
+        expected = by_numpy(operation, name, layer, batches, which)
+        assert len(given) == len(expected)
+        for one, other in zip(given, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_every_activation_gets_the_same_layer_and_batches():
+    (one, of_one), (other, of_other) = parts_of("sigmoid"), parts_of("relu")
+    np.testing.assert_array_equal(one.kernel.numpy(), other.kernel.numpy())
+    for mine, yours in zip(of_one, of_other, strict=True):
+        np.testing.assert_array_equal(mine, yours)
+    assert of_one.inputs.shape == (2, IMAGES, UNITS)
+    expected = of_one.inputs @ one.kernel.numpy()
+    np.testing.assert_allclose(of_one.preactivations, expected, rtol=1e-4, atol=1e-5)
+    assert not np.array_equal(of_one.inputs[0], of_one.inputs[1])
+
+
+def test_no_repetition_is_left_out():
+    """Many repetitions take many times what a few take, by far more than calling costs."""
+    layer = kernels.build_layer(activation_of("sigmoid"), 256)
+    batches = kernels.draw_batches(layer, 64)
+    for operation in kernels.OPERATIONS:
+        run = kernels.compile_operation(operation, layer, batches)
+        run(1)
+        few, many = (min(clocked(run, count) for _ in range(5)) for count in (200, 2000))
+        assert many > 5 * few, operation
+
+
+def clocked(run, repetitions):
+    started = kernels.time.perf_counter()
+    run(repetitions)
+    return kernels.time.perf_counter() - started
+
+
+def test_blocks_hold_every_operation_of_every_activation_in_drawn_orders():
+    activations = {name: activation_of(name) for name in ("sigmoid", "tanh", "relu")}
+    timed = list(kernels.time_kernels(activations, IMAGES, UNITS, COUNTS, blocks=8))
+    assert len(timed) == 8 * 3 * 3
+    assert [each.block for each in timed] == [at for at in range(1, 9) for _ in range(9)]
+    assert [each.operation for each in timed[:9]] == [
+        operation for operation in kernels.OPERATIONS for _ in range(3)
+    ]
+    orders = {tuple(each.activation for each in timed[at : at + 3]) for at in range(0, 72, 3)}
+    assert {frozenset(order) for order in orders} == {frozenset(activations)}
+    assert len(orders) > 3
+    assert [each.place for each in timed] == [0, 1, 2] * 24
+    again = kernels.time_kernels(activations, IMAGES, UNITS, COUNTS, blocks=8)
+    assert [each.activation for each in again] == [each.activation for each in timed]
+
+
+def test_seconds_are_those_of_one_repetition(monkeypatch):
+    """A clock that goes on by a second whenever it is read: a measurement takes one."""
+    seconds = iter(range(1000))
+    monkeypatch.setattr("actlab.kernels.time.perf_counter", lambda: float(next(seconds)))
+    activations = {name: activation_of(name) for name in ("tanh", "relu")}
+    timed = list(kernels.time_kernels(activations, IMAGES, UNITS, COUNTS, blocks=2))
+    assert {(each.operation, each.repetitions, each.seconds) for each in timed} == {
+        ("forward", 2, 0.5),
+        ("backward", 4, 0.25),
+        ("elementwise", 8, 0.125),
+    }
