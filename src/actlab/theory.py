@@ -12,7 +12,7 @@ given, and says how far a measurement may lie from it.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import optimize
 
-from actlab.activations import ACTIVATIONS
+from actlab.activations import ACTIVATIONS, Activation
 from actlab.config import ActivationConfig
 from actlab.errors import UserError
 
@@ -54,7 +54,7 @@ class Nonlinearity:
     value, derivative
         phi and phi', elementwise.
     kinks
-        Where either jumps.
+        Where phi, its slope or its curvature jumps.
     """
 
     value: Function
@@ -64,22 +64,40 @@ class Nonlinearity:
     @classmethod
     def of(cls, activation: ActivationConfig) -> "Nonlinearity":
         """Take a row of `activations.ACTIVATIONS`, its constants filled in."""
-        row, constants = ACTIVATIONS[activation.function], activation.constants
+        return cls.of_row(ACTIVATIONS[activation.function], activation.constants)
+
+    @classmethod
+    def of_row(cls, row: Activation, constants: Mapping[str, Any]) -> "Nonlinearity":
+        """Take an activation with given constants."""
 
         def value(x: Array) -> Array:
-            return row.value(x, **constants)
+            with np.errstate(over="ignore", invalid="ignore"):
+                return row.value(x, **constants)
 
         def derivative(x: Array) -> Array:
-            return row.derivative(x, **constants)
+            with np.errstate(over="ignore", invalid="ignore"):
+                return row.derivative(x, **constants)
 
-        return cls(value, derivative, find_jumps(value, derivative))
+        def bend(x: Array) -> Array:
+            with np.errstate(over="ignore", invalid="ignore"):
+                return (derivative(x + _BEND) - derivative(x - _BEND)) / (2 * _BEND)
+
+        jumps = find_jumps(value, derivative)
+        bends = find_jumps(bend, resolution=4 * _BEND)
+        # A jump of phi' is a peak of its difference: found there a second time, less precisely.
+        new = (x for x in bends if all(abs(x - jump) > 100 * _BEND for jump in jumps))
+        return cls(value, derivative, tuple(sorted({*jumps, *new})))
 
 
-def find_jumps(*functions: Function) -> tuple[float, ...]:
-    """Find where functions jump, between -30 and 30, to 1e-12.
+#: Step of the second derivative, by differences of the first.
+_BEND = 1e-5
+
+
+def find_jumps(*functions: Function, resolution: float = 1e-12) -> tuple[float, ...]:
+    """Find where functions jump, between -30 and 30, to a resolution.
 
     A cell of a grid in which a function changes is halved towards the larger change; where the
-    change stays, it is a jump.
+    change stays, it is a jump. Values that are not finite count as 0.
 
     >>> find_jumps(lambda x: np.maximum(x, 0), lambda x: np.where(x > 0, 1.0, 0.0))
     (0.0,)
@@ -89,20 +107,29 @@ def find_jumps(*functions: Function) -> tuple[float, ...]:
     grid = np.arange(-30.03125, 30.1, 0.0625)
     found = set()
     for function in functions:
-        values = function(grid)
+
+        def finite(x: Array, function: Function = function) -> Array:
+            return np.nan_to_num(function(x), nan=0.0, posinf=0.0, neginf=0.0)
+
+        values = finite(grid)
         change = np.abs(np.diff(values))
-        for at in np.flatnonzero(change > 1e-3 * max(1e-3, float(np.abs(values).max()))):
-            low, high = grid[at], grid[at + 1]
-            while high - low > 1e-12 * max(1.0, abs(low)):
-                middle = (low + high) / 2
-                below, between, above = function(np.array([low, middle, high]))
-                if abs(between - below) >= abs(above - between):
-                    high = middle
-                else:
-                    low = middle
-            ends = function(np.array([low, high]))
-            if abs(ends[1] - ends[0]) > change[at] / 4:
-                found.add(round(float(low + high) / 2, 10) + 0.0)
+        cells = np.flatnonzero(change > 1e-3 * max(1e-3, float(np.abs(values).max())))
+        low, high = grid[cells], grid[cells + 1]
+        below, above = values[cells], values[cells + 1]
+        while True:
+            open_cells = high - low > resolution * np.maximum(1.0, np.abs(low))
+            if not open_cells.any():
+                break
+            middle = (low + high) / 2
+            between = finite(middle)
+            left = open_cells & (np.abs(between - below) >= np.abs(above - between))
+            right = open_cells & ~left
+            high, above = np.where(left, middle, high), np.where(left, between, above)
+            low, below = np.where(right, middle, low), np.where(right, between, below)
+        jumps = np.abs(above - below) > change[cells] / 4
+        places = (low[jumps] + high[jumps]) / 2
+        digits = 10 if resolution < 1e-10 else 4
+        found |= {round(float(place), digits) + 0.0 for place in places}
     return tuple(sorted(found))
 
 
@@ -129,6 +156,12 @@ def gaussian_mean(
     kinks
         Values of x at which f is not smooth; 0 always counts as one.
 
+    Returns
+    -------
+    np.ndarray
+        Infinite or NaN where f is: such as where it overflows. NaN too where 12 standard
+        deviations do not hold the integral, as of exp(x)^2 for a variance above 10.
+
     Raises
     ------
     UserError
@@ -151,10 +184,17 @@ def gaussian_mean(
         u = ((left + right)[..., None] / 2 + half * nodes).reshape(len(deviation), -1)
         density = np.exp(-(u**2) / 2) / math.sqrt(2 * math.pi)
         mass = (half * weights).reshape(u.shape) * density
-        values = function(mean + deviation[:, None] * u, u)
-        results.append(((mass * values).sum(axis=-1), (mass * np.abs(values)).sum(axis=-1)))
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            values = function(mean + deviation[:, None] * u, u)
+            results.append(((mass * values).sum(axis=-1), (mass * np.abs(values)).sum(axis=-1)))
     (coarse, _), (fine, size) = results
-    if (np.abs(fine - coarse) > _TOLERANCE * size + 1e-300).any():
+    at_reach = math.exp(-(_REACH**2) / 2) / math.sqrt(2 * math.pi)
+    ends = (np.abs(values[..., 0]) + np.abs(values[..., -1])) * at_reach
+    with np.errstate(invalid="ignore"):
+        held = ends <= _TOLERANCE * size + 1e-300
+        uncertain = held & (np.abs(fine - coarse) > _TOLERANCE * size + 1e-300)
+    fine = np.where(held | ~np.isfinite(fine), fine, np.nan)
+    if uncertain.any():
         raise UserError(
             "an integral over an activation is not certain to 1e-7: it has to be smooth but for"
             f" jumps of value or slope ({', '.join(map(str, kinks)) or 'none'} found)"
@@ -194,7 +234,8 @@ def fixed_point(
     -------
     float
         q*; `start` itself where that is a fixed point, as every q is of ReLU with sigma_w^2 = 2;
-        0 where the variance falls below 1e-9 and infinity where it rises above 1e9 without one.
+        0 where the variance falls below 1e-9 and infinity where it rises above 1e9, or beyond
+        what `gaussian_mean` can tell, without one. NaN where that cannot tell at `start`.
 
     >>> relu = Nonlinearity.of(ActivationConfig("relu", "relu", {}))
     >>> [fixed_point(relu, sigma_w2) for sigma_w2 in (1.0, 2.0, 3.0)]
@@ -203,15 +244,21 @@ def fixed_point(
 
     def growth(log_q: float) -> float:
         q = np.exp([log_q])
-        return float(np.log(q_map(phi, q, sigma_w2, sigma_b2) / q)[0])
+        with np.errstate(divide="ignore"):
+            return float(np.log(q_map(phi, q, sigma_w2, sigma_b2) / q)[0])
 
     at = math.log(start)
     direction = growth(at)
+    if math.isnan(direction):
+        return math.nan
     if abs(direction) < 1e-9:
         return start
     step = math.copysign(0.1, direction)
     while math.log(_SMALL) < at < math.log(_LARGE):
-        if growth(at + step) * direction <= 0:
+        following = growth(at + step)
+        if not math.isfinite(following):
+            break
+        if following * direction <= 0:
             low, high = sorted([at, at + step])
             root: Any = optimize.brentq(growth, low, high, xtol=1e-12)
             return math.exp(root)
@@ -222,8 +269,14 @@ def fixed_point(
 def chi_at_fixed_point(
     phi: Nonlinearity, sigma_w2: float, sigma_b2: float = 0.0, start: float = 1.0
 ) -> float:
-    """Give chi_1, `chi` at the `fixed_point`; its limit where that is 0 or infinite."""
-    q = min(max(fixed_point(phi, sigma_w2, sigma_b2, start), 1e-16), 1e16)
+    """Give chi_1, `chi` at the `fixed_point`; its limit where that is 0 or infinite.
+
+    NaN where there is none that `gaussian_mean` can tell.
+    """
+    point = fixed_point(phi, sigma_w2, sigma_b2, start)
+    if math.isnan(point):
+        return math.nan
+    q = min(max(point, 1e-16), 1e16)
     return float(chi(phi, np.array([q]), sigma_w2)[0])
 
 
@@ -231,11 +284,13 @@ def depth_scale(chi_1: float) -> float:
     """Give xi = -1 / ln(chi_1): over so many layers a gradient's variance shrinks by e.
 
     Schoenholz et al. 2017, equation 9. Infinite at chi_1 = 1, where a signal goes through any
-    depth; negative above, where over |xi| layers it grows by e.
+    depth; negative above, where over |xi| layers it grows by e; 0 where nothing comes back.
 
-    >>> depth_scale(math.exp(-0.5)), depth_scale(math.e), depth_scale(1.0)
-    (2.0, -1.0, inf)
+    >>> depth_scale(math.exp(-0.5)), depth_scale(math.e), depth_scale(1.0), depth_scale(0.0)
+    (2.0, -1.0, inf, 0.0)
     """
+    if chi_1 == 0:
+        return 0.0
     # What the quadrature cannot tell from 1 is 1.
     return math.inf if abs(chi_1 - 1) < _TOLERANCE else -1 / math.log(chi_1)
 
@@ -367,19 +422,25 @@ def propagate(
     forward, backward, forward_variance, backward_variance = [], [], [], []
     shared = np.zeros_like(first)
     for _ in range(depth - 1):
+        if not ((q > 1e-16) & (q < 1e16)).all():
+            # Beyond what `gaussian_mean` takes: the signal overflowed, or nothing is left of it.
+            for series in (forward, backward, forward_variance, backward_variance):
+                series.append(np.full_like(q, np.nan))
+            continue
         value2, value4, value2_slope, slope2, slope4, slope2_slope = gaussian_mean(
             _moments(phi), q, phi.kinks
         )
-        rise, bend = value2_slope / value2 / 2, slope2_slope / slope2 / 2
-        pass_on = (value4 / value2**2 - 1) / width
-        following = sigma_w2 * value2
-        forward.append(np.log(following / q))
-        backward.append(np.log(sigma_w2 * slope2))
-        forward_variance.append((rise - 1) ** 2 * deviation + pass_on + 4 * (1 - rise) / width)
-        backward_noise = (3 * slope4 / slope2**2 - 1) / width
-        backward_variance.append(bend**2 * deviation + backward_noise)
-        shared += np.abs(bend) * np.sqrt(deviation)
-        deviation = rise**2 * deviation + pass_on
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            rise, bend = value2_slope / value2 / 2, slope2_slope / slope2 / 2
+            pass_on = (value4 / value2**2 - 1) / width
+            following = sigma_w2 * value2
+            forward.append(np.log(following / q))
+            backward.append(np.log(sigma_w2 * slope2))
+            forward_variance.append((rise - 1) ** 2 * deviation + pass_on + 4 * (1 - rise) / width)
+            backward_noise = (3 * slope4 / slope2**2 - 1) / width
+            backward_variance.append(bend**2 * deviation + backward_noise)
+            shared += np.abs(bend) * np.sqrt(deviation)
+            deviation = rise**2 * deviation + pass_on
         q = following
     noise = np.sum(backward_variance, axis=0)
     steps = depth - 1
@@ -420,5 +481,6 @@ def band(
     (-0.21, 0.21)
     """
     beyond = variance if allowance is None else allowance
-    half = BAND_DEVIATIONS * math.sqrt(variance / networks) + beyond
-    return math.exp(log_ratio - half), math.exp(log_ratio + half)
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = BAND_DEVIATIONS * np.sqrt(variance / networks) + beyond
+        return float(np.exp(log_ratio - half)), float(np.exp(log_ratio + half))
