@@ -21,7 +21,9 @@ FUNCTIONS = {
     r"\max": np.maximum,
     r"\min": np.minimum,
 }
-TOKEN = re.compile(r"\\mathrm\{(?:if|else)\}|\\Phi'|\\[A-Za-z]+|\d+(?:\.\d+)?|[A-Za-z]|[-+^{}()|,<>=]")
+TOKEN = re.compile(
+    r"\\mathrm\{(?:if|else)\}|\\Phi'|\\[A-Za-z]+|\d+(?:\.\d+)?|[A-Za-z]|[-+^{}()|,<>=]"
+)
 
 
 class Reader:

@@ -26,10 +26,11 @@ def _softplus(x):
 
 def _relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
     # Keras 2's documentation: f(x) = max_value for x >= max_value, x for threshold <= x <
-    # max_value, negative_slope * (x - threshold) otherwise.
+    # max_value, negative_slope * (x - threshold) otherwise. (With a threshold below 0 and a
+    # max_value Keras cuts off at 0 too.)
     if x <= threshold:
         return negative_slope * (x - threshold)
-    return x if max_value is None else min(x, max_value)
+    return x if max_value is None else min(max(x, 0.0), max_value)
 
 
 def _gelu(x, approximate):
@@ -79,9 +80,7 @@ VALUES = {
     "softplus": each(_softplus),
     # (x + sqrt(x^2 + b)) / 2, of which the numerator times its conjugate is b.
     "squareplus": each(
-        lambda x, b: (
-            (x + math.sqrt(x * x + b)) / 2 if x > 0 else b / (math.sqrt(x * x + b) - x) / 2
-        )
+        lambda x, b: (x + math.sqrt(x * x + b)) / 2 if x > 0 else b / (math.sqrt(x * x + b) - x) / 2
     ),
     "sparse_plus": each(_sparse_plus),
     "softsign": each(lambda x: x / (1 + abs(x))),
@@ -100,7 +99,5 @@ VALUES = {
     ),
     "tanh_shrink": each(lambda x: x - math.tanh(x)),
     "sparse_sigmoid": each(_piecewise_linear([(-1, 0), (1, 1)])),
-    "threshold": each(
-        lambda x, threshold, default_value: x if x > threshold else default_value
-    ),
+    "threshold": each(lambda x, threshold, default_value: x if x > threshold else default_value),
 }

@@ -130,7 +130,7 @@ class Activation:
         """Give phi(x) and phi'(x) in mathtext for given constants.
 
         >>> ACTIVATIONS["relu"].write_formulas()[0]
-        '\\max(0, x)'
+        '\\\\max(0, x)'
         """
         value, derivative = (
             each if isinstance(each, str) else each(**constants)
@@ -159,9 +159,9 @@ class Activation:
         >>> ACTIVATIONS["sigmoid"].steepest_slope(), ACTIVATIONS["relu"].steepest_slope()
         (0.25, 1.0)
         """
-        coarse = np.linspace(-10, 10, 20001) + 1e-7 / 3
+        coarse = np.linspace(-10, 10, 20001)[:-1] + 1e-7 / 3
         around = coarse[np.abs(self.derivative(coarse, **constants)).argmax()]
-        fine = around + np.linspace(-1e-3, 1e-3, 20001)
+        fine = np.clip(around + np.linspace(-1e-3, 1e-3, 20001), -10, 10)
         points = np.concatenate([coarse, fine, [-1e-12, 1e-12]])
         return float(np.abs(self.derivative(points, **constants)).max())
 
@@ -180,17 +180,20 @@ def _piecewise(above: str, condition: str, below: str) -> str:
 def _relu_formulas(
     negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0
 ) -> tuple[str, str]:
-    if threshold == 0 and negative_slope == 0:
-        if max_value is None:
-            return r"\max(0, x)", _piecewise("1", "x > 0", "0")
-        return r"\min(m, \max(0, x))", _piecewise("1", r"|x - \frac{m}{2}| < \frac{m}{2}", "0")
-    bounded = r"\min(m, \max(0, x))" if max_value is not None else "x"
-    inside = "1"
+    above, slope = "x", "1"
     if max_value is not None:
-        inside = "(" + _piecewise("1", r"|x - \frac{m}{2}| < \frac{m}{2}", "0") + ")"
+        above = r"\min(m, \max(0, x))"
+        slope = _piecewise("1", r"|x - \frac{m}{2}| < \frac{m}{2}", "0")
+    elif threshold == 0 and negative_slope == 0:
+        above = r"\max(0, x)"
+    if threshold == 0 and negative_slope == 0:
+        return above, slope if max_value is not None else _piecewise("1", "x > 0", "0")
+    condition = r"x > \theta" if threshold else "x > 0"
+    below = (r"s\,(x - \theta)" if threshold else r"s\,x") if negative_slope else "0"
+    inside = f"({slope})" if max_value is not None else slope
     return (
-        _piecewise(bounded, r"x > \theta", r"s\,(x - \theta)"),
-        _piecewise(inside, r"x > \theta", "s"),
+        _piecewise(above, condition, below),
+        _piecewise(inside, condition, "s" if negative_slope else "0"),
     )
 
 
@@ -210,7 +213,8 @@ def _gelu_formulas(approximate: bool) -> tuple[str, str]:
         return (
             r"\frac{x}{2}\,(1 + \tanh(u)),\ u = \sqrt{\frac{2}{\pi}}\,(x + 0.044715\,x^3)",
             r"\frac{1 + \tanh(u)}{2} + \frac{x\,(1 - \tanh(u)^2)}{2}\,"
-            r"\sqrt{\frac{2}{\pi}}\,(1 + 0.134145\,x^2)",
+            r"\sqrt{\frac{2}{\pi}}\,(1 + 0.134145\,x^2),"
+            r"\ u = \sqrt{\frac{2}{\pi}}\,(x + 0.044715\,x^3)",
         )
     return r"x\,\Phi(x)", r"\Phi(x) + x\,\Phi'(x)"
 
@@ -337,9 +341,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "mish": Activation(
         title="Mish",
         formula=r"x\,\tanh(\ln(1 + e^{x}))",
-        derivative_formula=(
-            r"\tanh(u) + x\,\sigma(x)\,(1 - \tanh(u)^2),\ u = \ln(1 + e^{x})"
-        ),
+        derivative_formula=(r"\tanh(u) + x\,\sigma(x)\,(1 - \tanh(u)^2),\ u = \ln(1 + e^{x})"),
         value=pointwise.mish,
         derivative=pointwise.mish_derivative,
         range=lambda: Range(-0.3088434, math.inf, takes_low=True),
@@ -369,9 +371,7 @@ ACTIVATIONS: dict[str, Activation] = {
     ),
     "sparse_plus": Activation(
         title="SparsePlus",
-        formula=_piecewise(
-            "x", r"x \geq 1", _piecewise(r"\frac{(x + 1)^2}{4}", "x > -1", "0")
-        ),
+        formula=_piecewise("x", r"x \geq 1", _piecewise(r"\frac{(x + 1)^2}{4}", "x > -1", "0")),
         derivative_formula=r"\min(1, \max(0, \frac{x + 1}{2}))",
         value=pointwise.sparse_plus,
         derivative=pointwise.sparse_sigmoid,

@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from actlab import theory
-from actlab.config import ActivationConfig, NetworkConfig, resolve_initializer
+from actlab.config import ActivationConfig, NetworkConfig
 from actlab.datasets import Split
 from actlab.model import ModelSpec, build_model
+from actlab.own import nonlinearity_of, resolve_initializer
 from actlab.runtime import keras, tf
 
 
@@ -164,7 +165,7 @@ def compare_with_theory(
     tuple
         The row of `tables.MEAN_FIELD` behind its first three columns.
     """
-    phi = theory.Nonlinearity.of(activation)
+    phi = nonlinearity_of(activation)
     initializer = resolve_initializer(kernel_initializer, activation)
     squares = np.square(batch.images.astype(np.float64)).mean(axis=1)
     first = theory.weight_variance(initializer, batch.images.shape[1], width) * squares

@@ -22,10 +22,10 @@ def read_configured(name: str, folder: Path) -> ActivationConfig:
 def theory(config: Config) -> None:
     """Predict and measure every layer's ratios, for each activation with each initialiser."""
     from actlab import tables
-    from actlab.config import resolve_initializer
     from actlab.datasets import Split, load_processed
     from actlab.initialisation import compare_with_theory
     from actlab.outputs import written_whole
+    from actlab.own import resolve_initializer
 
     test = load_processed(Path(config.paths.processed), asdict(config.data)).test
     probe = config.theory
