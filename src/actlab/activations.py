@@ -70,7 +70,7 @@ class Activation:
     recommended_initializer
         Keras's name of the kernel initialiser that `model.kernel_initializer: matched` takes: the
         one that the activation's literature recommends, for those whose source names one. By
-        mean-field theory (`theory.chi`) it is, of Glorot, He and LeCun, the one with chi_1 next
+        mean-field theory (`meanfield.chi`) it is, of Glorot, He and LeCun, the one with chi_1 next
         to 1 in layers of one width; for rows whose source names none, that is why it stands
         here (`own.recommend_initializer`). Next to 1 can be far from it: for GELU and SiLU it is
         1/2. For ELU theory prefers Glorot or LeCun (chi_1 = 1) to He, of which the signal grows;
@@ -129,8 +129,8 @@ class Activation:
     def write_formulas(self, **constants: Any) -> tuple[str, str]:
         """Give phi(x) and phi'(x) in mathtext for given constants.
 
-        >>> ACTIVATIONS["relu"].write_formulas()[0]
-        '\\\\max(0, x)'
+        >>> ACTIVATIONS["linear"].write_formulas()
+        ('x', '1')
         """
         value, derivative = (
             each if isinstance(each, str) else each(**constants)
@@ -150,8 +150,11 @@ class Activation:
             if name not in self.neutral or self.neutral[name] != value
         }
 
-    def steepest_slope(self, **constants: Any) -> float:
+    def steepest_slope(self, **constants: Any) -> Any:
         """Find the largest |phi'| between -10 and 10.
+
+        A constant that is `trained` may be an array, a value a unit: then one a unit is given
+        (PReLU has one slope on either side of 0).
 
         On a fine grid, and on a finer one around its best point, neither of which meets a round
         number: at a kink automatic differentiation may give a slope that is on neither side.
@@ -159,6 +162,9 @@ class Activation:
         >>> ACTIVATIONS["sigmoid"].steepest_slope(), ACTIVATIONS["relu"].steepest_slope()
         (0.25, 1.0)
         """
+        if any(np.ndim(constants[name]) for name in self.trained):
+            sides = np.array([[-1.0], [1.0]])
+            return np.abs(self.derivative(sides, **constants)).max(axis=0)
         coarse = np.linspace(-10, 10, 20001)[:-1] + 1e-7 / 3
         around = coarse[np.abs(self.derivative(coarse, **constants)).argmax()]
         fine = np.clip(around + np.linspace(-1e-3, 1e-3, 20001), -10, 10)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from actlab import theory
+from actlab import meanfield, theory
 from actlab.config import ActivationConfig, NetworkConfig
 from actlab.datasets import Split
 from actlab.model import ModelSpec, build_model
@@ -168,9 +168,9 @@ def compare_with_theory(
     phi = nonlinearity_of(activation)
     initializer = resolve_initializer(kernel_initializer, activation)
     squares = np.square(batch.images.astype(np.float64)).mean(axis=1)
-    first = theory.weight_variance(initializer, batch.images.shape[1], width) * squares
+    first = meanfield.weight_variance(initializer, batch.images.shape[1], width) * squares
     # An image without a signal has no ratio.
-    first, sigma_w2 = first[first > 0], theory.weight_variance(initializer, width, width)
+    first, sigma_w2 = first[first > 0], meanfield.weight_variance(initializer, width, width)
     predicted = theory.propagate(phi, first, sigma_w2, depth, width)
     ratios = list(probe_initialisation(activation, kernel_initializer, width, depth, seeds, batch))
     rows: list[tuple[Any, ...]] = []
@@ -204,8 +204,8 @@ def compare_with_theory(
         ]
     start = float(first.mean())
     value2, slope2 = theory.gains(phi)
-    chi_1 = theory.chi_at_fixed_point(phi, sigma_w2, start=start)
+    chi_1 = meanfield.chi_at_fixed_point(phi, sigma_w2, start=start)
     return rows, (
         *(sigma_w2, value2, slope2, theory.steepest_slope(phi)),
-        *(theory.fixed_point(phi, sigma_w2, start=start), chi_1, theory.depth_scale(chi_1)),
+        *(meanfield.fixed_point(phi, sigma_w2, start=start), chi_1, theory.depth_scale(chi_1)),
     )

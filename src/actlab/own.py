@@ -14,7 +14,8 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import optimize
 
-from actlab import theory
+from actlab import meanfield
 from actlab.activations import ACTIVATIONS, Activation, Range
 from actlab.config import MATCHED, ActivationConfig
 from actlab.errors import UserError
@@ -114,9 +115,9 @@ def row_of(activation: ActivationConfig) -> Activation:
     return _own_row(activation.function, json.dumps(activation.constants, sort_keys=True))
 
 
-def nonlinearity_of(activation: ActivationConfig) -> theory.Nonlinearity:
-    """Give an activation as `theory` takes it."""
-    return theory.Nonlinearity.of_row(row_of(activation), activation.constants)
+def nonlinearity_of(activation: ActivationConfig) -> meanfield.Nonlinearity:
+    """Give an activation as `meanfield` takes it."""
+    return meanfield.Nonlinearity.of_row(row_of(activation), activation.constants)
 
 
 def resolve_initializer(kernel_initializer: str, activation: ActivationConfig) -> str:
@@ -132,18 +133,18 @@ def resolve_initializer(kernel_initializer: str, activation: ActivationConfig) -
     return kernel_initializer
 
 
-def recommend_initializer(phi: theory.Nonlinearity) -> str:
+def recommend_initializer(phi: meanfield.Nonlinearity) -> str:
     """Give the one of Glorot, He and LeCun with chi_1 next to 1 in layers of one width.
 
     Next by the logarithm, from images of variance 1. Where they are as good (Glorot and LeCun
     are the same there), and where theory cannot tell of any, the first.
 
-    >>> recommend_initializer(theory.Nonlinearity.of(ActivationConfig("relu", "relu", {})))
+    >>> recommend_initializer(meanfield.Nonlinearity.of(ActivationConfig("relu", "relu", {})))
     'he_uniform'
     """
 
     def distance(initializer: str) -> float:
-        chi_1 = theory.chi_at_fixed_point(phi, theory.weight_variance(initializer, 1, 1))
+        chi_1 = meanfield.chi_at_fixed_point(phi, meanfield.weight_variance(initializer, 1, 1))
         return round(abs(math.log(chi_1)), 6) if 0 < chi_1 < math.inf else math.inf
 
     try:
@@ -198,9 +199,8 @@ def _own_row(function: str, constants: str) -> Activation:
         recommended_initializer="",
         source=document.partition("\n")[0] or f"the module {function.rpartition('.')[0]}",
     )
-    phi = theory.Nonlinearity.of_row(row, {})
-    fields = {name: getattr(row, name) for name in row.__dataclass_fields__}
-    return Activation(**fields | {"recommended_initializer": recommend_initializer(phi)})
+    phi = meanfield.Nonlinearity.of_row(row, {})
+    return replace(row, recommended_initializer=recommend_initializer(phi))
 
 
 #: Decades of |x| over which `find_range` watches the bounds grow.
@@ -282,13 +282,17 @@ def check_derivative(value: Function, derivative: Function) -> tuple[float, floa
 
 
 def check(activation: ActivationConfig) -> float:
-    """Hold a user's own function to what an activation has to be, before anything is computed.
+    """Hold an activation's function to what it has to be, before anything is computed with it.
+
+    Of the table's, that automatic differentiation of Keras's function gives the derivative of
+    the row (PReLU's row is that of its layer, which is no function); the rest is for a user's
+    own.
 
     Returns
     -------
     float
         The largest deviation of automatic differentiation from central differences
-        (`check_derivative`).
+        (`check_derivative`), and from the row's derivative.
 
     Raises
     ------
@@ -298,6 +302,8 @@ def check(activation: ActivationConfig) -> float:
         differentiation gives it, or is not made of what Keras can trace, save and compile.
     """
     function, constants = activation.function, activation.constants
+    if not activation.is_own:
+        return _check_row(activation)
     phi = find_function(function)
     for dtype in (np.float32, np.float64):
         _check_values(function, phi, constants, dtype)
@@ -312,6 +318,30 @@ def check(activation: ActivationConfig) -> float:
             function,
             "automatic differentiation gives another derivative than central differences do: by"
             f" {deviation:.2g}, from -10 to 10",
+        )
+    return deviation
+
+
+def _check_row(activation: ActivationConfig) -> float:
+    row, constants = ACTIVATIONS[activation.function], activation.constants
+
+    def value(x: Array) -> Array:
+        return row.value(x, **constants)
+
+    def derivative(x: Array) -> Array:
+        return row.derivative(x, **constants)
+
+    deviation, _ = check_derivative(value, derivative)
+    if not row.trained:
+        keywords = json.dumps(constants, sort_keys=True)
+        _, by_keras = _programs(f"keras.activations.{activation.function}", keywords)
+        x = np.linspace(-10, 10, 4001) + 1e-4 / 3
+        apart = np.abs(by_keras(x) - derivative(x)) / (1 + np.abs(derivative(x)))
+        deviation = max(deviation, float(apart.max()))
+    if not deviation <= TOLERANCE:
+        raise _refuse(
+            activation.function,
+            f"this version of Keras has another function of that name, by {deviation:.2g}",
         )
     return deviation
 
@@ -338,13 +368,13 @@ def _check_values(
     if not np.isfinite(values).all():
         first = x[~np.isfinite(values)][0]
         raise _refuse(function, f"at {first:.4g} it is not finite: it has to be from -10 to 10")
-    close = {"rtol": 1e-5, "atol": 1e-6}
-    if not np.allclose(apply(x), values, **close):
+    close = partial(np.allclose, rtol=1e-5, atol=1e-6)
+    if not close(apply(x), values):
         raise _refuse(function, "it gives other values the second time")
     alone = np.concatenate([apply(x[[at]]) for at in range(0, 1024, 93)])
     backward, square = apply(x[::-1])[::-1], apply(x.reshape(32, 32)).ravel()
-    apart = all(np.allclose(other, values, **close) for other in (backward, square))
-    if not (apart and np.allclose(alone, values[::93], **close)):
+    apart = all(close(other, values) for other in (backward, square))
+    if not (apart and close(alone, values[::93])):
         raise _refuse(
             function, "it takes numbers together: it has to work on each number by itself"
         )

@@ -4,24 +4,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from actlab.config import ActivationConfig, Config
+from actlab.config import Config
 from actlab.errors import UserError
 from actlab.stages.command import run
 
 
-def read_configured(name: str, folder: Path) -> ActivationConfig:
-    """Read and check the file of a configured activation."""
-    values = OmegaConf.load(folder / f"{name}.yaml")
-    read = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ActivationConfig), values))
-    assert isinstance(read, ActivationConfig)
-    return read
-
-
 def theory(config: Config) -> None:
     """Predict and measure every layer's ratios, for each activation with each initialiser."""
-    from actlab import tables
+    from actlab import descriptions, tables
     from actlab.datasets import Split, load_processed
     from actlab.initialisation import compare_with_theory
     from actlab.outputs import written_whole
@@ -36,7 +26,7 @@ def theory(config: Config) -> None:
     batch = Split(test.images[: probe.images], test.labels[: probe.images])
     ratios, mean_field = [], []
     for name in config.activations:
-        activation = read_configured(name, Path("conf/activation"))
+        activation = descriptions.load(name, Path(config.paths.results) / "activations")
         compared: dict[str, Any] = {}
         for initializer in probe.initializers:
             resolved = resolve_initializer(initializer, activation)
