@@ -7,7 +7,7 @@ definition `, u = ...` behind.
 
 import math
 import re
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy import special, stats
@@ -29,7 +29,7 @@ TOKEN = re.compile(
 class Reader:
     """A recursive descent through the tokens; it evaluates as it goes."""
 
-    def __init__(self, text: str, names: dict[str, object]) -> None:
+    def __init__(self, text: str, names: dict[str, Any]) -> None:
         text = text.replace(r"\,", " ").replace(r"\ ", " ")
         left = re.sub(r"\s", "", TOKEN.sub("", text))
         assert not left, f"cannot read {left!r} in {text}"
@@ -110,7 +110,7 @@ class Reader:
             self.take("|")
             return value
         if token in FUNCTIONS or token == r"\phi":
-            function: Callable = self.names[token] if token == r"\phi" else FUNCTIONS[token]
+            function: Any = self.names[token] if token == r"\phi" else FUNCTIONS[token]
             bars, self.in_bars = self.in_bars, False
             self.take("(")
             arguments = [self.choice()]
@@ -138,7 +138,9 @@ def evaluate(text, x, value, constants):
         "alpha": r"\alpha",
         "b": "b",
     }
-    names = {letters[name]: given for name, given in constants.items() if name in letters}
+    names: dict[str, Any] = {
+        letters[name]: given for name, given in constants.items() if name in letters
+    }
     names |= {"x": x, r"\phi": value}
     names |= {r"\lambda": 1.0507009873554805, r"\alpha": names.get(r"\alpha", 1.6732632423543773)}
     definition = re.search(r",\\ u = (.*)$", text)

@@ -165,7 +165,7 @@ def test_written_formulas_are_what_is_computed(name, constants, kinks):
         (r"\frac{1 + x}{2\,x} - x^2", 0.75 - 4),
         (r"|x - 3|\ \mathrm{if}\ |x| > 1,\ \mathrm{else}\ 0", 1.0),
         (
-            r"x\ \mathrm{if}\ x < 1,\ \mathrm{else}\ e^{x}\ \mathrm{if}\ x > 5,\ \mathrm{else}\ 7",
+            r"e^{x}\ \mathrm{if}\ x > 5,\ \mathrm{else}\ 7\ \mathrm{if}\ x > 1,\ \mathrm{else}\ x",
             7.0,
         ),
         (r"\max(-1, x)\,\min(1, x)", 2.0),

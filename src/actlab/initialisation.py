@@ -171,7 +171,10 @@ def compare_with_theory(
     first = meanfield.weight_variance(initializer, batch.images.shape[1], width) * squares
     # An image without a signal has no ratio.
     first, sigma_w2 = first[first > 0], meanfield.weight_variance(initializer, width, width)
-    predicted = theory.propagate(phi, first, sigma_w2, depth, width)
+    try:
+        predicted = theory.propagate(phi, first, sigma_w2, depth, width)
+    except meanfield.UncertainError:
+        predicted = theory.untold(depth)
     ratios = list(probe_initialisation(activation, kernel_initializer, width, depth, seeds, batch))
     rows: list[tuple[Any, ...]] = []
     for direction, logarithms, variances, mean_variance in (
@@ -192,20 +195,49 @@ def compare_with_theory(
         for place, (logarithm, variance) in enumerate(zip(logarithms, variances, strict=True)):
             bounds = theory.band(float(logarithm), float(variance), len(seeds))
             rows += [
-                (f"hidden_{place + 2}", direction, seed, math.exp(logarithm), *bounds, of[place])
+                (
+                    f"hidden_{place + 2}",
+                    direction,
+                    seed,
+                    _exp(logarithm),
+                    *bounds,
+                    of[place],
+                )
                 for seed, of in measured.items()
             ]
         whole = float(logarithms.mean())
         # The variance of one layer, by which the band is widened, does not fall with the depth.
         bounds = theory.band(whole, mean_variance, len(seeds), float(variances.max()))
         rows += [
-            ("all", direction, seed, math.exp(whole), *bounds, float(np.exp(np.log(of).mean())))
+            (
+                "all",
+                direction,
+                seed,
+                _exp(whole),
+                *bounds,
+                _exp(np.log(of).mean()),
+            )
             for seed, of in measured.items()
         ]
     start = float(first.mean())
-    value2, slope2 = theory.gains(phi)
-    chi_1 = meanfield.chi_at_fixed_point(phi, sigma_w2, start=start)
-    return rows, (
-        *(sigma_w2, value2, slope2, theory.steepest_slope(phi)),
-        *(meanfield.fixed_point(phi, sigma_w2, start=start), chi_1, theory.depth_scale(chi_1)),
-    )
+    return rows, (sigma_w2, *_tell_mean_field(phi, sigma_w2, start))
+
+
+def _exp(logarithm: Any) -> float:
+    """Give a ratio: infinite where a float overflows, NaN of NaN."""
+    with np.errstate(over="ignore"):
+        return float(np.exp(logarithm))
+
+
+def _tell_mean_field(
+    phi: meanfield.Nonlinearity, sigma_w2: float, start: float
+) -> tuple[float, float, float, float, float, float]:
+    """Give the columns of `tables.MEAN_FIELD` behind sigma_w2; NaN for what theory cannot tell."""
+    steepest = theory.steepest_slope(phi)
+    try:
+        value2, slope2 = theory.gains(phi)
+        point = meanfield.fixed_point(phi, sigma_w2, start=start)
+        chi_1 = meanfield.chi_at_fixed_point(phi, sigma_w2, start=start)
+    except meanfield.UncertainError:
+        return math.nan, math.nan, steepest, math.nan, math.nan, math.nan
+    return value2, slope2, steepest, point, chi_1, theory.depth_scale(chi_1)

@@ -144,13 +144,13 @@ def recommend_initializer(phi: meanfield.Nonlinearity) -> str:
     """
 
     def distance(initializer: str) -> float:
-        chi_1 = meanfield.chi_at_fixed_point(phi, meanfield.weight_variance(initializer, 1, 1))
+        try:
+            chi_1 = meanfield.chi_at_fixed_point(phi, meanfield.weight_variance(initializer, 1, 1))
+        except meanfield.UncertainError:
+            return math.inf
         return round(abs(math.log(chi_1)), 6) if 0 < chi_1 < math.inf else math.inf
 
-    try:
-        return min(("glorot_uniform", "he_uniform", "lecun_uniform"), key=distance)
-    except UserError:  # an integral that is not certain
-        return "glorot_uniform"
+    return min(("glorot_uniform", "he_uniform", "lecun_uniform"), key=distance)
 
 
 @cache

@@ -189,6 +189,12 @@ def propagate(
     )
 
 
+def untold(depth: int) -> Prediction:
+    """Give the prediction that says nothing, for an integral that is not certain."""
+    steps = np.full(depth - 1, np.nan)
+    return Prediction(steps, steps, steps, steps, math.nan, math.nan)
+
+
 def _moments(phi: Nonlinearity) -> Callable[[Array, Array], Array]:
     """E[phi^2], E[phi^4], and by Stein's lemma 2 q d E[phi^2] / dq; the same of phi'."""
 

@@ -52,7 +52,7 @@ def describe(activation: ActivationConfig, kernel_initializer: str) -> "Descript
         gains = theory.gains(phi)
         sigma_w2 = meanfield.weight_variance(resolved, 1, 1)
         chi_1 = meanfield.chi_at_fixed_point(phi, sigma_w2)
-    except UserError:
+    except meanfield.UncertainError:
         gains, chi_1 = (math.nan, math.nan), math.nan
     return descriptions.describe(activation, own.row_of(activation), gains, resolved, chi_1)
 
