@@ -12,7 +12,7 @@ from actlab.activations import ACTIVATIONS
 from actlab.config import ActivationConfig, NetworkConfig
 from actlab.errors import UserError
 from actlab.own import find_function, resolve_initializer
-from actlab.runtime import keras, tf
+from actlab.runtime import keras
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class ModelSpec:
         return cls(**fields)
 
 
-def keras_activation(function: str, constants: Mapping[str, Any]) -> Callable[[tf.Tensor], Any]:
+def keras_activation(function: str, constants: Mapping[str, Any]) -> Callable[[Any], Any]:
     """Give Keras's function for an activation, its constants filled in.
 
     Parameters
@@ -78,7 +78,7 @@ def keras_activation(function: str, constants: Mapping[str, Any]) -> Callable[[t
         return keras.layers.PReLU(alpha_initializer=start)
     value = find_function(function) if "." in function else getattr(keras.activations, function)
 
-    def activation(x: tf.Tensor) -> Any:
+    def activation(x: Any) -> Any:  # a tensor, or Keras's symbol of one
         return value(x, **constants)
 
     return activation
