@@ -206,10 +206,14 @@ def test_recommended_initialisers_are_next_to_critical_where_the_table_says_so()
     }
     for name, row in ACTIVATIONS.items():
         recommended = "he" if row.recommended_initializer.startswith("he") else "one"
-        distance = {family: abs(math.log(value)) for family, value in chis[name].items()}
+        distance = {
+            family: abs(math.log(value)) if value > 0 else math.inf
+            for family, value in chis[name].items()
+        }
         nearest = min(distance, key=lambda family: distance[family])
-        if name not in ("sigmoid", "elu"):
+        if name not in ("sigmoid", "elu", "exponential"):
             assert nearest == recommended, name
+    assert chis["exponential"] == {"one": math.inf, "he": math.inf}
     assert chis["elu"]["one"] == pytest.approx(1.0, abs=1e-6)
     assert meanfield.fixed_point(PHI["elu"], 2.0) == math.inf
     assert chis["gelu"]["he"] == pytest.approx(0.5, abs=1e-6)

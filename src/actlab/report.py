@@ -820,7 +820,9 @@ def _theory(study: Study, config: Config) -> Section:
                         written(row["predicted"], 3),
                         f"{written(row['band_low'], 3)} to {written(row['band_high'], 3)}",
                         written(row["geometric_mean"], 3),
-                        "yes" if row["agrees"] else "no",
+                        "n/a"
+                        if not math.isfinite(row["band_low"])
+                        else ("yes" if row["agrees"] else "no"),
                     )
                     for row in whole.to_dict("records")
                 ),

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -31,7 +32,7 @@ def read_configured(name: str, folder: Path) -> ActivationConfig:
         if missing:
             raise UserError(f"activation.{missing[0]} is missing: give it there")
         read = OmegaConf.to_object(values)
-    except (UserError, OmegaConfBaseException) as error:
+    except (UserError, OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
     assert isinstance(read, ActivationConfig)
     if read.name != name:
