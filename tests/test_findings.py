@@ -666,3 +666,15 @@ def test_a_matched_initialiser_that_is_the_same_changes_nothing(tmp_path):
     ]
     # One measurement under two names is one measurement.
     assert "for 6 of 6 ratios" in said[0]
+
+
+def test_what_theory_cannot_tell_is_said_and_not_counted(tmp_path):
+    def change(ratios):
+        relu = ratios["activation"] == "relu"
+        ratios.loc[relu, ["predicted", "band_low", "band_high"]] = math.nan
+
+    study = plant(tmp_path, ["tanh", "relu"], DEEP, epochs=1, theory_changed=change)
+    layers, whole, untold, *_ = findings.theory_findings(study, 0.95)
+    assert "for 12 of 12 ratios" in layers
+    assert "for 4 of 4 geometric means" in whole
+    assert untold.startswith("For some layers of relu theory has no prediction: ")

@@ -3,13 +3,17 @@
 import json
 import math
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy import special
 
 from actlab import descriptions, meanfield, own
-from actlab.config import MATCHED, ActivationConfig
+from actlab.config import MATCHED, ActivationConfig, NetworkConfig
 from actlab.errors import UserError
+from actlab.model import ModelSpec, build_model, with_probabilities
+from actlab.runtime import keras
 from actlab.stages.activations import describe, read_configured
 
 GOOD = '''
@@ -175,6 +179,24 @@ def test_ranges_that_are_found_are_those_of_the_table(name):
     stated = row.range(**constants)
     assert found[:2] == pytest.approx(stated[:2], abs=1e-6)
     assert found[2:] == stated[2:]
+
+
+def test_a_model_of_it_loads_where_it_is_not(custom, tmp_path):
+    activation = custom("bump", width=2.0)
+    spec = ModelSpec(activation, NetworkConfig("net", [4]), "matched", inputs=3, classes=2)
+    model = build_model(spec, 0)
+    images = np.random.default_rng(0).random((5, 3), dtype=np.float32)
+    kernel, bias = model.layers[0].get_weights()
+    hidden = np.exp(-((images @ kernel + bias) ** 2) / 2)
+    logits = hidden @ model.layers[1].kernel.numpy()
+    np.testing.assert_allclose(model(images), logits, rtol=1e-5, atol=1e-6)
+    with_probabilities(model, spec).save(tmp_path / "copy.keras")
+    (tmp_path / f"custom/{activation.function.split('.')[0]}.py").unlink()
+    del sys.modules[activation.function.split(".")[0]]
+    loaded: Any = keras.saving.load_model(tmp_path / "copy.keras", safe_mode=True)
+    np.testing.assert_allclose(
+        loaded(images), special.softmax(logits, axis=1), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_theory_takes_it_as_any_other(custom):
