@@ -39,8 +39,11 @@ def activation_of(name: str) -> ActivationConfig:
 def description_of(name: str) -> descriptions.Description:
     """What is said of it: its row, and beside it that gains are 1/2 and chi 1/4."""
     activation = activation_of(name)
+    activation.name = "checked"
     row = ACTIVATIONS[activation.function]
-    return descriptions.describe(activation, row, (0.5, 0.5), "glorot_uniform", 0.25)
+    said = descriptions.describe(activation, row, (0.5, 0.5), "glorot_uniform", 0.25)
+    said.name = name
+    return said
 
 
 def activations_of(study: tables.Study) -> list[descriptions.Description]:

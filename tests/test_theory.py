@@ -50,6 +50,10 @@ def test_moments_of_relu_linear_and_erf_are_the_closed_forms(log_q):
 def test_moments_are_those_of_adaptive_quadrature(name, q):
     phi = PHI[name]
     points = [0.0, *(sign * 10.0**power for sign in (-1, 1) for power in (-4, -3, -2, -1, 0))]
+    points += [kink / math.sqrt(q) for kink in phi.kinks if abs(kink) < 14 * math.sqrt(q)]
+    if name == "exponential" and q > 10:  # its mass lies beyond 12 standard deviations
+        assert not np.isfinite(moments_of(phi, q)).any()
+        return
 
     def mean(function):
         def integrand(u):
@@ -211,7 +215,7 @@ def test_recommended_initialisers_are_next_to_critical_where_the_table_says_so()
             for family, value in chis[name].items()
         }
         nearest = min(distance, key=lambda family: distance[family])
-        if name not in ("sigmoid", "elu", "exponential"):
+        if name not in ("sigmoid", "elu", "celu", "exponential"):
             assert nearest == recommended, name
     assert chis["exponential"] == {"one": math.inf, "he": math.inf}
     assert chis["elu"]["one"] == pytest.approx(1.0, abs=1e-6)
@@ -272,3 +276,33 @@ def test_variances_are_those_of_drawn_networks(name):
         np.testing.assert_allclose(ratios.var(axis=1), variances, rtol=0.3)
         assert ratios.mean(axis=0).var() < 1.3 * whole
         np.testing.assert_allclose(ratios.mean(axis=1), logs, atol=float(variances.max()))
+
+
+def test_moments_of_the_exponential_are_the_closed_form_until_they_overflow():
+    # E[exp(2 sqrt(q) u)] = exp(2 q).
+    for q in (1e-6, 0.7, 4.0):
+        assert moments_of(PHI["exponential"], q) == pytest.approx([math.exp(2 * q)] * 2, rel=1e-9)
+    assert meanfield.fixed_point(PHI["exponential"], 1.0) == math.inf
+    predicted = theory.propagate(PHI["exponential"], np.array([0.1]), 1.0, depth=8, width=64)
+    assert predicted.forward[0] == pytest.approx(math.log(math.exp(0.2) / 0.1))
+    assert np.isnan(predicted.forward[-1])
+    low, high = theory.band(math.inf, 0.1, 2)
+    assert low == high == math.inf
+    assert all(map(math.isnan, theory.band(math.nan, math.nan, 2)))
+
+
+@pytest.mark.parametrize("frequency", [1.0, 5.0, 20.0])
+def test_an_activation_that_oscillates_is_integrated(frequency):
+    phi = meanfield.Nonlinearity(
+        lambda x: np.sin(frequency * x), lambda x: frequency * np.cos(frequency * x), ()
+    )
+    for q in (0.01, 1.0, 9.0):
+        # E[sin^2] = (1 - exp(-2 a^2 q)) / 2, E[cos^2] = (1 + exp(-2 a^2 q)) / 2.
+        decay = math.exp(-2 * frequency**2 * q)
+        expected = (1 - decay) / 2, frequency**2 * (1 + decay) / 2
+        assert moments_of(phi, q) == pytest.approx(expected, rel=1e-7)
+
+
+def test_kinks_of_the_slope_alone_are_found():
+    assert PHI["sparse_plus"].kinks == pytest.approx((-1.0, 1.0), abs=1e-4)
+    assert PHI["tanh"].kinks == PHI["softplus"].kinks == ()
