@@ -487,7 +487,7 @@ ACTIVATIONS: dict[str, Activation] = {
         value=pointwise.soft_shrink,
         derivative=pointwise.shrink_derivative,
         range=lambda threshold: _REAL,
-        recommended_initializer="he_uniform",
+        recommended_initializer="glorot_uniform",
         source="Donoho & Johnstone 1994 (soft thresholding)",
         constants={"threshold": _POSITIVE},
     ),
@@ -520,7 +520,7 @@ ACTIVATIONS: dict[str, Activation] = {
         range=lambda threshold, default_value: Range(
             float(min(threshold, default_value)), math.inf, takes_low=default_value <= threshold
         ),
-        recommended_initializer="he_uniform",
+        recommended_initializer="glorot_uniform",
         source="Konda, Memisevic & Krueger 2015 (thresholded rectifier)",
         constants={"threshold": _FINITE, "default_value": _FINITE},
     ),
