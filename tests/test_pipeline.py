@@ -348,7 +348,7 @@ def test_a_users_own_function_is_in_every_table(study):
     # The slope 6 tanh^2 (1 - tanh^2) is steepest where tanh^2 = 1/2.
     assert float(rows["mine"]["steepest_slope"]) == pytest.approx(1.5)
     report = (study.folder / "reports/report.md").read_text()
-    row = next(line for line in report.splitlines() if line.startswith("| mine | my\\_module"))
+    row = next(line for line in report.splitlines() if line.startswith("| mine | my_module"))
     assert "| (−2, 2) | 1.5 |" in row
     assert "Made up for this test." in row
     health = [
