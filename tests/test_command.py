@@ -66,12 +66,14 @@ def files(folder):
         ("seeds=[-1]", "seeds is [-1]: it has to be a list of whole numbers of at least 0"),
         ("activations=[]", "activations is []: it has to be a list of at least one entry"),
         ("activations=[relu,relu]", "activations is ['relu', 'relu']: it has to be a list wit"),
-        ("activations=[rulu]", "activations has 'rulu': conf/activation/ has elu, gelu,"),
+        ("activations=[rulu]", "activations has 'rulu': conf/activation/ has celu, cus"),
         ("networks=[wide]", "networks has 'wide': conf/network/ has deep, mlp"),
-        ("activation=rulu", "activation is 'rulu': it has to be one of elu, gelu, leaky_relu,"),
+        ("activation=rulu", "activation is 'rulu': it has to be one of celu, custom, elu,"),
         ("network=wide", "network is 'wide': it has to be one of deep, mlp"),
         ("network.hidden=[0]", "network.hidden is [0]: it has to be a list of whole numbers"),
         ("activation.function=f", "activation.function is 'f': it has to be one of sigmoid,"),
+        ("activation.function=softmax", "activation.function is 'softmax': it takes all units of"),
+        ("activation=custom", "activation.function is missing: give it in params.yaml or conf/"),
         ("activation.name=a-b", "activation.name is 'a-b': it has to be letters, digits, _ and ."),
         ("activation.name=other", "activation.name is 'other' in conf/activation/relu.yaml: it"),
         ("+activation.constants.x=1", "activation.constants.x is unknown: ReLU has the constan"),
@@ -114,6 +116,25 @@ def test_a_wrong_configuration_is_one_line(arguments, line, study, command):
     assert finished.returncode == 1
     assert finished.stderr.startswith(f"actlab: {line}")
     assert finished.stderr.count("\n") == 1
+    assert files(study) == before
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("nothing.at_all", "there is no module nothing in custom/ or among Python's"),
+        ("example.cosine", "example has no cosine"),
+        ("example.snake", "it raises TypeError: snake() got an unexpected keyword argument 'a'"),
+    ],
+)
+def test_an_own_function_that_cannot_be_trained_is_one_line(function, said, study, root, command):
+    shutil.copytree(root / "custom", study / "custom")
+    before = files(study)
+    arguments = ["activation=custom", f"activation.function={function}"]
+    arguments.append("+activation.constants.a=1.0")
+    finished = command(study, "train", *arguments, PYTHONDONTWRITEBYTECODE="1")
+    assert finished.returncode == 1
+    assert finished.stderr == f"actlab: activation.function is '{function}': {said}\n"
     assert files(study) == before
 
 
@@ -212,7 +233,7 @@ def test_the_traceback_is_there_for_who_asks(study, command):
 def test_help_names_groups_values_and_examples(stage, root, command):
     finished = command(root, stage, "--help")
     assert finished.returncode == 0
-    assert "activation: elu, gelu, leaky_relu, relu, selu, sigmoid, silu, tanh" in finished.stdout
+    assert "activation: celu, custom, elu, exponential, gelu, " in finished.stdout
     assert "batch_size: 128" in finished.stdout
     assert "python -m actlab.stages.train -m activation=" in finished.stdout
 

@@ -746,3 +746,15 @@ def test_seeds_that_never_reach_the_target_are_counted(tmp_path):
         " Seeds that never get there count one epoch more than were trained: 3 of 3 with sigmoid,"
         " 3 of 3 with tanh and 3 of 3 with relu."
     )
+
+
+def test_what_theory_cannot_tell_is_said_and_not_counted(tmp_path):
+    def change(ratios):
+        relu = ratios["activation"] == "relu"
+        ratios.loc[relu, ["predicted", "band_low", "band_high"]] = math.nan
+
+    study = plant(tmp_path, ["tanh", "relu"], DEEP, epochs=1, theory_changed=change)
+    layers, whole, untold, *_ = findings.theory_findings(study, 0.95)
+    assert "for 12 of 12 ratios" in layers
+    assert "for 4 of 4 geometric means" in whole
+    assert untold.startswith("For some layers of relu theory has no prediction: ")

@@ -350,3 +350,38 @@ def test_preactivations_that_are_all_alike_have_bins_and_none_that_are_no_number
 def test_a_network_without_hidden_layers_has_no_bins(tmp_path):
     keep_models(tmp_path, spec_of("relu", NetworkConfig("none", [])), [0], [0])
     assert list(bin_preactivations(tmp_path, [0], batch_of(4).images, 5)) == []
+
+
+def test_health_of_prelu_is_that_of_each_units_own_slope(tmp_path):
+    spec = ModelSpec(
+        ActivationConfig("prelu", "prelu", {"slope": 0.25}),
+        NetworkConfig("one", [4]),
+        "glorot_uniform",
+        inputs=1,
+    )
+    spec.save(tmp_path / "model.json")
+    model = build_model(spec, 0)
+    slopes = np.array([0.0, 0.04, 0.5, 30.0], np.float32)
+    output = model.layers[1].get_weights()
+    model.layers[0].set_weights([np.ones((1, 4)), np.zeros(4), slopes])
+    model.layers[1].set_weights(output)
+    path = weights_path(tmp_path, 0, 0)
+    path.parent.mkdir()
+    model.save_weights(path)
+    # Pre-activations are the image itself: three below zero, one above.
+    batch = Split(
+        np.array([[-1.0], [-2.0], [-3.0], [1.0]], np.float32), np.array([1, 2, 3, 4], np.int32)
+    )
+    rows = list(probe_configuration(tmp_path, [0], {"test": batch}, "test", 0.05))
+    said = {row[4]: row[5] for row in rows if row[2] == "hidden_1"}
+    # Below 5 %: of slope 0 and 0.04 the three images below zero, of slope 30 the one above (1/30).
+    assert said["saturated_fraction"] == (3 + 3 + 0 + 1) / 16
+    assert said["dead_fraction"] == 0
+    activations = np.where(batch.images > 0, batch.images, slopes * batch.images)
+    assert said["activation_mean"] == pytest.approx(activations.mean())
+    # Softmax, and backwards through each unit's slope.
+    kernel, bias = (each.astype(np.float64) for each in output)
+    exponentials = np.exp(activations @ kernel + bias)
+    error = exponentials / exponentials.sum(axis=1, keepdims=True) - np.eye(10)[batch.labels]
+    deltas = error @ kernel.T * np.where(batch.images > 0, 1, slopes)
+    assert said["backprop_rms"] == pytest.approx(np.sqrt((deltas**2).mean()), rel=1e-5)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from planted import activation_of
 
-from actlab import theory
+from actlab import meanfield
 from actlab.activations import ACTIVATIONS
 from actlab.config import NetworkConfig
 from actlab.datasets import Split
@@ -36,7 +36,7 @@ def test_signals_are_those_of_backpropagation_by_hand(name):
     generator, (phi, model) = (
         np.random.default_rng(0),
         (
-            theory.Nonlinearity.of(activation_of(name)),
+            meanfield.Nonlinearity.of(activation_of(name)),
             build_model(spec_of(name, [7, 6]), 1),
         ),
     )
@@ -112,12 +112,12 @@ def test_theory_and_measurement_agree(name, initializer, images):
 
 @pytest.mark.parametrize("factor", [0.8, 1.25])
 def test_weights_of_another_variance_are_found_out(factor, images, monkeypatch):
-    right = theory.weight_variance
+    right = meanfield.weight_variance
 
     def wrong(*arguments):
         return factor * right(*arguments)
 
-    monkeypatch.setattr("actlab.theory.weight_variance", wrong)
+    monkeypatch.setattr("actlab.meanfield.weight_variance", wrong)
     batch = Split(images.images[:16], images.labels[:16])
     rows, _ = compare_with_theory(activation_of("relu"), "he_uniform", 256, 20, [0, 1], batch)
     agrees = agreement(rows)

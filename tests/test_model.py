@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from planted import CONSTANTS
 
 from actlab.activations import ACTIVATIONS
 from actlab.config import ActivationConfig, NetworkConfig
@@ -35,22 +36,25 @@ def test_layer_table_of_the_notebooks_network():
     ]
 
 
-@pytest.mark.parametrize("function", ["sigmoid", "tanh", "relu", "selu", "silu"])
-def test_model_computes_what_numpy_computes(function):
-    spec = spec_of(function, hidden=(5, 4))
+@pytest.mark.parametrize("function", list(ACTIVATIONS))
+def test_model_computes_what_numpy_computes(function, tmp_path):
+    constants = CONSTANTS.get(function, {})
+    spec = spec_of(function, hidden=(5, 4), **constants)
     model = build_model(spec, seed=3)
     images = np.random.default_rng(0).random((7, 784), dtype=np.float32)
     value = images.astype(np.float64)
     *hidden, (kernel, bias) = [layer.get_weights() for layer in model.layers]
-    for below, offset in hidden:
-        value = ACTIVATIONS[function].value(value @ below + offset)
+    for below, offset, *slopes in hidden:
+        assert len(slopes) == (function == "prelu")
+        value = ACTIVATIONS[function].value(value @ below + offset, **constants)
     logits = value @ kernel + bias
     np.testing.assert_allclose(model(images), logits, rtol=1e-5, atol=1e-6)
-    exponentials = np.exp(logits)
+    # The logged model, saved, and loaded without actlab.
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    with_probabilities(model, spec).save(tmp_path / "copy.keras")
+    loaded: Any = keras.saving.load_model(tmp_path / "copy.keras", safe_mode=True)
     np.testing.assert_allclose(
-        with_probabilities(model, spec)(images),
-        exponentials / exponentials.sum(axis=1, keepdims=True),
-        rtol=1e-5,
+        loaded(images), exponentials / exponentials.sum(axis=1, keepdims=True), rtol=1e-4
     )
 
 
@@ -89,9 +93,7 @@ def test_kernels_have_the_variance_of_their_initialiser(initializer, variance):
 
 @pytest.mark.parametrize("function", list(ACTIVATIONS))
 def test_matched_draws_what_the_activation_recommends(function, tmp_path):
-    values = {"negative_slope": 0.1, "alpha": 1.0, "approximate": False}
-    constants = {name: values[name] for name in ACTIVATIONS[function].constants}
-    matched = spec_of(function, (4, 4), "matched", **constants)
+    matched = spec_of(function, (4, 4), "matched", **CONSTANTS.get(function, {}))
     named = replace(matched, kernel_initializer=ACTIVATIONS[function].recommended_initializer)
     for one, other in zip(
         build_model(matched, 1).get_weights(), build_model(named, 1).get_weights(), strict=True
@@ -117,6 +119,33 @@ def test_saved_model_is_rebuilt(tmp_path):
     assert ModelSpec.load(tmp_path / "model.json") == spec
     with pytest.raises(UserError, match=r"seed-9 holds no weights: run `dvc repro`"):
         load_model(tmp_path, 9)
+
+
+def test_slopes_of_prelu_are_weights_one_a_unit(tmp_path):
+    spec = spec_of("prelu", hidden=(4, 3), slope=0.25)
+    model = build_model(spec, 0)
+    assert [row[-1] for row in describe_layers(model, spec)] == [785 * 4 + 4, 5 * 3 + 3, 40]
+    np.testing.assert_array_equal(model.layers[0].activation.alpha, np.full(4, np.float32(0.25)))
+    slopes = np.array([-0.5, 0.0, 0.5, 2.0], np.float32)
+    model.layers[0].activation.alpha.assign(slopes)
+    path = weights_path(tmp_path, 0, 1)
+    path.parent.mkdir()
+    model.save_weights(path)
+    spec.save(tmp_path / "model.json")
+    loaded = load_model(tmp_path, 0)
+    np.testing.assert_array_equal(loaded.layers[0].activation.alpha, slopes)
+    images = np.random.default_rng(0).random((6, 784), dtype=np.float32)
+    kernel, bias, _ = model.layers[0].get_weights()
+    below = images @ kernel + bias
+    np.testing.assert_allclose(
+        loaded.layers[0](images), np.where(below > 0, below, slopes * below), rtol=1e-5, atol=1e-6
+    )
+    logits = loaded(images).numpy()
+    exponentials = np.exp(logits)
+    probabilities = with_probabilities(loaded, spec)(images)
+    np.testing.assert_allclose(
+        probabilities, exponentials / exponentials.sum(axis=1, keepdims=True), rtol=1e-5
+    )
 
 
 def test_a_saved_copy_with_probabilities_loads_without_actlab(tmp_path):

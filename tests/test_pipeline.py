@@ -15,7 +15,16 @@ import pytest
 import yaml
 from closure import import_closure
 
-STAGES = ["fetch-data", "preprocess", "train", "gradients", "timing", "theory", "report"]
+STAGES = [
+    "fetch-data",
+    "preprocess",
+    "activations",
+    "train",
+    "gradients",
+    "timing",
+    "theory",
+    "report",
+]
 
 
 def definition(root, stage):
@@ -80,7 +89,9 @@ def test_every_activation_has_a_configuration(root):
         yaml.safe_load(path.read_text())["function"]
         for path in (root / "conf/activation").glob("*.yaml")
     }
-    assert functions == set(ACTIVATIONS)
+    own = {function for function in functions if "." in function}
+    assert functions - own - {"???"} == set(ACTIVATIONS)
+    assert own == {"example.snake"}
 
 
 class Study:
@@ -164,7 +175,7 @@ def study(root, mnist_raw, tmp_path_factory):
 def test_the_pipeline_runs_every_stage_once(study):
     trains = {"train@sigmoid-mlp", "train@leaky_relu-mlp"}
     analyses = {"gradients", "timing", "theory", "report"}
-    assert study.ran == {"fetch-data", "preprocess"} | analyses | trains
+    assert study.ran == {"fetch-data", "preprocess", "activations"} | analyses | trains
     assert study.repro() == set()
 
 
@@ -315,17 +326,96 @@ def test_the_logged_model_reads_real_digits(study, mnist, tmp_path):
     assert (predicted.argmax(axis=1) == mnist.test.labels[:50]).mean() > 0.7
 
 
+MINE = """
+from keras import ops
+
+def cubed_tanh(x, scale):
+    \"\"\"Made up for this test.\"\"\"
+    return scale * ops.tanh(x) ** 3
+"""
+
+
 def test_what_is_added_or_changed_is_trained_alone(study):
+    """One of the table, one with weights of its own, one of a user's own making; a constant."""
+
     def stale():
         return {stage for stage in json.loads(study.run("dvc", "status", "--json")) if "@" in stage}
 
     assert stale() == set()
-    study.replace("params.yaml", "- leaky_relu\n", "- leaky_relu\n- gelu\n")
-    assert stale() == {"train@gelu-mlp"}
-    study.replace("conf/activation/leaky_relu.yaml", "0.01", "0.2")
-    trained = {"train@gelu-mlp", "train@leaky_relu-mlp"}
+    (study.folder / "custom/my_module.py").write_text(MINE)
+    (study.folder / "conf/activation/mine.yaml").write_text(
+        "name: mine\nfunction: my_module.cubed_tanh\nconstants: {scale: 2.0}\n"
+    )
+    study.replace("params.yaml", "- leaky_relu\n", "- leaky_relu\n- gelu\n- prelu\n- mine\n")
+    trained = {"train@gelu-mlp", "train@prelu-mlp", "train@mine-mlp"}
     assert stale() == trained
-    assert study.repro() == trained | {"gradients", "timing", "theory", "report"}
+    study.replace("conf/activation/leaky_relu.yaml", "0.01", "0.2")
+    trained.add("train@leaky_relu-mlp")
+    assert stale() == trained
+    analyses = {"activations", "gradients", "timing", "theory", "report"}
+    assert study.repro() == trained | analyses
+
+
+def test_a_users_own_function_is_in_every_table(study):
+    for name, count in (
+        ("results/gradients.csv", 2 * 2 * (3 * 2 * 3 + 2 * 9 + 5) + 2 * (3 * 2 * 3 + 2 * 9 + 5)),
+        ("results/preactivations.csv", 2 * 2 * 60),
+        ("results/theory/mean_field.csv", 3),
+        ("reports/summary.csv", 1),
+        ("reports/tables/activation_functions.csv", 401),
+        ("timings/blocks.csv", 3),
+    ):
+        assert sum(row["activation"] == "mine" for row in study.rows(name)) == count, name
+    rows = {row["activation"]: row for row in study.rows("results/theory/mean_field.csv")}
+    # The slope 6 tanh^2 (1 - tanh^2) is steepest where tanh^2 = 1/2.
+    assert float(rows["mine"]["steepest_slope"]) == pytest.approx(1.5)
+    report = (study.folder / "reports/report.md").read_text()
+    row = next(line for line in report.splitlines() if line.startswith("| mine | my_module"))
+    assert "| (−2, 2) | 1.5 |" in row
+    assert "Made up for this test." in row
+    health = [
+        float(row["value"])
+        for row in study.rows("results/gradients.csv")
+        if (row["activation"], row["statistic"]) == ("mine", "saturated_fraction")
+    ]
+    assert all(0 < value < 1 for value in health)
+
+
+def test_slopes_of_prelu_are_trained(study):
+    from actlab.model import load_model
+
+    folder = study.folder / "models/prelu-mlp"
+    first, last = (
+        load_model(folder, 1, epoch=epoch).layers[1].activation.alpha.numpy() for epoch in (0, 2)
+    )
+    assert set(first) == {np.float32(0.25)}
+    assert 0 < np.abs(last - first).max() < 0.25
+
+
+def test_editing_a_users_own_function_trains_it_alone(study):
+    study.replace("custom/my_module.py", "** 3", "** 3 + 0 * x")
+    assert study.repro("activations") == {"activations"}
+    changed = json.loads(study.run("dvc", "status", "--json"))
+    assert set(changed) == {"train@mine-mlp", "theory", "report"}
+    study.replace("custom/my_module.py", "** 3 + 0 * x", "** 3")
+    study.repro("activations")
+    assert json.loads(study.run("dvc", "status", "--json")) == {}
+    study.run("python", "-m", "actlab.stages.sync", PYTHONPATH="src")
+
+
+def test_a_function_that_cannot_be_trained_stops_the_pipeline_in_one_line(study):
+    before = study.digests("results/activations")
+    study.replace("custom/my_module.py", "ops.tanh(x)", "ops.softmax(x)")
+    output = study.run("dvc", "repro", "activations", status=255)
+    line = "actlab: activation.function is 'my_module.cubed_tanh': it takes numbers together"
+    assert line in output
+    assert "Traceback" not in output
+    study.replace("custom/my_module.py", "ops.softmax(x)", "ops.tanh(x)")
+    assert study.digests("results/activations") in ({}, before)  # DVC clears what it makes anew
+    study.repro("activations")
+
+
+NAMES = ("sigmoid", "leaky_relu", "gelu", "prelu", "mine")
 
 
 def test_editing_code_reruns_the_stages_that_import_it(study):
@@ -333,10 +423,11 @@ def test_editing_code_reruns_the_stages_that_import_it(study):
         ("report", {"report"}),
         ("gradients", {"gradients", "theory"}),
         ("kernels", {"timing"}),
-        ("theory", {"theory"}),
+        ("theory", {"activations", "theory"}),
+        ("descriptions", {"preprocess", "activations", "theory", "report"}),
         ("initialisation", {"theory"}),
         ("sources", {"fetch-data"}),
-        ("training", {"train@sigmoid-mlp", "train@leaky_relu-mlp", "train@gelu-mlp", "timing"}),
+        ("training", {f"train@{name}-mlp" for name in NAMES} | {"timing"}),
     ):
         path = study.folder / f"src/actlab/{name}.py"
         path.write_text(path.read_text() + "\n# edited\n")

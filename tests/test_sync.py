@@ -72,6 +72,7 @@ def test_no_repository_of_dvc_is_said_in_one_line(
         ({"report"}, {"report"}),
         ({"gradients"}, {"gradients", "report"}),
         ({"timing"}, {"timing", "report"}),
+        ({"activations"}, {"activations", *TRAINS, "gradients", "theory", "report"}),
         ({"train@tanh-mlp"}, {"train@tanh-mlp", "gradients", "report"}),
         ({"preprocess"}, {"preprocess", *TRAINS, "gradients", "report"}),
         ({"fetch-data"}, {"fetch-data", *TRAINS, "gradients", "report"}),

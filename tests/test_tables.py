@@ -2,7 +2,6 @@ import json
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 from planted import plant
 from scipy import stats
@@ -260,17 +259,6 @@ def test_activations_are_what_was_trained(tmp_path):
     (models / "relu-none/model.json").unlink()
     with pytest.raises(UserError, match=r"relu-none/model.json is missing"):
         tables.read_activations(study, models)
-
-
-def test_curves_of_activations_are_their_values_and_slopes():
-    from actlab.config import ActivationConfig
-
-    curves = tables.activation_curves([ActivationConfig("mine", "elu", {"alpha": 2.0})])
-    assert isinstance(curves, pd.DataFrame)
-    at = curves.set_index("x")
-    assert at.loc[-5.0, "value"] == pytest.approx(2 * (math.exp(-5) - 1))
-    assert at.loc[-5.0, "derivative"] == pytest.approx(2 * math.exp(-5))
-    assert at.loc[5.0, "value"] == 5
 
 
 def test_health_has_a_row_a_layer_and_epoch_over_seeds(tmp_path):

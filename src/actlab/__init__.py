@@ -6,12 +6,16 @@ A map, in the order of the data:
 `config`           the dataclasses that every configuration is checked against
 `sources`          where the raw files come from
 `datasets`         raw idx bytes -> arrays, held to their digests
-`activations`      each activation: formula, range, value, derivative
+`pointwise`        the arithmetic of the activations: value and derivative
+`activations`      each activation: formula, range, constants, initialiser
+`own`              a user's function, found, checked, told like those
+`descriptions`     what is said of each activation, as files
 `model`            an activation and a network -> a Keras model
 `training`         models and images -> histories, one compiled program an epoch
 `kernels`          a dense layer with an activation -> how long its passes take alone
 `gradients`        a model and a batch -> the gradient and health of every layer
-`theory`           an activation and an initialiser -> what wide layers do to a signal
+`meanfield`        what a wide random layer makes of a signal's variance
+`theory`           an activation and an initialiser -> what a deep network does to a signal
 `initialisation`   an untrained network -> what its layers do to it, beside the theory
 `statistics`       values over seeds -> means and intervals
 `tables`           the columns of every CSV; reading and summarising them

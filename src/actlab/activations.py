@@ -1,18 +1,21 @@
-"""The activation functions, in NumPy: value, derivative, formula, range, initialiser.
+"""The activation functions: value, derivative, formula, range, initialiser.
 
-One table, `ACTIVATIONS`; an activation is a row of it. The networks compute with Keras's
-functions of the same names (`model.keras_activation`); the tests hold the two together.
+One table, `ACTIVATIONS`; an activation is a row of it. It holds every function of
+`keras.activations` that takes one number to one number, and PReLU; the networks compute with
+Keras's functions of the same names (`model.keras_activation`), and the tests hold the two
+together. What the functions of the table are stands in `pointwise`; `own` makes a row for a
+function that a user brings.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy import special
 
+from actlab import pointwise
 from actlab.errors import UserError
 
 Array = Float[np.ndarray, "..."]
@@ -27,6 +30,27 @@ class Constant:
     accepts: Callable[[Any], bool]
 
 
+class Range(NamedTuple):
+    """The infimum and the supremum of a function's values, and whether it takes them."""
+
+    low: float
+    high: float
+    takes_low: bool = False
+    takes_high: bool = False
+
+    def __str__(self) -> str:
+        """Write it as an interval, closed where the bound is a value.
+
+        >>> str(Range(0.0, math.inf, takes_low=True)), str(Range(-1.0, 1.0))
+        ('[0, ∞)', '(−1, 1)')
+        """
+        low, high = (
+            ("−" if bound < 0 else "") + ("∞" if math.isinf(bound) else f"{abs(bound):.4g}")
+            for bound in (self.low, self.high)
+        )
+        return f"{'[' if self.takes_low else '('}{low}, {high}{']' if self.takes_high else ')'}"
+
+
 @dataclass(frozen=True)
 class Activation:
     """One activation function phi.
@@ -36,34 +60,42 @@ class Activation:
     title
         The name as it is written in a sentence.
     formula, derivative_formula
-        phi(x) and phi'(x), in mathtext without the dollars.
+        phi(x) and phi'(x), in mathtext without the dollars; a function of the constants where
+        they decide what is written.
     value, derivative
         phi and phi' of an array of any shape, elementwise; keywords are the constants. At a
         kink the derivative is the one that TensorFlow's automatic differentiation takes.
     range
-        Gives the infimum and the supremum of phi's values; keywords are the constants.
+        Gives the bounds of phi's values; keywords are the constants.
     recommended_initializer
-        Keras's name of the kernel initialiser that the activation's literature recommends, and
-        `model.kernel_initializer: matched` takes. Mean-field theory (`theory.chi`) agrees for
-        tanh, ReLU, leaky ReLU and SELU: of Glorot, He and LeCun it is the one with chi_1 next to
-        1. For GELU and SiLU it is the nearest to 1 too, and still 1/2. For ELU theory prefers
-        Glorot or LeCun (chi_1 = 1) to He, of which the signal grows; with sigmoid no initialiser
-        of the table comes near 1 (Glorot 0.06, He 0.10).
+        Keras's name of the kernel initialiser that `model.kernel_initializer: matched` takes: the
+        one that the activation's literature recommends, for those whose source names one. By
+        mean-field theory (`meanfield.chi`) it is, of Glorot, He and LeCun, the one with chi_1 next
+        to 1 in layers of one width; for rows whose source names none, that is why it stands
+        here (`own.recommend_initializer`). Next to 1 can be far from it: for GELU and SiLU it is
+        1/2. For ELU theory prefers Glorot or LeCun (chi_1 = 1) to He, of which the signal grows;
+        with sigmoid no initialiser comes near 1 (Glorot 0.06, He 0.10).
     source
         Where the activation comes from.
     constants
         The keywords that `value`, `derivative` and Keras's function take.
+    neutral
+        Constants that may be left out, with the values at which they do nothing: not shown.
+    trained
+        Constants that are only where training starts from: each unit has one of its own.
     """
 
     title: str
-    formula: str
-    derivative_formula: str
+    formula: str | Callable[..., str]
+    derivative_formula: str | Callable[..., str]
     value: Callable[..., Array]
     derivative: Callable[..., Array]
-    range: Callable[..., tuple[float, float]]
+    range: Callable[..., Range]
     recommended_initializer: str
     source: str
-    constants: Mapping[str, Constant]
+    constants: Mapping[str, Constant] = field(default_factory=dict)
+    neutral: Mapping[str, Any] = field(default_factory=dict)
+    trained: tuple[str, ...] = ()
 
     def check_constants(self, constants: Mapping[str, Any]) -> None:
         """Hold given constants to the activation's own.
@@ -80,166 +112,426 @@ class Activation:
             )
         for name, constant in self.constants.items():
             if name not in constants:
+                if name in self.neutral:
+                    continue
                 raise UserError(
                     f"activation.constants.{name} is missing: it has to be {constant.allowed}"
                 )
             value = constants[name]
             number = constant.kind is float and type(value) is int
+            if value is None and name in self.neutral and self.neutral[name] is None:
+                continue
             if not (type(value) is constant.kind or number) or not constant.accepts(value):
                 raise UserError(
                     f"activation.constants.{name} is {value!r}: it has to be {constant.allowed}"
                 )
 
-    def steepest_slope(self, **constants: Any) -> float:
-        """Find the supremum of |phi'|, for activations that are steepest between -10 and 10.
+    def write_formulas(self, **constants: Any) -> tuple[str, str]:
+        """Give phi(x) and phi'(x) in mathtext for given constants.
 
-        On a fine grid, and on a finer one around its best point; kinks are taken to lie at 0.
+        >>> ACTIVATIONS["linear"].write_formulas()
+        ('x', '1')
+        """
+        value, derivative = (
+            each if isinstance(each, str) else each(**constants)
+            for each in (self.formula, self.derivative_formula)
+        )
+        return value, derivative
+
+    def shown_constants(self, constants: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the constants that tell this function from the row's plain one.
+
+        >>> ACTIVATIONS["relu"].shown_constants({"max_value": 2.0, "threshold": 0.0})
+        {'max_value': 2.0}
+        """
+        return {
+            name: value
+            for name, value in constants.items()
+            if name not in self.neutral or self.neutral[name] != value
+        }
+
+    def steepest_slope(self, **constants: Any) -> Any:
+        """Find the largest |phi'| between -10 and 10.
+
+        A constant that is `trained` may be an array, a value a unit: then one a unit is given
+        (PReLU has one slope on either side of 0).
+
+        On a fine grid, and on a finer one around its best point, neither of which meets a round
+        number: at a kink automatic differentiation may give a slope that is on neither side.
 
         >>> ACTIVATIONS["sigmoid"].steepest_slope(), ACTIVATIONS["relu"].steepest_slope()
         (0.25, 1.0)
         """
-        coarse = np.linspace(-10, 10, 20001)
+        if any(np.ndim(constants[name]) for name in self.trained):
+            sides = np.array([[-1.0], [1.0]])
+            return np.abs(self.derivative(sides, **constants)).max(axis=0)
+        coarse = np.linspace(-10, 10, 20001)[:-1] + 1e-7 / 3
         around = coarse[np.abs(self.derivative(coarse, **constants)).argmax()]
-        fine = around + np.linspace(-1e-3, 1e-3, 20001)
-        points = np.concatenate([coarse, fine, [-1e-12, 0.0, 1e-12]])
+        fine = np.clip(around + np.linspace(-1e-3, 1e-3, 20001), -10, 10)
+        points = np.concatenate([coarse, fine, [-1e-12, 1e-12]])
         return float(np.abs(self.derivative(points, **constants)).max())
 
 
-def _sigmoid_derivative(x: Array) -> Array:
-    return special.expit(x) * special.expit(-x)
-
-
-def _elu(x: Array, alpha: float) -> Array:
-    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
-
-
-def _elu_derivative(x: Array, alpha: float) -> Array:
-    return np.where(x > 0, 1.0, alpha * np.exp(np.minimum(x, 0)))
-
-
-# Klambauer et al. 2017, equation 14: the constants of the fixed point (mean 0, variance 1).
-_SELU_ALPHA = 1.6732632423543772848170429916717
-_SELU_SCALE = 1.0507009873554804934193349852946
-
-
-def _selu_derivative(x: Array) -> Array:
-    # TensorFlow's SELU takes the right-hand slope at 0, its ELU the left-hand one.
-    return _SELU_SCALE * np.where(x >= 0, 1.0, _SELU_ALPHA * np.exp(np.minimum(x, 0)))
-
-
-def _gelu(x: Array, approximate: bool) -> Array:
-    if approximate:
-        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-    return x * special.ndtr(x)
-
-
-def _gelu_derivative(x: Array, approximate: bool) -> Array:
-    if approximate:
-        inner = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
-        slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x**2)
-        return 0.5 * (1 + inner) + 0.5 * x * (1 - inner**2) * slope
-    return special.ndtr(x) + x * np.exp(-0.5 * x**2) / math.sqrt(2 * math.pi)
-
-
-def _silu_derivative(x: Array) -> Array:
-    return special.expit(x) * (1 + x * special.expit(-x))
-
-
 _POSITIVE = Constant(float, "a number above 0", lambda value: 0 < value < math.inf)
+_SLOPE = Constant(float, "a number from 0 to 1", lambda value: 0 <= value <= 1)
+_FINITE = Constant(float, "a number", math.isfinite)
 
-#: Every activation that a configuration may name as `activation.function`.
+_REAL = Range(-math.inf, math.inf)
+
+
+def _piecewise(above: str, condition: str, below: str) -> str:
+    return rf"{above}\ \mathrm{{if}}\ {condition},\ \mathrm{{else}}\ {below}"
+
+
+def _relu_formulas(
+    negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0
+) -> tuple[str, str]:
+    above, slope = "x", "1"
+    if max_value is not None:
+        above = r"\min(m, \max(0, x))"
+        slope = _piecewise("1", r"|x - \frac{m}{2}| < \frac{m}{2}", "0")
+    elif threshold == 0 and negative_slope == 0:
+        above = r"\max(0, x)"
+    if threshold == 0 and negative_slope == 0:
+        return above, slope if max_value is not None else _piecewise("1", "x > 0", "0")
+    condition = r"x > \theta" if threshold else "x > 0"
+    below = (r"s\,(x - \theta)" if threshold else r"s\,x") if negative_slope else "0"
+    inside = f"({slope})" if max_value is not None else slope
+    return (
+        _piecewise(above, condition, below),
+        _piecewise(inside, condition, "s" if negative_slope else "0"),
+    )
+
+
+def _relu_range(
+    negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0
+) -> Range:
+    high = math.inf if max_value is None else float(max_value)
+    if negative_slope > 0:
+        return Range(-math.inf, high, takes_high=max_value is not None)
+    if threshold < 0 and max_value is None:
+        return Range(float(threshold), high)
+    return Range(0.0, high, takes_low=True, takes_high=max_value is not None)
+
+
+def _gelu_formulas(approximate: bool) -> tuple[str, str]:
+    if approximate:
+        return (
+            r"\frac{x}{2}\,(1 + \tanh(u)),\ u = \sqrt{\frac{2}{\pi}}\,(x + 0.044715\,x^3)",
+            r"\frac{1 + \tanh(u)}{2} + \frac{x\,(1 - \tanh(u)^2)}{2}\,"
+            r"\sqrt{\frac{2}{\pi}}\,(1 + 0.134145\,x^2),"
+            r"\ u = \sqrt{\frac{2}{\pi}}\,(x + 0.044715\,x^3)",
+        )
+    return r"x\,\Phi(x)", r"\Phi(x) + x\,\Phi'(x)"
+
+
+#: Every activation of the package that a configuration may name as `activation.function`.
 ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": Activation(
         title="sigmoid",
         formula=r"\frac{1}{1 + e^{-x}}",
         derivative_formula=r"\phi(x)\,(1 - \phi(x))",
-        value=special.expit,
-        derivative=_sigmoid_derivative,
-        range=lambda: (0.0, 1.0),
+        value=pointwise.sigmoid,
+        derivative=pointwise.sigmoid_derivative,
+        range=lambda: Range(0.0, 1.0),
         recommended_initializer="glorot_uniform",
         source="Glorot & Bengio 2010",
-        constants={},
     ),
     "tanh": Activation(
         title="tanh",
         formula=r"\frac{e^{x} - e^{-x}}{e^{x} + e^{-x}}",
         derivative_formula=r"1 - \phi(x)^2",
         value=np.tanh,
-        derivative=lambda x: 1 - np.tanh(x) ** 2,
-        range=lambda: (-1.0, 1.0),
+        derivative=pointwise.tanh_derivative,
+        range=lambda: Range(-1.0, 1.0),
         recommended_initializer="glorot_uniform",
         source="Glorot & Bengio 2010",
-        constants={},
     ),
     "relu": Activation(
         title="ReLU",
-        formula=r"\max(0, x)",
-        derivative_formula=r"1\ \mathrm{if}\ x > 0,\ \mathrm{else}\ 0",
-        value=lambda x: np.maximum(x, 0),
-        derivative=lambda x: np.where(x > 0, 1.0, 0.0),
-        range=lambda: (0.0, math.inf),
+        formula=lambda **constants: _relu_formulas(**constants)[0],
+        derivative_formula=lambda **constants: _relu_formulas(**constants)[1],
+        value=pointwise.relu,
+        derivative=pointwise.relu_derivative,
+        range=_relu_range,
         recommended_initializer="he_uniform",
         source="Nair & Hinton 2010; initialiser: He et al. 2015",
-        constants={},
+        constants={
+            "negative_slope": _SLOPE,
+            "max_value": Constant(float, "a number above 0, or null", _POSITIVE.accepts),
+            "threshold": _FINITE,
+        },
+        neutral={"negative_slope": 0.0, "max_value": None, "threshold": 0.0},
     ),
     "leaky_relu": Activation(
         title="Leaky ReLU",
-        formula=r"x\ \mathrm{if}\ x > 0,\ \mathrm{else}\ s\,x",
-        derivative_formula=r"1\ \mathrm{if}\ x > 0,\ \mathrm{else}\ s",
-        value=lambda x, negative_slope: np.where(x > 0, x, negative_slope * x),
-        derivative=lambda x, negative_slope: np.where(x > 0, 1.0, negative_slope),
-        range=lambda negative_slope: (-math.inf if negative_slope > 0 else 0.0, math.inf),
+        formula=_piecewise("x", "x > 0", r"s\,x"),
+        derivative_formula=_piecewise("1", "x > 0", "s"),
+        value=pointwise.leaky_relu,
+        derivative=pointwise.leaky_relu_derivative,
+        range=lambda negative_slope: (
+            _REAL if negative_slope > 0 else Range(0.0, math.inf, takes_low=True)
+        ),
         recommended_initializer="he_uniform",
         source="Maas, Hannun & Ng 2013; initialiser: He et al. 2015",
-        constants={
-            "negative_slope": Constant(float, "a number from 0 to 1", lambda value: 0 <= value <= 1)
-        },
+        constants={"negative_slope": _SLOPE},
+    ),
+    "prelu": Activation(
+        title="PReLU",
+        formula=_piecewise("x", "x > 0", r"s\,x"),
+        derivative_formula=_piecewise("1", "x > 0", "s"),
+        value=pointwise.prelu,
+        derivative=pointwise.prelu_derivative,
+        range=lambda slope: _REAL if slope > 0 else Range(0.0, math.inf, takes_low=True),
+        recommended_initializer="he_uniform",
+        source="He et al. 2015; a slope a unit, which is trained",
+        constants={"slope": _SLOPE},
+        trained=("slope",),
     ),
     "elu": Activation(
         title="ELU",
-        formula=r"x\ \mathrm{if}\ x > 0,\ \mathrm{else}\ \alpha\,(e^{x} - 1)",
-        derivative_formula=r"1\ \mathrm{if}\ x > 0,\ \mathrm{else}\ \alpha\,e^{x}",
-        value=_elu,
-        derivative=_elu_derivative,
-        range=lambda alpha: (-float(alpha), math.inf),
+        formula=_piecewise("x", "x > 0", r"\alpha\,(e^{x} - 1)"),
+        derivative_formula=_piecewise("1", "x > 0", r"\alpha\,e^{x}"),
+        value=pointwise.elu,
+        derivative=pointwise.elu_derivative,
+        range=lambda alpha: Range(-float(alpha), math.inf),
         recommended_initializer="he_uniform",
         source="Clevert, Unterthiner & Hochreiter 2016",
         constants={"alpha": _POSITIVE},
     ),
     "selu": Activation(
         title="SELU",
-        formula=r"\lambda x\ \mathrm{if}\ x > 0,\ \mathrm{else}\ \lambda\alpha\,(e^{x} - 1)",
-        derivative_formula=r"\lambda\ \mathrm{if}\ x > 0,\ \mathrm{else}\ \lambda\alpha\,e^{x}",
-        value=lambda x: _SELU_SCALE * _elu(x, _SELU_ALPHA),
-        derivative=_selu_derivative,
-        range=lambda: (-_SELU_SCALE * _SELU_ALPHA, math.inf),
+        formula=_piecewise(r"\lambda x", "x > 0", r"\lambda\alpha\,(e^{x} - 1)"),
+        derivative_formula=_piecewise(r"\lambda", "x > 0", r"\lambda\alpha\,e^{x}"),
+        value=pointwise.selu,
+        derivative=pointwise.selu_derivative,
+        range=lambda: Range(-pointwise.SELU_SCALE * pointwise.SELU_ALPHA, math.inf),
         recommended_initializer="lecun_normal",
         source="Klambauer et al. 2017",
-        constants={},
+    ),
+    "celu": Activation(
+        title="CELU",
+        formula=_piecewise("x", "x > 0", r"\alpha\,(e^{\frac{x}{\alpha}} - 1)"),
+        derivative_formula=_piecewise("1", "x > 0", r"e^{\frac{x}{\alpha}}"),
+        value=pointwise.celu,
+        derivative=pointwise.celu_derivative,
+        range=lambda alpha: Range(-float(alpha), math.inf),
+        recommended_initializer="glorot_uniform",
+        source="Barron 2017",
+        constants={"alpha": _POSITIVE},
     ),
     "gelu": Activation(
         title="GELU",
-        formula=r"x\,\Phi(x)",
-        derivative_formula=r"\Phi(x) + x\,\Phi'(x)",
-        value=_gelu,
-        derivative=_gelu_derivative,
+        formula=lambda approximate: _gelu_formulas(approximate)[0],
+        derivative_formula=lambda approximate: _gelu_formulas(approximate)[1],
+        value=pointwise.gelu,
+        derivative=pointwise.gelu_derivative,
         # The minimum, at x = -0.7518: found by root finding of the derivative, in the tests.
-        range=lambda approximate: (-0.1700408 if approximate else -0.1699712, math.inf),
+        range=lambda approximate: Range(
+            -0.1700408 if approximate else -0.1699712, math.inf, takes_low=True
+        ),
         recommended_initializer="he_uniform",
         source="Hendrycks & Gimpel 2016",
-        constants={
-            "approximate": Constant(bool, "true or false", lambda value: True),
-        },
+        constants={"approximate": Constant(bool, "true or false", lambda value: True)},
     ),
     "silu": Activation(
         title="SiLU",
         formula=r"\frac{x}{1 + e^{-x}}",
         derivative_formula=r"\sigma(x)\,(1 + x\,(1 - \sigma(x)))",
-        value=lambda x: x * special.expit(x),
-        derivative=_silu_derivative,
-        range=lambda: (-0.2784645, math.inf),
+        value=pointwise.silu,
+        derivative=pointwise.silu_derivative,
+        range=lambda: Range(-0.2784645, math.inf, takes_low=True),
         recommended_initializer="he_uniform",
         source="Elfwing, Uchibe & Doya 2018; Ramachandran, Zoph & Le 2017 (Swish)",
-        constants={},
     ),
+    "mish": Activation(
+        title="Mish",
+        formula=r"x\,\tanh(\ln(1 + e^{x}))",
+        derivative_formula=(r"\tanh(u) + x\,\sigma(x)\,(1 - \tanh(u)^2),\ u = \ln(1 + e^{x})"),
+        value=pointwise.mish,
+        derivative=pointwise.mish_derivative,
+        range=lambda: Range(-0.3088434, math.inf, takes_low=True),
+        recommended_initializer="he_uniform",
+        source="Misra 2019",
+    ),
+    "softplus": Activation(
+        title="Softplus",
+        formula=r"\ln(1 + e^{x})",
+        derivative_formula=r"\sigma(x)",
+        value=pointwise.softplus,
+        derivative=pointwise.sigmoid,
+        range=lambda: Range(0.0, math.inf),
+        recommended_initializer="he_uniform",
+        source="Dugas et al. 2001",
+    ),
+    "squareplus": Activation(
+        title="Squareplus",
+        formula=r"\frac{x + \sqrt{x^2 + b}}{2}",
+        derivative_formula=r"\frac{1}{2} + \frac{x}{2\,\sqrt{x^2 + b}}",
+        value=pointwise.squareplus,
+        derivative=pointwise.squareplus_derivative,
+        range=lambda b: Range(0.0, math.inf),
+        recommended_initializer="he_uniform",
+        source="Barron 2021",
+        constants={"b": _POSITIVE},
+    ),
+    "sparse_plus": Activation(
+        title="SparsePlus",
+        formula=_piecewise("x", r"x \geq 1", _piecewise(r"\frac{(x + 1)^2}{4}", "x > -1", "0")),
+        derivative_formula=r"\min(1, \max(0, \frac{x + 1}{2}))",
+        value=pointwise.sparse_plus,
+        derivative=pointwise.sparse_sigmoid,
+        range=lambda: Range(0.0, math.inf, takes_low=True),
+        recommended_initializer="he_uniform",
+        source="JAX (jax.nn.sparse_plus), after Blondel, Martins & Niculae 2019",
+    ),
+    "softsign": Activation(
+        title="Softsign",
+        formula=r"\frac{x}{1 + |x|}",
+        derivative_formula=r"\frac{1}{(1 + |x|)^2}",
+        value=pointwise.softsign,
+        derivative=pointwise.softsign_derivative,
+        range=lambda: Range(-1.0, 1.0),
+        recommended_initializer="glorot_uniform",
+        source="Bergstra et al. 2009; initialiser: Glorot & Bengio 2010",
+    ),
+    "log_sigmoid": Activation(
+        title="log sigmoid",
+        formula=r"-\ln(1 + e^{-x})",
+        derivative_formula=r"1 - \sigma(x)",
+        value=pointwise.log_sigmoid,
+        derivative=pointwise.log_sigmoid_derivative,
+        range=lambda: Range(-math.inf, 0.0),
+        recommended_initializer="he_uniform",
+        source="the logarithm of the sigmoid; minus softplus (Dugas et al. 2001) of -x",
+    ),
+    "exponential": Activation(
+        title="exponential",
+        formula=r"e^{x}",
+        derivative_formula=r"e^{x}",
+        value=pointwise.exponential,
+        derivative=pointwise.exponential,
+        range=lambda: Range(0.0, math.inf),
+        recommended_initializer="glorot_uniform",
+        source="Keras (keras.activations.exponential)",
+    ),
+    "linear": Activation(
+        title="linear",
+        formula="x",
+        derivative_formula="1",
+        value=lambda x: 1.0 * x,
+        derivative=np.ones_like,
+        range=lambda: _REAL,
+        recommended_initializer="glorot_uniform",
+        source="the identity; initialiser: Glorot & Bengio 2010",
+    ),
+    "relu6": Activation(
+        title="ReLU6",
+        formula=r"\min(6, \max(0, x))",
+        derivative_formula=_piecewise("1", "|x - 3| < 3", "0"),
+        value=pointwise.relu6,
+        derivative=pointwise.relu6_derivative,
+        range=lambda: Range(0.0, 6.0, takes_low=True, takes_high=True),
+        recommended_initializer="he_uniform",
+        source="Krizhevsky 2010",
+    ),
+    "hard_sigmoid": Activation(
+        title="hard sigmoid",
+        formula=r"\min(1, \max(0, \frac{x}{6} + \frac{1}{2}))",
+        derivative_formula=_piecewise(r"\frac{1}{6}", "|x| < 3", "0"),
+        value=pointwise.hard_sigmoid,
+        derivative=pointwise.hard_sigmoid_derivative,
+        range=lambda: Range(0.0, 1.0, takes_low=True, takes_high=True),
+        recommended_initializer="he_uniform",
+        source="Howard et al. 2019",
+    ),
+    "hard_silu": Activation(
+        title="hard SiLU",
+        formula=r"x\,\min(1, \max(0, \frac{x}{6} + \frac{1}{2}))",
+        derivative_formula=_piecewise(
+            r"\frac{2\,x + 3}{6}", "|x| < 3", _piecewise("1", "x > 0", "0")
+        ),
+        value=pointwise.hard_silu,
+        derivative=pointwise.hard_silu_derivative,
+        range=lambda: Range(-0.375, math.inf, takes_low=True),
+        recommended_initializer="he_uniform",
+        source="Howard et al. 2019 (hard swish)",
+    ),
+    "hard_tanh": Activation(
+        title="hard tanh",
+        formula=r"\min(1, \max(-1, x))",
+        derivative_formula=_piecewise("1", r"|x| \leq 1", "0"),
+        value=pointwise.hard_tanh,
+        derivative=pointwise.hard_tanh_derivative,
+        range=lambda: Range(-1.0, 1.0, takes_low=True, takes_high=True),
+        recommended_initializer="glorot_uniform",
+        source="Collobert 2004",
+    ),
+    "hard_shrink": Activation(
+        title="hard shrink",
+        formula=_piecewise("x", r"|x| > \theta", "0"),
+        derivative_formula=_piecewise("1", r"|x| > \theta", "0"),
+        value=pointwise.hard_shrink,
+        derivative=pointwise.shrink_derivative,
+        range=lambda threshold: _REAL,
+        recommended_initializer="he_uniform",
+        source="Donoho & Johnstone 1994 (hard thresholding)",
+        constants={"threshold": _POSITIVE},
+    ),
+    "soft_shrink": Activation(
+        title="soft shrink",
+        formula=_piecewise(
+            r"x - \theta", r"x > \theta", _piecewise(r"x + \theta", r"x < -\theta", "0")
+        ),
+        derivative_formula=_piecewise("1", r"|x| > \theta", "0"),
+        value=pointwise.soft_shrink,
+        derivative=pointwise.shrink_derivative,
+        range=lambda threshold: _REAL,
+        recommended_initializer="glorot_uniform",
+        source="Donoho & Johnstone 1994 (soft thresholding)",
+        constants={"threshold": _POSITIVE},
+    ),
+    "tanh_shrink": Activation(
+        title="tanh shrink",
+        formula=r"x - \tanh(x)",
+        derivative_formula=r"\tanh(x)^2",
+        value=pointwise.tanh_shrink,
+        derivative=pointwise.tanh_shrink_derivative,
+        range=lambda: _REAL,
+        recommended_initializer="he_uniform",
+        source="Torch7 (nn.TanhShrink)",
+    ),
+    "sparse_sigmoid": Activation(
+        title="sparse sigmoid",
+        formula=r"\min(1, \max(0, \frac{x + 1}{2}))",
+        derivative_formula=_piecewise(r"\frac{1}{2}", "|x| < 1", "0"),
+        value=pointwise.sparse_sigmoid,
+        derivative=pointwise.sparse_sigmoid_derivative,
+        range=lambda: Range(0.0, 1.0, takes_low=True, takes_high=True),
+        recommended_initializer="he_uniform",
+        source="Blondel, Martins & Niculae 2019",
+    ),
+    "threshold": Activation(
+        title="threshold",
+        formula=_piecewise("x", r"x > \theta", "d"),
+        derivative_formula=_piecewise("1", r"x > \theta", "0"),
+        value=pointwise.threshold_linear,
+        derivative=pointwise.threshold_linear_derivative,
+        range=lambda threshold, default_value: Range(
+            float(min(threshold, default_value)), math.inf, takes_low=default_value <= threshold
+        ),
+        recommended_initializer="glorot_uniform",
+        source="Konda, Memisevic & Krueger 2015 (thresholded rectifier)",
+        constants={"threshold": _FINITE, "default_value": _FINITE},
+    ),
+}
+
+#: Functions of `keras.activations` that are no row of the table, and why.
+REFUSED: dict[str, str] = {
+    "softmax": "it takes all units of a layer together, not each number by itself",
+    "log_softmax": "it takes all units of a layer together, not each number by itself",
+    "sparsemax": "it takes all units of a layer together, not each number by itself",
+    "glu": "it makes one unit of two, not each number by itself",
+    "swish": "it is silu by another name",
+    "hard_swish": "it is hard_silu by another name",
 }

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from actlab.activations import ACTIVATIONS
+from actlab.activations import ACTIVATIONS, REFUSED
 from actlab.datasets import DATASETS
 from actlab.errors import UserError
 
@@ -69,9 +69,17 @@ class DataConfig:
         _require(self.split_seed >= 0, "data.split_seed", self.split_seed, "0 or more")
 
 
+#: A function of a user's own: one or more modules, then the function.
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+
+
 @dataclass
 class ActivationConfig:
-    """One activation: the name it goes by, a function of `activations`, its constants."""
+    """One activation: the name it goes by, its function, the function's constants.
+
+    The function is a row of `activations.ACTIVATIONS`, or a user's own by its dotted name
+    (`my_module.my_function`, see `own`): of that, nothing is looked at here.
+    """
 
     name: str
     function: str
@@ -79,26 +87,33 @@ class ActivationConfig:
 
     def __post_init__(self) -> None:
         _require_name("activation.name", self.name)
+        if self.function in REFUSED:
+            raise UserError(f"activation.function is {self.function!r}: {REFUSED[self.function]}")
+        if self.is_own:
+            for name, value in self.constants.items():
+                _require(
+                    isinstance(value, bool | int | float | str | None),
+                    f"activation.constants.{name}",
+                    value,
+                    "a number, a text, true, false or null",
+                )
+            return
         _require(
             self.function in ACTIVATIONS,
             "activation.function",
             self.function,
-            f"one of {', '.join(ACTIVATIONS)}",
+            f"one of {', '.join(ACTIVATIONS)}, or your own: my_module.my_function",
         )
         ACTIVATIONS[self.function].check_constants(self.constants)
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the function is none of the table's but a user's own.
 
-def resolve_initializer(kernel_initializer: str, activation: ActivationConfig) -> str:
-    """Give Keras's name of the kernel initialiser of an activation's networks.
-
-    >>> resolve_initializer(MATCHED, ActivationConfig("relu", "relu", {}))
-    'he_uniform'
-    >>> resolve_initializer("glorot_normal", ActivationConfig("relu", "relu", {}))
-    'glorot_normal'
-    """
-    if kernel_initializer == MATCHED:
-        return ACTIVATIONS[activation.function].recommended_initializer
-    return kernel_initializer
+        >>> ActivationConfig("mine", "example.snake", {"frequency": 1.0}).is_own
+        True
+        """
+        return _DOTTED.fullmatch(self.function) is not None
 
 
 @dataclass

@@ -26,8 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from actlab.activations import ACTIVATIONS
-from actlab.config import ActivationConfig
+from actlab.descriptions import Description
 from actlab.tables import where, written
 
 #: How every figure looks, whatever a user's matplotlibrc says.
@@ -159,15 +158,13 @@ def plot_sample_images(
 
 
 @_styled
-def plot_activation_functions(
-    curves: pd.DataFrame, activations: Sequence[ActivationConfig]
-) -> Figure:
+def plot_activation_functions(curves: pd.DataFrame, activations: Sequence[Description]) -> Figure:
     """Draw each activation and its derivative, with formula and range.
 
     Parameters
     ----------
     curves
-        `tables.activation_curves`.
+        `descriptions.join_curves`.
     activations
         Whose curves they are.
     """
@@ -175,24 +172,22 @@ def plot_activation_functions(
     figure, panels = _panels(len(activations), columns, height=3.1)
     styles = line_styles([each.name for each in activations])
     for axes, each in zip(panels, activations, strict=False):
-        row = ACTIVATIONS[each.function]
         curve = where(curves, activation=each.name)
         values = curve["value"].to_numpy()
-        low, high = row.range(**each.constants)
         axes.axhline(0, color="#aaaaaa", linewidth=0.8)
         axes.axvline(0, color="#aaaaaa", linewidth=0.8)
-        for bound in (low, high):
+        for bound in each.range[:2]:
             if math.isfinite(bound):
                 axes.axhline(bound, color="#555555", linewidth=1, linestyle=(0, (1, 2)))
         axes.plot(curve["x"], values, color=styles[each.name].color, linewidth=2)
         axes.plot(curve["x"], curve["derivative"], "--", color="#444444", linewidth=1.2)
-        constants = ", ".join(f"{name} = {value}" for name, value in each.constants.items())
+        constants = ", ".join(f"{name} = {value}" for name, value in each.shown_constants.items())
         axes.set_title(_plain(each.name), fontweight="bold", pad=16 if constants else 6)
         if constants:
             axes.text(0.5, 1.02, constants, transform=axes.transAxes, ha="center", **_NOTE)
         axes.set_xlabel(
-            f"$\\phi(x) = {row.formula}$\n$\\phi'(x) = {row.derivative_formula}$\n"
-            f"range {range_text(each)}",
+            f"$\\phi(x) = {each.formula}$\n$\\phi'(x) = {each.derivative_formula}$\n"
+            f"range {each.range}",
             linespacing=1.7,
         )
         reach = np.concatenate([values, curve["derivative"].to_numpy()])
@@ -207,26 +202,6 @@ def plot_activation_functions(
         ncols=3,
     )
     return figure
-
-
-def range_text(activation: ActivationConfig) -> str:
-    """Write an activation's range as an interval, closed where it takes the bound as a value.
-
-    >>> range_text(ActivationConfig("relu", "relu", {}))
-    '[0, ∞)'
-    >>> range_text(ActivationConfig("tanh", "tanh", {}))
-    '(−1, 1)'
-    """
-    row = ACTIVATIONS[activation.function]
-    low, high = row.range(**activation.constants)
-    # A bound that is taken at all is taken within 3 of zero, saturating ones never are.
-    near = row.value(np.linspace(-3, 3, 60001), **activation.constants)
-    opening = "[" if math.isfinite(low) and float(near.min()) <= low + 1e-7 else "("
-    bounds = [
-        ("−" if bound < 0 else "") + ("∞" if math.isinf(bound) else f"{abs(bound):.4g}")
-        for bound in (low, high)
-    ]
-    return f"{opening}{bounds[0]}, {bounds[1]})"
 
 
 @_styled
@@ -1169,9 +1144,7 @@ def _name_cells(axes: Axes, layers: list[str], epochs: list[int]) -> None:
 
 
 @_styled
-def plot_preactivations(
-    preactivations: pd.DataFrame, activations: Sequence[ActivationConfig]
-) -> Figure:
+def plot_preactivations(preactivations: pd.DataFrame, activations: Sequence[Description]) -> Figure:
     """Draw how the pre-activations of each hidden layer are distributed, before and after.
 
     A layer stands above the one behind it; every distribution is as high as its own peak, and
@@ -1203,8 +1176,7 @@ def plot_preactivations(
         axes.grid(visible=False, axis="x")
         behind = axes.twinx()
         x = np.linspace(left, right, 400)
-        row = ACTIVATIONS[of[name].function]
-        behind.plot(x, row.value(x, **of[name].constants), color=_BEHIND, linewidth=2.2)
+        behind.plot(x, of[name].value_at(x), color=_BEHIND, linewidth=2.2)
         behind.tick_params(axis="y", colors="#8a8a8a", labelsize=6, length=2)
         behind.grid(visible=False)
         behind.spines["right"].set(visible=True, color=_BEHIND)

@@ -710,14 +710,28 @@ def theory_findings(study: Study, confidence: float) -> list[str]:
     return [
         _agreement(steps, "ratios of two neighbouring layers"),
         _agreement(whole.to_dict("records"), "geometric means over all layers"),
+        *_untold(steps),
         *_changed_by_matching(study, whole),
+    ]
+
+
+def _untold(rows: Sequence[Mapping[Any, Any]]) -> list[str]:
+    """Name the activations of which theory has no prediction for some layers."""
+    names = dict.fromkeys(row["activation"] for row in rows if not math.isfinite(row["band_low"]))
+    if not names:
+        return []
+    return [
+        f"For some layers of {join(names)} theory has no prediction: a moment of the activation"
+        " overflows or vanishes, or is not certain; those are not counted."
     ]
 
 
 def _agreement(rows: Sequence[Mapping[Any, Any]], what: str) -> str:
     # What matched stands for may be there under its own name, and is no second measurement.
     keys = ("activation", "kernel_initializer", "layer", "direction")
-    once = {tuple(row[key] for key in keys): row for row in rows}.values()
+    once = {
+        tuple(row[key] for key in keys): row for row in rows if math.isfinite(row["band_low"])
+    }.values()
     outside = [row for row in once if not row["agrees"]]
     said = (
         f"What is measured lies in the band about the prediction for {len(once) - len(outside)} of"

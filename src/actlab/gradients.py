@@ -3,15 +3,16 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32
 
-from actlab.activations import ACTIVATIONS
 from actlab.config import ActivationConfig
 from actlab.datasets import Split
 from actlab.model import ModelSpec, build_model, kept_epochs, weights_path
+from actlab.own import row_of
 from actlab.runtime import keras, tf
 from actlab.statistics import euclidean_norm
 
@@ -102,7 +103,10 @@ def summarise_gradient(gradient: np.ndarray, kernel: np.ndarray) -> dict[str, fl
 
 
 def summarise_health(
-    measured: LayerPass, activation: ActivationConfig | None, saturated_below: float
+    measured: LayerPass,
+    activation: ActivationConfig | None,
+    saturated_below: float,
+    trained: Mapping[str, Float32[np.ndarray, " units"]] = MappingProxyType({}),
 ) -> dict[str, float]:
     """Say in which state a layer is, over all images and units, in double precision.
 
@@ -115,6 +119,9 @@ def summarise_health(
         their derivatives is left out there.
     saturated_below
         A unit is saturated on an image where the size of phi' is below this part of its maximum.
+    trained
+        Constants of the activation that the layer's units have learned, in place of the
+        configured ones: phi' and its maximum are then each unit's own.
 
     Returns
     -------
@@ -143,7 +150,7 @@ def summarise_health(
             activations = measured.activations.astype(np.float64)
             said["activation_mean"] = float(activations.mean())
             said["activation_variance"] = float(activations.var())
-            said |= _summarise_slopes(preactivations, activation, saturated_below)
+            said |= _summarise_slopes(preactivations, activation, saturated_below, trained)
     return said | {
         "one_sign_fraction": _one_sign_fraction(measured.inputs, measured.deltas),
         "one_sign_batch_fraction": _one_sign_fraction(
@@ -156,16 +163,24 @@ def _summarise_slopes(
     preactivations: Float[np.ndarray, "images units"],
     activation: ActivationConfig,
     saturated_below: float,
+    trained: Mapping[str, Float32[np.ndarray, " units"]],
 ) -> dict[str, float]:
     if not np.isfinite(preactivations).all():
         return {"saturated_fraction": float("nan"), "dead_fraction": float("nan")}
-    row = ACTIVATIONS[activation.function]
-    slopes = np.abs(row.derivative(preactivations, **activation.constants))
-    steepest = row.steepest_slope(**activation.constants)
+    row, constants = row_of(activation), {**activation.constants, **trained}
+    slopes = np.abs(row.derivative(preactivations, **constants))
+    steepest = row.steepest_slope(**constants)
     return {
         "saturated_fraction": float((slopes < saturated_below * steepest).mean()),
         "dead_fraction": float((slopes == 0).all(axis=0).mean()),
     }
+
+
+def trained_constants(layer: Any) -> dict[str, Float32[np.ndarray, " units"]]:
+    """Give the constants of a layer's activation that its units have learned: a PReLU's slopes."""
+    if isinstance(layer.activation, keras.layers.PReLU):
+        return {"slope": layer.activation.alpha.numpy()}
+    return {}
 
 
 def _one_sign_fraction(
@@ -221,12 +236,15 @@ def probe_configuration(
         for epoch in kept_epochs(folder, seed):
             model.load_weights(weights_path(folder, seed, epoch))
             kernels = {layer.name: layer.kernel.numpy() for layer in model.layers}
+            trained = {layer.name: trained_constants(layer) for layer in model.layers}
             for probe, batch in probes.items():
                 for layer, measured in run_pass(batch).items():
                     said = summarise_gradient(measured.gradient, kernels[layer])
                     if probe == held_out:
                         activation = spec.activation if layer in hidden else None
-                        said |= summarise_health(measured, activation, saturated_below)
+                        said |= summarise_health(
+                            measured, activation, saturated_below, trained[layer]
+                        )
                     for statistic, value in said.items():
                         yield seed, epoch, layer, probe, statistic, value
 

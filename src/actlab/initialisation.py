@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from actlab import theory
-from actlab.config import ActivationConfig, NetworkConfig, resolve_initializer
+from actlab import meanfield, theory
+from actlab.config import ActivationConfig, NetworkConfig
 from actlab.datasets import Split
 from actlab.gradients import compile_pass, summarise_gradient
 from actlab.model import ModelSpec, build_model
+from actlab.own import nonlinearity_of, resolve_initializer
 from actlab.runtime import keras, tf
 
 
@@ -165,13 +166,16 @@ def compare_with_theory(
     tuple
         The row of `tables.MEAN_FIELD` behind its first three columns.
     """
-    phi = theory.Nonlinearity.of(activation)
+    phi = nonlinearity_of(activation)
     initializer = resolve_initializer(kernel_initializer, activation)
     squares = np.square(batch.images.astype(np.float64)).mean(axis=1)
-    first = theory.weight_variance(initializer, batch.images.shape[1], width) * squares
+    first = meanfield.weight_variance(initializer, batch.images.shape[1], width) * squares
     # An image without a signal has no ratio.
-    first, sigma_w2 = first[first > 0], theory.weight_variance(initializer, width, width)
-    predicted = theory.propagate(phi, first, sigma_w2, depth, width)
+    first, sigma_w2 = first[first > 0], meanfield.weight_variance(initializer, width, width)
+    try:
+        predicted = theory.propagate(phi, first, sigma_w2, depth, width)
+    except meanfield.UncertainError:
+        predicted = theory.untold(depth)
     ratios = list(probe_initialisation(activation, kernel_initializer, width, depth, seeds, batch))
     rows: list[tuple[Any, ...]] = []
     for direction, logarithms, variances, mean_variance in (
@@ -192,23 +196,52 @@ def compare_with_theory(
         for place, (logarithm, variance) in enumerate(zip(logarithms, variances, strict=True)):
             bounds = theory.band(float(logarithm), float(variance), len(seeds))
             rows += [
-                (f"hidden_{place + 2}", direction, seed, math.exp(logarithm), *bounds, of[place])
+                (
+                    f"hidden_{place + 2}",
+                    direction,
+                    seed,
+                    _exp(logarithm),
+                    *bounds,
+                    of[place],
+                )
                 for seed, of in measured.items()
             ]
         whole = float(logarithms.mean())
         # The variance of one layer, by which the band is widened, does not fall with the depth.
         bounds = theory.band(whole, mean_variance, len(seeds), float(variances.max()))
         rows += [
-            ("all", direction, seed, math.exp(whole), *bounds, float(np.exp(np.log(of).mean())))
+            (
+                "all",
+                direction,
+                seed,
+                _exp(whole),
+                *bounds,
+                _exp(np.log(of).mean()),
+            )
             for seed, of in measured.items()
         ]
     start = float(first.mean())
-    value2, slope2 = theory.gains(phi)
-    chi_1 = theory.chi_at_fixed_point(phi, sigma_w2, start=start)
-    return rows, (
-        *(sigma_w2, value2, slope2, theory.steepest_slope(phi)),
-        *(theory.fixed_point(phi, sigma_w2, start=start), chi_1, theory.depth_scale(chi_1)),
-    )
+    return rows, (sigma_w2, *_tell_mean_field(phi, sigma_w2, start))
+
+
+def _exp(logarithm: Any) -> float:
+    """Give a ratio: infinite where a float overflows, NaN of NaN."""
+    with np.errstate(over="ignore"):
+        return float(np.exp(logarithm))
+
+
+def _tell_mean_field(
+    phi: meanfield.Nonlinearity, sigma_w2: float, start: float
+) -> tuple[float, float, float, float, float, float]:
+    """Give the columns of `tables.MEAN_FIELD` behind sigma_w2; NaN for what theory cannot tell."""
+    steepest = theory.steepest_slope(phi)
+    try:
+        value2, slope2 = theory.gains(phi)
+        point = meanfield.fixed_point(phi, sigma_w2, start=start)
+        chi_1 = meanfield.chi_at_fixed_point(phi, sigma_w2, start=start)
+    except meanfield.UncertainError:
+        return math.nan, math.nan, steepest, math.nan, math.nan, math.nan
+    return value2, slope2, steepest, point, chi_1, theory.depth_scale(chi_1)
 
 
 def probe_gradients(
@@ -252,5 +285,5 @@ def probe_gradients(
 
 def is_silent_below_zero(activation: ActivationConfig) -> bool:
     """Tell whether an activation gives exactly 0 for every negative number, as ReLU does."""
-    phi = theory.Nonlinearity.of(activation)
+    phi = nonlinearity_of(activation)
     return not phi.value(-np.geomspace(1e-6, 1e3, 200)).any()

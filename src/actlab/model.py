@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from actlab.config import ActivationConfig, NetworkConfig, resolve_initializer
+from actlab.activations import ACTIVATIONS
+from actlab.config import ActivationConfig, NetworkConfig
 from actlab.errors import UserError
-from actlab.runtime import keras, tf
+from actlab.own import find_function, resolve_initializer
+from actlab.runtime import keras
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,26 @@ class ModelSpec:
         return cls(**fields)
 
 
-def keras_activation(function: str, constants: Mapping[str, Any]) -> Callable[[tf.Tensor], Any]:
-    """Give Keras's function for a row of `activations.ACTIVATIONS`, its constants filled in.
+def keras_activation(function: str, constants: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """Give Keras's function for an activation, its constants filled in.
+
+    Parameters
+    ----------
+    function
+        A row of `activations.ACTIVATIONS`, or the dotted name of a user's own. Of PReLU a layer
+        is given, not yet built: its slopes are weights.
+    constants
+        The function's.
 
     >>> keras_activation("leaky_relu", {"negative_slope": 0.5})(tf.constant([-2.0, 2.0])).numpy()
     array([-1.,  2.], dtype=float32)
     """
-    value = getattr(keras.activations, function)
+    if function == "prelu":
+        start: Any = keras.initializers.Constant(constants["slope"])
+        return keras.layers.PReLU(alpha_initializer=start)
+    value = find_function(function) if "." in function else getattr(keras.activations, function)
 
-    def activation(x: tf.Tensor) -> Any:
+    def activation(x: Any) -> Any:  # a tensor, or Keras's symbol of one
         return value(x, **constants)
 
     return activation
@@ -105,12 +118,15 @@ def build_model(spec: ModelSpec, seed: int) -> keras.Sequential:
         initializer: Any = keras.initializers.get(
             {"class_name": kernel_initializer, "config": {"seed": int(draw)}}
         )
+        activation = None
+        if hidden:
+            activation = keras_activation(spec.activation.function, spec.activation.constants)
+        if isinstance(activation, keras.layers.Layer):
+            activation.build((None, count))  # or its weights are not there before a first batch
         layers.append(
             keras.layers.Dense(
                 count,
-                activation=keras_activation(spec.activation.function, spec.activation.constants)
-                if hidden
-                else None,
+                activation=activation,
                 kernel_initializer=initializer,
                 name=f"hidden_{place}" if hidden else "output",
             )
@@ -125,13 +141,28 @@ def with_probabilities(model: keras.Sequential, spec: ModelSpec) -> keras.Model:
     """
     images = outputs = keras.Input((spec.inputs,), name="image")
     for layer in model.layers:
+        kernel, bias, *trained = layer.get_weights()
         dense = keras.layers.Dense(layer.units, name=layer.name)
         outputs = dense(outputs)
-        dense.set_weights(layer.get_weights())
+        dense.set_weights([kernel, bias])
         if layer is not model.layers[-1]:
-            value = getattr(keras.activations, spec.activation.function)
-            outputs = value(outputs, **spec.activation.constants)
+            outputs = _apply_symbolically(spec.activation, outputs, trained)
     return keras.Model(images, keras.layers.Softmax(name="probabilities")(outputs))
+
+
+def _apply_symbolically(
+    activation: ActivationConfig, outputs: Any, trained: list[np.ndarray]
+) -> Any:
+    """Give the activation of a layer's symbolic outputs; `trained` are a PReLU's slopes."""
+    if activation.function == "prelu":
+        prelu = keras.layers.PReLU()
+        outputs = prelu(outputs)
+        prelu.set_weights(trained)
+        return outputs
+    if activation.function in ACTIVATIONS and not activation.constants:
+        # Keras calls some of its functions (mish, hard_silu) on numbers alone, in a layer on all.
+        return keras.layers.Activation(activation.function)(outputs)
+    return keras_activation(activation.function, activation.constants)(outputs)
 
 
 def describe_layers(model: keras.Sequential, spec: ModelSpec) -> list[tuple[Any, ...]]:

@@ -18,11 +18,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from actlab import figures, tables
-from actlab.activations import ACTIVATIONS
 from actlab.claims import VERDICTS
 from actlab.comparisons import METRICS
-from actlab.config import MATCHED, ActivationConfig, Config
+from actlab.config import MATCHED, Config
 from actlab.datasets import DATASETS
+from actlab.descriptions import Description, join_curves
 from actlab.findings import (
     comparison_findings,
     conclusion_findings,
@@ -150,7 +150,7 @@ class Drawing(NamedTuple):
 
 def draw(
     study: Study,
-    activations: Sequence[ActivationConfig],
+    activations: Sequence[Description],
     comparisons: pd.DataFrame,
     confidence: float,
 ) -> dict[str, Drawing]:
@@ -167,7 +167,7 @@ def draw(
     confidence
         Of every interval.
     """
-    curves = tables.activation_curves(activations)
+    curves = join_curves(activations)
     accuracy = tables.learning_curves(study, "accuracy", confidence)
     loss = tables.learning_curves(study, "loss", confidence)
     test = tables.over_seeds(study.test, ["activation", "network"], "test_accuracy", confidence)
@@ -204,7 +204,7 @@ def draw(
 
 def compose(
     study: Study,
-    activations: Sequence[ActivationConfig],
+    activations: Sequence[Description],
     class_counts: pd.DataFrame,
     scores: pd.DataFrame,
     comparisons: pd.DataFrame,
@@ -388,26 +388,26 @@ def _data(class_counts: pd.DataFrame, config: Config) -> Section:
     )
 
 
-def _activations(activations: Sequence[ActivationConfig], matched: bool) -> Section:
+def _activations(activations: Sequence[Description], matched: bool) -> Section:
     rows, formulas = [], []
     for each in activations:
-        row = ACTIVATIONS[each.function]
-        constants = ", ".join(f"{name} = {value}" for name, value in each.constants.items())
-        steepest = row.steepest_slope(**each.constants)
+        constants = ", ".join(f"{name} = {value}" for name, value in each.shown_constants.items())
         rows.append(
             (
                 each.name,
-                row.title + (f", {constants}" if constants else ""),
-                figures.range_text(each),
-                f"{steepest:.4g}",
-                row.recommended_initializer,
-                row.source,
+                each.title + (f", {constants}" if constants else ""),
+                str(each.range),
+                f"{each.steepest_slope:.4g}",
+                each.recommended_initializer,
+                each.source,
+                _unbounded(each.chi_1),
             )
         )
         formulas.append(
-            f"{each.name}: value {row.formula}, derivative {row.derivative_formula},"
-            f" range {figures.range_text(each)}"
+            f"{each.name}: value {each.formula}, derivative {each.derivative_formula},"
+            f" range {each.range}"
         )
+    untold = [each.name for each in activations if not math.isfinite(each.chi_1)]
     return Section(
         "Activation functions",
         (
@@ -421,8 +421,12 @@ def _activations(activations: Sequence[ActivationConfig], matched: bool) -> Sect
             ),
             Grid(
                 "The steepest slope is the largest derivative between −10 and 10. The initialiser"
-                " is the one that the activation's literature recommends"
-                f"{'; here it is used' if matched else ', not the one used here'}.",
+                " is the one that the activation's literature recommends, or where that names"
+                " none, the one with χ next to 1"
+                f"{'; here it is used' if matched else ', not the one used here'}. χ is the factor"
+                " a layer of the gradient's variance, by mean-field theory, with the initialiser"
+                " used here, in a deep network of one width."
+                + (f" Theory has no number for {join(untold)}: it overflows." if untold else ""),
                 (
                     "Activation",
                     "Function",
@@ -430,6 +434,7 @@ def _activations(activations: Sequence[ActivationConfig], matched: bool) -> Sect
                     "Steepest slope",
                     "Recommended initialiser",
                     "Source",
+                    "χ",
                 ),
                 tuple(rows),
                 words=6,
@@ -794,7 +799,7 @@ def _gradients(
 
 
 def _draw_health(
-    study: Study, activations: Sequence[ActivationConfig], confidence: float
+    study: Study, activations: Sequence[Description], confidence: float
 ) -> dict[str, Drawing]:
     """Draw what there is: a network without hidden layers has no units that could be dead."""
     health = tables.layer_health(study, confidence)
@@ -941,7 +946,9 @@ def _theory(study: Study, config: Config) -> Section:
                         written(row["predicted"], 3),
                         f"{written(row['band_low'], 3)} to {written(row['band_high'], 3)}",
                         written(row["geometric_mean"], 3),
-                        "yes" if row["agrees"] else "no",
+                        "n/a"
+                        if not math.isfinite(row["band_low"])
+                        else ("yes" if row["agrees"] else "no"),
                     )
                     for row in whole.to_dict("records")
                 ),

@@ -11,7 +11,6 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from actlab.activations import ACTIVATIONS
 from actlab.config import MATCHED, ActivationConfig
 from actlab.errors import UserError
 from actlab.statistics import (
@@ -36,6 +35,9 @@ LAYERS = ("layer", "inputs", "units", "activation", "parameters")
 #: `epoch_seconds` is training alone; `compile_seconds` is what tracing and compiling took
 #: before the first; `models_at_once` trained side by side.
 TIMINGS = ("seed", "epoch", "epoch_seconds", "compile_seconds", "models_at_once")
+
+#: One row a point; `results/activations/<activation>/curve.csv`.
+CURVE = ("x", "value", "derivative")
 
 #: One row a measured value; `results/gradients.csv`. `epoch` 0 is before training;
 #: `layer` is hidden_1, hidden_2, ..., output; `probe` is notebook (the first 32 training
@@ -808,25 +810,6 @@ def gradients_by_layer(study: Study, confidence: float) -> pd.DataFrame:
     """
     rows = where(study.gradients, probe="test", statistic="l2_norm")
     return over_seeds(rows, ["activation", "network", "epoch", "layer"], "value", confidence)
-
-
-def activation_curves(activations: Sequence[ActivationConfig]) -> pd.DataFrame:
-    """Tabulate activations over x from -5 to 5: activation, x, value, derivative."""
-    x = np.linspace(-5, 5, 401)
-    parts = []
-    for each in activations:
-        row = ACTIVATIONS[each.function]
-        parts.append(
-            pd.DataFrame(
-                {
-                    "activation": each.name,
-                    "x": x,
-                    "value": row.value(x, **each.constants),
-                    "derivative": row.derivative(x, **each.constants),
-                }
-            )
-        )
-    return pd.concat(parts, ignore_index=True)
 
 
 def plot_tables(study: Study) -> dict[str, pd.DataFrame]:

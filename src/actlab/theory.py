@@ -13,231 +13,33 @@ given, and says how far a measurement may lie from it.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from scipy import optimize
 
-from actlab.activations import ACTIVATIONS
-from actlab.config import ActivationConfig
-from actlab.errors import UserError
+from actlab.meanfield import TOLERANCE, Nonlinearity, chi, gaussian_mean, q_map
 
 Array = Float[np.ndarray, "..."]
-Function = Callable[[Array], Array]
-
-#: How far from the centre, in standard deviations, a Gaussian is integrated: beyond is 4e-33.
-_REACH = 12.0
-
-# Panels of about one width on a logarithmic scale: an activation that is steep beside the
-# Gaussian (sqrt(q) up to 1e8) is as smooth on them as one that is not.
-_OFFSETS = _REACH * np.concatenate([[0.0, 1.0, 0.5], 0.25 ** np.arange(1.0, 15.0)])
-_COARSE, _FINE = (np.polynomial.legendre.leggauss(order) for order in (12, 18))
-
-#: What two orders of quadrature may differ by, as a share of the mean absolute integrand.
-_TOLERANCE = 1e-7
-
-#: Between these variances a fixed point is looked for.
-_SMALL, _LARGE = 1e-9, 1e9
 
 #: Standard deviations of the band about a prediction: a Gaussian leaves it once in 16,000.
 BAND_DEVIATIONS = 4.0
-
-
-@dataclass(frozen=True)
-class Nonlinearity:
-    """An activation as the theory sees it.
-
-    Attributes
-    ----------
-    value, derivative
-        phi and phi', elementwise.
-    kinks
-        Where either jumps.
-    """
-
-    value: Function
-    derivative: Function
-    kinks: tuple[float, ...]
-
-    @classmethod
-    def of(cls, activation: ActivationConfig) -> "Nonlinearity":
-        """Take a row of `activations.ACTIVATIONS`, its constants filled in."""
-        row, constants = ACTIVATIONS[activation.function], activation.constants
-
-        def value(x: Array) -> Array:
-            return row.value(x, **constants)
-
-        def derivative(x: Array) -> Array:
-            return row.derivative(x, **constants)
-
-        return cls(value, derivative, find_jumps(value, derivative))
-
-
-def find_jumps(*functions: Function) -> tuple[float, ...]:
-    """Find where functions jump, between -30 and 30, to 1e-12.
-
-    A cell of a grid in which a function changes is halved towards the larger change; where the
-    change stays, it is a jump.
-
-    >>> find_jumps(lambda x: np.maximum(x, 0), lambda x: np.where(x > 0, 1.0, 0.0))
-    (0.0,)
-    >>> find_jumps(np.tanh)
-    ()
-    """
-    grid = np.arange(-30.03125, 30.1, 0.0625)
-    found = set()
-    for function in functions:
-        values = function(grid)
-        change = np.abs(np.diff(values))
-        for at in np.flatnonzero(change > 1e-3 * max(1e-3, float(np.abs(values).max()))):
-            low, high = grid[at], grid[at + 1]
-            while high - low > 1e-12 * max(1.0, abs(low)):
-                middle = (low + high) / 2
-                below, between, above = function(np.array([low, middle, high]))
-                if abs(between - below) >= abs(above - between):
-                    high = middle
-                else:
-                    low = middle
-            ends = function(np.array([low, high]))
-            if abs(ends[1] - ends[0]) > change[at] / 4:
-                found.add(round(float(low + high) / 2, 10) + 0.0)
-    return tuple(sorted(found))
-
-
-def gaussian_mean(
-    function: Callable[[Array, Array], Array],
-    variance: Float[np.ndarray, " gaussian"],
-    kinks: Sequence[float] = (),
-    mean: float = 0.0,
-) -> Float[np.ndarray, "*moment gaussian"]:
-    """Give E[f(x, u)] for Gaussian x = mean + sqrt(variance) u, by piecewise Gauss-Legendre.
-
-    The integral over u is cut at 0, at every kink, and in panels that halve towards each of
-    them, so that the integrand is smooth on every panel. The error is bounded by how far the
-    rules of 12 and 18 points a panel differ: for a smooth integrand that is the error of the
-    first, and the second's is far below it.
-
-    Parameters
-    ----------
-    function
-        Of x and u, both (gaussian, node); leading axes of its values are kept, so that several
-        moments cost one evaluation.
-    variance
-        Above 0, from 1e-16 to 1e16.
-    kinks
-        Values of x at which f is not smooth; 0 always counts as one.
-
-    Raises
-    ------
-    UserError
-        When the two rules differ by more than 1e-7 of E|f|.
-
-    >>> gaussian_mean(lambda x, u: np.maximum(x, 0) ** 2, np.array([3.0]))
-    array([1.5])
-    """
-    deviation = np.sqrt(variance)
-    centres = (np.array([0.0, *kinks])[:, None] - mean) / deviation
-    offsets = np.concatenate([-_OFFSETS[1:], _OFFSETS])
-    cuts = np.concatenate([[np.zeros_like(deviation)], centres])[..., None] + offsets
-    edges = np.sort(np.clip(np.concatenate(list(cuts), axis=-1), -_REACH, _REACH), axis=-1)
-    # Cuts closer than rounding can tell apart, and those beyond the reach, leave empty panels.
-    used = (np.diff(edges, axis=-1) > 0).any(axis=0)
-    left, right = edges[:, :-1][:, used], edges[:, 1:][:, used]
-    results = []
-    for nodes, weights in (_COARSE, _FINE):
-        half = (right - left)[..., None] / 2
-        u = ((left + right)[..., None] / 2 + half * nodes).reshape(len(deviation), -1)
-        density = np.exp(-(u**2) / 2) / math.sqrt(2 * math.pi)
-        mass = (half * weights).reshape(u.shape) * density
-        values = function(mean + deviation[:, None] * u, u)
-        results.append(((mass * values).sum(axis=-1), (mass * np.abs(values)).sum(axis=-1)))
-    (coarse, _), (fine, size) = results
-    if (np.abs(fine - coarse) > _TOLERANCE * size + 1e-300).any():
-        raise UserError(
-            "an integral over an activation is not certain to 1e-7: it has to be smooth but for"
-            f" jumps of value or slope ({', '.join(map(str, kinks)) or 'none'} found)"
-        )
-    return fine
-
-
-def q_map(
-    phi: Nonlinearity, q: Float[np.ndarray, " image"], sigma_w2: float, sigma_b2: float = 0.0
-) -> Float[np.ndarray, " image"]:
-    """Give the next layer's variance, sigma_w^2 E[phi(sqrt(q) u)^2] + sigma_b^2, u standard normal.
-
-    Poole et al. 2016, equation 3. Of ReLU it is sigma_w^2 q / 2 (He et al. 2015).
-    """
-    return sigma_w2 * gaussian_mean(lambda x, u: phi.value(x) ** 2, q, phi.kinks) + sigma_b2
-
-
-def chi(
-    phi: Nonlinearity, q: Float[np.ndarray, " image"], sigma_w2: float
-) -> Float[np.ndarray, " image"]:
-    """Give sigma_w^2 E[phi'(sqrt(q) u)^2]: the factor by which a gradient's variance goes back.
-
-    Schoenholz et al. 2017, equation 8; at the fixed point of `q_map` it is their chi_1. Above 1
-    gradients explode, below they vanish.
-    """
-    return sigma_w2 * gaussian_mean(lambda x, u: phi.derivative(x) ** 2, q, phi.kinks)
-
-
-def fixed_point(
-    phi: Nonlinearity, sigma_w2: float, sigma_b2: float = 0.0, start: float = 1.0
-) -> float:
-    """Give the variance q* that the layers of a deep network tend to from `start`.
-
-    It is the first fixed point of `q_map` in the direction in which the map moves `start`.
-
-    Returns
-    -------
-    float
-        q*; `start` itself where that is a fixed point, as every q is of ReLU with sigma_w^2 = 2;
-        0 where the variance falls below 1e-9 and infinity where it rises above 1e9 without one.
-
-    >>> relu = Nonlinearity.of(ActivationConfig("relu", "relu", {}))
-    >>> [fixed_point(relu, sigma_w2) for sigma_w2 in (1.0, 2.0, 3.0)]
-    [0.0, 1.0, inf]
-    """
-
-    def growth(log_q: float) -> float:
-        q = np.exp([log_q])
-        return float(np.log(q_map(phi, q, sigma_w2, sigma_b2) / q)[0])
-
-    at = math.log(start)
-    direction = growth(at)
-    if abs(direction) < 1e-9:
-        return start
-    step = math.copysign(0.1, direction)
-    while math.log(_SMALL) < at < math.log(_LARGE):
-        if growth(at + step) * direction <= 0:
-            low, high = sorted([at, at + step])
-            root: Any = optimize.brentq(growth, low, high, xtol=1e-12)
-            return math.exp(root)
-        at += step
-    return 0.0 if direction < 0 else math.inf
-
-
-def chi_at_fixed_point(
-    phi: Nonlinearity, sigma_w2: float, sigma_b2: float = 0.0, start: float = 1.0
-) -> float:
-    """Give chi_1, `chi` at the `fixed_point`; its limit where that is 0 or infinite."""
-    q = min(max(fixed_point(phi, sigma_w2, sigma_b2, start), 1e-16), 1e16)
-    return float(chi(phi, np.array([q]), sigma_w2)[0])
 
 
 def depth_scale(chi_1: float) -> float:
     """Give xi = -1 / ln(chi_1): over so many layers a gradient's variance shrinks by e.
 
     Schoenholz et al. 2017, equation 9. Infinite at chi_1 = 1, where a signal goes through any
-    depth; negative above, where over |xi| layers it grows by e.
+    depth; negative above, where over |xi| layers it grows by e; 0 where nothing comes back.
 
-    >>> depth_scale(math.exp(-0.5)), depth_scale(math.e), depth_scale(1.0)
-    (2.0, -1.0, inf)
+    >>> depth_scale(math.exp(-0.5)), depth_scale(math.e), depth_scale(1.0), depth_scale(0.0)
+    (2.0, -1.0, inf, 0.0)
     """
+    if chi_1 == 0:
+        return 0.0
     # What the quadrature cannot tell from 1 is 1.
-    return math.inf if abs(chi_1 - 1) < _TOLERANCE else -1 / math.log(chi_1)
+    return math.inf if abs(chi_1 - 1) < TOLERANCE else -1 / math.log(chi_1)
 
 
 def activation_moments(phi: Nonlinearity, mean: float, variance: float) -> tuple[float, float]:
@@ -292,19 +94,6 @@ def born_dead_probability(hidden: Sequence[int]) -> float:
     (0.5, 0.4375)
     """
     return -math.expm1(sum(math.log1p(-(2.0**-units)) for units in hidden))
-
-
-def weight_variance(initializer: str, inputs: int, units: int) -> float:
-    """Give sigma_w^2, the variance of a kernel's entries times its inputs.
-
-    Glorot & Bengio 2010 (equation 12), He et al. 2015 (equation 10), LeCun et al. 1998 (equation
-    16); Keras's uniform and normal initialisers of a name have one variance.
-
-    >>> weight_variance("glorot_uniform", 512, 512), weight_variance("he_normal", 784, 512)
-    (1.0, 2.0)
-    """
-    family = initializer.partition("_")[0]
-    return {"glorot": 2.0 * inputs / (inputs + units), "he": 2.0, "lecun": 1.0}[family]
 
 
 class Prediction(NamedTuple):
@@ -368,19 +157,25 @@ def propagate(
     forward, backward, forward_variance, backward_variance = [], [], [], []
     shared = np.zeros_like(first)
     for _ in range(depth - 1):
+        if not ((q > 1e-16) & (q < 1e16)).all():
+            # Beyond what `gaussian_mean` takes: the signal overflowed, or nothing is left of it.
+            for series in (forward, backward, forward_variance, backward_variance):
+                series.append(np.full_like(q, np.nan))
+            continue
         value2, value4, value2_slope, slope2, slope4, slope2_slope = gaussian_mean(
             _moments(phi), q, phi.kinks
         )
-        rise, bend = value2_slope / value2 / 2, slope2_slope / slope2 / 2
-        pass_on = (value4 / value2**2 - 1) / width
-        following = sigma_w2 * value2
-        forward.append(np.log(following / q))
-        backward.append(np.log(sigma_w2 * slope2))
-        forward_variance.append((rise - 1) ** 2 * deviation + pass_on + 4 * (1 - rise) / width)
-        backward_noise = (3 * slope4 / slope2**2 - 1) / width
-        backward_variance.append(bend**2 * deviation + backward_noise)
-        shared += np.abs(bend) * np.sqrt(deviation)
-        deviation = rise**2 * deviation + pass_on
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            rise, bend = value2_slope / value2 / 2, slope2_slope / slope2 / 2
+            pass_on = (value4 / value2**2 - 1) / width
+            following = sigma_w2 * value2
+            forward.append(np.log(following / q))
+            backward.append(np.log(sigma_w2 * slope2))
+            forward_variance.append((rise - 1) ** 2 * deviation + pass_on + 4 * (1 - rise) / width)
+            backward_noise = (3 * slope4 / slope2**2 - 1) / width
+            backward_variance.append(bend**2 * deviation + backward_noise)
+            shared += np.abs(bend) * np.sqrt(deviation)
+            deviation = rise**2 * deviation + pass_on
         q = following
     noise = np.sum(backward_variance, axis=0)
     steps = depth - 1
@@ -393,6 +188,12 @@ def propagate(
         float(np.max(deviation + 4 / width)) / steps**2,
         float(np.max(noise + shared**2)) / steps**2,
     )
+
+
+def untold(depth: int) -> Prediction:
+    """Give the prediction that says nothing, for an integral that is not certain."""
+    steps = np.full(depth - 1, np.nan)
+    return Prediction(steps, steps, steps, steps, math.nan, math.nan)
 
 
 def _moments(phi: Nonlinearity) -> Callable[[Array, Array], Array]:
@@ -421,5 +222,6 @@ def band(
     (-0.21, 0.21)
     """
     beyond = variance if allowance is None else allowance
-    half = BAND_DEVIATIONS * math.sqrt(variance / networks) + beyond
-    return math.exp(log_ratio - half), math.exp(log_ratio + half)
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = BAND_DEVIATIONS * np.sqrt(variance / networks) + beyond
+        return float(np.exp(log_ratio - half)), float(np.exp(log_ratio + half))

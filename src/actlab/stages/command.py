@@ -72,28 +72,25 @@ def _run_hydra(stage: Callable[[Config], None], sweepable: bool) -> list[Excepti
 
     def job(composed: Any) -> None:
         try:
-            stage(_checked(composed, root))
+            stage(check(composed, root))
         except (UserError, OmegaConfBaseException, OSError) as error:  # the other jobs go on
             failures.append(error)
+            _remove_untouched(root)
 
     hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="config")(job)()
     return failures
 
 
-def _checked(composed: Any, root: Path) -> Config:
-    """Check; a configuration that is refused takes the folder with it that Hydra made for it."""
-    try:
-        return check(composed, root)
-    except Exception:
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        held = {path.name for path in folder.iterdir()}
-        if folder != root and held <= {".hydra", f"{HydraConfig.get().job.name}.log"}:
-            shutil.rmtree(folder)
-            for parent in folder.parents:  # multirun/single, multirun
-                if parent == root or any(parent.iterdir()):
-                    break
-                parent.rmdir()
-        raise
+def _remove_untouched(root: Path) -> None:
+    """Remove the folder that Hydra made for a job, when the job was refused before it wrote."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    held = {path.name for path in folder.iterdir()}
+    if folder != root and held <= {".hydra", f"{HydraConfig.get().job.name}.log"}:
+        shutil.rmtree(folder)
+        for parent in folder.parents:  # multirun/single, multirun
+            if parent == root or any(parent.iterdir()):
+                break
+            parent.rmdir()
 
 
 def check(composed: Any, root: Path) -> Config:

@@ -9,7 +9,7 @@ from actlab.stages.command import run
 
 def report(config: Config) -> None:
     """Read results, draw the figures, write tables, Markdown and HTML, show the results."""
-    from actlab import claims, comparisons, figures, report, tables, tracking
+    from actlab import claims, comparisons, descriptions, figures, report, tables, tracking
     from actlab.datasets import load_labels
     from actlab.outputs import written_whole
 
@@ -23,7 +23,8 @@ def report(config: Config) -> None:
         results,
         timings,
     )
-    activations = tables.read_activations(study, Path(config.paths.models))
+    trained = tables.read_activations(study, Path(config.paths.models))
+    activations = descriptions.load_trained(trained, results / "activations")
     counts = tables.read_table(reports / "data/class_counts.csv", tables.CLASS_COUNTS)
     summary = tables.summarise(study, confidence)
     labels = load_labels(Path(config.paths.processed), "test")

@@ -36,11 +36,13 @@ def with_downstream(
     ['gradients', 'report', 'train@relu-mlp']
     """
     stale = set(changed)
-    if stale & {"fetch-data", "preprocess"}:
+    if stale & {"fetch-data", "preprocess", "activations"}:
         names = product(activations, networks)
         stale |= {f"train@{activation}-{network}" for activation, network in names}
     if any(stage.startswith("train@") for stage in stale):
         stale.add("gradients")
+    if "activations" in stale:
+        stale.add("theory")
     if stale & {"gradients", "timing", "theory"}:
         stale.add("report")
     return stale

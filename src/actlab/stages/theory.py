@@ -1,5 +1,6 @@
 """Hold mean-field theory to untrained networks: `python -m actlab.stages.theory`."""
 
+import math
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
@@ -7,17 +8,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from actlab.config import ActivationConfig, Config, NetworkConfig
+from actlab.config import Config, NetworkConfig
 from actlab.errors import UserError
 from actlab.stages.command import run
-
-
-def read_configured(name: str, folder: Path) -> ActivationConfig:
-    """Read and check the file of a configured activation."""
-    values = OmegaConf.load(folder / f"{name}.yaml")
-    read = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ActivationConfig), values))
-    assert isinstance(read, ActivationConfig)
-    return read
 
 
 def read_network(name: str, folder: Path) -> NetworkConfig:
@@ -33,12 +26,14 @@ def theory(config: Config) -> None:
 
     And what the matched initialiser does to the configured networks before training.
     """
-    from actlab import tables
-    from actlab.config import MATCHED, resolve_initializer
+    from actlab import descriptions, tables
+    from actlab.config import MATCHED
     from actlab.datasets import Split, load_processed
     from actlab.initialisation import compare_with_theory, is_silent_below_zero, probe_gradients
+    from actlab.meanfield import UncertainError
     from actlab.outputs import written_whole
-    from actlab.theory import Nonlinearity, activation_moments, born_dead_probability
+    from actlab.own import nonlinearity_of, resolve_initializer
+    from actlab.theory import activation_moments, born_dead_probability
 
     test = load_processed(Path(config.paths.processed), asdict(config.data)).test
     probe = config.theory
@@ -50,7 +45,7 @@ def theory(config: Config) -> None:
     networks = [read_network(name, Path("conf/network")) for name in config.networks]
     ratios, mean_field, matching, moments, born_dead = [], [], [], [], []
     for name in config.activations:
-        activation = read_configured(name, Path("conf/activation"))
+        activation = descriptions.load(name, Path(config.paths.results) / "activations")
         compared: dict[str, Any] = {}
         for initializer in probe.initializers:
             resolved = resolve_initializer(initializer, activation)
@@ -69,8 +64,11 @@ def theory(config: Config) -> None:
             names = (activation.name, network.name, initializer, resolved)
             for row in probe_gradients(activation, network, resolved, probe.seeds, batch):
                 matching.append((*names, *row))
-        phi = Nonlinearity.of(activation)
-        moments.append((activation.name, *activation_moments(phi, 0.0, 1.0)))
+        try:
+            mean, variance = activation_moments(nonlinearity_of(activation), 0.0, 1.0)
+        except UncertainError:
+            mean, variance = math.nan, math.nan
+        moments.append((activation.name, mean, variance))
         if is_silent_below_zero(activation):
             for network in networks:
                 probability = born_dead_probability(network.hidden)

@@ -18,8 +18,11 @@ def train(config: Config) -> None:
     from actlab.datasets import load_processed
     from actlab.model import ModelSpec, build_model, describe_layers, weights_path
     from actlab.outputs import written_whole
+    from actlab.own import check
     from actlab.training import Epoch, Fitted, Protocol, fit_seeds
 
+    if config.activation.is_own:
+        check(config.activation)
     splits = load_processed(Path(config.paths.processed), asdict(config.data))
     spec = ModelSpec(config.activation, config.network, config.model.kernel_initializer)
     protocol = Protocol(

@@ -1,0 +1,320 @@
+"""Mean-field theory's two maps: what a wide random layer makes of a signal's variance.
+
+Where layers are wide, the pre-activations of one image are Gaussian with mean 0 and a variance q
+that follows a map from layer to layer (Poole et al. 2016, equation 3), and what backpropagation
+sends back shrinks or grows by a factor chi a layer (Schoenholz et al. 2017, equation 8). The
+moments are integrals over an activation, for any that is smooth between jumps of its value,
+slope and curvature. `theory` follows the maps through a network.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy import optimize
+
+from actlab.activations import ACTIVATIONS, Activation
+from actlab.config import ActivationConfig
+from actlab.errors import UserError
+
+Array = Float[np.ndarray, "..."]
+Function = Callable[[Array], Array]
+
+#: How far from the centre, in standard deviations, a Gaussian is integrated: beyond is 4e-33.
+_REACH = 12.0
+
+# Panels of about one width on a logarithmic scale: an activation that is steep beside the
+# Gaussian (sqrt(q) up to 1e8) is as smooth on them as one that is not.
+_OFFSETS = _REACH * np.concatenate([[0.0, 1.0, 0.5], 0.25 ** np.arange(1.0, 15.0)])
+_COARSE, _FINE = (np.polynomial.legendre.leggauss(order) for order in (12, 18))
+
+#: What two orders of quadrature may differ by, as a share of the mean absolute integrand.
+TOLERANCE = 1e-7
+
+#: Parts of a panel, one after the other until the two orders agree: an activation may oscillate.
+_PARTS = (1, 4, 16)
+
+#: Between these variances a fixed point is looked for.
+_SMALL, _LARGE = 1e-9, 1e9
+
+#: Step of the second derivative, by differences of the first.
+_BEND = 1e-5
+
+
+class UncertainError(UserError):
+    """An integral over an activation that the quadrature cannot tell."""
+
+
+@dataclass(frozen=True)
+class Nonlinearity:
+    """An activation as the theory sees it.
+
+    Attributes
+    ----------
+    value, derivative
+        phi and phi', elementwise.
+    kinks
+        Where phi, its slope or its curvature jumps.
+    """
+
+    value: Function
+    derivative: Function
+    kinks: tuple[float, ...]
+
+    @classmethod
+    def of(cls, activation: ActivationConfig) -> "Nonlinearity":
+        """Take a row of `activations.ACTIVATIONS`, its constants filled in."""
+        return cls.of_row(ACTIVATIONS[activation.function], activation.constants)
+
+    @classmethod
+    def of_row(cls, row: Activation, constants: Mapping[str, Any]) -> "Nonlinearity":
+        """Take an activation with given constants."""
+
+        def value(x: Array) -> Array:
+            with np.errstate(over="ignore", invalid="ignore"):
+                return row.value(x, **constants)
+
+        def derivative(x: Array) -> Array:
+            with np.errstate(over="ignore", invalid="ignore"):
+                return row.derivative(x, **constants)
+
+        def bend(x: Array) -> Array:
+            with np.errstate(over="ignore", invalid="ignore"):
+                return (derivative(x + _BEND) - derivative(x - _BEND)) / (2 * _BEND)
+
+        jumps = find_jumps(value, derivative)
+        bends = find_jumps(bend, resolution=4 * _BEND)
+        # A jump of phi' is a peak of its difference: found there a second time, less precisely.
+        new = (x for x in bends if all(abs(x - jump) > 100 * _BEND for jump in jumps))
+        return cls(value, derivative, tuple(sorted({*jumps, *new})))
+
+
+def find_jumps(*functions: Function, resolution: float = 1e-12) -> tuple[float, ...]:
+    """Find where functions jump, between -30 and 30, to a resolution.
+
+    A cell of a grid in which a function changes is halved towards the larger change; where the
+    change stays, it is a jump. Values that are not finite count as 0.
+
+    >>> find_jumps(lambda x: np.maximum(x, 0), lambda x: np.where(x > 0, 1.0, 0.0))
+    (0.0,)
+    >>> find_jumps(np.tanh)
+    ()
+    """
+    grid = np.arange(-30.03125, 30.1, 0.0625)
+    found = set()
+    for function in functions:
+
+        def finite(x: Array, function: Function = function) -> Array:
+            return np.nan_to_num(function(x), nan=0.0, posinf=0.0, neginf=0.0)
+
+        values = finite(grid)
+        change = np.abs(np.diff(values))
+        cells = np.flatnonzero(change > 1e-3 * max(1e-3, float(np.abs(values).max())))
+        low, high = grid[cells], grid[cells + 1]
+        below, above = values[cells], values[cells + 1]
+        while True:
+            open_cells = high - low > resolution * np.maximum(1.0, np.abs(low))
+            if not open_cells.any():
+                break
+            middle = (low + high) / 2
+            between = finite(middle)
+            left = open_cells & (np.abs(between - below) >= np.abs(above - between))
+            right = open_cells & ~left
+            high, above = np.where(left, middle, high), np.where(left, between, above)
+            low, below = np.where(right, middle, low), np.where(right, between, below)
+        jumps = np.abs(above - below) > change[cells] / 4
+        places = (low[jumps] + high[jumps]) / 2
+        digits = 10 if resolution < 1e-10 else 4
+        found |= {round(float(place), digits) + 0.0 for place in places}
+    return tuple(sorted(found))
+
+
+def gaussian_mean(
+    function: Callable[[Array, Array], Array],
+    variance: Float[np.ndarray, " gaussian"],
+    kinks: Sequence[float] = (),
+    mean: float = 0.0,
+) -> Float[np.ndarray, "*moment gaussian"]:
+    """Give E[f(x, u)] for Gaussian x = mean + sqrt(variance) u, by piecewise Gauss-Legendre.
+
+    The integral over u is cut at 0, at every kink, and in panels that halve towards each of
+    them, so that the integrand is smooth on every panel. The error is bounded by how far the
+    rules of 12 and 18 points a panel differ: for a smooth integrand that is the error of the
+    first, and the second's is far below it.
+
+    Parameters
+    ----------
+    function
+        Of x and u, both (gaussian, node); leading axes of its values are kept, so that several
+        moments cost one evaluation.
+    variance
+        Above 0, from 1e-16 to 1e16.
+    kinks
+        Values of x at which f is not smooth; 0 always counts as one.
+
+    Returns
+    -------
+    np.ndarray
+        Infinite or NaN where f is: such as where it overflows. NaN too where 12 standard
+        deviations do not hold the integral, as of exp(x)^2 for a variance above 10.
+
+    Raises
+    ------
+    UncertainError
+        When the two rules differ by more than 1e-7 of E|f|, in 16 parts of every panel too.
+
+    >>> gaussian_mean(lambda x, u: np.maximum(x, 0) ** 2, np.array([3.0]))
+    array([1.5])
+    """
+    deviation = np.sqrt(variance)
+    centres = (np.array([0.0, *kinks])[:, None] - mean) / deviation
+    offsets = np.concatenate([-_OFFSETS[1:], _OFFSETS])
+    cuts = np.concatenate([[np.zeros_like(deviation)], centres])[..., None] + offsets
+    edges = np.sort(np.clip(np.concatenate(list(cuts), axis=-1), -_REACH, _REACH), axis=-1)
+    # Cuts closer than rounding can tell apart, and those beyond the reach, leave empty panels.
+    used = (np.diff(edges, axis=-1) > 0).any(axis=0)
+    left, right = edges[:, :-1][:, used], edges[:, 1:][:, used]
+    for parts in _PARTS:
+        found = _integrate(function, mean, deviation, left, right, parts)
+        if found is not None:
+            return found
+    raise UncertainError(
+        "an integral over an activation is not certain to 1e-7: it has to be smooth but for"
+        f" jumps of value or slope ({', '.join(map(str, kinks)) or 'none'} found)"
+    )
+
+
+def _integrate(
+    function: Callable[[Array, Array], Array],
+    mean: float,
+    deviation: Float[np.ndarray, " gaussian"],
+    left: Float[np.ndarray, "gaussian panel"],
+    right: Float[np.ndarray, "gaussian panel"],
+    parts: int,
+) -> Float[np.ndarray, "*moment gaussian"] | None:
+    """Integrate over every panel in so many parts; None where the two rules do not agree."""
+    shares = np.arange(parts + 1) / parts
+    width = (right - left)[..., None]
+    starts = (left[..., None] + width * shares[:-1]).reshape(len(deviation), -1)
+    stops = (left[..., None] + width * shares[1:]).reshape(len(deviation), -1)
+    results = []
+    for nodes, weights in (_COARSE, _FINE):
+        half = (stops - starts)[..., None] / 2
+        u = ((starts + stops)[..., None] / 2 + half * nodes).reshape(len(deviation), -1)
+        density = np.exp(-(u**2) / 2) / math.sqrt(2 * math.pi)
+        mass = (half * weights).reshape(u.shape) * density
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            values = function(mean + deviation[:, None] * u, u)
+            results.append(((mass * values).sum(axis=-1), (mass * np.abs(values)).sum(axis=-1)))
+    (coarse, _), (fine, size) = results
+    at_reach = math.exp(-(_REACH**2) / 2) / math.sqrt(2 * math.pi)
+    ends = (np.abs(values[..., 0]) + np.abs(values[..., -1])) * at_reach
+    with np.errstate(invalid="ignore"):
+        held = ends <= TOLERANCE * size + 1e-300
+        uncertain = held & (np.abs(fine - coarse) > TOLERANCE * size + 1e-300)
+    if uncertain.any():
+        return None
+    return np.where(held | ~np.isfinite(fine), fine, np.nan)
+
+
+def q_map(
+    phi: Nonlinearity, q: Float[np.ndarray, " image"], sigma_w2: float, sigma_b2: float = 0.0
+) -> Float[np.ndarray, " image"]:
+    """Give the next layer's variance, sigma_w^2 E[phi(sqrt(q) u)^2] + sigma_b^2, u standard normal.
+
+    Poole et al. 2016, equation 3. Of ReLU it is sigma_w^2 q / 2 (He et al. 2015).
+    """
+    return sigma_w2 * gaussian_mean(lambda x, u: phi.value(x) ** 2, q, phi.kinks) + sigma_b2
+
+
+def chi(
+    phi: Nonlinearity, q: Float[np.ndarray, " image"], sigma_w2: float
+) -> Float[np.ndarray, " image"]:
+    """Give sigma_w^2 E[phi'(sqrt(q) u)^2]: the factor by which a gradient's variance goes back.
+
+    Schoenholz et al. 2017, equation 8; at the fixed point of `q_map` it is their chi_1. Above 1
+    gradients explode, below they vanish.
+    """
+    return sigma_w2 * gaussian_mean(lambda x, u: phi.derivative(x) ** 2, q, phi.kinks)
+
+
+def fixed_point(
+    phi: Nonlinearity, sigma_w2: float, sigma_b2: float = 0.0, start: float = 1.0
+) -> float:
+    """Give the variance q* that the layers of a deep network tend to from `start`.
+
+    It is the first fixed point of `q_map` in the direction in which the map moves `start`.
+
+    Returns
+    -------
+    float
+        q*; `start` itself where that is a fixed point, as every q is of ReLU with sigma_w^2 = 2;
+        0 where the variance falls below 1e-9 and infinity where it rises above 1e9, or beyond
+        what `gaussian_mean` can tell, without one. NaN where that cannot tell at `start`.
+
+    >>> relu = Nonlinearity.of(ActivationConfig("relu", "relu", {}))
+    >>> [fixed_point(relu, sigma_w2) for sigma_w2 in (1.0, 2.0, 3.0)]
+    [0.0, 1.0, inf]
+    """
+
+    def growth(log_q: float) -> float:
+        q = np.exp([log_q])
+        with np.errstate(divide="ignore"):
+            return float(np.log(q_map(phi, q, sigma_w2, sigma_b2) / q)[0])
+
+    at = math.log(start)
+    direction = growth(at)
+    if math.isnan(direction):
+        return math.nan
+    if abs(direction) < 1e-9:
+        return start
+    step = math.copysign(0.1, direction)
+    while math.log(_SMALL) < at < math.log(_LARGE):
+        try:
+            following = growth(at + step)
+        except UncertainError:
+            break
+        if not math.isfinite(following):
+            break
+        if following * direction <= 0:
+            low, high = sorted([at, at + step])
+            root: Any = optimize.brentq(growth, low, high, xtol=1e-12)
+            return math.exp(root)
+        at += step
+    return 0.0 if direction < 0 else math.inf
+
+
+def chi_at_fixed_point(
+    phi: Nonlinearity, sigma_w2: float, sigma_b2: float = 0.0, start: float = 1.0
+) -> float:
+    """Give chi_1, `chi` at the `fixed_point`; its limit where that is 0 or infinite.
+
+    NaN where there is none that `gaussian_mean` can tell.
+    """
+    point = fixed_point(phi, sigma_w2, sigma_b2, start)
+    if math.isnan(point):
+        return math.nan
+    if math.isfinite(point):
+        return float(chi(phi, np.array([max(point, 1e-16)]), sigma_w2)[0])
+    for power in (16, 12, 8, 6, 4, 3, 2):  # what oscillates is told up to some variance alone
+        try:
+            return float(chi(phi, np.array([10.0**power]), sigma_w2)[0])
+        except UncertainError:
+            continue
+    return math.nan
+
+
+def weight_variance(initializer: str, inputs: int, units: int) -> float:
+    """Give sigma_w^2, the variance of a kernel's entries times its inputs.
+
+    Glorot & Bengio 2010 (equation 12), He et al. 2015 (equation 10), LeCun et al. 1998 (equation
+    16); Keras's uniform and normal initialisers of a name have one variance.
+
+    >>> weight_variance("glorot_uniform", 512, 512), weight_variance("he_normal", 784, 512)
+    (1.0, 2.0)
+    """
+    family = initializer.partition("_")[0]
+    return {"glorot": 2.0 * inputs / (inputs + units), "he": 2.0, "lecun": 1.0}[family]

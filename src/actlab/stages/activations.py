@@ -1,0 +1,85 @@
+"""Check and describe every configured activation: `python -m actlab.stages.activations`."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from actlab.config import ActivationConfig, Config
+from actlab.errors import UserError
+from actlab.stages.command import run
+
+if TYPE_CHECKING:
+    from actlab.descriptions import Description
+
+
+def read_configured(name: str, folder: Path) -> ActivationConfig:
+    """Read and check the file of a configured activation.
+
+    Raises
+    ------
+    UserError
+        When it lacks a key, has another, or a value is none that the key may have; the file is
+        named.
+    """
+    path = folder / f"{name}.yaml"
+    try:
+        values = OmegaConf.merge(OmegaConf.structured(ActivationConfig), OmegaConf.load(path))
+        missing = sorted(OmegaConf.missing_keys(values))
+        if missing:
+            raise UserError(f"activation.{missing[0]} is missing: give it there")
+        read = OmegaConf.to_object(values)
+    except (UserError, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
+    assert isinstance(read, ActivationConfig)
+    if read.name != name:
+        raise UserError(f"{path}: activation.name is {read.name!r}: it has to be {name!r}")
+    return read
+
+
+def describe(activation: ActivationConfig, kernel_initializer: str) -> "Description":
+    """Say of an activation all that a report does; `kernel_initializer` is the study's.
+
+    Where theory cannot tell a number (its integral overflows, or is not certain), it is NaN.
+    """
+    from actlab import descriptions, meanfield, own, theory
+
+    phi = own.nonlinearity_of(activation)
+    resolved = own.resolve_initializer(kernel_initializer, activation)
+    try:
+        gains = theory.gains(phi)
+        sigma_w2 = meanfield.weight_variance(resolved, 1, 1)
+        chi_1 = meanfield.chi_at_fixed_point(phi, sigma_w2)
+    except meanfield.UncertainError:
+        gains, chi_1 = (math.nan, math.nan), math.nan
+    return descriptions.describe(activation, own.row_of(activation), gains, resolved, chi_1)
+
+
+def activations(config: Config) -> None:
+    """Hold each function to its derivative; write what trainings depend on and reports say."""
+    from actlab import descriptions, own
+    from actlab.outputs import written_whole
+
+    described = []
+    print("activation        range               max|φ'|   E[φ²]    χ₁  initialiser     deviation")
+    for name in config.activations:
+        activation = read_configured(name, Path("conf/activation"))
+        deviation = own.check(activation)
+        sources = own.digest_sources(activation.function) if activation.is_own else None
+        said = describe(activation, config.model.kernel_initializer)
+        described.append((said, sources))
+        print(
+            f"{name:17} {said.range!s:19} {said.steepest_slope:8.4g} {said.value_gain:7.3g}"
+            f" {said.chi_1:5.3g}  {said.recommended_initializer:15} {deviation:9.1e}",
+            flush=True,
+        )
+    with written_whole(Path(config.paths.results) / "activations") as folder:
+        for said, sources in described:
+            descriptions.save(said, sources, folder / said.name)
+
+
+if __name__ == "__main__":
+    run(activations)
