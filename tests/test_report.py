@@ -14,7 +14,7 @@ import pytest
 from planted import REPORT, activations_of, claimed, compared, configured, plant
 from scipy import stats
 
-from actlab import comparisons, figures, report, tables, theory
+from actlab import comparisons, descriptions, figures, report, tables, theory
 from actlab.activations import ACTIVATIONS
 from actlab.claims import CLAIMS, VERDICTS
 from actlab.config import DataConfig, ModelConfig, TheoryConfig, TimingConfig, TrainingConfig
@@ -103,6 +103,9 @@ def prepare(study, folder):
         path.parent.mkdir(parents=True)
         activation = {"name": name, "function": name, "constants": {}}
         path.write_text(json.dumps({"activation": activation}))
+    for described in activations_of(study):
+        described.function, described.constants = described.name, {}
+        descriptions.save(described, None, folder / "results/activations" / described.name)
     images = np.zeros((10, 28, 28), dtype=np.uint8)
     sample = figures.plot_sample_images(images, np.arange(10), [str(at) for at in range(10)])
     figures.save_figure(sample, folder / "reports/data/sample_images")

@@ -86,13 +86,21 @@ _STYLES = {
 def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
     """Give each activation its style; a name of its own takes one that none of the others has.
 
+    Up to 64 differ; beyond eight, by the colour of one style with dashes and marker of another.
+
     >>> styles = line_styles(["relu", "my_own"])
     >>> styles["relu"].color, styles["my_own"].color
     ('#009E73', '#D55E00')
     """
     spare = [style for name, style in _STYLES.items() if name not in names]
     strangers = [name for name in names if name not in _STYLES]
-    pool = spare or list(_STYLES.values())
+    styles = list(_STYLES.values())
+    crossed = [
+        LineStyle(style.color, *styles[(place + turn) % len(styles)][1:])
+        for turn in range(1, len(styles))
+        for place, style in enumerate(styles)
+    ]
+    pool = spare + crossed
     drawn = {name: pool[at % len(pool)] for at, name in enumerate(strangers)}
     return {name: _STYLES.get(name) or drawn[name] for name in names}
 

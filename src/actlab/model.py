@@ -70,7 +70,8 @@ def keras_activation(function: str, constants: Mapping[str, Any]) -> Callable[[A
     constants
         The function's.
 
-    >>> keras_activation("leaky_relu", {"negative_slope": 0.5})(tf.constant([-2.0, 2.0])).numpy()
+    >>> halved = keras_activation("leaky_relu", {"negative_slope": 0.5})
+    >>> halved(keras.ops.convert_to_tensor([-2.0, 2.0])).numpy()
     array([-1.,  2.], dtype=float32)
     """
     if function == "prelu":
