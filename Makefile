@@ -34,7 +34,7 @@ ui: $(VENV)/ready ## the MLflow UI on this machine alone, with the runs
 
 study: ## the README's numbers and main figure, from the last repro
 	@mkdir -p docs/study
-	@cp reports/summary.csv reports/comparisons.csv reports/figures/gradient_by_layer.png docs/study/
+	@cp reports/summary.csv reports/comparisons.csv reports/claims.csv reports/figures/gradient_by_layer.png docs/study/
 
 lock: $(VENV)/ready ## requirements.lock with the newest versions, from pyproject.toml
 	@uv pip compile pyproject.toml --extra dev --universal --generate-hashes \

@@ -52,6 +52,7 @@ def gradients(activations, networks, seeds):
         for seed, epoch, layer in itertools.product(seeds, range(EPOCHS + 1), names):
             key = (activation, network, seed, epoch, layer)
             rows += [(*key, "notebook", "mean_abs", 1.0), (*key, "test", "l2_norm", 1.0)]
+            rows += [(*key, "test", name, 1.0) for name in ("mean_abs", "backprop_rms")]
             rows.append((*key, "test", "one_sign_batch_fraction", 0.1))
             if layer != "output":
                 rows.append((*key, "test", "dead_fraction", 0.0))
@@ -218,7 +219,8 @@ for metric in ("epoch_seconds", "epochs_to_target"):
 KEPT = {
     "after": {"probe": "notebook", "statistic": "mean_abs", "epoch": EPOCHS},
     "before": {"probe": "notebook", "statistic": "mean_abs", "epoch": 0},
-    "through": {"probe": "test", "statistic": "l2_norm", "epoch": [1, 2]},
+    "through": {"probe": "notebook", "statistic": "mean_abs", "epoch": [1, 2]},
+    "through_on_test_images": {"probe": "test", "statistic": "mean_abs", "epoch": [1, 2]},
 }
 
 
@@ -258,16 +260,16 @@ for when in ("after", "before"):
 
 
 def divided(function, factor, width):
-    """Of three layers of 64 × 64 the one next to the images has 1 / factor ^ 2."""
+    """Of four hidden layers the one next to the images gets 1 / factor ^ 3."""
     log = np.log(factor) + width * WOBBLE
-    told = {"probe": "test", "statistic": "l2_norm", "epoch": 0, "network": "deep"}
-    change = (told | {"activation": function, "layer": "hidden_2"}, np.exp(-2 * log))
-    return Case({"changes": [change]}, log, family=len(FOUR), geometric=True)
+    told = {"statistic": "backprop_rms", "epoch": 0, "network": "deep"}
+    change = (told | {"activation": function, "layer": "hidden_1"}, np.exp(-3 * log))
+    return Case({"changes": [change]}, log, geometric=True)
 
 
 plant(
     "sigmoid_shrinks",
-    supported=replace(divided("sigmoid", 5.0, 0.01), said="from hidden_4 to hidden_2, by 5.00 ("),
+    supported=replace(divided("sigmoid", 5.0, 0.01), said="from hidden_4 to hidden_1, by 5.00 ("),
     refuted=divided("sigmoid", 3.0, 0.01),
     undecided=divided("sigmoid", 4.0, 0.01),
     not_measured=SHALLOW,
@@ -319,34 +321,36 @@ plant(
 # --- dead units ------------------------------------------------------------------------------
 
 
-def dead(before, after, leaky=None):
-    told = {"statistic": "dead_fraction", "activation": "relu"}
+def dead(network, before, after, leaky=None):
+    told = {"statistic": "dead_fraction", "activation": "relu", "network": network}
     changes = [(told | {"epoch": 0}, before), (told | {"epoch": EPOCHS}, after)]
     if leaky is None:
         return Case({"changes": changes}, after - before, 100)
-    changes.append(({"statistic": "dead_fraction", "activation": "leaky_relu"}, leaky))
+    changes.append((told | {"activation": "leaky_relu"}, leaky))
     return Case({"changes": changes}, after / 2 - leaky, 100)
 
 
-plant(
-    "relu_units_die",
-    supported=replace(
-        dead(0.01, 0.05 + 0.002 * WOBBLE), said="1.00 % before training, 5.00 % after"
-    ),
-    refuted=dead(0.01, 0.012 + 0.0002 * WOBBLE),
-    undecided=dead(0.0, 0.01 + 0.002 * WOBBLE),
-    not_measured=Case({"activations": only("tanh", "elu")}, said="add relu to activations"),
-)
-plant(
-    "leaky_relu_mends",
-    supported=replace(
-        dead(0.0, 0.1 + 0.005 * WOBBLE, 0.01),
-        said="10.00 % of the units of relu and 1.00 % of the units of leaky_relu",
-    ),
-    refuted=dead(0.0, 0.1 + 0.005 * WOBBLE, 0.09),
-    undecided=dead(0.0, 0.1 + 0.005 * WOBBLE, 0.05),
-    not_measured=Case({"activations": only(*claims.THREE)}, said="add leaky_relu to activations"),
-)
+for suffix, network in (("notebook", "mlp"), ("deeper", "deep")):
+    plant(
+        f"relu_units_die_{suffix}",
+        supported=replace(
+            dead(network, 0.01, 0.05 + 0.002 * WOBBLE),
+            said="1.00 % before training, 5.00 % after",
+        ),
+        refuted=dead(network, 0.01, 0.012 + 0.0002 * WOBBLE),
+        undecided=dead(network, 0.0, 0.01 + 0.002 * WOBBLE),
+        not_measured=Case({"activations": only("tanh", "elu")}, said="add relu to activations"),
+    )
+    plant(
+        f"leaky_relu_mends_{suffix}",
+        supported=replace(
+            dead(network, 0.0, 0.1 + 0.005 * WOBBLE, 0.01),
+            said="10.00 % of the units of relu and 1.00 % of the units of leaky_relu",
+        ),
+        refuted=dead(network, 0.0, 0.1 + 0.005 * WOBBLE, 0.09),
+        undecided=dead(network, 0.0, 0.1 + 0.005 * WOBBLE, 0.05),
+        not_measured=Case({"activations": only(*claims.THREE)}, said="add leaky_relu to"),
+    )
 
 # --- depth -----------------------------------------------------------------------------------
 
@@ -373,15 +377,20 @@ plant(
 # --- gradients and learning ------------------------------------------------------------------
 
 
-def ranked(network, rhos):
-    """Gradients 1, 2, 3, 4; epochs of each seed such that Spearman's rho is that."""
-    orders = {-1.0: (4, 3, 2, 1), -0.8: (4, 3, 1, 2), 1.0: (1, 2, 3, 4), 0.8: (2, 1, 3, 4)}
+FIVE = (*FOUR, "elu")
+
+
+def ranked(network, rhos, names=FIVE):
+    """Gradients 1, 2, 3, ...; epochs of each seed such that Spearman's rho is that."""
+    up = np.arange(1, len(names) + 1)
+    orders = {1.0: up, -1.0: up[::-1], -0.9: [*up[:1:-1], 1, 2]}
     epochs = np.array([orders[rho] for rho in rhos]).T
     told = {"network": network, "layer": "hidden_1", **KEPT["before"]}
     return Case(
         {
-            "scores": {("epochs_to_target", network): dict(zip(FOUR, epochs, strict=True))},
-            "changes": [(told | {"activation": name}, at + 1.0) for at, name in enumerate(FOUR)],
+            "activations": only(*names),
+            "scores": {("epochs_to_target", network): dict(zip(names, epochs, strict=True))},
+            "changes": [(told | {"activation": name}, at + 1.0) for at, name in enumerate(names)],
         },
         np.array(rhos),
     )
@@ -390,11 +399,21 @@ def ranked(network, rhos):
 for suffix, network in (("notebook", "mlp"), ("deeper", "deep")):
     plant(
         f"gradient_means_learning_{suffix}",
-        supported=replace(ranked(network, [-0.8, -1.0] * 3), said="Mean rho −0.90 (−1.00 to −0.79"),
-        refuted=ranked(network, [1.0] * 6),
-        undecided=replace(ranked(network, [-1.0, 1.0] * 3), said="each over 4 activations"),
+        supported=replace(
+            ranked(network, [-0.9, -1.0] * 3), said="Mean rho −0.95 (−1.00 to −0.89) of 6 seeds"
+        ),
+        refuted=replace(ranked(network, [1.0] * 6), said="p 0.017 over the orders"),
+        undecided=replace(ranked(network, [-1.0, 1.0] * 3), said="over the same 5 activations"),
         not_measured=Case({"activations": only("relu", "tanh")}, said="at least 3 activations"),
     )
+
+
+def test_four_activations_are_too_few_for_an_order_to_show_anything():
+    row = outcome(
+        "gradient_means_learning_notebook", evidence(**ranked("mlp", [-1.0] * 6, FOUR).planted)
+    )
+    assert (row["verdict"], row["estimate"]) == ("undecided", -1.0)
+    assert "p 0.083 over the orders" in row["numbers"]
 
 
 def test_every_claim_has_evidence_for_every_verdict():
@@ -493,12 +512,10 @@ def test_a_gradient_that_is_zero_decides_nothing(name):
     )
 
 
-def test_norms_that_are_zero_decide_nothing():
-    row = outcome("relu_passes_on", evidence(changes=[({"statistic": "l2_norm"}, 0.0)]))
+def test_signals_that_are_zero_decide_nothing():
+    row = outcome("relu_passes_on", evidence(changes=[({"statistic": "backprop_rms"}, 0.0)]))
     assert row["verdict"] == "undecided"
-    assert row["numbers"] == (
-        "The gradient's norm before training is zero or no number with a seed of relu on deep."
-    )
+    assert "no number with 6 of 6 seeds" in row["numbers"]
     assert math.isnan(row["estimate"])
 
 
@@ -514,10 +531,10 @@ def test_a_target_that_nobody_reaches_decides_nothing():
 
 
 def test_without_dead_units_there_is_nothing_to_mend():
-    row = outcome("leaky_relu_mends", evidence())
+    row = outcome("leaky_relu_mends_deeper", evidence())
     assert row["verdict"] == "undecided"
     assert row["numbers"].endswith("6 seeds: there is nothing to mend.")
-    assert outcome("relu_units_die", evidence())["verdict"] == "refuted"
+    assert outcome("relu_units_die_notebook", evidence())["verdict"] == "refuted"
 
 
 @pytest.mark.parametrize(("seeds", "verdict"), [(5, "undecided"), (6, "supported")])
@@ -569,14 +586,7 @@ def test_networks_are_found_by_their_layers():
     assert found["accuracy_relu"] == "own"
     assert found["sigmoid_shrinks"] == "tower"
     assert found["grows_with_depth"] == "own, tower"
-    assert found["relu_units_die"] == "wide, own, tower"
-
-
-def test_a_deeper_network_of_other_shapes_has_no_factor_a_layer():
-    networks = {"mlp": (128, 64), "cone": (128, 64, 32)}
-    row = outcome("relu_passes_on", evidence(networks=networks))
-    assert row["verdict"] == "not measured"
-    assert row["numbers"].startswith("cone has no two hidden layers of one shape")
+    assert found["relu_units_die_notebook"] == "own"
 
 
 def test_differences_within_the_margin_on_both_networks_do_not_grow():
@@ -590,9 +600,17 @@ def test_differences_within_the_margin_on_both_networks_do_not_grow():
 
 def test_a_difference_that_grows_beside_one_that_shrinks_is_undecided():
     here: dict[str, Any] = {"sigmoid": COMMON - 0.03, "relu": COMMON}
-    there = {"sigmoid": COMMON + 0.0001 * WOBBLE, "relu": COMMON - 0.03}
+    there = {"sigmoid": COMMON + 0.0001 * WOBBLE, "relu": COMMON - 0.03 + 0.0001 * OTHER}
     row = outcome("grows_with_depth", evidence(**accuracies(there, **here)))
     assert row["verdict"] == "undecided"
+
+
+def test_a_difference_that_only_changes_its_sign_does_not_grow():
+    here: dict[str, Any] = {"sigmoid": COMMON + 0.01}
+    there = {"sigmoid": COMMON - 0.0101 + 0.0005 * WOBBLE}
+    row = outcome("grows_with_depth", evidence(**accuracies(there, **here)))
+    assert row["verdict"] == "undecided"
+    assert row["low"] > 1  # the interaction itself is beyond doubt
 
 
 def test_the_ledger_has_its_columns_and_reads_back(tmp_path):
@@ -613,8 +631,8 @@ def test_the_rules_say_the_thresholds_that_they_apply():
             assert f"{100 * bound:g} %" in rules[f"accuracy_{function}"]
     assert f"above {claims.SIGMOID_SHRINKS_BY:g};" in rules["sigmoid_shrinks"]
     assert f"below {claims.UNDIMINISHED_BELOW:g}," in rules["relu_passes_on"]
-    assert f"{100 * claims.DEATHS_THAT_MATTER:g} %" in rules["relu_units_die"]
-    assert f"{100 * claims.UNMENDED_PART:g} %" in rules["leaky_relu_mends"]
+    assert f"{100 * claims.DEATHS_THAT_MATTER:g} %" in rules["relu_units_die_deeper"]
+    assert f"{100 * claims.UNMENDED_PART:g} %" in rules["leaky_relu_mends_notebook"]
 
 
 # --- errors where nothing is so --------------------------------------------------------------
@@ -658,14 +676,9 @@ def lognormal(centre, sd):
     return lambda rng: centre * np.exp(sd * rng.standard_normal(6))
 
 
-def norms(function, layer):
-    return {
-        "activation": function,
-        "network": "deep",
-        "layer": layer,
-        "statistic": "l2_norm",
-        "epoch": 0,
-    }
+def signals(function, layer):
+    told = {"activation": function, "network": "deep", "layer": layer}
+    return told | {"statistic": "backprop_rms", "epoch": 0}
 
 
 def first(function, when="before"):
@@ -696,17 +709,17 @@ NULLS = {
     "relu_strongest_before": lambda: drawn_gradients(
         [*first("relu"), *first("tanh"), *first("sigmoid")]
     ),
-    # One step between two layers of one shape.
+    # Two steps between three layers.
     "sigmoid_shrinks": lambda: drawn_gradients(
         [
-            (norms("sigmoid", "hidden_2"), lognormal(1 / 4, 0.1)),
-            (norms("sigmoid", "hidden_3"), lognormal(1.0, 0.1)),
+            (signals("sigmoid", "hidden_1"), lognormal(1 / 16, 0.1)),
+            (signals("sigmoid", "hidden_3"), lognormal(1.0, 0.1)),
         ]
     ),
     "relu_passes_on": lambda: drawn_gradients(
         [
-            (norms("relu", "hidden_2"), lognormal(1 / 1.1, 0.1)),
-            (norms("relu", "hidden_3"), lognormal(1.0, 0.1)),
+            (signals("relu", "hidden_1"), lognormal(1 / 1.21, 0.1)),
+            (signals("relu", "hidden_3"), lognormal(1.0, 0.1)),
         ]
     ),
     "sigmoid_one_sign": lambda: drawn_gradients(
@@ -715,13 +728,13 @@ NULLS = {
             for name in ("sigmoid", "tanh")
         ]
     ),
-    "relu_units_die": lambda: drawn_gradients(
+    "relu_units_die_deeper": lambda: drawn_gradients(
         [
             shares("dead_fraction", "relu", 0, 0.05, 0.01),
             shares("dead_fraction", "relu", EPOCHS, 0.06, 0.01),
         ]
     ),
-    "leaky_relu_mends": lambda: drawn_gradients(
+    "leaky_relu_mends_notebook": lambda: drawn_gradients(
         [
             shares("dead_fraction", "relu", EPOCHS, 0.2, 0.02),
             shares("dead_fraction", "leaky_relu", EPOCHS, 0.1, 0.02),
@@ -730,27 +743,34 @@ NULLS = {
 }
 
 
-def ranks_of_nothing():
-    gradient = drawn_gradients([each for name in FOUR for each in first(name)])
-    epochs = drawn_scores(
-        "epochs_to_target",
-        lambda rng, name, network: rng.integers(1, 12, 6).astype(float),
-    )
-
-    def draw_evidence(rng):
-        return replace(gradient(rng), scores=epochs(rng).scores)
-
-    return draw_evidence
-
-
-@pytest.mark.parametrize("name", [*NULLS, "gradient_means_learning_notebook"])
-def test_where_nothing_is_so_a_verdict_errs_as_rarely_as_declared(name):
-    """At the border between both verdicts each of them is an error."""
-    draw = NULLS[name]() if name in NULLS else ranks_of_nothing()
+@pytest.mark.parametrize("name", list(NULLS))
+def test_where_nothing_is_so_a_verdict_errs_about_as_rarely_as_declared(name):
+    """At the border between both verdicts each of them is an error; up to 10 % of 150 pass."""
+    draw = NULLS[name]()
     rng = np.random.default_rng(0)
     verdicts = [outcome(name, draw(rng))["verdict"] for _ in range(STUDIES)]
     # Three standard errors of the simulation above what is declared.
     allowed = 0.05 + 3 * math.sqrt(0.05 * 0.95 / STUDIES)
     assert verdicts.count("supported") / STUDIES <= allowed
     assert verdicts.count("refuted") / STUDIES <= allowed
-    assert set(verdicts) <= {"supported", "refuted", "undecided"}
+
+
+@pytest.mark.parametrize("count", [4, 5, 6])
+def test_activations_in_an_order_that_means_nothing_are_seldom_told_apart(count):
+    # All seeds share the order: it is the activations that are few, not the runs.
+    rng = np.random.default_rng(count)
+    wrong = 0
+    for _ in range(2000):
+        gradients, epochs = (
+            rng.permutation(count)[:, None] + 0.3 * rng.normal(size=(count, 6)) for _ in range(2)
+        )
+        wrong += claims.permutation_p(gradients, epochs) < 0.05
+    assert wrong / 2000 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 2000)
+    assert (wrong == 0) == (count == 4)
+
+
+def test_orders_of_many_activations_are_drawn():
+    ranks = np.arange(10.0)[:, None] + np.zeros(3)
+    assert claims.permutation_p(ranks, -ranks) == pytest.approx(1e-4)
+    rng = np.random.default_rng(0)
+    assert claims.permutation_p(ranks, rng.random((10, 3))) > 0.05

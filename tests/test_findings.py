@@ -470,8 +470,9 @@ def test_the_conclusion_counts_what_was_shown(tmp_path):
     assert "2 by test accuracy" in deep.split("; ")[0]
     assert deep.endswith("Mean test accuracies lie within 4.95 points.")
     assert depth == (
-        "On deep the gradient shrinks layer by layer before training with sigmoid, and is not shown"
-        " to with another; the test accuracy of sigmoid is shown to be below that of tanh and relu."
+        "On deep the kernels' gradient shrinks layer by layer before training with sigmoid, and is"
+        " not shown to with another; the test accuracy of sigmoid is shown to be below that of tanh"
+        " and relu."
         " That both come together does not show that one causes the other."
     )
 
@@ -481,15 +482,20 @@ def test_the_one_that_shrinks_most_is_named_where_it_is_told_apart(tmp_path):
     for factor, said in (
         (
             0.25,
-            "On deep the gradient shrinks layer by layer before training with sigmoid and relu,"
-            " most with sigmoid; the test accuracy of sigmoid is shown to be below that of relu.",
+            "On deep the kernels' gradient shrinks layer by layer before training with sigmoid and"
+            " relu, most with sigmoid; the test accuracy of sigmoid is shown to be below that of"
+            " relu.",
         ),
-        (0.5, "On deep the gradient shrinks layer by layer before training with sigmoid and relu."),
+        (
+            0.5,
+            "On deep the kernels' gradient shrinks layer by layer before training with sigmoid and"
+            " relu.",
+        ),
         (
             2.0,
-            "On deep the gradient shrinks layer by layer before training with relu, and is not"
-            " shown to with another, but the test accuracy of relu is not shown to be below that of"
-            " sigmoid.",
+            "On deep the kernels' gradient shrinks layer by layer before training with relu, and is"
+            " not shown to with another, but the test accuracy of relu is not shown to be below"
+            " that of sigmoid.",
         ),
     ):
         study = plant(

@@ -1,8 +1,10 @@
 """The README's answer is that of the committed study, and what it points to is there."""
 
 import json
+import math
 import re
 import tomllib
+from itertools import combinations
 
 import pandas as pd
 import pytest
@@ -50,17 +52,29 @@ def test_the_verdicts_of_the_readme_are_those_of_the_study(root):
         (row["metric"], row["network"], row["first"], row["second"]): row["verdict"]
         for row in table.to_dict("records")
     }
-    pairs = [("sigmoid", "tanh"), ("sigmoid", "relu"), ("tanh", "relu")]
-    for pair in pairs:
+    names = ["sigmoid", "tanh", "relu", "leaky_relu"]
+    for pair in combinations(names, 2):
         assert verdicts["test_accuracy", "mlp", *pair] == "undecided"
         assert verdicts["epoch_seconds", "mlp", *pair] == "equivalent"
-    for pair in pairs[:2]:
-        assert verdicts["test_loss", "mlp", *pair] == "better"
-        assert verdicts["calibration_error", "mlp", *pair] == "better"
-        assert verdicts["epochs_to_target", "mlp", *pair] == "worse"
-        assert verdicts["test_accuracy", "deep", *pair] == "worse"
+    for other in names[1:]:
+        assert verdicts["calibration_error", "mlp", "sigmoid", other] == "better"
+        assert verdicts["epochs_to_target", "mlp", "sigmoid", other] == "worse"
+        assert verdicts["seconds_to_target", "mlp", "sigmoid", other] == "worse"
+        assert verdicts["test_accuracy", "deep", "sigmoid", other] == "worse"
+    against = tables.where(table, first="sigmoid", network="mlp", metric="seconds_to_target")
+    assert [round(100 * math.exp(-log)) for log in sorted(against["mean"])] == [49, 42, 40]
     row = tables.where(table, metric="test_accuracy", network="mlp", first="sigmoid", second="relu")
-    assert row["pairs_needed"].item() == 128
+    assert row["pairs_needed"].item() == 152
+
+
+def test_the_ledger_of_the_readme_is_that_of_the_study(root, readme):
+    ledger = tables.read_table(root / "docs/study/claims.csv", tables.CLAIMS)
+    rows = re.findall(r"^\| ([^|]+) \| \*\*(.+?)\*\* \|$", readme, flags=re.MULTILINE)
+    assert rows == list(zip(ledger["claim"], ledger["verdict"], strict=True))
+    counts = ledger["verdict"].value_counts()
+    counted = ", ".join(f"{counts[each]} {each}" for each in ("supported", "refuted", "undecided"))
+    assert f"{len(ledger)} claims: {counted}." in readme
+    assert set(counts.index) == {"supported", "refuted", "undecided"}
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/architecture.md"])

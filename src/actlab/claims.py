@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -57,6 +57,9 @@ UNMENDED_PART = 0.5
 
 #: Rank correlations of fewer activations take two values only.
 FEWEST_RANKED = 3
+
+#: Orders of so many activations are gone through one by one: 40,320.
+MOST_EXACT = 8
 
 
 class UnmeasuredError(Exception):
@@ -241,15 +244,6 @@ def _both(evidence: Evidence) -> tuple[str, ...]:
     return (*_notebooks(evidence), *_deeper(evidence))
 
 
-def _with_hidden_layers(evidence: Evidence) -> tuple[str, ...]:
-    networks = tuple(each for each in evidence.study.networks if evidence.hidden(each))
-    if not networks:
-        raise UnmeasuredError(
-            "No configured network has hidden layers: add mlp to networks in params.yaml."
-        )
-    return networks
-
-
 # --- intervals that a rule may rest on -------------------------------------------------------
 
 
@@ -424,7 +418,8 @@ _Kept = Callable[[int, int], bool]
 _MEASURES: dict[str, tuple[str, str, _Kept]] = {
     "after training": ("notebook", "mean_abs", lambda epoch, last: epoch == last),
     "before training": ("notebook", "mean_abs", lambda epoch, last: epoch == 0),
-    "through training": ("test", "l2_norm", lambda epoch, last: epoch > 0),
+    "through training": ("notebook", "mean_abs", lambda epoch, last: epoch > 0),
+    "through training, on test images": ("test", "mean_abs", lambda epoch, last: epoch > 0),
 }
 
 
@@ -471,31 +466,24 @@ def _stronger(
 
 
 def _divided_by_layer(evidence: Evidence, network: str, name: str) -> tuple[Estimate, str]:
-    """Give by how much a layer divides the gradient before training, and between which layers."""
-    factors = tables.layer_factors(evidence.study, evidence.config.confidence)
-    rows = where(factors, network=network, epoch=0, activation=name).to_dict("records")
-    if not rows:
-        raise UnmeasuredError(
-            f"{network} has no two hidden layers of one shape behind each other: add deep to"
-            " networks in params.yaml."
-        )
-    (row,) = rows
-    mean, sd, low, high = (row[key] for key in ("geometric_mean", "geometric_sd", "low", "high"))
-    if not math.isfinite(mean):
-        raise UndecidableError(
-            f"The gradient's norm before training is zero or no number with a seed of {name} on"
-            f" {network}."
-        )
-    between = f"from {row['last_layer']} to {row['first_layer']}"
-    seeds, activations = row["seeds"], len(evidence.study.activations)
-    if not math.isfinite(low):
-        return Estimate(1 / mean, math.nan, math.nan, _ONE_SEED), between
-    alone = estimate(
-        np.full(seeds, 1 / mean), evidence.config.confidence, activations, geometric=True
+    """Give by how much a layer divides what comes back before training, and between which."""
+    study = evidence.study
+    *_, last = hidden = study.layers_of(network)[:-1]
+    rows = where(
+        study.gradients,
+        activation=name,
+        network=network,
+        layer=[hidden[0], last],
+        probe="test",
+        statistic="backprop_rms",
+        epoch=0,
     )
-    if sd <= 1 + 1e-12 and alone.why:
-        return alone, between
-    return Estimate(1 / mean, 1 / high, 1 / low), between
+    wide = rows.pivot(index="seed", columns="layer", values="value")  # noqa: PD010
+    wide = wide.reindex(index=list(study.seeds), columns=[hidden[0], last]).to_numpy(float)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        factors = (wide[:, 1] / wide[:, 0]) ** (1 / (len(hidden) - 1))
+    of = estimate(factors, evidence.config.confidence, geometric=True)
+    return of, f"from {last} to {hidden[0]}"
 
 
 def _divided(
@@ -511,7 +499,7 @@ def _divided(
     of, between = _divided_by_layer(evidence, network, name)
     verdict = _decided(of, bound, above, below)
     numbers = (
-        f"With {name} the gradient's norm is divided a layer, {between}, by"
+        f"With {name} what comes back is divided a layer, {between}, by"
         f" {_told(of, partial(written, digits=3))}, {counted(len(evidence.study.seeds), 'seed')}."
     )
     return Outcome(verdict, numbers, of, "factor a layer", len(evidence.study.seeds))
@@ -545,14 +533,14 @@ def _one_sign(evidence: Evidence, network: str) -> Outcome:
 
 
 def _dead_share(
-    evidence: Evidence, networks: Sequence[str], name: str, epoch: int
+    evidence: Evidence, network: str, name: str, epoch: int
 ) -> Float[np.ndarray, " seeds"]:
-    """Give the share of dead units of each seed, all hidden layers of all networks together."""
+    """Give the share of dead units of each seed, all hidden layers together."""
     study = evidence.study
     rows = where(
         study.gradients,
         activation=name,
-        network=list(networks),
+        network=network,
         probe="test",
         statistic="dead_fraction",
         epoch=epoch,
@@ -563,10 +551,10 @@ def _dead_share(
     return wide.reindex(list(study.seeds)).to_numpy(float).sum(axis=1) / units
 
 
-def _units_die(evidence: Evidence, *networks: str) -> Outcome:
+def _units_die(evidence: Evidence, network: str) -> Outcome:
     name = evidence.named("relu")
     before, after = (
-        _dead_share(evidence, networks, name, epoch) for epoch in (0, evidence.study.epochs)
+        _dead_share(evidence, network, name, epoch) for epoch in (0, evidence.study.epochs)
     )
     of = estimate(after - before, evidence.config.confidence)
     numbers = (
@@ -578,9 +566,9 @@ def _units_die(evidence: Evidence, *networks: str) -> Outcome:
     return Outcome(verdict, numbers, of.scaled(100.0), "points", len(after))
 
 
-def _mended(evidence: Evidence, *networks: str) -> Outcome:
+def _mended(evidence: Evidence, network: str) -> Outcome:
     names = [evidence.named(function) for function in ("relu", "leaky_relu")]
-    relu, leaky = (_dead_share(evidence, networks, name, evidence.study.epochs) for name in names)
+    relu, leaky = (_dead_share(evidence, network, name, evidence.study.epochs) for name in names)
     each = join(
         f"{percent(float(share.mean()))} of the units of {name}"
         for name, share in zip(names, (relu, leaky), strict=True)
@@ -599,7 +587,7 @@ def _mended(evidence: Evidence, *networks: str) -> Outcome:
 
 def _grows_with_depth(evidence: Evidence, shallow: str, deep: str) -> Outcome:
     names, alpha = [evidence.named(function) for function in THREE], 1 - evidence.config.confidence
-    told, growths, tests, grows = [], [], [], []
+    told, growths, tests, changed, grows = [], [], [], [], []
     pairs = list(combinations(names, 2))
     for first, second in pairs:
         there, here = (
@@ -608,7 +596,10 @@ def _grows_with_depth(evidence: Evidence, shallow: str, deep: str) -> Outcome:
             for network in (deep, shallow)
         )
         contrast = there - here
-        tests.append(paired_tests(contrast, evidence.config.equivalence_margin))
+        margin = evidence.config.equivalence_margin
+        tests.append(paired_tests(contrast, margin))
+        # |there| > |here| where, and only where, difference and sum of the two have one sign.
+        changed.append(max(tests[-1].p_t, paired_tests(there + here, margin).p_t))
         # Turned so that above zero is a difference that grows.
         grows.append(bool(abs(there.mean()) > abs(here.mean())))
         turned = contrast if (contrast.mean() > 0) == grows[-1] else -contrast
@@ -618,7 +609,7 @@ def _grows_with_depth(evidence: Evidence, shallow: str, deep: str) -> Outcome:
             f"{first} minus {second} {in_points(float(here.mean()))} on {shallow},"
             f" {in_points(float(there.mean()))} on {deep}, interaction {_told(of, in_points)}"
         )
-    shown = holm(np.array([test.p_t for test in tests])) < alpha
+    shown = holm(np.array(changed)) < alpha
     equal = holm(np.array([test.p_equivalence for test in tests])) < alpha
     growing, shrinking = (
         any(there and grown is way for there, grown in zip(shown, grows, strict=True))
@@ -652,9 +643,41 @@ def rank_correlation(
     return float((ranks[0] * ranks[1]).sum()) / size if size else 0.0
 
 
+def permutation_p(
+    gradients: Float[np.ndarray, "activations seeds"],
+    epochs: Float[np.ndarray, "activations seeds"],
+) -> float:
+    """Give the two-sided p-value of the mean rho over seeds, with the activation as the unit.
+
+    The gradients are given to the activations in every other order, the same for all seeds (of
+    more than eight activations in 9,999 drawn orders): p is the share of orders, the observed
+    one among them, whose mean rho is as far from 0.
+
+    >>> ranks = np.arange(5.0)[:, None]
+    >>> permutation_p(ranks, ranks) == 2 / 120
+    True
+    """
+    count = len(gradients)
+    if count <= MOST_EXACT:
+        orders = np.array(list(permutations(range(count))))
+    else:
+        rng = np.random.default_rng(0)
+        drawn = [rng.permutation(count) for _ in range(9999)]
+        orders = np.array([np.arange(count), *drawn])
+    centred = [stats.rankdata(each, axis=0) - (count + 1) / 2 for each in (gradients, epochs)]
+    sizes = [np.sqrt((each**2).sum(axis=0)) for each in centred]
+    first, second = (
+        each / np.where(size > 0, size, 1.0) for each, size in zip(centred, sizes, strict=True)
+    )
+    # Entry (i, j): what the gradient of i adds to the mean rho where j has it.
+    added = (first[:, None, :] * second[None, :, :]).mean(axis=2)
+    means = np.abs(added[orders, np.arange(count)].sum(axis=1))
+    return float((means >= means[0] - 1e-12).mean())
+
+
 def _gradient_ranks_learning(evidence: Evidence, network: str) -> Outcome:
-    study = evidence.study
-    if len(study.activations) < FEWEST_RANKED:
+    study, count = evidence.study, len(evidence.study.activations)
+    if count < FEWEST_RANKED:
         raise UnmeasuredError(
             f"A rank correlation needs at least {FEWEST_RANKED} activations: add more to"
             " activations in params.yaml."
@@ -671,16 +694,20 @@ def _gradient_ranks_learning(evidence: Evidence, network: str) -> Outcome:
     )
     rhos = np.array([rank_correlation(*of) for of in zip(gradients.T, epochs.T, strict=True)])
     of = estimate(rhos, evidence.config.confidence)
-    low, high = (float(np.clip(bound, -1, 1)) for bound in (of.low, of.high))
-    of = of._replace(low=low, high=high)
-    pooled = rank_correlation(gradients.ravel(), epochs.ravel())
+    low, high = (float(np.clip(each, -1, 1)) for each in (of.low, of.high))
+    of = Estimate(of.mean, low, high, of.why)
     numbers = (
-        f"Mean rho {_told(of, _bare)} of {counted(len(rhos), 'seed')}, each over"
-        f" {len(study.activations)} activations"
+        f"Mean rho {_told(of, _bare)} of {counted(len(rhos), 'seed')}, each over the same"
+        f" {count} activations"
     )
-    if math.isfinite(pooled):
+    verdict: Verdict = "undecided"
+    if np.isfinite(rhos).all():
+        p_value = permutation_p(gradients, epochs)
+        numbers += f"; p {written(p_value)} over the orders of activations"
+        if p_value < 1 - evidence.config.confidence:
+            verdict = "supported" if of.mean < 0 else "refuted"
+        pooled = rank_correlation(gradients.ravel(), epochs.ravel())
         numbers += f"; over all {gradients.size} runs, which are not independent, {_bare(pooled)}"
-    verdict = _decided(of, 0.0, "refuted", "supported")
     return Outcome(verdict, f"{numbers}.", of, "rank correlation", len(rhos))
 
 
@@ -692,13 +719,19 @@ def _bare(value: float) -> str:
 
 _TABLE = "Expected Output, table"
 
+#: What is looked at on either network: ending of the name, of the claim, and the network.
+_EACH = (
+    ("notebook", "", _notebooks),
+    ("deeper", ", in a deeper network", _deeper),
+)
 
-def _against(others: Sequence[str], verdict: str) -> str:
+
+def _against(others: Sequence[str], verdict: str, metric: str) -> str:
     opposite = {"better": "worse", "worse": "better"}[verdict]
     return (
         f"Supported where the verdict of the comparison (reports/comparisons.csv) is {verdict}"
-        f" against {join(others)}; refuted where it is {opposite} or equivalent against any; else"
-        " undecided."
+        f" against {join(others)}; refuted where it is {opposite}, or equivalent (within"
+        f" report.{METRICS[metric].margin}), against any; else undecided."
     )
 
 
@@ -726,10 +759,16 @@ _GRADIENT_OF = {
     ),
     "before training": "The same mean absolute entry, of the networks before training",
     "through training": (
-        "Euclidean norm of the first layer's gradient on test images, the geometric mean over"
-        " the kept epochs after the first step of training"
+        "The same mean absolute entry, the geometric mean over the kept epochs after the first step"
+        " of training"
+    ),
+    "through training, on test images": (
+        "The same mean over the kept epochs, of the gradient on test images, which are many more"
     ),
 }
+
+
+_SHORT = {"through training, on test images": "through_on_test_images"}
 
 
 def _gradient_measured(when: str) -> str:
@@ -770,7 +809,7 @@ CLAIMS: tuple[Claim, ...] = (
             f"{title} {claim}",
             section,
             measured,
-            _against([other for other in THREE if other != function], verdict),
+            _against([other for other in THREE if other != function], verdict, metric),
             _notebooks,
             partial(
                 _ahead,
@@ -802,7 +841,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     *(
         Claim(
-            f"gradient_order_{when.split()[0]}",
+            f"gradient_order_{_SHORT.get(when, when.split()[0])}",
             f"The first layer's gradient is weak with sigmoid, medium with tanh, strong with ReLU,"
             f" {when}",
             _TABLE if when != "after training" else f"{_TABLE}; Section 8",
@@ -829,9 +868,10 @@ CLAIMS: tuple[Claim, ...] = (
         "sigmoid_shrinks",
         f"Sigmoid divides the gradient by at least {SIGMOID_SHRINKS_BY:g} a layer",
         "Section 8; Interview, question 1",
-        "Norm of the gradient before training on test images, by how much a layer divides it on"
-        " the way back, between hidden layers of one shape.",
-        f"Supported where the interval lies at or above {SIGMOID_SHRINKS_BY:g}; refuted where it"
+        "Root mean square of the loss's derivatives by a layer's pre-activations, on test images"
+        " before training: by how much a layer divides it on the way back, from the last hidden"
+        " layer to the first.",
+        f"Supported where the interval lies wholly above {SIGMOID_SHRINKS_BY:g}; refuted where it"
         " lies wholly below; else undecided.",
         _deeper,
         partial(
@@ -846,7 +886,7 @@ CLAIMS: tuple[Claim, ...] = (
         "relu_passes_on",
         "ReLU passes the gradient back undiminished",
         "Section 4, table; Interview, question 1; Conclusion, takeaway 2",
-        "As for sigmoid: by how much a layer divides the gradient's norm before training.",
+        "As for sigmoid: by how much a layer divides what comes back before training.",
         f"Supported where the interval lies wholly below {UNDIMINISHED_BELOW:g}, a tenth a layer;"
         " refuted where it lies wholly above; else undecided.",
         _deeper,
@@ -864,7 +904,7 @@ CLAIMS: tuple[Claim, ...] = (
             f"Tanh, being centred at zero, is more accurate than sigmoid{claim}",
             "Interview, question 4",
             "Differences of test accuracy within seeds.",
-            _against(["sigmoid"], "better"),
+            _against(["sigmoid"], "better", "test_accuracy"),
             networks,
             partial(
                 _ahead,
@@ -874,10 +914,7 @@ CLAIMS: tuple[Claim, ...] = (
                 verdict="better",
             ),
         )
-        for name, claim, networks in (
-            ("notebook", "", _notebooks),
-            ("deeper", ", in a deeper network", _deeper),
-        )
+        for name, claim, networks in _EACH
     ),
     Claim(
         "sigmoid_one_sign",
@@ -891,27 +928,34 @@ CLAIMS: tuple[Claim, ...] = (
         _notebooks,
         _one_sign,
     ),
-    Claim(
-        "relu_units_die",
-        "Units of ReLU die in training",
-        "Section 4, table; Interview, question 3",
-        "Change of the share of dead hidden units (derivative zero on every test image) from"
-        " before to after training, all networks together, mean over seeds.",
-        f"Supported where the interval lies wholly above {100 * DEATHS_THAT_MATTER:g} % of the"
-        " units, the smallest share that matters; refuted where wholly below; else undecided.",
-        _with_hidden_layers,
-        _units_die,
+    *(
+        Claim(
+            f"relu_units_die_{name}",
+            f"Units of ReLU die in training{claim}",
+            "Section 4, table; Interview, question 3",
+            "Change of the share of dead hidden units (derivative zero on every test image) from"
+            " before to after training, mean over seeds.",
+            f"Supported where the interval lies wholly above {100 * DEATHS_THAT_MATTER:g} % of the"
+            " units, the smallest share that matters; refuted where wholly below; else undecided.",
+            networks,
+            _units_die,
+        )
+        for name, claim, networks in _EACH
     ),
-    Claim(
-        "leaky_relu_mends",
-        "Leaky ReLU keeps units alive that ReLU loses",
-        "Interview, question 3; Conclusion, recommendations",
-        "Shares of dead hidden units after training, all networks together:"
-        f" {100 * UNMENDED_PART:g} % of that of ReLU minus that of leaky ReLU, within seeds.",
-        f"Supported where the interval lies wholly above 0: fewer than {100 * UNMENDED_PART:g} %"
-        " are left; refuted where wholly below; else, or where ReLU has no dead unit, undecided.",
-        _with_hidden_layers,
-        _mended,
+    *(
+        Claim(
+            f"leaky_relu_mends_{name}",
+            f"Leaky ReLU keeps units alive that ReLU loses{claim}",
+            "Interview, question 3; Conclusion, recommendations",
+            "Shares of dead hidden units after training:"
+            f" {100 * UNMENDED_PART:g} % of that of ReLU minus that of leaky ReLU, within seeds.",
+            "Supported where the interval lies wholly above 0: fewer than"
+            f" {100 * UNMENDED_PART:g} % are left; refuted where wholly below; else, or where ReLU"
+            " has no dead unit, undecided.",
+            networks,
+            _mended,
+        )
+        for name, claim, networks in _EACH
     ),
     Claim(
         "grows_with_depth",
@@ -919,7 +963,9 @@ CLAIMS: tuple[Claim, ...] = (
         "Conclusion, takeaway 4",
         "Interaction: the difference of test accuracy of a pair on the deeper network minus that"
         " on the notebook's, within seeds, for the pairs of the three; above 0 it grows.",
-        "t-tests, two-sided, adjusted by Holm's method. Supported where a pair is shown to differ"
+        "A pair is shown to differ more, or less, where t-tests (two-sided) show the difference of"
+        " its two differences and their sum both to be other than 0; the larger p, adjusted by"
+        " Holm's method. Supported where a pair is shown to differ"
         " more on the deeper network and none less; refuted where one is shown to differ less and"
         " none more, or where all three interactions are shown to be within"
         " report.equivalence_margin; else undecided.",
@@ -934,17 +980,16 @@ CLAIMS: tuple[Claim, ...] = (
             "Spearman's rho over activations, within each seed, of the first layer's gradient"
             " before training (mean absolute entry, first training images) with the epochs to"
             " report.target_accuracy; mean over seeds. A seed that never gets there counts as one"
-            " epoch more than were trained; where all are tied rho is 0. Rho over all runs is told"
-            " without a test: runs of one seed share weights and batches, runs of one activation"
-            " the activation.",
-            "Supported where the interval lies wholly below 0 (larger gradient, fewer epochs);"
-            " refuted where wholly above; else undecided.",
+            " epoch more than were trained; where all are tied rho is 0. Its interval over seeds"
+            " speaks of these activations alone. Rho over all runs is told without a test: runs of"
+            " one activation share it.",
+            "The activation is the unit: supported where a permutation test over the orders of the"
+            " activations (two-sided, one order for all seeds) shows a negative rho (larger"
+            " gradient, fewer epochs); refuted where it shows a positive one; else undecided, as"
+            " it has to be with fewer than five activations.",
             networks,
             _gradient_ranks_learning,
         )
-        for name, claim, networks in (
-            ("notebook", "", _notebooks),
-            ("deeper", ", in a deeper network", _deeper),
-        )
+        for name, claim, networks in _EACH
     ),
 )

@@ -480,7 +480,7 @@ def _depth_finding(rows: list[dict[Any, Any]]) -> str:
     return (
         f"{_when(first['epoch'])}, on the way back from {first['last_layer']} to"
         f" {first['first_layer']} of {first['network']} (kernels of {first['inputs']} ×"
-        f" {first['units']}), the gradient's norm{colon} {'; '.join(parts)}."
+        f" {first['units']}), the norm of a kernel's gradient{colon} {'; '.join(parts)}."
     )
 
 
@@ -547,8 +547,8 @@ def _depth_and_accuracy(study: Study, comparisons: pd.DataFrame, confidence: flo
             names = join(row["activation"] for row in rows if row in shrinking)
             if any(row["low"] <= shrinking[0]["high"] for row in others):
                 told.append(
-                    f"On {network} the gradient shrinks layer by layer before training with"
-                    f" {names}."
+                    f"On {network} the kernels' gradient shrinks layer by layer before training"
+                    f" with {names}."
                 )
                 continue
             with_whom = f"with {names}, most with {name}"
@@ -558,7 +558,9 @@ def _depth_and_accuracy(study: Study, comparisons: pd.DataFrame, confidence: flo
             for other in rest
             if towards(comparisons, network, "test_accuracy", name, other)["verdict"] == "worse"
         ]
-        line = f"On {network} the gradient shrinks layer by layer before training {with_whom}"
+        line = (
+            f"On {network} the kernels' gradient shrinks layer by layer before training {with_whom}"
+        )
         if below:
             told.append(
                 f"{line}; the test accuracy of {name} is shown to be below that of {join(below)}."

@@ -290,7 +290,8 @@ def _results(
 ) -> Grid:
     diverged = tables.diverged_seeds(study)
     caption = (
-        f"Means over {counted(len(study.seeds), 'seed')}; the time is the median of all epochs."
+        f"Means over {counted(len(study.seeds), 'seed')}; the time is the median of the trainings'"
+        " own epochs, under whatever load there was: the section Time compares times."
         " Gradient: mean absolute entry of the first layer's, on the first training images, before"
         " and after training, the arithmetic mean over seeds. The file summary.csv has all digits"
         " and the standard deviations."
@@ -398,9 +399,9 @@ def _activations(activations: Sequence[Description], matched: bool) -> Section:
                 each.title + (f", {constants}" if constants else ""),
                 str(each.range),
                 f"{each.steepest_slope:.4g}",
+                _unbounded(each.chi_1),
                 each.recommended_initializer,
                 each.source,
-                _unbounded(each.chi_1),
             )
         )
         formulas.append(
@@ -420,24 +421,23 @@ def _activations(activations: Sequence[Description], matched: bool) -> Section:
                 "tables/activation_functions.csv",
             ),
             Grid(
-                "The steepest slope is the largest derivative between −10 and 10. The initialiser"
-                " is the one that the activation's literature recommends, or where that names"
-                " none, the one with χ next to 1"
-                f"{'; here it is used' if matched else ', not the one used here'}. χ is the factor"
+                "The steepest slope is the largest derivative between −10 and 10. χ is the factor"
                 " a layer of the gradient's variance, by mean-field theory, with the initialiser"
-                " used here, in a deep network of one width."
+                " used here, in a deep network of one width. The recommended initialiser"
+                f" ({'here it is used' if matched else 'not the one used here'}) is that of the"
+                " activation's literature or, where that names none, the one with χ next to 1."
                 + (f" Theory has no number for {join(untold)}: it overflows." if untold else ""),
                 (
                     "Activation",
                     "Function",
                     "Range",
                     "Steepest slope",
+                    "χ",
                     "Recommended initialiser",
                     "Source",
-                    "χ",
                 ),
                 tuple(rows),
-                words=6,
+                words=7,
             ),
         ),
     )
@@ -788,7 +788,9 @@ def _gradients(
             Picture(
                 "figures/gradient_through_training.png",
                 "The same norms, arithmetic means over seeds, after"
-                f" {join(map(str, probed))} epochs. All panels of a network have one range.",
+                f" {join(map(str, probed))} epochs. All panels of a network have one range. A"
+                " kernel's gradient is what comes back times what came in: where it stays the same"
+                " from layer to layer, both may shrink.",
                 "Gradient norm by layer on logarithmic axes, a panel for each of"
                 f" {join(study.activations)} on {join(study.networks)}, a line for each probed"
                 " epoch.",
@@ -1100,6 +1102,10 @@ def _limits(study: Study, config: Config) -> tuple[str, ...]:
         " speaks of new images, over them as well.",
         "Undecided does not mean equal: with more seeds a difference, or equivalence, could be"
         " shown. Equivalent means closer than a margin that somebody else may find too wide.",
+        f"An order of {counted(len(study.activations), 'activation')} says little of activations in"
+        " general: intervals over seeds speak of these alone.",
+        "What the matched initialiser does is measured before training; what it does to accuracy is"
+        " not, unless model.kernel_initializer is matched.",
     ]
     if len(study.seeds) == 1:
         lines[1] = (
