@@ -257,7 +257,7 @@ def compose(
         sections=(
             Section("Results", (_results(study, summary, confidence),)),
             _data(class_counts, config),
-            _activations(activations, config.model.kernel_initializer == MATCHED),
+            _activations(activations, config.model.kernel_initializer),
             _networks(study, config.model.kernel_initializer == MATCHED),
             _curves(study, config),
             _test_accuracy(study, summary, config),
@@ -389,7 +389,10 @@ def _data(class_counts: pd.DataFrame, config: Config) -> Section:
     )
 
 
-def _activations(activations: Sequence[Description], matched: bool) -> Section:
+def _activations(activations: Sequence[Description], kernel_initializer: str) -> Section:
+    used = (
+        "it is used" if kernel_initializer == MATCHED else f"{kernel_initializer} is used for all"
+    )
     rows, formulas = [], []
     for each in activations:
         constants = ", ".join(f"{name} = {value}" for name, value in each.shown_constants.items())
@@ -424,7 +427,7 @@ def _activations(activations: Sequence[Description], matched: bool) -> Section:
                 "The steepest slope is the largest derivative between −10 and 10. χ is the factor"
                 " a layer of the gradient's variance, by mean-field theory, with the initialiser"
                 " used here, in a deep network of one width. The recommended initialiser"
-                f" ({'here it is used' if matched else 'not the one used here'}) is that of the"
+                f" (here {used}) is that of the"
                 " activation's literature or, where that names none, the one with χ next to 1."
                 + (f" Theory has no number for {join(untold)}: it overflows." if untold else ""),
                 (
