@@ -37,5 +37,5 @@ study: ## the README's numbers and main figure, from the last repro
 	@cp reports/summary.csv reports/comparisons.csv reports/claims.csv reports/figures/gradient_by_layer.png docs/study/
 
 lock: $(VENV)/ready ## requirements.lock with the newest versions, from pyproject.toml
-	@uv pip compile pyproject.toml --extra dev --universal --generate-hashes \
+	@uv pip compile pyproject.toml --all-extras --universal --generate-hashes \
 		--no-emit-index-url --no-header --python-version 3.11 --upgrade -q -o requirements.lock

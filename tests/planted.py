@@ -14,6 +14,7 @@ from actlab import claims, comparisons, descriptions, tables
 from actlab.activations import ACTIVATIONS
 from actlab.config import (
     ActivationConfig,
+    CompareConfig,
     Config,
     DataConfig,
     GradientsConfig,
@@ -58,6 +59,10 @@ def configured(root: Path, **values: Any) -> Config:
         "report": REPORT,
         "activation": ActivationConfig("relu", "relu", {}),
         "network": NetworkConfig("mlp", [128, 64]),
+        "sweep": None,
+        "force": False,
+        "models_at_once": None,
+        "compare": CompareConfig("", None),
         "paths": PathsConfig(source=None, output=str(root), **paths),
     }
     return Config(**(given | values))

@@ -67,10 +67,15 @@ def files(folder):
         ("activations=[]", "activations is []: it has to be a list of at least one entry"),
         ("activations=[relu,relu]", "activations is ['relu', 'relu']: it has to be a list wit"),
         ("activations=[rulu]", "activations has 'rulu': conf/activation/ has celu, cus"),
-        ("networks=[wide]", "networks has 'wide': conf/network/ has deep, mlp"),
+        ("networks=[wide]", "networks has 'wide': conf/network/ has deep, mlp, uniform"),
         ("activation=rulu", "activation is 'rulu': it has to be one of celu, custom, elu,"),
-        ("network=wide", "network is 'wide': it has to be one of deep, mlp"),
+        ("network=wide", "network is 'wide': it has to be one of deep, mlp, uniform"),
         ("network.hidden=[0]", "network.hidden is [0]: it has to be a list of whole numbers"),
+        ("network.hidden=[1.5]", "network.hidden is [1.5]: it has to be a list of whole num"),
+        ("network.hidden=0x64", "network.hidden is '0x64': it has to be a list of whole num"),
+        ("network.hidden=8", "network.hidden is 8: it has to be a list of whole numbers of at"),
+        ("models_at_once=0", "models_at_once is 0: it has to be 1 or more"),
+        ("sweep=a/b", "sweep is 'a/b': it has to be letters, digits, _ and ."),
         ("activation.function=f", "activation.function is 'f': it has to be one of sigmoid,"),
         ("activation.function=softmax", "activation.function is 'softmax': it takes all units of"),
         ("activation=custom", "activation.function is missing: give it in params.yaml or conf/"),
@@ -241,7 +246,12 @@ def test_help_names_groups_values_and_examples(stage, root, command):
 def test_conf_holds_no_values(root):
     # params.yaml is the one source of values; DVC does not see what config.yaml says.
     config = yaml.safe_load((root / "conf/config.yaml").read_text())
-    assert set(config) == {"defaults", "paths", "hydra"}
+    assert set(config) == {
+        "defaults",
+        "paths",
+        "hydra",
+        *("sweep", "force", "models_at_once", "compare"),  # none of these changes a result
+    }
 
 
 def test_every_kernel_initialiser_is_one_of_keras():

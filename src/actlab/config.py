@@ -116,20 +116,34 @@ class ActivationConfig:
         return _DOTTED.fullmatch(self.function) is not None
 
 
+#: Equal hidden layers: how many, and the units of each.
+_EQUAL_LAYERS = re.compile(r"([1-9]\d{0,3})x([1-9]\d{0,5})")
+
+
 @dataclass
 class NetworkConfig:
-    """The hidden layers of a network, by their units."""
+    """The hidden layers of a network, by their units.
+
+    `hidden` is a list of whole numbers, or `8x64` for eight layers of 64 units, which becomes
+    that list.
+
+    >>> NetworkConfig("uniform", "3x16").hidden
+    [16, 16, 16]
+    """
 
     name: str
-    hidden: list[int]
+    hidden: Any
 
     def __post_init__(self) -> None:
         _require_name("network.name", self.name)
+        if isinstance(self.hidden, str) and (equal := _EQUAL_LAYERS.fullmatch(self.hidden)):
+            self.hidden = [int(equal[2])] * int(equal[1])
         _require(
-            all(units >= 1 for units in self.hidden),
+            isinstance(self.hidden, list)
+            and all(type(units) is int and units >= 1 for units in self.hidden),
             "network.hidden",
-            list(self.hidden),
-            "a list of whole numbers of at least 1",
+            self.hidden,
+            "a list of whole numbers of at least 1, or layers x units such as 8x64",
         )
 
 
@@ -301,6 +315,23 @@ class ReportConfig:
 
 
 @dataclass
+class CompareConfig:
+    """Which runs of MLflow are compared, and what tells them apart.
+
+    Attributes
+    ----------
+    filter
+        Conditions on the configurations' runs in MLflow's search language; empty: all that the
+        name of a sweep selects.
+    by
+        The keys of the configuration that the groups differ in; None: all that do differ.
+    """
+
+    filter: str
+    by: list[str] | None
+
+
+@dataclass
 class PathsConfig:
     """Where files are; relative to the root of the repository."""
 
@@ -316,7 +347,18 @@ class PathsConfig:
 
 @dataclass
 class Config:
-    """A whole configuration: params.yaml, one activation, one network, the paths."""
+    """A whole configuration: params.yaml, one activation, one network, the paths.
+
+    Attributes
+    ----------
+    sweep
+        The name under which the jobs of a sweep are found again in MLflow; None has none.
+    force
+        Whether a configuration is trained again that MLflow has finished.
+    models_at_once
+        How many train side by side; None is one a core, the cores shared out among the jobs that
+        run at once. It changes no result.
+    """
 
     data: DataConfig
     activations: list[str]
@@ -330,9 +372,17 @@ class Config:
     report: ReportConfig
     activation: ActivationConfig
     network: NetworkConfig
+    sweep: str | None
+    force: bool
+    models_at_once: int | None
+    compare: CompareConfig
     paths: PathsConfig
 
     def __post_init__(self) -> None:
+        if self.sweep is not None:
+            _require_name("sweep", self.sweep)
+        if self.models_at_once is not None:
+            _require(self.models_at_once >= 1, "models_at_once", self.models_at_once, "1 or more")
         _require_distinct("activations", self.activations)
         _require_distinct("networks", self.networks)
         _require_distinct("seeds", self.seeds)

@@ -314,6 +314,8 @@ def _parameters(config: Config) -> dict[str, object]:
         **{f"activation.{name}": value for name, value in activation.constants.items()},
         "network.name": config.network.name,
         "network.hidden": "-".join(map(str, config.network.hidden)),
+        "network.depth": len(config.network.hidden),
+        "network.width": max(config.network.hidden, default=0),
         "model.kernel_initializer": config.model.kernel_initializer,
         **{f"data.{name}": value for name, value in asdict(config.data).items()},
         **{f"training.{name}": value for name, value in asdict(config.training).items()},
