@@ -12,6 +12,11 @@ Runs are found by their tags:
 `actlab.source`             dvc (a stage of the pipeline) or sweep (a job of Hydra's multirun)
 `actlab.weights_sha256`     of the file of a seed's final weights; of a configuration, of its
                             seeds' digests. No output of the pipeline names a run
+`actlab.fingerprint`        of a configuration: of all that decides its results (`fingerprint`)
+`actlab.outcome`            of a finished configuration: trained, or diverged where a seed's loss
+                            stopped being a number
+`sweep.<name>`              yes for the configurations of a sweep; of `fair.tuned`, those of `fair`
+                            bear both
 `actlab.gradients_sha256`   of a configuration's rows of gradients.csv, once they are logged
 `actlab.report_sha256`      of summary.csv and report.md
 `claim.<name>`              of the report: the verdict on a claim of the notebook
@@ -42,7 +47,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, cast
 from urllib.parse import unquote
 
 import numpy as np
@@ -73,6 +78,9 @@ Source = Literal["dvc", "sweep"]
 
 #: The experiment that holds every run.
 EXPERIMENT = "actlab"
+
+#: A configuration's metric that a sweep selects by: its mean validation accuracy over seeds.
+OBJECTIVE = "objective"
 
 _SQLITE = "sqlite:///"
 _WEIGHTS = "actlab.weights_sha256"
@@ -157,6 +165,17 @@ def said(error: BaseException, loss: str, advice: bool = True) -> str:
 # --- The store ----------------------------------------------------------------------------
 
 
+class Finished(NamedTuple):
+    """A finished configuration: its run, its outcome (trained or diverged), what it reached.
+
+    The objective is None where no validation images were held out.
+    """
+
+    run: str
+    outcome: str
+    objective: float | None
+
+
 @dataclass
 class Store:
     """An open MLflow store, and the experiment in it. Its methods raise what MLflow raises."""
@@ -196,14 +215,17 @@ class Store:
             marks = [RunTag(key, value) for key, value in (tags or {}).items()]
             self.client.log_batch(run, params=given, tags=marks)
 
-    def search(self, status: str, tags: Mapping[str, str]) -> list[Run]:
-        """Give the undeleted runs of a status that bear some tags, the newest first."""
+    def search(self, status: str, tags: Mapping[str, str], at_most: int = 50_000) -> list[Run]:
+        """Give the undeleted runs of a status that bear some tags, the newest first.
+
+        50,000 is the most that MLflow gives at once.
+        """
         conditions = [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
         return self.client.search_runs(
             [self.experiment],
             " and ".join([f"attributes.status = '{status}'", *conditions]),
             order_by=["attributes.start_time DESC"],
-            max_results=50_000,  # the most that MLflow gives at once
+            max_results=at_most,
         )
 
     def find_configuration(
@@ -224,6 +246,21 @@ class Store:
             if {seed: run.data.tags.get(_WEIGHTS) for seed, run in runs.items()} == digests:
                 return parent, runs
         return None
+
+    def find_finished(self, fingerprint: str) -> "Finished | None":
+        """Give the newest finished configuration of a fingerprint."""
+        tags = {"actlab.kind": "configuration", "actlab.fingerprint": fingerprint}
+        for run in self.search("FINISHED", tags, at_most=1):
+            outcome = run.data.tags["actlab.outcome"]
+            return Finished(run.info.run_id, outcome, run.data.metrics.get(OBJECTIVE))
+        return None
+
+    def close_unfinished(self, fingerprint: str) -> None:
+        """Set the running runs of a fingerprint to FAILED: of processes that are no more."""
+        for parent in self.search("RUNNING", {"actlab.fingerprint": fingerprint}):
+            below = {"mlflow.parentRunId": parent.info.run_id}
+            for run in (*self.search("RUNNING", below), parent):
+                self.client.set_terminated(run.info.run_id, "FAILED")
 
     def close_ended(self) -> list[str]:
         """Set this host's running runs to FAILED whose process has ended; give their names."""
@@ -295,6 +332,16 @@ def _find_experiment(client: MlflowClient, folder: Path | None) -> str:
 
 
 # --- What a run bears ---------------------------------------------------------------------
+
+
+def sweep_tags(sweep: str | None) -> dict[str, str]:
+    """Give the tags of the configurations of a sweep.
+
+    >>> sweep_tags("fair.tuned")
+    {'sweep.fair': 'yes', 'sweep.fair.tuned': 'yes'}
+    """
+    parts = sweep.split(".") if sweep else []
+    return {f"sweep.{'.'.join(parts[: place + 1])}": "yes" for place in range(len(parts))}
 
 
 def _name(config: Config) -> str:
@@ -386,7 +433,8 @@ def _unless_lost(method: Callable[P, None]) -> Callable[P, None]:
 class ConfigurationRun:
     """The runs of one (activation, network): a parent, and a child a seed. A context manager.
 
-    `config` names them; `source` says what trains, a stage of the pipeline or a job of a sweep.
+    `config` names them; `source` says what trains, a stage of the pipeline or a job of a sweep;
+    `fingerprint` is that of `config`, where it is this code that trains.
     The first epoch opens the store and the parent, each seed's first epoch its run. Leaving by
     an exception sets what is unfinished to FAILED, by KeyboardInterrupt to KILLED; leaving
     without `finish` is a failure too. No method raises because of MLflow, unless an open
@@ -398,15 +446,27 @@ class ConfigurationRun:
     ...     run.finish(models, results)
     """
 
-    def __init__(self, config: Config, source: Source, store: Store | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        source: Source,
+        store: Store | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
         self._config = config
         self._source: Source = source
         self._given = store
+        self._fingerprint = fingerprint
         self._lost = False
         self._runs: dict[int | None, str] = {}
         self._open: list[str] = []
         self._logged: dict[int, list[Metric]] = defaultdict(list)
         self._digests: dict[int, str] = {}
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the store failed, so that runs are missing or in part only."""
+        return self._lost
 
     def __enter__(self) -> "ConfigurationRun":
         return self
@@ -445,10 +505,17 @@ class ConfigurationRun:
         self._end(run, "FINISHED")
 
     @_unless_lost
-    def finish(self, models: Path, results: Path) -> None:
+    def finish(
+        self,
+        models: Path,
+        results: Path,
+        objective: float | None = None,
+        diverged: Sequence[int] = (),
+    ) -> None:
         """End the parent with what holds over all seeds, artifacts and the first seed's model.
 
-        `models` and `results` are the configuration's own folders, whole.
+        `models` and `results` are the configuration's own folders, whole; `objective` is what a
+        sweep selects by, `diverged` the seeds whose loss stopped being a number.
         """
         from mlflow.entities import Metric
 
@@ -464,12 +531,18 @@ class ConfigurationRun:
         self._store.write(self._runs[first], again)
         metrics, config = self._over_seeds(), self._config
         accuracy = {each.key: each.value for each in metrics}["test_accuracy_mean"]
+        metrics.append(_metric("diverged_seeds", len(diverged)))
+        if objective is not None:
+            metrics.append(_metric(OBJECTIVE, objective))
         note = (
             f"{_name(config)}, {parameters:,} parameters; {len(config.seeds)} seeds,"
             f" {config.training.epochs} epochs of {config.data.name}."
             f" Mean test accuracy {accuracy:.2%}."
         )
+        if diverged:
+            note += f" Diverged: seed {', '.join(map(str, diverged))}."
         tags = {"mlflow.note.content": note, _WEIGHTS: _digest_of_seeds(self._digests)}
+        tags["actlab.outcome"] = "diverged" if diverged else "trained"
         self._store.write(parent, metrics, {"network.parameters": parameters}, tags)
         self._end(parent, "FINISHED")
 
@@ -502,7 +575,9 @@ class ConfigurationRun:
                 "seeds": ",".join(map(str, config.seeds)),
                 "report.confidence": str(config.report.confidence),
             }
-            tags = {"actlab.kind": "configuration"}
+            tags = {"actlab.kind": "configuration", **sweep_tags(config.sweep)}
+            if self._fingerprint:
+                tags["actlab.fingerprint"] = self._fingerprint
         else:
             name, own = f"{name}/seed-{seed}", {"seed": str(seed)}
             below = {"mlflow.parentRunId": self._run()}

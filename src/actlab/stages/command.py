@@ -1,5 +1,6 @@
 """What every command has in common: compose the configuration, check it, say what is wrong."""
 
+import importlib
 import os
 import shutil
 import sys
@@ -13,6 +14,7 @@ import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
@@ -20,7 +22,7 @@ from actlab.config import Config
 from actlab.errors import UserError
 
 
-def run(stage: Callable[[Config], None], sweepable: bool = False) -> None:
+def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
     """Run a stage as a command, with Hydra's grammar for its arguments.
 
     Whatever the user can mend (configuration, files, space, permissions) ends in one line on
@@ -29,7 +31,7 @@ def run(stage: Callable[[Config], None], sweepable: bool = False) -> None:
     Parameters
     ----------
     stage
-        Gets the checked configuration.
+        Gets the checked configuration; in a sweep, what the job is called too.
     sweepable
         Whether Hydra's multirun may run it, each job in a folder of its own. Other stages
         write where DVC expects their outputs.
@@ -54,8 +56,8 @@ def run(stage: Callable[[Config], None], sweepable: bool = False) -> None:
         _leave([explain(error) for error in failures])
 
 
-def _run_hydra(stage: Callable[[Config], None], sweepable: bool) -> list[Exception]:
-    """Run the stage, or each job of a sweep; give what failed in a way the user can mend."""
+def _run_hydra(stage: Callable[..., Any], sweepable: bool) -> list[Exception]:
+    """Run the stage, or a sweep of it; give what failed in a way the user can mend."""
     root = Path.cwd()
     if not ((root / "conf/config.yaml").is_file() and (root / "params.yaml").is_file()):
         raise UserError(
@@ -63,25 +65,31 @@ def _run_hydra(stage: Callable[[Config], None], sweepable: bool) -> list[Excepti
             " change to it first"
         )
     if not sweepable:
-        if {"-m", "--multirun"} & set(sys.argv):
-            raise UserError("only actlab.stages.train can be swept: leave out -m")
+        swept = [each for each in sys.argv if each in ("-m", "--multirun") or "experiment=" in each]
+        if swept:
+            raise UserError(f"only actlab.stages.train can be swept: leave out {swept[0]}")
         if not any(argument.startswith("run=") for argument in sys.argv):
             sys.argv.append("run=stage")
     ConfigStore.instance().store("schema", Config)
     failures: list[Exception] = []
 
-    def job(composed: Any) -> None:
+    def job(composed: Any) -> Any:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            # By its name: no stage of DVC's runs it, so that none has to depend on it.
+            sweeping = importlib.import_module("actlab.stages.sweeping")
+            return sweeping.run_job(stage, composed, root)
         try:
             stage(check(composed, root))
-        except (UserError, OmegaConfBaseException, OSError) as error:  # the other jobs go on
+        except (UserError, OmegaConfBaseException, OSError) as error:
             failures.append(error)
-            _remove_untouched(root)
+            remove_untouched(root)
+        return None
 
     hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="config")(job)()
     return failures
 
 
-def _remove_untouched(root: Path) -> None:
+def remove_untouched(root: Path) -> None:
     """Remove the folder that Hydra made for a job, when the job was refused before it wrote."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     held = {path.name for path in folder.iterdir()}

@@ -1,0 +1,70 @@
+"""A configuration -> a digest of all that decides what its training gives.
+
+Two trainings with one fingerprint give the same weights to the bit on the same machine: a sweep
+that is started again skips what it finds finished.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from actlab.config import Config
+from actlab.datasets import DATASETS
+
+#: The modules that compute a training, by their files in the package; `tests/test_fingerprint.py`
+#: holds them to what `training` imports.
+CODE = (
+    "activations.py",
+    "config.py",
+    "datasets.py",
+    "errors.py",
+    "meanfield.py",
+    "model.py",
+    "own.py",
+    "pointwise.py",
+    "runtime.py",
+    "stages/train.py",
+    "statistics.py",
+    "training.py",
+)
+
+#: The packages whose arithmetic it is.
+PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy")
+
+
+def fingerprint(config: Config) -> str:
+    """Give the SHA-256 of a configuration's values, its data, and the code that computes with them.
+
+    Not in it: where files are, what a sweep is called, how the report speaks, and what changes no
+    result, such as how many models train side by side. Of a user's own function, the sources are
+    in it. The raw files are in it by the digests that they are held to whenever they are read.
+    """
+    held = {name: asdict(getattr(config, name)) for name in ("data", "model", "training")}
+    held |= {name: asdict(getattr(config, name)) for name in ("activation", "network")}
+    held |= {"seeds": list(config.seeds), "code": _code(), "packages": _packages()}
+    held["files"] = {file.name: file.sha256 for file in DATASETS[config.data.name].files}
+    if config.activation.is_own:
+        from actlab.own import digest_sources  # which imports it, and TensorFlow with it
+
+        held["own"] = digest_sources(config.activation.function)
+    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _code() -> str:
+    package = Path(__file__).parent
+    return hashlib.sha256(b"".join((package / name).read_bytes() for name in CODE)).hexdigest()
+
+
+@cache
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # one of TensorFlow's two names
+            continue
+    return found

@@ -1,0 +1,258 @@
+"""How a sweep chooses its jobs; Hydra finds sweepers in this package alone.
+
+`conf/hydra/sweeper/` names them. What a job is, and how a sweep ends, is `actlab.stages.sweeping`.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from actlab.errors import UserError
+from actlab.stages.sweeping import Jobs, best_of
+
+
+class GridSweeper(BasicSweeper):
+    """Hydra's own grid, with a table and an exit status at its end."""
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run every combination."""
+        batches = self.grid(arguments)
+        jobs = self.jobs()
+        for batch in batches:
+            self.validate_batch_is_legal(batch)
+        jobs.open()
+        for batch in batches:
+            jobs.launch(batch)
+        jobs.close()
+
+    def grid(self, arguments: list[str]) -> list[list[list[str]]]:
+        """Give the batches of every combination, each a list of overrides."""
+        assert self.hydra_context is not None
+        assert self.config is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        folder = Path(self.config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, folder / "multirun.yaml")
+        return self.split_arguments(overrides, self.max_batch_size)
+
+    def jobs(self) -> Jobs:
+        """Give what launches jobs and tells of them."""
+        assert self.config is not None
+        assert self.hydra_context is not None
+        assert self.launcher is not None
+        return Jobs(self.config, self.hydra_context, self.launcher)
+
+
+class FairSweeper(GridSweeper):
+    """Each value of one key at its best setting, then all on seeds that the choice has not seen.
+
+    The grid of all other keys is run for each value of `of`, and the setting with the best
+    validation accuracy chosen. Then each value is trained with its own setting, and with that of
+    params.yaml, on `fresh_seeds`. A sweep named fair calls these fair.selection, fair.tuned and
+    fair.baseline. The choice knows nothing of the test images.
+    """
+
+    def __init__(self, of: str, fresh_seeds: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._of, self._fresh_seeds = of, list(fresh_seeds)
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the grid, choose, and train on the fresh seeds."""
+        assert self.config is not None
+        name = self.config.sweep or "fair"
+        grid = [
+            [*overrides, f"sweep={name}.selection"]
+            for batch in self.grid(arguments)
+            for overrides in batch
+        ]
+        values = [_split(overrides) for overrides in grid]
+        if not all(self._of in each for each in values):
+            raise UserError(
+                f"{self._of} is not swept: each of its values gets a setting of its own"
+            )
+        seeds = self.config.seeds
+        if set(seeds) & set(self._fresh_seeds):
+            raise UserError(
+                f"hydra.sweeper.fresh_seeds {self._fresh_seeds} and seeds {list(seeds)} share some:"
+                " a choice is tested on seeds that it has not seen"
+            )
+        swept = {
+            key
+            for key in values[0]
+            if key not in (self._of, "sweep") and len({each[key] for each in values}) > 1
+        }
+        jobs = self.jobs()
+        jobs.require_objective(grid)
+        jobs.open()
+        selection = jobs.launch(grid)
+        fresh = f"seeds=[{','.join(map(str, self._fresh_seeds))}]"
+        final = []
+        for value in dict.fromkeys(each[self._of] for each in values):
+            best = best_of(job for job in selection if _split(job.overrides)[self._of] == value)
+            if best is None:
+                continue  # its failures are told at the end
+            chosen = _split(best.overrides) | {"sweep": f"{name}.tuned"}
+            print(f"{self._of}={value}: {_told(chosen, swept)}", flush=True)
+            base = {key: each for key, each in chosen.items() if key not in swept}
+            base["sweep"] = f"{name}.baseline"
+            for setting in (chosen, base):
+                setting.pop("seeds", None)
+                final.append([*(f"{key}={each}" for key, each in setting.items()), fresh])
+        jobs.launch(final)
+        jobs.close()
+
+
+def _split(overrides: Iterable[str]) -> dict[str, str]:
+    return dict(each.split("=", 1) for each in overrides)
+
+
+def _told(setting: Mapping[str, str], keys: Iterable[str]) -> str:
+    return ", ".join(f"{key}={setting[key]}" for key in sorted(keys))
+
+
+class OptunaSweeper(Sweeper):
+    """Optuna chooses the configurations, by the mean validation accuracy over seeds.
+
+    Hydra's own plugin for Optuna (1.3.0) takes Optuna below 3, whose storage does not work with
+    the SQLAlchemy that MLflow needs, so that a study would not survive its process.
+
+    A study is resumed by its name: what was running when it was killed is asked for again first.
+    """
+
+    def __init__(
+        self,
+        study: str | None,
+        storage: str,
+        n_trials: int,
+        n_jobs: int,
+        seed: int,
+        params: Mapping[str, Any] | None,
+    ) -> None:
+        self._study, self._storage, self._seed = study, storage, seed
+        self._trials, self._at_once = n_trials, n_jobs
+        self._params = dict(params or {})
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Take in what Hydra gives."""
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        self._context, self._jobs = hydra_context, Jobs(config, hydra_context, launcher)
+        self._study = self._study or config.sweep or "tuning"
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Ask for trials and run them, until the study has as many as it is to have."""
+        try:
+            import optuna
+        except ImportError as error:
+            raise UserError("optuna is missing: pip install 'actlab[optuna]'") from error
+
+        for key, value in (("n_trials", self._trials), ("n_jobs", self._at_once)):
+            if value < 1:
+                raise UserError(f"hydra.sweeper.{key} is {value}: it has to be 1 or more")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        parser = OverridesParser.create(config_loader=self._context.config_loader)
+        given = [f"{key}={value}" for key, value in self._params.items()]
+        overrides = {
+            each.get_key_element(): each for each in parser.parse_overrides([*given, *arguments])
+        }
+        fixed = [
+            f"{key}={each.get_value_element_as_str()}"
+            for key, each in overrides.items()
+            if not each.is_sweep_override()
+        ]
+        space = {
+            key: distribution_of(each)
+            for key, each in overrides.items()
+            if each.is_sweep_override()
+        }
+        if not space:
+            raise UserError("nothing is tuned: give a key several values, or an interval(low,high)")
+        self._jobs.require_objective([fixed])
+        self._jobs.open()
+        if self._storage.startswith("sqlite:///"):
+            Path(self._storage.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        study = optuna.create_study(
+            storage=self._storage,
+            study_name=self._study,
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(seed=self._seed),
+            load_if_exists=True,
+        )
+        held = {key: repr(each) for key, each in space.items()} | {"fixed": sorted(fixed)}
+        if study.user_attrs.get("space", held) != held:
+            raise UserError(
+                f"the study {self._study!r} in {self._storage} has another space or other fixed"
+                " values: give this one a name, hydra.sweeper.study=..."
+            )
+        study.set_user_attr("space", held)
+        states = optuna.trial.TrialState
+        for trial in study.get_trials(states=[states.RUNNING]):  # cut short by a kill
+            study.tell(trial.number, state=states.FAIL)
+            study.enqueue_trial(trial.params)
+        over = len(study.get_trials(states=[states.COMPLETE]))
+        while over < self._trials:
+            trials = [study.ask(space) for _ in range(min(self._at_once, self._trials - over))]
+            batch = [
+                [*fixed, *(f"{key}={value}" for key, value in trial.params.items())]
+                for trial in trials
+            ]
+            for trial, job in zip(trials, self._jobs.launch(batch), strict=True):
+                reached = job.outcome.objective
+                if reached is None or not math.isfinite(reached):
+                    study.tell(trial, state=states.FAIL)
+                else:
+                    study.tell(trial, reached)
+            over += len(trials)
+        if not self._jobs.done:
+            best = study.best_trial
+            print(f"The study {self._study!r} has its {over} trials already.")
+            print(f"Best by validation accuracy ({best.value:.2%}): {best.params}", flush=True)
+            return
+        self._jobs.close()
+
+
+def distribution_of(override: Override) -> Any:
+    """Give Optuna's distribution of what an override sweeps.
+
+    `a=1,2` and `choice(1,2)` are one of these; `range(1,9,2)` whole numbers or, with a fraction in
+    it, numbers that far apart; `interval(low,high)` any number between, `int(interval(low,high))`
+    any whole one; `tag(log,interval(...))` takes its logarithm.
+    """
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    value = override.value()
+    log = "log" in getattr(value, "tags", ())
+    if isinstance(value, ChoiceSweep):
+        return CategoricalDistribution(list(override.sweep_string_iterator()))
+    if isinstance(value, RangeSweep):
+        assert value.start is not None
+        assert value.stop is not None
+        if all(isinstance(each, int) for each in (value.start, value.stop, value.step)):
+            # Hydra leaves out the end.
+            last = range(int(value.start), int(value.stop), int(value.step))[-1]
+            return IntDistribution(int(value.start), last, step=int(value.step))
+        return CategoricalDistribution(list(override.sweep_string_iterator()))
+    assert isinstance(value, IntervalSweep)
+    low, high = value.start, value.end
+    if isinstance(low, int) and isinstance(high, int):
+        return IntDistribution(low, high, log=log)
+    assert low is not None
+    assert high is not None
+    return FloatDistribution(float(low), float(high), log=log)

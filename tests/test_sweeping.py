@@ -1,0 +1,467 @@
+"""Sweeps with real Hydra and a real MLflow store, and planted trainings where they are not it."""
+
+import json
+import os
+import random
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from actlab import tracking
+from actlab.fingerprint import fingerprint
+from actlab.stages import command, sweeping
+from actlab.stages.train import Trained
+
+pytestmark = [
+    # MLflow's own models of its tables use what SQLAlchemy 2.1 calls deprecated.
+    pytest.mark.filterwarnings(
+        "ignore:The ``noload`` loader strategy:DeprecationWarning:mlflow.store.tracking"
+    ),
+    # MLflow's own agents have type hints that it finds too wide, when it is imported.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning:mlflow"),
+]
+
+HELD_OUT = "data.validation_size=10000"
+
+
+class Sweep:
+    """Runs sweeps in a folder of their own; `trained` holds what was trained, in order.
+
+    A training gives what `accuracy` says of its configuration: a number, or an error to raise.
+    """
+
+    def __init__(self, folder, monkeypatch, capsys):
+        self.folder, self._monkeypatch, self._capsys = folder, monkeypatch, capsys
+        self.trained: list[Any] = []
+        self.accuracy = lambda config: 0.5
+        self.diverges = lambda config: False
+
+    def train(self, config, job):
+        self.trained.append(config)
+        reached = self.accuracy(config)
+        if isinstance(reached, BaseException):
+            raise reached
+        store = tracking.connect()
+        tags = {"actlab.kind": "configuration", "actlab.fingerprint": fingerprint(config)}
+        diverged = [0] if self.diverges(config) else []
+        tags["actlab.outcome"] = "diverged" if diverged else "trained"
+        run = store.create_run(job, tags | tracking.sweep_tags(config.sweep))
+        objective = reached if config.data.validation_size else None
+        if objective is not None:
+            store.write(run, [tracking._metric(tracking.OBJECTIVE, objective)])
+        store.client.set_terminated(run, "FINISHED")
+        return Trained(objective, diverged, True)
+
+    def run(self, *arguments, status=0):
+        """Run `train -m` with some arguments; gives what it printed, and on the standard error."""
+        self._monkeypatch.setattr(sys, "argv", ["train.py", "-m", *arguments])
+        ended = 0
+        try:
+            command.run(self.train, sweepable=True)
+        except SystemExit as error:
+            ended = error.code
+        printed = self._capsys.readouterr()
+        assert ended == status, printed
+        return printed.out, printed.err
+
+    def runs(self, status="FINISHED", **tags):
+        return tracking.connect().search(status, {"actlab.kind": "configuration", **tags})
+
+
+@pytest.fixture
+def sweep(root, tmp_path, monkeypatch, capsys):
+    shutil.copytree(root / "conf", tmp_path / "conf")
+    shutil.copy(root / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    yield Sweep(tmp_path, monkeypatch, capsys)
+    HydraConfig.instance().cfg = None
+
+
+def test_a_sweep_ends_with_a_table_and_its_best(sweep):
+    sweep.accuracy = lambda config: {"relu": 0.75, "tanh": 0.9, "gelu": 0.8}[config.activation.name]
+    out, err = sweep.run("activation=relu,tanh,gelu", HELD_OUT, "sweep=mine")
+    table = [
+        line.split() for line in out.splitlines() if line.strip().startswith(("1 ", "2 ", "3 "))
+    ]
+    assert [row[:4] for row in table] == [
+        ["1", "activation=relu", "done", "75.00%"],
+        ["2", "activation=tanh", "done", "90.00%"],
+        ["3", "activation=gelu", "done", "80.00%"],
+    ]
+    assert "3 jobs: 3 done." in out
+    assert (
+        "Best by validation accuracy (90.00%): python -m actlab.stages.train -m"
+        f" activation=tanh {HELD_OUT} sweep=mine"
+    ) in out
+    assert "python -m actlab.stages.compare sweep=mine" in out
+    assert err == ""
+    assert len(sweep.runs(**{"sweep.mine": "yes"})) == 3
+
+
+def test_nothing_is_best_by_the_test_split(sweep):
+    out, _ = sweep.run("activation=relu,tanh")
+    assert "2 jobs: 2 done." in out
+    assert "None is best: no validation images are held out" in out
+    assert HELD_OUT in out
+
+
+def test_what_is_finished_is_skipped_and_its_objective_given(sweep):
+    sweep.accuracy = lambda config: 0.8125
+    sweep.run("activation=relu,tanh", HELD_OUT)
+    out, _ = sweep.run("activation=relu,tanh,gelu", HELD_OUT, "sweep=second")
+    assert [config.activation.name for config in sweep.trained] == ["relu", "tanh", "gelu"]
+    assert "3 jobs: 1 done, 2 skipped." in out
+    assert "job 1: skipped, MLflow has it finished (force=true trains again)" in out
+    assert out.count("81.25%") == 4  # three rows and the best
+    assert len(sweep.runs(**{"sweep.second": "yes"})) == 3
+    out, _ = sweep.run("activation=relu", HELD_OUT, "force=true")
+    assert [config.activation.name for config in sweep.trained[3:]] == ["relu"]
+    assert "1 jobs: 1 done." in out
+
+
+def test_other_values_are_another_configuration(sweep):
+    sweep.run("activation=relu", HELD_OUT)
+    sweep.run("activation=relu", HELD_OUT, "seeds=[0,1]")
+    assert len(sweep.trained) == 2
+
+
+def test_a_failure_leaves_the_others_alone_and_is_told(sweep):
+    def accuracy(config):
+        return ValueError("broken\nin two lines") if config.activation.name == "tanh" else 0.5
+
+    sweep.accuracy = accuracy
+    out, err = sweep.run("activation=relu,tanh,gelu", "training.epochs=1,0", HELD_OUT, status=1)
+    assert "6 jobs: 2 done, 4 failed." in out
+    *failures, last = err.splitlines()
+    assert last == (
+        "actlab: 4 of 6 jobs failed: the same command runs them again and skips what is finished"
+    )
+    assert len(failures) == 4
+    assert failures[0] == (
+        "actlab: training.epochs is 0: it has to be 1 or more; again: python -m"
+        f" actlab.stages.train -m activation=relu training.epochs=0 {HELD_OUT}"
+    )
+    told, _, again = failures[1].partition("; again: ")
+    assert told.startswith("actlab: ValueError: broken in two lines (the traceback is in ")
+    written = told.rpartition(" ")[2].rstrip(")")
+    assert "raise reached\nValueError: broken\nin two lines" in Path(written).read_text()
+    # The command that is told runs that job, and no other.
+    sweep.accuracy = lambda config: 0.5
+    sweep.trained.clear()
+    sweep.run(*shlex.split(again)[4:])
+    assert [config.activation.name for config in sweep.trained] == ["tanh"]
+    out, _ = sweep.run("activation=relu,tanh,gelu", "training.epochs=1", HELD_OUT)
+    assert "3 jobs: 3 skipped." in out
+
+
+def test_a_diverged_job_is_a_result(sweep):
+    sweep.diverges = lambda config: config.training.learning_rate > 1
+    out, _ = sweep.run("training.learning_rate=0.001,100", HELD_OUT)
+    assert "2 jobs: 1 done, 1 diverged." in out
+    out, _ = sweep.run("training.learning_rate=0.001,100", HELD_OUT)
+    assert "2 jobs: 2 skipped." in out
+
+
+def test_an_outcome_lies_in_the_folder_of_its_job(sweep):
+    sweep.run("activation=relu", HELD_OUT, "sweep=mine")
+    (folder,) = (sweep.folder / "multirun").glob("activation*")
+    assert folder.name == f"activation=relu,{HELD_OUT}"  # a sweep's name changes no result
+    outcome = json.loads((folder / sweeping.OUTCOME).read_text())
+    assert (outcome["status"], outcome["objective"]) == ("done", 0.5)
+
+
+def test_a_store_that_cannot_be_opened_stops_the_sweep_before_it_begins(sweep, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    _, err = sweep.run("activation=relu,tanh", status=1)
+    assert err.startswith("actlab: MLflow at http://127.0.0.1:9 does not answer (")
+    assert err.endswith("the sweep has not begun\n")
+    assert err.count("\n") == 1
+    assert not sweep.trained
+
+
+def test_what_a_killed_process_left_running_is_closed(sweep):
+    sweep.run("activation=relu", HELD_OUT)
+    (config,) = sweep.trained
+    store = tracking.connect()
+    tags = {"actlab.kind": "configuration", "actlab.fingerprint": fingerprint(config)}
+    parent = store.create_run("cut short", tags | {"actlab.process": "another-host:1"})
+    below = {"mlflow.parentRunId": parent, "actlab.process": "another-host:1"}
+    store.create_run("its seed", {"actlab.kind": "seed", **below})
+    sweep.run("activation=relu", HELD_OUT, "force=true")
+    assert not store.search("RUNNING", {})
+    assert {run.info.run_name for run in store.search("FAILED", {})} == {"cut short", "its seed"}
+
+
+def test_jobs_go_on_after_their_launcher_gave_up(sweep, monkeypatch):
+    """As joblib does when one of its processes is killed."""
+    from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+    launch, launched = BasicLauncher.launch, []
+
+    def dies(self, job_overrides, initial_job_idx):
+        launched.append([overrides[0] for overrides in job_overrides])
+        if len(job_overrides) == 1 and "activation=tanh" not in job_overrides[0]:
+            return launch(self, job_overrides, initial_job_idx)
+        if len(job_overrides) > 1:
+            launch(self, job_overrides[:1], initial_job_idx)
+        raise RuntimeError("a process was killed")
+
+    monkeypatch.setattr(BasicLauncher, "launch", dies)
+    out, err = sweep.run("activation=relu,tanh,gelu", HELD_OUT, status=1)
+    names = [f"activation={name}" for name in ("relu", "tanh", "gelu")]
+    assert launched == [names, names[1:2], names[2:]]  # relu's outcome lies in its folder
+    assert "3 jobs: 2 done, 1 failed." in out
+    assert "its process ended (RuntimeError): see what it has printed; again: " in err
+    assert Counter(config.activation.name for config in sweep.trained) == {"relu": 1, "gelu": 1}
+
+
+# --- Fair mode ----------------------------------------------------------------------------
+
+FAIR = ["+experiment=fair", "hydra.sweeper.fresh_seeds=[8,9]", "seeds=[0,1]"]
+FAIR += ["model.kernel_initializer=he_uniform"]
+
+
+def test_fair_mode_chooses_for_each_and_tests_on_fresh_seeds(sweep):
+    best = {"relu": 0.01, "tanh": 0.001}  # 0.001 is what params.yaml has
+
+    def accuracy(config):
+        return 0.9 - abs(config.training.learning_rate - best[config.activation.name])
+
+    sweep.accuracy = accuracy
+    grid = ["activation=relu,tanh", "training.learning_rate=0.01,0.001,0.1"]
+    out, _ = sweep.run(*FAIR, *grid, "training.epochs=3", "sweep=mine")
+    assert "activation=relu: training.learning_rate=0.01" in out
+    assert "activation=tanh: training.learning_rate=0.001" in out
+    told = [
+        (each.activation.name, each.training.learning_rate, each.seeds, each.training.epochs)
+        for each in sweep.trained
+    ]
+    assert told[:6] == [
+        (name, rate, [0, 1], 3) for name in ("relu", "tanh") for rate in (0.01, 0.001, 0.1)
+    ]
+    assert told[6:] == [  # tanh's own setting is the one for all: it is trained once
+        ("relu", 0.01, [8, 9], 3),
+        ("relu", 0.001, [8, 9], 3),
+        ("tanh", 0.001, [8, 9], 3),
+    ]
+    counts = {
+        name: len(sweep.runs(**{f"sweep.{name}": "yes"}))
+        for name in ("mine", "mine.selection", "mine.tuned", "mine.baseline")
+    }
+    assert counts == {"mine": 9, "mine.selection": 6, "mine.tuned": 2, "mine.baseline": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([*FAIR, "data.validation_size=0"], "no validation images are held out, and nothing is"),
+        ([*FAIR, "hydra.sweeper.of=network"], "network is not swept: each of its values gets a"),
+        ([*FAIR, "seeds=[1,8]"], "hydra.sweeper.fresh_seeds [8, 9] and seeds [1, 8] share some"),
+    ],
+)
+def test_an_unfair_comparison_is_refused(arguments, line, sweep):
+    _, err = sweep.run(*arguments, status=1)
+    assert err.startswith(f"actlab: {line}")
+    assert err.count("\n") == 1
+    assert not sweep.trained
+
+
+# --- Tuning -------------------------------------------------------------------------------
+
+TUNED = ["hydra/sweeper=optuna", HELD_OUT, "training.learning_rate=tag(log,interval(1e-4,1e-1))"]
+
+
+def test_tuning_goes_on_where_it_was_killed(sweep):
+    sweep.accuracy = lambda config: 1 - abs(config.training.learning_rate - 0.01)
+    out, _ = sweep.run(*TUNED, "activation=relu,tanh", "hydra.sweeper.n_trials=3")
+    assert "3 jobs: 3 done." in out
+    rates = [config.training.learning_rate for config in sweep.trained]
+    assert len(set(rates)) == 3
+    assert all(1e-4 <= rate <= 1e-1 for rate in rates)
+
+    def killed(config):
+        return KeyboardInterrupt()
+
+    sweep.accuracy = killed
+    sweep.run(*TUNED, "activation=relu,tanh", "hydra.sweeper.n_trials=5", status=130)
+    cut_short = sweep.trained[-1]
+    sweep.accuracy = lambda config: 1 - abs(config.training.learning_rate - 0.01)
+    sweep.trained.clear()
+    out, _ = sweep.run(*TUNED, "activation=relu,tanh", "hydra.sweeper.n_trials=5")
+    assert "2 jobs: 2 done." in out
+    assert fingerprint(sweep.trained[0]) == fingerprint(cut_short)
+    out, _ = sweep.run(*TUNED, "activation=relu,tanh", "hydra.sweeper.n_trials=5")
+    assert "The study 'tuning' has its 5 trials already." in out
+
+
+def test_a_study_keeps_to_its_space(sweep):
+    sweep.run(*TUNED, "hydra.sweeper.n_trials=1")
+    _, err = sweep.run(*TUNED, "training.epochs=7", "hydra.sweeper.n_trials=2", status=1)
+    assert err.startswith("actlab: the study 'tuning' in sqlite:///multirun/optuna.db has another")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["hydra/sweeper=optuna", "activation=relu,tanh"], "no validation images are held out"),
+        (["hydra/sweeper=optuna", HELD_OUT], "nothing is tuned: give a key several values"),
+        ([*TUNED, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials is 0: it has to be 1 or"),
+    ],
+)
+def test_a_tuning_that_cannot_be_is_one_line(arguments, line, sweep):
+    _, err = sweep.run(*arguments, status=1)
+    assert err.startswith(f"actlab: {line}")
+    assert err.count("\n") == 1
+    assert not sweep.trained
+
+
+@pytest.mark.parametrize(
+    ("override", "kind", "fields"),
+    [
+        ("a=1,2", "Categorical", {"choices": ("1", "2")}),
+        ("a=choice(x,y)", "Categorical", {"choices": ("x", "y")}),
+        ("a=range(1,9,2)", "Int", {"low": 1, "high": 7, "step": 2, "log": False}),
+        ("a=range(0,1,0.5)", "Categorical", {"choices": ("0.0", "0.5")}),
+        ("a=int(interval(1,8))", "Int", {"low": 1, "high": 8, "step": 1, "log": False}),
+        ("a=tag(log,int(interval(1,8)))", "Int", {"low": 1, "high": 8, "step": 1, "log": True}),
+        ("a=interval(1,8)", "Float", {"low": 1.0, "high": 8.0, "log": False}),
+        ("a=tag(log,interval(1e-4,1e-1))", "Float", {"low": 1e-4, "high": 0.1, "log": True}),
+    ],
+)
+def test_hydras_sweeps_are_optunas_distributions(override, kind, fields):
+    from hydra_plugins.actlab_sweepers import distribution_of
+
+    (parsed,) = OverridesParser.create().parse_overrides([override])
+    distribution = distribution_of(parsed)
+    assert type(distribution).__name__ == f"{kind}Distribution"
+    assert {key: getattr(distribution, key) for key in fields} == fields
+
+
+# --- The presets --------------------------------------------------------------------------
+
+
+def presets(root):
+    return sorted(path.stem for path in (root / "conf/experiment").glob("*.yaml"))
+
+
+def test_every_preset_says_what_it_asks(root):
+    assert {"smoke", "depth", "width", "initialiser", "learning_rate", "fair"} <= set(presets(root))
+    for name in presets(root):
+        header = (root / f"conf/experiment/{name}.yaml").read_text().split("sweep:")[0]
+        for word in ("# Question: ", "# Cost: ", "# Expected: "):
+            assert word in header, name
+
+
+@pytest.mark.parametrize(
+    ("name", "jobs"),
+    [("smoke", 4), ("depth", 40), ("width", 18), ("initialiser", 28), ("learning_rate", 24)],
+)
+def test_a_preset_runs_as_many_jobs_as_it_says(name, jobs, root, sweep):
+    header = (root / f"conf/experiment/{name}.yaml").read_text()
+    assert f"# Cost:     {jobs} jobs" in header
+    sweep.run(f"+experiment={name}")
+    assert len({fingerprint(config) for config in sweep.trained}) == jobs
+    assert {config.sweep for config in sweep.trained} == {name}
+    assert {config.data.validation_size for config in sweep.trained} == {10_000}
+
+
+def test_the_fair_preset_chooses_and_tests(sweep):
+    sweep.accuracy = lambda config: config.training.learning_rate
+    out, _ = sweep.run("+experiment=fair")
+    assert "40 jobs: 40 done." in out
+    tuned = [config for config in sweep.trained if config.sweep == "fair.tuned"]
+    assert {config.training.learning_rate for config in tuned} == {0.01}
+    assert {tuple(config.seeds) for config in tuned} == {tuple(range(100, 106))}
+
+
+# --- Cores --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("launcher", "environment", "cores", "at_once"),
+    [
+        ({"_target_": "x.BasicLauncher"}, {}, 8, 8),
+        ({"_target_": "x.JoblibLauncher", "n_jobs": 2}, {}, 8, 4),
+        ({"_target_": "x.JoblibLauncher", "n_jobs": 16}, {}, 8, 1),
+        ({"_target_": "x.SlurmLauncher"}, {"SLURM_CPUS_PER_TASK": "2"}, 8, 2),
+        ({"_target_": "x.SlurmLauncher"}, {"SLURM_CPUS_PER_TASK": "2"}, 1, 1),
+        ({"_target_": "x.RayLauncher", "ray": {"remote": {"num_cpus": 3}}}, {}, 8, 3),
+        ({"_target_": "x.RayLauncher", "ray": {"remote": {}}}, {}, 8, 1),
+    ],
+)
+def test_cores_are_shared_out_among_jobs(launcher, environment, cores, at_once, monkeypatch):
+    from omegaconf import OmegaConf
+
+    from actlab import training
+
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setattr(training, "available_cores", lambda: cores)
+    held = OmegaConf.create({"launcher": launcher})
+    monkeypatch.setattr(HydraConfig, "get", lambda: held)
+    assert sweeping._models_at_once() == at_once
+
+
+# --- Kills --------------------------------------------------------------------------------
+
+
+def test_a_sweep_killed_at_any_moment_is_completed_each_job_once(root, tmp_path, mnist_raw):
+    """Real trainings, two at a time; what a kill leaves running goes on beside the next sweep."""
+    for name in ("conf", "params.yaml"):
+        copy = shutil.copytree if (root / name).is_dir() else shutil.copy
+        copy(root / name, tmp_path / name)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/raw").symlink_to(mnist_raw)
+    arguments = ["activation=sigmoid,tanh,relu", "network=uniform", "network.hidden=1x4,1x8"]
+    arguments += [
+        "seeds=[0]",
+        "training.epochs=1",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(root / "src")}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    run = [sys.executable, "-m", "actlab.stages.train", "-m", *arguments]
+    moments = random.Random(4)
+    for _ in range(2):
+        process = subprocess.Popen(
+            run, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(moments.uniform(8, 25))
+        process.kill()
+        assert process.wait() in (-signal.SIGKILL, 0)
+    last = subprocess.run(
+        run, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert last.returncode == 0, last.stderr
+    assert "6 jobs: " in last.stdout
+    import sqlite3
+
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        finished = database.execute(
+            "SELECT t.value, r.status FROM tags t JOIN runs r ON r.run_uuid = t.run_uuid"
+            " WHERE t.key = 'actlab.fingerprint'"
+        ).fetchall()
+        running = database.execute("SELECT COUNT(*) FROM runs WHERE status = 'RUNNING'").fetchone()
+    assert running == (0,)
+    counts = Counter(digest for digest, status in finished if status == "FINISHED")
+    assert len(counts) == 6
+    assert set(counts.values()) == {1}
+    folders = [path for path in (tmp_path / "multirun").glob("activation*") if path.is_dir()]
+    assert len(folders) == 6
+    assert all((folder / "results").is_dir() for folder in folders)
