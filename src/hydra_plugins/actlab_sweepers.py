@@ -27,8 +27,6 @@ class GridSweeper(BasicSweeper):
         """Run every combination."""
         batches = self.grid(arguments)
         jobs = self.jobs()
-        for batch in batches:
-            self.validate_batch_is_legal(batch)
         jobs.open()
         for batch in batches:
             jobs.launch(batch)
@@ -188,9 +186,11 @@ class OptunaSweeper(Sweeper):
             storage=self._storage,
             study_name=self._study,
             direction="maximize",
-            sampler=optuna.samplers.TPESampler(seed=self._seed),
             load_if_exists=True,
         )
+        # A seed alone would draw again what a resumed study has drawn already.
+        drawn = len(study.get_trials(deepcopy=False))
+        study.sampler = optuna.samplers.TPESampler(seed=self._seed + drawn)
         held = {key: repr(each) for key, each in space.items()} | {"fixed": sorted(fixed)}
         if study.user_attrs.get("space", held) != held:
             raise UserError(
