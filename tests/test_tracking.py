@@ -812,6 +812,26 @@ def test_processes_that_first_touch_a_store_at_once_share_it(root: Path) -> None
         assert len(client().get_metric_history(run.info.run_id, "loss")) == 3
 
 
+def test_a_store_whose_making_was_killed_is_made_again(root: Path) -> None:
+    Path("fresh").mkdir()
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[1] / "src"),
+        "DVC_ROOT": str(root / "fresh"),
+    }
+    code = "from actlab import tracking; tracking.connect()"
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    half_made = lambda: [  # noqa: E731
+        path for path in Path("fresh").rglob(".mlflow.db.*/mlflow.db") if path.stat().st_size > 0
+    ]
+    while not half_made() and process.poll() is None:
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not Path("fresh/mlflow.db").exists()
+    os.chdir("fresh")
+    assert tracking.connect().search("FINISHED", {}) == []
+
+
 def test_a_temporary_experiment_logs_to_the_main_checkout(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
+from statistics import fmean
+
+import numpy as np
 
 from actlab import tables, tracking
 from actlab.config import Config
@@ -83,7 +86,11 @@ def _write_training(store: tracking.Store, config: Config, *names: str) -> Itera
                 metrics["compile_seconds"] = row["compile_seconds"]
             of_seed = updates.loc[updates["seed"] == seed, list(tables.UPDATES[1:])]
             run.finish_seed(seed, metrics, path, list(of_seed.itertuples(index=False, name=None)))
-        run.finish(models, results)
+        last = epochs.loc[epochs["epoch"] == trained.training.epochs, "val_accuracy"]
+        objective = fmean(last) if trained.data.validation_size else None
+        lost = epochs.loc[~np.isfinite(epochs["loss"] + epochs["val_loss"]), "seed"]
+        diverged = {*lost, *test.index[~np.isfinite(test["test_loss"])]}
+        run.finish(models, results, objective, sorted(map(int, diverged)))
     yield f"{'/'.join(names)}: {len(weights)} seeds"
 
 

@@ -64,6 +64,7 @@ from actlab.config import (
 )
 from actlab.datasets import DATASETS
 from actlab.errors import UserError
+from actlab.outputs import written_whole
 from actlab.statistics import mean_interval
 from actlab.tables import CLAIMS, HEALTH, read_table
 
@@ -306,10 +307,18 @@ def connect() -> Store:
     file.parent.mkdir(parents=True, exist_ok=True)
     # Several processes that create the schema at once corrupt it.
     with FileLock(f"{file}.lock", timeout=60):
-        with closing(sqlite3.connect(file, timeout=5)) as database:
-            database.execute("BEGIN IMMEDIATE")  # fails at once where MLflow tries for minutes
+        if not file.exists() or file.stat().st_size == 0:
+            with written_whole(file) as new:  # a kill would leave half a schema, for good
+                _require_writable(new)
+                MlflowClient(f"{_SQLITE}{new}").search_experiments()
+        _require_writable(file)
         client = MlflowClient(uri)
         return Store(client, _find_experiment(client, file.parent))
+
+
+def _require_writable(file: Path) -> None:
+    with closing(sqlite3.connect(file, timeout=5)) as database:
+        database.execute("BEGIN IMMEDIATE")  # fails at once where MLflow tries for minutes
 
 
 def _find_experiment(client: MlflowClient, folder: Path | None) -> str:
@@ -531,7 +540,7 @@ class ConfigurationRun:
         self._store.write(self._runs[first], again)
         metrics, config = self._over_seeds(), self._config
         accuracy = {each.key: each.value for each in metrics}["test_accuracy_mean"]
-        metrics.append(_metric("diverged_seeds", len(diverged)))
+        metrics.append(_metric("diverged_seeds", float(len(diverged))))
         if objective is not None:
             metrics.append(_metric(OBJECTIVE, objective))
         note = (

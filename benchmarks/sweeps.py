@@ -1,0 +1,235 @@
+"""What sweeps hold to, measured with real trainings in a folder of its own.
+
+    python benchmarks/sweeps.py stores --rounds 20     # processes that start on no store at once
+    python benchmarks/sweeps.py kills --kills 5        # a sweep of 48 jobs, killed and resumed
+    python benchmarks/sweeps.py pairs --rounds 3       # two jobs at once beside one after the other
+
+`dvc repro fetch-data` comes first. Each prints what it found and ends with status 1 where a
+sweep did not hold.
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from importlib import import_module
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PROCESSES, EPOCHS = 8, 20
+METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
+
+
+@contextmanager
+def study() -> Iterator[Path]:
+    """Give a folder with the configuration and the data of this repository, and no store."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copytree(ROOT / "conf", folder / "conf")
+        shutil.copy(ROOT / "params.yaml", folder)
+        (folder / "data").mkdir()
+        (folder / "data/raw").symlink_to(ROOT / "data/raw")
+        yield folder
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen:
+    """Start a sweep in a folder."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    with (folder / "log.txt").open("a") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "actlab.stages.train", "-m", *arguments],
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+
+# --- Stores -------------------------------------------------------------------------------
+
+
+def touch(number: int, at_once: Barrier, folders: list[Path]) -> None:
+    """Log a run of every metric to each folder's store, at the moment when all others do."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    configured = import_module("planted").configured
+    from actlab import tracking
+
+    for folder in folders:
+        os.environ["DVC_ROOT"] = str(folder)
+        config = configured(folder, seeds=[number])
+        (folder / f"weights-{number}").write_bytes(bytes([number]))
+        at_once.wait()
+        run = tracking.ConfigurationRun(config, "sweep")
+        for epoch in range(1, EPOCHS + 1):
+            run.log_epoch(number, epoch, dict.fromkeys(METRICS, epoch + number / 10))
+        run.finish_seed(number, {"test_accuracy": 0.9}, folder / f"weights-{number}")
+        if run.is_lost:
+            raise SystemExit(1)
+
+
+def measure_stores(rounds: int) -> bool:
+    """Start processes at once on a store that does not exist; look for every metric."""
+    context = get_context("spawn")
+    at_once = context.Barrier(PROCESSES)
+    with tempfile.TemporaryDirectory() as name:
+        folders = [Path(name) / str(number) for number in range(rounds)]
+        for folder in folders:
+            folder.mkdir()
+        processes = [
+            context.Process(target=touch, args=(number, at_once, folders))
+            for number in range(PROCESSES)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        held = 0
+        for folder in folders:
+            with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+                (metrics,) = database.execute(
+                    "SELECT COUNT(*) FROM metrics WHERE key IN (?, ?, ?, ?)", METRICS
+                ).fetchone()
+                (runs,) = database.execute(
+                    "SELECT COUNT(*) FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid"
+                    " WHERE t.key = 'actlab.seed' AND r.status = 'FINISHED'"
+                ).fetchone()
+            held += (runs, metrics) == (PROCESSES, PROCESSES * EPOCHS * len(METRICS))
+    ended = sum(process.exitcode == 0 for process in processes)
+    print(
+        f"{rounds} new stores, {PROCESSES} processes at once on each: {ended} of {PROCESSES}"
+        f" processes without an error; {held} of {rounds} stores hold every run and metric"
+    )
+    return ended == PROCESSES and held == rounds
+
+
+# --- Kills --------------------------------------------------------------------------------
+
+GRID = [
+    "activation=sigmoid,tanh,relu,gelu",
+    "network=uniform",
+    "network.hidden=1x4,1x8,2x8",
+    "training.learning_rate=0.0003,0.001,0.003,0.01",
+    "seeds=[0]",
+    "training.epochs=1",
+    "data.validation_size=10000",
+    "hydra/launcher=joblib",
+]
+JOBS = 4 * 3 * 4
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Give the SHA-256 of every job's history, test results, logits and weights."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for pattern in ("results/*/history.csv", "results/*/test.*", "models/*/*/*.h5")
+        for path in (folder / "multirun").glob(f"*/{pattern}")
+    }
+
+
+def finished(folder: Path) -> Counter[str]:
+    """Count the finished configurations of the store by their fingerprints."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        rows = database.execute(
+            "SELECT t.value FROM tags t JOIN runs r ON r.run_uuid = t.run_uuid"
+            " WHERE t.key = 'actlab.fingerprint' AND r.status = 'FINISHED'"
+        )
+        return Counter(value for (value,) in rows)
+
+
+def measure_kills(kills: int, seed: int) -> bool:
+    """Kill a sweep at random moments and start it again; compare with one left alone."""
+    with study() as alone, study() as killed:
+        began = time.monotonic()
+        if start(alone, *GRID).wait():
+            print((alone / "log.txt").read_text())
+            return False
+        took = time.monotonic() - began
+        moments = random.Random(seed)
+        progress = []
+        for _ in range(kills):
+            process = start(killed, *GRID)
+            time.sleep(moments.uniform(5, 10 + 1.2 * took / (kills + 1)))
+            process.send_signal(signal.SIGKILL)  # what it started goes on for a while
+            process.wait()
+            store = killed / "mlflow.db"
+            progress.append(sum(finished(killed).values()) if store.is_file() else 0)
+        status = start(killed, *GRID).wait()
+        counts, once = finished(killed), finished(alone)
+        equal = digests(alone) == digests(killed)
+        print(
+            f"{JOBS} jobs ({took:.0f} s left alone), killed {kills} times, after {progress} of"
+            f" them had finished; then status {status}: {len(counts)} configurations finished,"
+            f" {sum(counts.values()) - len(counts)} of them more than once; the same"
+            f" configurations: {set(counts) == set(once)}; histories, test results, logits and"
+            f" weights equal: {equal} ({len(digests(alone))} files)"
+        )
+        return status == 0 and counts == once and len(once) == JOBS and equal
+
+
+# --- Two jobs at once ---------------------------------------------------------------------
+
+PAIR = ["activation=sigmoid,tanh,relu,gelu", "network=mlp,deep", "seeds=[0,1,2]"]
+PAIR += ["training.epochs=3", "data.validation_size=10000"]
+
+
+def measure_pairs(rounds: int) -> bool:
+    """Time a sweep of eight jobs one after the other, and two at once on half the cores each."""
+    ratios = []
+    for number in range(rounds):
+        seconds = {}
+        sides = {"alone": [], "joblib": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]}
+        for side in sorted(sides, reverse=number % 2 == 1):
+            with study() as folder:
+                began = time.monotonic()
+                if start(folder, *PAIR, *sides[side]).wait():
+                    print((folder / "log.txt").read_text())
+                    return False
+                seconds[side] = time.monotonic() - began
+        ratios.append(seconds["alone"] / seconds["joblib"])
+        print(
+            f"round {number + 1}: one after the other {seconds['alone']:.1f} s, two at once"
+            f" {seconds['joblib']:.1f} s: {ratios[-1]:.2f} times as fast",
+            flush=True,
+        )
+    print(
+        f"two jobs at once: {statistics.median(ratios):.2f} times as fast (median of {rounds},"
+        f" {min(ratios):.2f} to {max(ratios):.2f})"
+    )
+    return statistics.median(ratios) >= 1.2
+
+
+def main() -> None:
+    """Measure what is asked for."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    commands = parser.add_subparsers(dest="what", required=True)
+    commands.add_parser("stores").add_argument("--rounds", type=int, default=20)
+    kills = commands.add_parser("kills")
+    kills.add_argument("--kills", type=int, default=5)
+    kills.add_argument("--seed", type=int, default=0, help="of the moments")
+    commands.add_parser("pairs").add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    if given.what == "stores":
+        held = measure_stores(given.rounds)
+    elif given.what == "kills":
+        held = measure_kills(given.kills, given.seed)
+    else:
+        held = measure_pairs(given.rounds)
+    sys.exit(0 if held else 1)
+
+
+if __name__ == "__main__":
+    main()
