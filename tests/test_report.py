@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import REPORT, activations_of, claimed, compared, configured, plant
+from planted import (
+    REPORT,
+    activations_of,
+    blocks_of,
+    claimed,
+    compared,
+    configured,
+    matched_of,
+    plant,
+)
 from scipy import stats
 
 from actlab import comparisons, descriptions, figures, report, tables, theory
@@ -77,7 +86,7 @@ def counts():
 
 def composed(study, folder, **changes):
     """The report of a study, by its files where `prepare` has written them."""
-    both = compared(study)
+    both, blocks = compared(study), blocks_of(study)
     if (folder / "timings/blocks.csv").exists():
         labels = np.load(folder / "processed/test_labels.npy")
         right, losses, errors = comparisons.read_by_image(study, folder / "results", labels)
@@ -85,8 +94,10 @@ def composed(study, folder, **changes):
         scores = comparisons.score(study, errors, blocks, REPORT.target_accuracy)
         both = scores, comparisons.compare(study, scores, right, losses, REPORT)
     ledger = claimed(study, *both)
+    config = config_of(study, folder, **changes)
+    matched = matched_of(study, folder, both[0])
     return report.compose(
-        study, activations_of(study), counts(), *both, ledger, config_of(study, folder, **changes)
+        study, activations_of(study), counts(), blocks, *both, matched, ledger, config
     )
 
 
@@ -602,10 +613,13 @@ def test_matched_initialisers_are_said(written):
     config = config_of(study, folder)
     config.model = ModelConfig("matched")
     both = compared(study)
+    matched = matched_of(study, folder, both[0])
+    ledger = claimed(study, *both)
     said = report.compose(
-        study, activations_of(study), counts(), *both, claimed(study, *both), config
+        study, activations_of(study), counts(), blocks_of(study), *both, matched, ledger, config
     )
     page = page_of(said).text
+    assert "trained with the matched initialisers: there is nothing to compare them with" in page
     assert "all activations with one initialiser start from the same weights" in page
     assert page.count("the initialiser that each activation's literature recommends") == 2
     assert "(here it is used)" in page
@@ -705,7 +719,7 @@ def test_the_report_holds_the_planted_times_of_a_layer(written):
     # sigmoid, tanh, relu: each a tenth more than the one before.
     assert [row[3] for row in grid.rows] == ["1.00", "1.10", "1.21"] * 3
     assert "50 forward, 50 backward and 2,000 elementwise" in grid.caption
-    assert "Load of the machine meanwhile: 0.25 to 1.0." in grid.caption
+    assert "Load of the machine meanwhile: median 0.62, 0.25 to 1.0." in grid.caption
     assert len(pd.read_csv(folder / "reports/tables/kernel_times.csv")) == 9
 
 

@@ -53,7 +53,8 @@ CONFIG = configured(
     activation=ActivationConfig("leaky_relu", "leaky_relu", {"negative_slope": 0.25}),
     network=NetworkConfig("mlp", [4]),
     paths=PathsConfig(
-        None, "data/raw", "data/processed", ".", "models", "results", "timings", "reports"
+        *(None, "data/raw", "data/processed", "."),
+        *("models", "results", "timings", "reports", "matched"),
     ),
 )
 NAME = "leaky_relu/mlp"

@@ -1,7 +1,7 @@
 """What the pipeline left on the disk -> MLflow, where it lacks that."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -38,6 +38,15 @@ def sync(config: Config, stale: Collection[str]) -> Synced:
         steps = [
             (f"{one}/{on}", f"train@{one}-{on}", partial(_write_training, store, config, one, on))
             for one, on in product(config.activations, config.networks)
+        ]
+        again = replace(config, paths=config.paths.of_matched())
+        steps += [
+            (
+                f"{one}/{on} matched",
+                f"train-matched@{one}-{on}",
+                partial(_write_training, store, again, one, on),
+            )
+            for one, on in product(config.matched.activations, config.matched.networks)
         ]
         steps.append(("gradients", "gradients", partial(_write_gradients, store, config)))
         steps.append(("report", "report", partial(_write_report, store, config)))
@@ -84,7 +93,8 @@ def _write_training(store: tracking.Store, config: Config, *names: str) -> Itera
             of_seed = updates.loc[updates["seed"] == seed, list(tables.UPDATES[1:])]
             run.finish_seed(seed, metrics, path, list(of_seed.itertuples(index=False, name=None)))
         run.finish(models, results)
-    yield f"{'/'.join(names)}: {len(weights)} seeds"
+    again = " matched" if config.paths.are_of_matched() else ""
+    yield f"{'/'.join(names)}{again}: {len(weights)} seeds"
 
 
 def _write_gradients(store: tracking.Store, config: Config) -> Iterator[str]:

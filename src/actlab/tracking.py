@@ -1,8 +1,9 @@
 """Every training, its gradients and the report as MLflow runs; nothing else imports mlflow.
 
 A configuration (activation, network) is a parent run `relu/mlp` with a child run a seed,
-`relu/mlp/seed-0`; the report is a run of its own. Importing mlflow takes 2 to 3 s: it
-happens with the first write, when the worker threads are training already.
+`relu/mlp/seed-0`; what the stage train-matched trains is `relu/deep matched`; the report is a
+run of its own. Importing mlflow takes 2 to 3 s: it happens with the first write, when the worker
+threads are training already.
 
 Runs are found by their tags:
 
@@ -10,6 +11,7 @@ Runs are found by their tags:
 `actlab.kind`               configuration, seed or report
 `actlab.activation`         name of the activation; likewise `actlab.network`, `actlab.seed`
 `actlab.source`             dvc (a stage of the pipeline) or sweep (a job of Hydra's multirun)
+`actlab.stage`              train-matched, of the trainings of that stage; no other run bears it
 `actlab.weights_sha256`     of the file of a seed's final weights; of a configuration, of its
                             seeds' digests. No output of the pipeline names a run
 `actlab.gradients_sha256`   of a configuration's rows of gradients.csv, once they are logged
@@ -76,6 +78,7 @@ EXPERIMENT = "actlab"
 
 _SQLITE = "sqlite:///"
 _WEIGHTS = "actlab.weights_sha256"
+_STAGE = "actlab.stage"
 
 # MLflow's own defaults retry for minutes, report usage to a server, draw bars and print links.
 _ENVIRONMENT = {
@@ -217,6 +220,9 @@ class Store:
         ended_in = {"actlab.source": "dvc", _WEIGHTS: _digest_of_seeds(digests)}
         tags = {"actlab.kind": "configuration", **ended_in, **_names(config)}
         for parent in self.search("FINISHED", tags):
+            # A study that is matched itself ends in the same weights, in two stages.
+            if parent.data.tags.get(_STAGE) != tags.get(_STAGE):
+                continue
             below = {"actlab.kind": "seed", "mlflow.parentRunId": parent.info.run_id}
             runs = {
                 int(run.data.tags["actlab.seed"]): run for run in self.search("FINISHED", below)
@@ -298,11 +304,13 @@ def _find_experiment(client: MlflowClient, folder: Path | None) -> str:
 
 
 def _name(config: Config) -> str:
-    return f"{config.activation.name}/{config.network.name}"
+    name = f"{config.activation.name}/{config.network.name}"
+    return f"{name} matched" if config.paths.are_of_matched() else name
 
 
 def _names(config: Config) -> dict[str, str]:
-    return {"actlab.activation": config.activation.name, "actlab.network": config.network.name}
+    names = {"actlab.activation": config.activation.name, "actlab.network": config.network.name}
+    return names | ({_STAGE: "train-matched"} if config.paths.are_of_matched() else {})
 
 
 def _parameters(config: Config) -> dict[str, object]:
@@ -537,7 +545,7 @@ def _log_model(store: Store, run: str, config: Config, models: Path) -> tuple[st
         example[:] = np.load(images, mmap_mode="r")[:1]
     logged = store.client.create_logged_model(
         store.experiment,
-        name=f"{config.activation.name}-{config.network.name}",
+        name=re.sub("[/ ]", "-", _name(config)),
         source_run_id=run,
         tags=_names(config),
         params={key: str(value) for key, value in _parameters(config).items()},
