@@ -881,9 +881,10 @@ def matched_training_findings(
     if set(study.matching["initializer"]) == {MATCHED}:
         return []
     told = []
-    for (network, activation), rows in table.groupby(["network", "activation"], sort=False):
-        by_metric = {row["metric"]: row for row in rows.to_dict("records")}
-        told.append(_trained_twice(str(activation), str(network), by_metric, target))
+    for activation, network in tables.trained_twice(study, matched):
+        rows = where(table, activation=activation, network=network).to_dict("records")
+        by_metric = {row["metric"]: row for row in rows}
+        told.append(_trained_twice(activation, network, by_metric, target))
     for activation, network in study.configurations():
         kernels = tables.matched_kernels(study, activation, network)
         same = activation in matched.activations and network in matched.networks
