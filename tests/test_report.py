@@ -26,7 +26,13 @@ from scipy import stats
 from actlab import comparisons, descriptions, figures, report, tables, theory
 from actlab.activations import ACTIVATIONS
 from actlab.claims import CLAIMS, VERDICTS
-from actlab.config import DataConfig, ModelConfig, TheoryConfig, TimingConfig, TrainingConfig
+from actlab.config import (
+    DataConfig,
+    ModelConfig,
+    TheoryConfig,
+    TimingConfig,
+    TrainingConfig,
+)
 from actlab.errors import UserError
 from actlab.stages.report import report as write_report
 
@@ -766,6 +772,68 @@ def test_what_matched_does_to_the_networks_is_shown(written):
         assert f"| relu | {row['network']} | {tables.written(row['probability'])} |" in markdown
     for name in ("matched_changes", "moments", "born_dead"):
         assert (folder / f"reports/tables/{name}.csv").is_file()
+
+
+def test_what_matched_does_to_trained_networks_is_shown_beside_that(written):
+    folder, study = written
+    table = tables.read_table(folder / "reports/tables/matched_trained.csv", tables.MATCHED_TRAINED)
+    said = composed(study, folder)
+    grids = grids_of(said, "Theory and measurement")
+    at = next(at for at, each in enumerate(grids) if "Change" in each.header)
+    grid = grids[at + 1]
+    assert grid.header[5:8] == ("Mean", "matched", "Difference")
+    assert len(grid.rows) == len(table) == 3 * 2  # metrics, networks; of relu alone
+    markdown = read(folder, "report.md")
+    formats = {"test_accuracy": (100, "{:.2f} %"), "test_loss": (1, "{:.4f}")}
+    for row, of in zip(grid.rows, table.to_dict("records"), strict=True):
+        factor, text = formats.get(of["metric"], (1, "{:.1f}"))
+        means = [text.format(factor * of[f"{which}_mean"]) for which in ("configured", "matched")]
+        assert row[:4] == (of["network"], "relu", "glorot_uniform", "he_uniform")
+        assert row[4] == comparisons.METRICS[of["metric"]].title
+        assert list(row[5:7]) == means
+        assert row[8:10] == (tables.written(of["p_holm"]), of["verdict"])
+        assert f"| {' | '.join(row)} |" in markdown
+    # Planted: relu trained again is 0.15 points above itself with every seed.
+    accuracy = next(row for row in grid.rows if row[4] == "test accuracy")
+    assert accuracy[7].startswith("0.15 points, 0.15 to 0.15")
+    assert "Trained on deep with its matched initialiser, he_uniform, relu has a mean" in markdown
+    assert "measured before training; what it does to accuracy for relu on mlp and relu" in markdown
+    scores = tables.read_table(folder / "reports/tables/matched_scores.csv", tables.SCORES)
+    of = tables.where(scores, network="mlp", metric="test_accuracy")["value"]
+    np.testing.assert_allclose(of, np.array(ACCURACIES["relu", "mlp"]) + 0.0015)
+
+
+def test_what_is_not_trained_with_matched_is_said(tmp_path):
+    study = plant(tmp_path, ["tanh"], {"mlp": (4,)}, seeds=[0, 1], epochs=1)
+    said = page_of(composed(study, tmp_path)).text
+    assert "what it does to accuracy is not." in said
+    assert "tanh on mlp has nothing to be compared with." in said
+    assert "relu on mlp, tanh on deep and relu on deep" not in said
+    assert "Left out, since it is not among the configurations of this study: relu on mlp," in said
+
+
+def test_the_load_is_told_under_which_epochs_were_timed(tmp_path):
+    study = plant(tmp_path, ["relu"], {"mlp": (4,), "deep": (4, 4)}, seeds=[0, 1], epochs=2)
+    both, config = compared(study), config_of(study, tmp_path)
+    blocks = blocks_of(study)
+    blocks["load"] = np.where(blocks["block"] == 1, 0.4, 1.26)
+    blocks.loc[blocks["network"] == "deep", "load"] *= 2
+    said = report.compose(
+        study,
+        activations_of(study),
+        counts(),
+        blocks,
+        *both,
+        matched_of(study, tmp_path, both[0]),
+        claimed(study, *both),
+        config,
+    )
+    (section,) = (each for each in said.sections if each.title == "Time")
+    (line,) = (line for line in lines_of(section) if "Load" in line)
+    assert (
+        "in an order drawn for the block. Load of the machine meanwhile: on mlp median 0.83, 0.40"
+        " to 1.3; on deep median 1.7, 0.80 to 2.5. The figure"
+    ) in line
 
 
 def test_blocks_that_seeds_share_are_said(tmp_path):

@@ -345,7 +345,7 @@ def compare_matched(
             }
             for which, of in (("configured", before), ("matched", after)):
                 names[f"{which}_mean"] = float(of["value"].to_numpy(dtype=float).mean())
-                names[f"{which}_censored"] = int(of["censored"].sum())
+                names[f"{which}_censored"] = len(where(of, censored=True))
             pairs.append((names, after, before))
         rows += [{"margin": margin} | row for row in _compare_family(pairs, name, margin, config)]
     return pd.DataFrame(rows, columns=list(MATCHED_TRAINED)).astype({"pairs_needed": float})
