@@ -781,21 +781,20 @@ def test_what_matched_does_to_trained_networks_is_shown_beside_that(written):
     grids = grids_of(said, "Theory and measurement")
     at = next(at for at, each in enumerate(grids) if "Change" in each.header)
     grid = grids[at + 1]
-    assert grid.header[5:8] == ("Mean", "matched", "Difference")
+    assert grid.header[3:6] == ("Configured", "Matched", "Difference")
     assert len(grid.rows) == len(table) == 3 * 2  # metrics, networks; of relu alone
     markdown = read(folder, "report.md")
     formats = {"test_accuracy": (100, "{:.2f} %"), "test_loss": (1, "{:.4f}")}
     for row, of in zip(grid.rows, table.to_dict("records"), strict=True):
         factor, text = formats.get(of["metric"], (1, "{:.1f}"))
         means = [text.format(factor * of[f"{which}_mean"]) for which in ("configured", "matched")]
-        assert row[:4] == (of["network"], "relu", "glorot_uniform", "he_uniform")
-        assert row[4] == comparisons.METRICS[of["metric"]].title
-        assert list(row[5:7]) == means
-        assert row[8:10] == (tables.written(of["p_holm"]), of["verdict"])
+        assert row[:3] == (of["network"], "relu", comparisons.METRICS[of["metric"]].title)
+        assert list(row[3:5]) == means
+        assert row[6:8] == (tables.written(of["p_holm"]), of["verdict"])
         assert f"| {' | '.join(row)} |" in markdown
     # Planted: relu trained again is 0.15 points above itself with every seed.
-    accuracy = next(row for row in grid.rows if row[4] == "test accuracy")
-    assert accuracy[7].startswith("0.15 points, 0.15 to 0.15")
+    accuracy = next(row for row in grid.rows if row[2] == "test accuracy")
+    assert accuracy[5].startswith("0.15 points, 0.15 to 0.15")
     assert "Trained on deep with its matched initialiser, he_uniform, relu has a mean" in markdown
     assert "measured before training; what it does to accuracy for relu on mlp and relu" in markdown
     scores = tables.read_table(folder / "reports/tables/matched_scores.csv", tables.SCORES)

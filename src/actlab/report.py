@@ -1096,11 +1096,9 @@ def _trained_twice(study: Study, matched: pd.DataFrame, config: Config) -> list[
                 (
                     "Network",
                     "Activation",
+                    "By",
                     "Configured",
                     "Matched",
-                    "By",
-                    "Mean",
-                    "matched",
                     "Difference",
                     "p",
                     "Verdict",
@@ -1108,7 +1106,8 @@ def _trained_twice(study: Study, matched: pd.DataFrame, config: Config) -> list[
                 ),
                 tuple(
                     (
-                        *(row[key] for key in ("network", "activation", "configured", "matched")),
+                        row["network"],
+                        row["activation"],
                         METRICS[row["metric"]].title,
                         *(
                             _mean(row["metric"], row[f"{which}_mean"])
@@ -1121,7 +1120,7 @@ def _trained_twice(study: Study, matched: pd.DataFrame, config: Config) -> list[
                     )
                     for row in matched.to_dict("records")
                 ),
-                words=5,
+                words=3,
             )
         )
     return blocks
