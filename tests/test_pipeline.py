@@ -365,7 +365,8 @@ def test_what_is_added_or_changed_is_trained_alone(study):
     (study.folder / "conf/activation/mine.yaml").write_text(
         "name: mine\nfunction: my_module.cubed_tanh\nconstants: {scale: 2.0}\n"
     )
-    study.replace("params.yaml", "- leaky_relu\n", "- leaky_relu\n- gelu\n- prelu\n- mine\n")
+    more = "- leaky_relu\n- gelu\n- prelu\n- mine\n"
+    study.replace("params.yaml", "- leaky_relu\ndata:", f"{more}data:")
     trained = {"train@gelu-mlp", "train@prelu-mlp", "train@mine-mlp"}
     assert stale() == trained
     study.replace("conf/activation/leaky_relu.yaml", "0.01", "0.2")
