@@ -68,6 +68,7 @@ def touch(number: int, at_once: Barrier, folders: list[Path]) -> None:
     configured = import_module("planted").configured
     from actlab import tracking
 
+    lost = False
     for folder in folders:
         os.environ["DVC_ROOT"] = str(folder)
         config = configured(folder, seeds=[number])
@@ -77,14 +78,14 @@ def touch(number: int, at_once: Barrier, folders: list[Path]) -> None:
         for epoch in range(1, EPOCHS + 1):
             run.log_epoch(number, epoch, dict.fromkeys(METRICS, epoch + number / 10))
         run.finish_seed(number, {"test_accuracy": 0.9}, folder / f"weights-{number}")
-        if run.is_lost:
-            raise SystemExit(1)
+        lost = lost or run.is_lost
+    sys.exit(1 if lost else 0)
 
 
 def measure_stores(rounds: int) -> bool:
     """Start processes at once on a store that does not exist; look for every metric."""
     context = get_context("spawn")
-    at_once = context.Barrier(PROCESSES)
+    at_once = context.Barrier(PROCESSES, timeout=120)
     with tempfile.TemporaryDirectory() as name:
         folders = [Path(name) / str(number) for number in range(rounds)]
         for folder in folders:

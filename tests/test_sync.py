@@ -4,12 +4,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from planted import configured
 
+from actlab.config import MatchedConfig
 from actlab.errors import UserError
 from actlab.stages import sync
 
-NAMES = (["relu", "tanh"], ["mlp"])
 TRAINS = {"train@relu-mlp", "train@tanh-mlp"}
+MATCHED = {"train-matched@relu-mlp", "train-matched@relu-deep"}
 
 # The shape of the pipeline, in files of one word.
 DVC_YAML = """
@@ -72,11 +74,22 @@ def test_no_repository_of_dvc_is_said_in_one_line(
         ({"report"}, {"report"}),
         ({"gradients"}, {"gradients", "report"}),
         ({"timing"}, {"timing", "report"}),
-        ({"activations"}, {"activations", *TRAINS, "gradients", "theory", "report"}),
+        ({"activations"}, {"activations", *TRAINS, *MATCHED, "gradients", "theory", "report"}),
         ({"train@tanh-mlp"}, {"train@tanh-mlp", "gradients", "report"}),
-        ({"preprocess"}, {"preprocess", *TRAINS, "gradients", "report"}),
-        ({"fetch-data"}, {"fetch-data", *TRAINS, "gradients", "report"}),
+        ({"train-matched@relu-deep"}, {"train-matched@relu-deep", "report"}),
+        ({"preprocess"}, {"preprocess", *TRAINS, *MATCHED, "gradients", "report"}),
+        ({"fetch-data"}, {"fetch-data", *TRAINS, *MATCHED, "gradients", "report"}),
     ],
 )
 def test_what_comes_after_a_changed_stage_is_stale(changed: set[str], stale: set[str]) -> None:
-    assert sync.with_downstream(changed, *NAMES) == stale
+    assert sync.with_downstream(changed, [*TRAINS, *MATCHED]) == stale
+
+
+def test_the_stages_that_train_are_those_of_dvc(tmp_path: Path) -> None:
+    config = configured(
+        tmp_path,
+        activations=["relu", "tanh"],
+        networks=["mlp"],
+        matched=MatchedConfig(["relu"], ["mlp", "deep"]),
+    )
+    assert set(sync.trainings(config)) == TRAINS | MATCHED

@@ -8,7 +8,7 @@ network are a family: its p-values are adjusted together (Holm).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
@@ -19,7 +19,7 @@ import pandas as pd
 from jaxtyping import Float, Int32
 from scipy import special
 
-from actlab.config import ReportConfig
+from actlab.config import MATCHED, MatchedConfig, ReportConfig
 from actlab.errors import UserError
 from actlab.statistics import (
     Interval,
@@ -35,7 +35,15 @@ from actlab.statistics import (
     resample_images,
     seeds_needed,
 )
-from actlab.tables import COMPARISONS, SCORES, Study, where
+from actlab.tables import (
+    COMPARISONS,
+    MATCHED_TRAINED,
+    SCORES,
+    Study,
+    matched_kernels,
+    trained_twice,
+    where,
+)
 
 #: Of a seed of a configuration on each test image: 1 where it is right; cross-entropy in nats.
 ByImage = Mapping[tuple[str, str], Float[np.ndarray, "seeds images"]]
@@ -73,6 +81,10 @@ METRICS = {
     "epoch_seconds": Metric("time per epoch", "ratio", False, "equivalence_margin_ratio"),
     "seconds_to_target": Metric("time to target", "ratio", False, "equivalence_margin_ratio"),
 }
+
+
+#: What trainings with the study's initialiser and with the matched one are compared by.
+MATCHED_METRICS = ("test_accuracy", "test_loss", "epochs_to_target")
 
 
 def read_by_image(
@@ -155,10 +167,8 @@ def score(
         When a configuration was not timed.
     """
     keys = ["activation", "network", "seed"]
-    reached = study.history.loc[study.history["val_accuracy"] >= target]
-    epochs = reached.groupby(keys, sort=False)["epoch"].min().rename("epochs_to_target")
-    table = study.test.merge(calibration, on=keys, validate="1:1")
-    table = table.merge(epochs.reset_index(), on=keys, how="left", validate="1:1")
+    table = _with_epochs(study.test, study.history, target)
+    table = table.merge(calibration, on=keys, validate="1:1")
     dealt = deal(sorted(study.seeds), sorted(set(blocks["block"])))
     seconds = {
         names: dict(zip(of["block"], of["epoch_seconds"], strict=True))
@@ -182,6 +192,39 @@ def score(
     for row in blocks.to_dict("records"):
         at = (row["network"], row["activation"], "epoch_seconds", row["block"])
         rows.append((*at, row["epoch_seconds"], False))
+    return pd.DataFrame(rows, columns=list(SCORES))
+
+
+def _with_epochs(test: pd.DataFrame, history: pd.DataFrame, target: float) -> pd.DataFrame:
+    """Add the first epoch that reaches the target: NaN where none does."""
+    keys = ["activation", "network", "seed"]
+    reached = history.loc[history["val_accuracy"] >= target]
+    epochs = reached.groupby(keys, sort=False)["epoch"].min().rename("epochs_to_target")
+    return test.merge(epochs.reset_index(), on=keys, how="left", validate="1:1")
+
+
+def score_matched(
+    history: pd.DataFrame, test: pd.DataFrame, epochs: int, target: float
+) -> pd.DataFrame:
+    """Tabulate the values of `MATCHED_METRICS` as `score` does, of `tables.read_matched`.
+
+    Parameters
+    ----------
+    history, test
+        Of the trainings with the matched initialiser.
+    epochs
+        How many each was trained for.
+    target
+        As in `score`.
+    """
+    rows = []
+    for row in _with_epochs(test, history, target).to_dict("records"):
+        never = math.isnan(row["epochs_to_target"])
+        row["epochs_to_target"] = epochs + 1.0 if never else row["epochs_to_target"]
+        for metric in MATCHED_METRICS:
+            censored = never and metric == "epochs_to_target"
+            at = (row["network"], row["activation"], metric, row["seed"])
+            rows.append((*at, row[metric], censored))
     return pd.DataFrame(rows, columns=list(SCORES))
 
 
@@ -226,15 +269,23 @@ def compare(
     """
     by_image = {"test_accuracy": right, "test_loss": losses}
     shares = resample_images(next(iter(right.values())).shape[1])
-    pairs = len(list(combinations(study.activations, 2)))
-    each = 1 - (1 - config.confidence) / max(1, pairs)  # Bonferroni
+    count = len(list(combinations(study.activations, 2)))
+    each = 1 - (1 - config.confidence) / max(1, count)  # Bonferroni
     rows = []
     for (name, metric), network in product(METRICS.items(), study.networks):
         margin = getattr(config, metric.margin)
         if metric.unit == "ratio":
             margin = math.log1p(margin)
-        of_network = where(scores, network=network)
-        for row in _compare_family(study, of_network, name, margin, config):
+        of_network = where(scores, network=network, metric=name)
+        pairs = [
+            (
+                {"first": first, "second": second},
+                where(of_network, activation=first),
+                where(of_network, activation=second),
+            )
+            for first, second in combinations(study.activations, 2)
+        ]
+        for row in _compare_family(pairs, name, margin, config):
             about_new: dict[str, Any] = {}
             if name in by_image:
                 first, second = (by_image[name][row[key], network] for key in ("first", "second"))
@@ -252,36 +303,88 @@ def compare(
     return table.fillna({"new_images_verdict": ""}).astype({"pairs_needed": float})
 
 
-def _compare_family(
-    study: Study, scores: pd.DataFrame, name: str, margin: float, config: ReportConfig
-) -> list[dict[str, Any]]:
-    """Compare every pair of a metric on a network; their p-values are adjusted together."""
-    metric, alpha = METRICS[name], 1 - config.confidence
-    values: dict[str, dict[int, float]] = {}
-    censored: dict[str, set[int]] = {}
-    for activation in study.activations:
-        of = where(scores, activation=activation, metric=name)
-        numbers = of["value"].to_numpy(dtype=np.float64)
-        if metric.unit == "ratio":
-            numbers = np.log(numbers)
-        values[activation] = dict(zip(of["pair"], numbers, strict=True))
-        censored[activation] = set(where(of, censored=True)["pair"])
+def compare_matched(
+    study: Study,
+    matched: MatchedConfig,
+    scores: pd.DataFrame,
+    again: pd.DataFrame,
+    config: ReportConfig,
+) -> pd.DataFrame:
+    """Compare what was trained with the matched initialiser with the same of the study.
 
+    Paired by seed: both see the same batches in the same order. All that was trained twice is a
+    family by a metric, whatever the network.
+
+    Parameters
+    ----------
+    study
+        Names activations and networks, and what its initialisers are.
+    matched
+        What was trained with the matched one.
+    scores, again
+        `score` of the study, `score_matched` of the others.
+    config
+        Confidence, and the margins of equivalence.
+
+    Returns
+    -------
+    pd.DataFrame
+        The columns `tables.MATCHED_TRAINED`, a row an (activation, network) by a metric; none of
+        what the two initialisers are one of.
+    """
     rows = []
-    for first, second in combinations(study.activations, 2):
-        both = sorted(values[first].keys() & values[second].keys())
-        sample = np.array([values[first][seed] - values[second][seed] for seed in both])
-        unreached = len((censored[first] | censored[second]) & set(both))
+    for name in MATCHED_METRICS:
+        margin, pairs = getattr(config, METRICS[name].margin), []
+        for activation, network in trained_twice(study, matched):
+            at = {"network": network, "activation": activation, "metric": name}
+            kernels = matched_kernels(study, activation, network)
+            after, before = where(again, **at), where(scores, **at)
+            names: dict[str, Any] = at | {
+                "configured": next(of for key, of in kernels.items() if key != MATCHED),
+                "matched": kernels[MATCHED],
+            }
+            for which, of in (("configured", before), ("matched", after)):
+                names[f"{which}_mean"] = float(of["value"].to_numpy(dtype=float).mean())
+                names[f"{which}_censored"] = len(where(of, censored=True))
+            pairs.append((names, after, before))
+        rows += [{"margin": margin} | row for row in _compare_family(pairs, name, margin, config)]
+    return pd.DataFrame(rows, columns=list(MATCHED_TRAINED)).astype({"pairs_needed": float})
+
+
+def _compare_family(
+    pairs: Iterable[tuple[Mapping[str, Any], pd.DataFrame, pd.DataFrame]],
+    name: str,
+    margin: float,
+    config: ReportConfig,
+) -> list[dict[str, Any]]:
+    """Compare every pair by a metric, first minus second; their p-values are adjusted together.
+
+    A pair is what its row begins with, and the rows of `tables.SCORES` of its two sides.
+    """
+    metric, alpha = METRICS[name], 1 - config.confidence
+    rows = []
+    for names, *sides in pairs:
+        values: list[dict[int, float]] = []
+        censored: set[int] = set()
+        for side in sides:
+            numbers = side["value"].to_numpy(dtype=np.float64)
+            if metric.unit == "ratio":
+                numbers = np.log(numbers)
+            values.append(dict(zip(side["pair"], numbers, strict=True)))
+            censored |= set(where(side, censored=True)["pair"])
+        first, second = values
+        both = sorted(first.keys() & second.keys())
+        sample = np.array([first[seed] - second[seed] for seed in both])
+        unreached = len(censored & set(both))
         test = paired_tests(sample, margin)
         low, high = bca_interval(sample, config.confidence)
         median = median_interval(sample, config.confidence)
         interval = mean_interval(sample, config.confidence) if both else Interval(*[math.nan] * 4)
         rows.append(
             {
-                "first": first,
-                "second": second,
+                **names,
                 "pairs": len(both),
-                "pairs_dropped": len(values[first].keys() ^ values[second].keys()),
+                "pairs_dropped": len(first.keys() ^ second.keys()),
                 "pairs_censored": unreached,
                 **interval._asdict(),
                 "bca_low": low,

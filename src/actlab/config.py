@@ -6,7 +6,8 @@ has a default: params.yaml and conf/ hold the values, and OmegaConf says which i
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from actlab.activations import ACTIVATIONS, REFUSED
@@ -160,6 +161,21 @@ class ModelConfig:
             self.kernel_initializer,
             f"one of {', '.join(KERNEL_INITIALIZERS)}",
         )
+
+
+@dataclass
+class MatchedConfig:
+    """What is trained a second time, with the initialiser that each activation recommends.
+
+    Each of the activations on each of the networks, all by their names in conf/.
+    """
+
+    activations: list[str]
+    networks: list[str]
+
+    def __post_init__(self) -> None:
+        _require_distinct("matched.activations", self.activations)
+        _require_distinct("matched.networks", self.networks)
 
 
 @dataclass
@@ -333,7 +349,10 @@ class CompareConfig:
 
 @dataclass
 class PathsConfig:
-    """Where files are; relative to the root of the repository."""
+    """Where files are; relative to the root of the repository.
+
+    In `matched` lie models, results and timings of the trainings of `MatchedConfig`.
+    """
 
     source: str | None
     raw: str
@@ -343,6 +362,21 @@ class PathsConfig:
     results: str
     timings: str
     reports: str
+    matched: str
+
+    def of_matched(self) -> "PathsConfig":
+        """Give the paths of the trainings with the matched initialisers."""
+        folders = {name: f"{self.matched}/{name}" for name in ("models", "results", "timings")}
+        return replace(self, **folders)
+
+    def are_of_matched(self) -> bool:
+        """Tell whether models are those of `of_matched`.
+
+        >>> root = PathsConfig(None, "raw", "data", ".", "models", "results", "times", "r", "m")
+        >>> root.are_of_matched(), root.of_matched().are_of_matched()
+        (False, True)
+        """
+        return Path(self.models) == Path(self.matched, "models")
 
 
 @dataclass
@@ -365,6 +399,7 @@ class Config:
     networks: list[str]
     seeds: list[int]
     model: ModelConfig
+    matched: MatchedConfig
     training: TrainingConfig
     gradients: GradientsConfig
     timing: TimingConfig

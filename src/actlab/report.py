@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, cast
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
@@ -36,6 +37,7 @@ from actlab.findings import (
     kernel_findings,
     loss_findings,
     matched_findings,
+    matched_training_findings,
     percent,
     spread_findings,
     theory_findings,
@@ -206,8 +208,10 @@ def compose(
     study: Study,
     activations: Sequence[Description],
     class_counts: pd.DataFrame,
+    blocks: pd.DataFrame,
     scores: pd.DataFrame,
     comparisons: pd.DataFrame,
+    matched: pd.DataFrame,
     claims: pd.DataFrame,
     config: Config,
 ) -> Report:
@@ -221,8 +225,12 @@ def compose(
         The study's activations, in its order.
     class_counts
         Columns `tables.CLASS_COUNTS`.
+    blocks
+        Columns `tables.BLOCKS`.
     scores, comparisons
         `comparisons.score` and `comparisons.compare` of the study.
+    matched
+        `comparisons.compare_matched` of it.
     claims
         `claims.examine` of them all.
     config
@@ -262,14 +270,14 @@ def compose(
             _curves(study, config),
             _test_accuracy(study, summary, config),
             _comparisons(study, comparisons, by_metric, config),
-            _time(study, comparisons, by_metric, config),
+            _time(study, blocks, comparisons, by_metric, config),
             _gradients(
                 study, config, first_layer, [line for each in depth.values() for line in each]
             ),
             _health(study, config),
-            _theory(study, config),
+            _theory(study, matched, config),
             Section("Conclusion", (Text(tuple(conclusion), points=True),)),
-            Section("What this cannot say", (Text(_limits(study, config), points=True),)),
+            Section("What this cannot say", (Text(_limits(study, matched, config), points=True),)),
             Section("How it was measured", (Text(_methods(study, config), points=True),)),
             _rules(claims, config),
         ),
@@ -609,6 +617,7 @@ def _comparisons(
 
 def _time(
     study: Study,
+    blocks: pd.DataFrame,
     comparisons: pd.DataFrame,
     by_metric: Mapping[str, Sequence[str]],
     config: Config,
@@ -623,9 +632,10 @@ def _time(
                 (
                     "These times are of a run of their own: in one process, one model at a time on"
                     f" one thread, {counted(config.timing.blocks, 'block')} in which every"
-                    " activation trains one epoch, in an order drawn for the block. The figure and"
-                    " the last table below are of the trainings themselves, one activation after"
-                    " the other under whatever load the machine had: no verdict rests on them.",
+                    " activation trains one epoch, in an order drawn for the block."
+                    f" {_loads(study, blocks)} The figure and the last table below are of the"
+                    " trainings themselves, one activation after the other under whatever load the"
+                    " machine had: no verdict rests on them.",
                 )
             ),
             *_median_times(study, comparisons, config.report.confidence),
@@ -673,6 +683,16 @@ def _time(
     )
 
 
+def _loads(study: Study, blocks: pd.DataFrame) -> str:
+    of = [f"on {name} {_load(where(blocks, network=name))}" for name in study.networks]
+    return f"Load of the machine meanwhile: {'; '.join(of)}."
+
+
+def _load(timed: pd.DataFrame) -> str:
+    low, median, high = np.quantile(timed["load"].to_numpy(dtype=float), [0, 0.5, 1])
+    return f"median {written(float(median))}, {written(float(low))} to {written(float(high))}"
+
+
 def _median_times(study: Study, comparisons: pd.DataFrame, confidence: float) -> list[Grid]:
     """Set medians beside the means that the verdicts rest on."""
     if len(study.activations) == 1:
@@ -711,7 +731,6 @@ def _median_ratio(row: Mapping[Any, Any]) -> str:
 
 def _kernel_times(study: Study, config: Config) -> Grid:
     rows = tables.kernel_times(study, config.report.confidence).to_dict("records")
-    load = study.kernels["load"].to_numpy(dtype=float)
     return Grid(
         f"One dense layer alone, {counted(config.timing.kernel_units, 'unit')} and as many inputs,"
         f" on a batch of {config.training.batch_size} inputs from a standard normal distribution,"
@@ -721,7 +740,7 @@ def _kernel_times(study: Study, config: Config) -> Grid:
         f" {counted(rows[0]['blocks'], 'block')}, a measurement divided by its repetitions, one"
         f" behind the other: {_repetitions(rows)}; ratios to {study.activations[0]} within blocks,"
         " their intervals widened for the number of activations. Load of the machine meanwhile:"
-        f" {written(float(load.min()))} to {written(float(load.max()))}.",
+        f" {_load(study.kernels)}.",
         (
             "Operation",
             "Activation",
@@ -902,7 +921,7 @@ def _health(study: Study, config: Config) -> Section:
     )
 
 
-def _theory(study: Study, config: Config) -> Section:
+def _theory(study: Study, matched: pd.DataFrame, config: Config) -> Section:
     ratios = tables.theory_ratios(study, config.report.confidence)
     whole = where(ratios, layer="all")
     measured = "; ".join(
@@ -984,7 +1003,7 @@ def _theory(study: Study, config: Config) -> Section:
                 ),
                 words=2,
             ),
-            *_matching(study, config),
+            *_matching(study, matched, config),
             Grid(
                 "Mean and variance of φ(z), z standard normal. Layers whose weights have the sum 0"
                 " and the square sum 1 keep a signal of mean 0 and variance 1 where they are 0 and"
@@ -1000,10 +1019,17 @@ def _theory(study: Study, config: Config) -> Section:
     )
 
 
-def _matching(study: Study, config: Config) -> list[Text | Grid]:
-    """Show what the matched initialiser does to the configured networks."""
+def _matching(study: Study, matched: pd.DataFrame, config: Config) -> list[Text | Grid]:
+    """Show what the matched initialiser does to the configured networks, before and by training."""
     if config.model.kernel_initializer == MATCHED:
-        return [Text(("The networks of this study are trained with the matched initialisers.",))]
+        return [
+            Text(
+                (
+                    "The networks of this study are trained with the matched initialisers: there"
+                    " is nothing to compare them with.",
+                )
+            )
+        ]
     changes = tables.matched_changes(study, config.report.confidence)
     blocks: list[Text | Grid] = [*_points(matched_findings(study, config.report.confidence))]
     if len(changes):
@@ -1041,6 +1067,7 @@ def _matching(study: Study, config: Config) -> list[Text | Grid]:
                 words=4,
             )
         )
+    blocks += _trained_twice(study, matched, config)
     blocks.append(
         Text(
             (
@@ -1051,6 +1078,57 @@ def _matching(study: Study, config: Config) -> list[Text | Grid]:
         )
     )
     return blocks
+
+
+def _trained_twice(study: Study, matched: pd.DataFrame, config: Config) -> list[Text | Grid]:
+    told = matched_training_findings(study, matched, config.matched, config.report.target_accuracy)
+    blocks: list[Text | Grid] = [*_points(told)]
+    if len(matched) and len(study.seeds) > 1:
+        blocks.append(
+            Grid(
+                "What the matched initialiser does to networks that are trained, over the same"
+                " seeds: means, and matched minus configured within a seed, with"
+                f" {100 * config.report.confidence:g} % interval. The p-value is that of the"
+                " paired t-test, adjusted for all rows of its metric (Holm). The verdict is on the"
+                " matched initialiser; seeds are how many would settle what is undecided, as in"
+                " the section Comparisons. The file matched_trained.csv has all digits and the"
+                " other tests, matched_scores.csv the values of every seed.",
+                (
+                    "Network",
+                    "Activation",
+                    "By",
+                    "Configured",
+                    "Matched",
+                    "Difference",
+                    "p",
+                    "Verdict",
+                    "Seeds",
+                ),
+                tuple(
+                    (
+                        row["network"],
+                        row["activation"],
+                        METRICS[row["metric"]].title,
+                        *(
+                            _mean(row["metric"], row[f"{which}_mean"])
+                            for which in ("configured", "matched")
+                        ),
+                        difference_text(row["metric"], row),
+                        written(row["p_holm"]),
+                        row["verdict"],
+                        f"{row['pairs_needed']:,.0f}" if row["pairs_needed"] > 0 else "",
+                    )
+                    for row in matched.to_dict("records")
+                ),
+                words=3,
+            )
+        )
+    return blocks
+
+
+def _mean(metric: str, value: float) -> str:
+    unit = METRICS[metric].unit
+    return percent(value) if unit == "points" else _fixed(value, 4 if unit == "nats" else 1)
 
 
 def _changes(row: Mapping[Any, Any], of: str) -> tuple[str, str, str]:
@@ -1094,7 +1172,7 @@ def _unbounded(value: float) -> str:
     return "∞" if value == math.inf else written(value, 3)
 
 
-def _limits(study: Study, config: Config) -> tuple[str, ...]:
+def _limits(study: Study, matched: pd.DataFrame, config: Config) -> tuple[str, ...]:
     lines = [
         f"It is one data set, {DATASETS[config.data.name].title}; dense networks of"
         f" {'one shape' if len(study.networks) == 1 else f'{len(study.networks)} shapes'}; one"
@@ -1107,8 +1185,7 @@ def _limits(study: Study, config: Config) -> tuple[str, ...]:
         " shown. Equivalent means closer than a margin that somebody else may find too wide.",
         f"An order of {counted(len(study.activations), 'activation')} says little of activations in"
         " general: intervals over seeds speak of these alone.",
-        "What the matched initialiser does is measured before training; what it does to accuracy is"
-        " not, unless model.kernel_initializer is matched.",
+        *_unmatched(study, matched, config),
     ]
     if len(study.seeds) == 1:
         lines[1] = (
@@ -1123,6 +1200,19 @@ def _limits(study: Study, config: Config) -> tuple[str, ...]:
         )
     lines.append("Times hold for the machine and the load that they were taken on.")
     return tuple(lines)
+
+
+def _unmatched(study: Study, matched: pd.DataFrame, config: Config) -> list[str]:
+    """Say of which networks it is not known what the matched initialiser does to accuracy."""
+    if config.model.kernel_initializer == MATCHED:
+        return []
+    names = list(dict.fromkeys(zip(matched["activation"], matched["network"], strict=True)))
+    lead = "What the matched initialiser does is measured before training; what it does to accuracy"
+    if not names:
+        return [f"{lead} is not."]
+    return [
+        f"{lead} for {join(f'{activation} on {network}' for activation, network in names)} alone."
+    ]
 
 
 def _initialiser(config: Config) -> str:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from actlab.config import MATCHED, ActivationConfig
+from actlab.config import MATCHED, ActivationConfig, MatchedConfig
 from actlab.errors import UserError
 from actlab.statistics import (
     Interval,
@@ -142,6 +142,23 @@ COMPARISONS = (
     "new_images_verdict",
 )
 
+#: One row an activation on a network that was trained with the study's initialiser and with the
+#: matched one, by a metric; `reports/tables/matched_trained.csv`. Mean to median_high are of
+#: matched minus configured, the verdict is on matched; censored are seeds that never reach the
+#: target. See `comparisons.compare_matched`.
+MATCHED_TRAINED = (
+    "metric",
+    "network",
+    "activation",
+    "configured",
+    "matched",
+    "configured_mean",
+    "matched_mean",
+    "configured_censored",
+    "matched_censored",
+    *COMPARISONS[COMPARISONS.index("pairs") : COMPARISONS.index("new_images_low")],
+)
+
 #: One row a class of a split; `reports/data/class_counts.csv`.
 CLASS_COUNTS = ("split", "label", "images")
 
@@ -226,6 +243,7 @@ _TEXT = {
     *("activation", "network", "layer", "probe", "statistic", "split"),
     *("metric", "first", "second", "verdict", "new_images_verdict"),
     *("initializer", "kernel_initializer", "direction", "operation"),
+    *("configured", "matched"),
     *("name", "claim", "section", "measured", "rule", "unit", "numbers"),
 }
 
@@ -402,7 +420,6 @@ def read_study(
         When a file is missing, or holds other seeds, epochs or layers than configured.
     """
     gathered: dict[str, list[pd.DataFrame]] = {}
-    expected_epochs = list(range(1, epochs + 1))
     for network in networks:
         for activation in activations:
             name = f"{activation}-{network}"
@@ -412,16 +429,7 @@ def read_study(
                 ("layers", LAYERS, results / name / "layers.csv"),
                 ("timings", TIMINGS, timings / f"{name}.csv"),
             ):
-                table = read_table(path, columns)
-                if "seed" in columns:
-                    _check_seeds(table, seeds, path)
-                if "epoch" in columns:
-                    for seed, of_seed in table.groupby("seed"):
-                        if list(of_seed["epoch"]) != expected_epochs:
-                            raise UserError(
-                                f"{path} does not hold the epochs 1 to {epochs} of seed {seed}:"
-                                " run `dvc repro` to train it again"
-                            )
+                table = _read_training(path, columns, seeds, epochs)
                 if key == "layers":
                     # The configuration's name takes the column; what each layer computes
                     # with keeps one of its own.
@@ -450,6 +458,76 @@ def read_study(
         born_dead=_read_born_dead(study, results / "theory/born_dead.csv"),
     )
     return _with_health(study, results)
+
+
+def _read_training(
+    path: Path, columns: tuple[str, ...], seeds: Sequence[int], epochs: int
+) -> pd.DataFrame:
+    """Read a table of a training; hold it to the seeds and epochs that are configured."""
+    table = read_table(path, columns)
+    if "seed" in columns:
+        _check_seeds(table, seeds, path)
+    if "epoch" in columns:
+        for seed, of_seed in table.groupby("seed"):
+            if list(of_seed["epoch"]) != list(range(1, epochs + 1)):
+                raise UserError(
+                    f"{path} does not hold the epochs 1 to {epochs} of seed {seed}:"
+                    " run `dvc repro` to train it again"
+                )
+    return table
+
+
+def matched_kernels(study: Study, activation: str, network: str) -> dict[str, str]:
+    """Give what the configured initialiser and `matched` stand for, by Keras's names.
+
+    Where the configured one is `matched` itself there is one entry.
+    """
+    of = where(study.matching, activation=activation, network=network)
+    return dict(zip(of["initializer"], of["kernel_initializer"], strict=True))
+
+
+def trained_twice(study: Study, matched: MatchedConfig) -> list[tuple[str, str]]:
+    """Give the (activation, network) of a study whose matched initialiser is not the configured.
+
+    Of those that `matched` names, which were trained with both; in the study's order.
+    """
+    return [
+        (activation, network)
+        for activation, network in study.configurations()
+        if activation in matched.activations and network in matched.networks
+        if len(set(matched_kernels(study, activation, network).values())) > 1
+    ]
+
+
+def read_matched(
+    study: Study, matched: MatchedConfig, results: Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read history and test of what was `trained_twice`, with the matched initialiser.
+
+    Parameters
+    ----------
+    study
+        Names seeds and epochs.
+    matched
+        What was trained so.
+    results
+        The folder of those trainings.
+
+    Raises
+    ------
+    UserError
+        As `read_study`.
+    """
+    read = []
+    for columns, file in ((HISTORY, "history.csv"), (TEST, "test.csv")):
+        parts = [pd.DataFrame(columns=["activation", "network", *columns])]
+        for activation, network in trained_twice(study, matched):
+            path = results / f"{activation}-{network}" / file
+            table = _read_training(path, columns, study.seeds, study.epochs)
+            parts.append(_labelled(table, activation, network))
+        read.append(pd.concat(parts[1:] or parts, ignore_index=True))
+    history, test = read
+    return history, test
 
 
 def read_activations(study: Study, models: Path) -> list[ActivationConfig]:
@@ -1072,8 +1150,7 @@ def matched_changes(study: Study, confidence: float) -> pd.DataFrame:
         first, *others = study.layers_of(network)
         changed = {}
         for name in study.activations if others else ():
-            of = where(study.matching, activation=name, network=network)
-            kernels = dict(zip(of["initializer"], of["kernel_initializer"], strict=True))
+            kernels = matched_kernels(study, name, network)
             if len(set(kernels.values())) > 1:
                 changed[name] = kernels
         for name, kernels in changed.items():

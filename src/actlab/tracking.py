@@ -1,8 +1,9 @@
 """Every training, its gradients and the report as MLflow runs; nothing else imports mlflow.
 
 A configuration (activation, network) is a parent run `relu/mlp` with a child run a seed,
-`relu/mlp/seed-0`; the report is a run of its own. Importing mlflow takes 2 to 3 s: it
-happens with the first write, when the worker threads are training already.
+`relu/mlp/seed-0`; what the stage train-matched trains is `relu/deep matched`; the report is a
+run of its own. Importing mlflow takes 2 to 3 s: it happens with the first write, when the worker
+threads are training already.
 
 Runs are found by their tags:
 
@@ -10,6 +11,7 @@ Runs are found by their tags:
 `actlab.kind`               configuration, seed or report
 `actlab.activation`         name of the activation; likewise `actlab.network`, `actlab.seed`
 `actlab.source`             dvc (a stage of the pipeline) or sweep (a job of Hydra's multirun)
+`actlab.stage`              train-matched, of the trainings of that stage; no other run bears it
 `actlab.weights_sha256`     of the file of a seed's final weights; of a configuration, of its
                             seeds' digests. No output of the pipeline names a run
 `actlab.fingerprint`        of a configuration: of all that decides its results (`fingerprint`)
@@ -85,6 +87,7 @@ OBJECTIVE = "objective"
 
 _SQLITE = "sqlite:///"
 _WEIGHTS = "actlab.weights_sha256"
+_STAGE = "actlab.stage"
 
 # MLflow's own defaults retry for minutes, report usage to a server, draw bars and print links.
 _ENVIRONMENT = {
@@ -240,6 +243,9 @@ class Store:
         ended_in = {"actlab.source": "dvc", _WEIGHTS: _digest_of_seeds(digests)}
         tags = {"actlab.kind": "configuration", **ended_in, **_names(config)}
         for parent in self.search("FINISHED", tags):
+            # A study that is matched itself ends in the same weights, in two stages.
+            if parent.data.tags.get(_STAGE) != tags.get(_STAGE):
+                continue
             below = {"actlab.kind": "seed", "mlflow.parentRunId": parent.info.run_id}
             runs = {
                 int(run.data.tags["actlab.seed"]): run for run in self.search("FINISHED", below)
@@ -354,11 +360,13 @@ def sweep_tags(sweep: str | None) -> dict[str, str]:
 
 
 def _name(config: Config) -> str:
-    return f"{config.activation.name}/{config.network.name}"
+    name = f"{config.activation.name}/{config.network.name}"
+    return f"{name} matched" if config.paths.are_of_matched() else name
 
 
 def _names(config: Config) -> dict[str, str]:
-    return {"actlab.activation": config.activation.name, "actlab.network": config.network.name}
+    names = {"actlab.activation": config.activation.name, "actlab.network": config.network.name}
+    return names | ({_STAGE: "train-matched"} if config.paths.are_of_matched() else {})
 
 
 def _parameters(config: Config) -> dict[str, object]:
@@ -382,6 +390,7 @@ def _log_dataset(store: Store, run: str, config: Config) -> None:
     """Log the data set by its digest; it is not read."""
     from mlflow.data.schema import TensorDatasetSchema
     from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.exceptions import MlflowException
     from mlflow.types import Schema, TensorSpec
 
     data, held_out = DATASETS[config.data.name], config.data.validation_size
@@ -404,7 +413,14 @@ def _log_dataset(store: Store, run: str, config: Config) -> None:
         profile=json.dumps(profile),
     )
     context = InputTag("mlflow.data.context", "training")
-    store.client.log_inputs(run, [DatasetInput(dataset, [context])])
+    for attempt in range(5):
+        try:
+            store.client.log_inputs(run, [DatasetInput(dataset, [context])])
+            return
+        except MlflowException as error:
+            # MLflow looks for the data set, then makes it: another process may be between.
+            if attempt == 4 or "UNIQUE constraint" not in str(error):
+                raise
 
 
 def _metric(name: str, value: float, step: int = 0) -> Metric:
@@ -621,7 +637,7 @@ def _log_model(store: Store, run: str, config: Config, models: Path) -> tuple[st
         example[:] = np.load(images, mmap_mode="r")[:1]
     logged = store.client.create_logged_model(
         store.experiment,
-        name=f"{config.activation.name}-{config.network.name}",
+        name=re.sub("[/ ]", "-", _name(config)),
         source_run_id=run,
         tags=_names(config),
         params={key: str(value) for key, value in _parameters(config).items()},

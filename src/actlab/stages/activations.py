@@ -1,4 +1,4 @@
-"""Check and describe every configured activation: `python -m actlab.stages.activations`."""
+"""Check and describe every activation that is trained: `python -m actlab.stages.activations`."""
 
 import math
 from pathlib import Path
@@ -65,7 +65,7 @@ def activations(config: Config) -> None:
 
     described = []
     print("activation        range               max|φ'|   E[φ²]    χ₁  initialiser     deviation")
-    for name in config.activations:
+    for name in dict.fromkeys([*config.activations, *config.matched.activations]):
         activation = read_configured(name, Path("conf/activation"))
         deviation = own.check(activation)
         sources = own.digest_sources(activation.function) if activation.is_own else None

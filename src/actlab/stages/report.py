@@ -35,8 +35,18 @@ def report(config: Config) -> None:
     evidence = claims.Evidence(
         study, scores, compared, activations, config.data.name, config.report
     )
+    matched_scores = comparisons.score_matched(
+        *tables.read_matched(study, config.matched, Path(config.paths.of_matched().results)),
+        study.epochs,
+        config.report.target_accuracy,
+    )
+    matched = comparisons.compare_matched(
+        study, config.matched, scores, matched_scores, config.report
+    )
     examined = claims.examine(evidence)
-    composed = report.compose(study, activations, counts, scores, compared, examined, config)
+    composed = report.compose(
+        study, activations, counts, blocks, scores, compared, matched, examined, config
+    )
     drawings = report.draw(study, activations, compared, confidence)
 
     with written_whole(reports / "figures") as folder:
@@ -53,6 +63,8 @@ def report(config: Config) -> None:
             ("dead_units", tables.dead_units(study, confidence)),
             ("one_sign_shares", tables.one_sign_shares(study, confidence)),
             ("kernel_times", tables.kernel_times(study, confidence)),
+            ("matched_trained", matched),
+            ("matched_scores", matched_scores),
             ("matched_changes", tables.matched_changes(study, confidence)),
             ("moments", study.moments),
             ("born_dead", study.born_dead),

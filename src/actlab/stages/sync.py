@@ -27,22 +27,30 @@ def changed_stages() -> set[str]:
     return set(json.loads(asked.stdout))
 
 
-def with_downstream(
-    changed: Iterable[str], activations: Iterable[str], networks: Iterable[str]
-) -> set[str]:
+def trainings(config: Config) -> list[str]:
+    """Give the stages that train, by DVC's names."""
+    return [
+        f"{stage}@{activation}-{network}"
+        for stage, of in (("train", config), ("train-matched", config.matched))
+        for activation, network in product(of.activations, of.networks)
+    ]
+
+
+def with_downstream(changed: Iterable[str], trainings: Iterable[str]) -> set[str]:
     """Add the stages that take in what a changed one gives: DVC learns of them when it has run.
 
-    >>> sorted(with_downstream(["train@relu-mlp"], ["relu", "tanh"], ["mlp"]))
+    >>> sorted(with_downstream(["train@relu-mlp"], ["train@relu-mlp", "train@tanh-mlp"]))
     ['gradients', 'report', 'train@relu-mlp']
     """
     stale = set(changed)
     if stale & {"fetch-data", "preprocess", "activations"}:
-        names = product(activations, networks)
-        stale |= {f"train@{activation}-{network}" for activation, network in names}
+        stale |= set(trainings)
     if any(stage.startswith("train@") for stage in stale):
         stale.add("gradients")
     if "activations" in stale:
         stale.add("theory")
+    if any(stage.startswith("train-matched@") for stage in stale):
+        stale.add("report")
     if stale & {"gradients", "timing", "theory"}:
         stale.add("report")
     return stale
@@ -52,7 +60,7 @@ def sync(config: Config) -> None:
     """Write the runs, gradients and report that MLflow lacks; a second time writes nothing."""
     from actlab import sync
 
-    stale = with_downstream(changed_stages(), config.activations, config.networks)
+    stale = with_downstream(changed_stages(), trainings(config))
     done = sync.sync(config, stale)
     for line in done.written:
         print(f"written: {line}")
