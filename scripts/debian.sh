@@ -31,14 +31,23 @@ runs() {
     [ -s "$1" ] && [ "$(cat "/proc/$(cat "$1")/comm" 2>/dev/null)" = "$2" ]
 }
 
-# End the process of a pid file, if it is still that command.
+# End the process of a pid file and all of its group, if it is still that command.
 end() {
     if runs "$1" "$2"; then
-        pid=$(cat "$1")
-        kill "$pid" 2>/dev/null || true
-        wait_until 20 sh -c "! kill -0 $pid 2>/dev/null" || kill -9 "$pid" 2>/dev/null || true
+        ended=$(cat "$1")
+        kill -s TERM -- "-$ended" 2>/dev/null || kill "$ended"
+        wait_until 20 is_gone "$ended" || kill -s KILL "$ended"
+        kill -s KILL -- "-$ended" 2>/dev/null || true
     fi
     rm -f "$1"
+}
+
+# A zombie is gone: not every container's first process asks for those it inherits.
+is_gone() {
+    case $(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) in
+    '' | Z*) ;;
+    *) return 1 ;;
+    esac
 }
 
 # Try a command every 0.2 s, for so many seconds.

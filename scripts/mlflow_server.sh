@@ -30,12 +30,7 @@ as_owner() {
 }
 
 stop() {
-    if runs "$folder/mlflow.pid" python; then
-        group=$(cat "$folder/mlflow.pid") # the server and its workers
-        kill -- "-$group"
-        wait_until 20 sh -c "! kill -0 -- -$group" || kill -9 -- "-$group"
-    fi
-    rm -f "$folder/mlflow.pid"
+    end "$folder/mlflow.pid" python
     if [ -s "$folder/postgres/data/postmaster.pid" ]; then
         as_owner "$binaries/pg_ctl" stop --silent --mode=fast --pgdata="$folder/postgres/data"
     fi
@@ -93,7 +88,7 @@ answers_or_ended() {
 }
 
 start_server() {
-    export PGPASSFILE="$folder/pgpass" MLFLOW_DISABLE_TELEMETRY=true
+    export PGPASSFILE="$folder/pgpass" MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
     setsid python -m mlflow server --host "$host" --port "$port" --workers 2 \
         --backend-store-uri "postgresql+psycopg2://mlflow@/mlflow?host=$sockets" \
         --serve-artifacts --artifacts-destination "$folder/artifacts" \
@@ -116,6 +111,8 @@ if [ "$action" = start ]; then
     python -c 'import importlib.util as u, sys; sys.exit(not (u.find_spec("mlflow") and u.find_spec("psycopg2")))' 2>/dev/null ||
         fail "python here has no mlflow and psycopg2: . .venv/bin/activate first"
     ! runs "$folder/mlflow.pid" python || fail "the server is up already, in $folder"
+    [ -z "$(ls -A "$folder" 2>/dev/null)" ] || [ -d "$folder/postgres" ] ||
+        fail "$folder holds something else: name another"
     set -- /usr/lib/postgresql/*/bin/initdb
     need "$1" postgresql
 fi
