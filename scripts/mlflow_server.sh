@@ -43,7 +43,8 @@ give_up() {
 
 make_database() {
     rm -rf "$folder/postgres" # of a start that was cut short
-    mkdir -p "$folder/artifacts" "$folder/postgres"
+    mkdir -p "$folder/artifacts"
+    mkdir -m 700 "$folder/postgres"
     owner=$(id -un)
     if [ "$(id -u)" = 0 ]; then
         owner=postgres
