@@ -255,6 +255,7 @@ def test_slurm_ran_every_job(swept, cluster):
     assert set(own) == {"relu", "tanh"}
     assert set(plain) == {"relu"}
     ids = [job for job, _ in (*own.values(), *plain.values())]
+    accounted = {}
     for _ in range(100):  # a job's result is there a little before SLURM closes it
         accounted = cluster.sacct()
         if all(accounted[job][0] != "RUNNING" for job in ids):
@@ -283,7 +284,7 @@ def test_jobs_on_slurm_log_to_the_shared_server(swept, cluster, tmp_path, monkey
         (row,) = history.to_dict("records")
         for key in ("loss", "accuracy", "val_loss", "val_accuracy"):
             assert seed.data.metrics[key] == row[key]
-        assert parent.info.artifact_uri.startswith("mlflow-artifacts:/")
+        assert str(parent.info.artifact_uri).startswith("mlflow-artifacts:/")
         path = client.download_artifacts(parent.info.run_id, "history.csv", str(tmp_path))
         pd.testing.assert_frame_equal(pd.read_csv(path), history)
 
