@@ -5,7 +5,10 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup repro test lint ui study lock
+.PHONY: help setup setup-ray repro test lint ui study lock lock-ray
+
+COMPILE := uv pip compile pyproject.toml --universal --generate-hashes \
+	--no-emit-index-url --no-header --python-version 3.11 --upgrade -q
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,6 +17,11 @@ setup: $(VENV)/ready ## the locked requirements, in .venv
 
 $(VENV)/ready: requirements.lock pyproject.toml
 	@PYTHON=$(PYTHON) sh setup.sh
+
+setup-ray: $(VENV)-ray/ready ## the same with ray, in .venv-ray
+
+$(VENV)-ray/ready: requirements-ray.lock pyproject.toml
+	@PYTHON=$(PYTHON) sh setup.sh requirements-ray.lock
 
 repro: $(VENV)/ready ## the whole pipeline, from raw data to report and MLflow
 	@dvc repro
@@ -37,5 +45,7 @@ study: ## the README's numbers and main figure, from the last repro
 	@cp reports/summary.csv reports/comparisons.csv reports/claims.csv reports/figures/gradient_by_layer.png docs/study/
 
 lock: $(VENV)/ready ## requirements.lock with the newest versions, from pyproject.toml
-	@uv pip compile pyproject.toml --all-extras --universal --generate-hashes \
-		--no-emit-index-url --no-header --python-version 3.11 --upgrade -q -o requirements.lock
+	@$(COMPILE) $(addprefix --extra ,dev joblib slurm optuna postgres) -o requirements.lock
+
+lock-ray: $(VENV)/ready ## requirements-ray.lock likewise
+	@$(COMPILE) --extra dev --extra ray -o requirements-ray.lock

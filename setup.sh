@@ -1,6 +1,11 @@
 #!/bin/sh
 # Make .venv with the locked requirements; `make` calls it when they are not there or have changed.
+# Another lock has a folder of its own: `sh setup.sh requirements-ray.lock` makes .venv-ray.
 set -eu
+
+LOCK=${1:-requirements.lock}
+VENV=.venv${LOCK#requirements}
+VENV=${VENV%.lock}
 
 fail() {
     echo "actlab: $1" >&2
@@ -17,11 +22,12 @@ command -v "$PYTHON" >/dev/null || fail "$PYTHON is not there: install Python 3.
     fail "this folder is no git clone, which DVC needs: git clone the repository, or run git init here"
 [ -w . ] || fail "$(pwd) is read-only: clone the repository to a folder that you may write to"
 
-echo "Setting up .venv with the locked requirements (once; about a minute)"
-[ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
+echo "Setting up $VENV with the locked requirements (once; about a minute)"
+[ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
 # uv installs ten times as fast as pip, and comes from the same lock, by its hash.
-sed -n '/^uv==/,/# via/p' requirements.lock >.venv/uv.txt
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
-.venv/bin/uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock
-.venv/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
-touch .venv/ready
+sed -n '/^uv==/,/# via/p' "$LOCK" >"$VENV/uv.txt"
+"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$VENV/uv.txt"
+uv() { "$VENV/bin/uv" pip "$@" --quiet --python "$VENV/bin/python"; }
+uv sync --compile-bytecode --require-hashes "$LOCK"
+uv install --no-deps --no-build-isolation --editable .
+touch "$VENV/ready"

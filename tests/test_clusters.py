@@ -1,0 +1,341 @@
+"""Sweeps on SLURM and ray, and a shared MLflow server: all really started, on this machine."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+SMALL = (
+    "network=uniform",
+    "network.hidden=1x8",
+    "training.epochs=1",
+    "training.probe_epochs=[1]",
+    "seeds=[0]",
+)
+SCRIPTS = ("slurm.sh", "mlflow_server.sh")
+
+
+# --- What a script refuses ----------------------------------------------------------------
+
+
+def said(root, script, *arguments, path="", **environment):
+    """The one line that a script ends with."""
+    finished = subprocess.run(
+        ["sh", str(root / "scripts" / script), *arguments],
+        env={"PATH": f"{path}:{Path(sys.executable).parent}:/usr/bin:/bin"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 1
+    assert finished.stdout == ""
+    (line,) = finished.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("arguments", [(), ("restart",)])
+def test_a_script_says_what_it_can_be_told(script, arguments, root):
+    line = said(root, script, *arguments)
+    assert line == f"actlab: say start or stop: scripts/{script} start [FOLDER]"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_relative_folder_is_refused(script, root):
+    line = said(root, script, "start", "here")
+    assert line == "actlab: the folder is here: it has to be an absolute path"
+
+
+def test_slurm_is_for_root(root, tmp_path):
+    stub = tmp_path / "id"
+    stub.write_text("#!/bin/sh\necho 1000\n")
+    stub.chmod(0o755)
+    assert said(root, "slurm.sh", "start", str(tmp_path), path=str(tmp_path)) == (
+        "actlab: only root can start and stop SLURM: become root, or use a cluster that is there"
+    )
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_folder_of_something_else_is_left_alone(script, root, tmp_path):
+    folder, stub = tmp_path / "folder", tmp_path / "id"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("three years")
+    stub.write_text("#!/bin/sh\necho 0\n")
+    stub.chmod(0o755)
+    assert said(root, script, "start", str(folder), path=str(tmp_path)).startswith(
+        f"actlab: {folder} holds something else"
+    )
+    assert [path.name for path in folder.iterdir()] == ["thesis.tex"]
+
+
+def test_the_server_names_what_its_python_lacks(root, tmp_path):
+    stub = tmp_path / "python"
+    stub.write_text("#!/bin/sh\nexit 1\n")
+    stub.chmod(0o755)
+    line = said(root, "mlflow_server.sh", "start", str(tmp_path / "folder"), path=str(tmp_path))
+    assert line == "actlab: python here has no mlflow and psycopg2: . .venv/bin/activate first"
+    assert not (tmp_path / "folder").exists()
+
+
+# --- Sweeps -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def environment(root):
+    """What a user's shell has after `. .venv/bin/activate`."""
+    return os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(root / "src"),
+        "MLFLOW_TRACKING_URI": "",
+    }
+
+
+@pytest.fixture(scope="module")
+def study(root, mnist_raw, environment, tmp_path_factory):
+    """What a sweep needs of a clone; 2,000 real images to train on."""
+    folder = tmp_path_factory.mktemp("clusters")
+    for name in ("conf", "custom"):
+        shutil.copytree(root / name, folder / name)
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params["data"]["validation_size"] = 58_000
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    preprocess = [sys.executable, "-m", "actlab.stages.preprocess", f"paths.raw={mnist_raw}"]
+    subprocess.run(preprocess, cwd=folder, env=environment, check=True)
+    return folder
+
+
+def sweep(study, environment, launcher, *overrides, python=sys.executable):
+    """Begin a sweep with a launcher, in a folder of its name."""
+    return subprocess.Popen(
+        [
+            *(python, "-m", "actlab.stages.train", "-m"),
+            *(f"hydra/launcher={launcher}", f"hydra.sweep.dir=multirun/{launcher}"),
+            *(*SMALL, *overrides),
+        ],
+        cwd=study,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def output_of(process):
+    """What a sweep that went well has printed."""
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def jobs_of(study, launcher):
+    """Each job's activation, the id that its launcher gave it, and its rows."""
+    jobs = {}
+    for path in (study / "multirun" / launcher).glob("*/.hydra/hydra.yaml"):
+        history = next(path.parents[1].glob("results/*/history.csv"))
+        activation = history.parent.name.removesuffix("-uniform")
+        jobs[activation] = (
+            str(yaml.safe_load(path.read_text())["hydra"]["job"]["id"]),
+            pd.read_csv(history),
+        )
+    return jobs
+
+
+def left_of(folder):
+    """The command lines of the processes that name a folder."""
+    commands = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            commands.append(path.read_bytes().replace(b"\0", b" ").decode())
+        except OSError:  # it has ended
+            continue
+    return [command for command in commands if str(folder) in command]
+
+
+def free_ports(count):
+    """The first of some neighbouring ports that nothing listens on."""
+    for first in range(20_000 + os.getpid() % 10_000, 40_000, count):
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as tried:
+                    tried.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
+    raise AssertionError("no port is free")
+
+
+class Cluster:
+    """The one-node SLURM and the MLflow server of scripts/, each in a folder of its own."""
+
+    def __init__(self, root, environment):
+        self.environment = environment.copy()
+        # Beside pytest's own folders, which other users than root cannot enter.
+        self.folders = {name: Path(tempfile.mkdtemp(prefix="actlab-")) for name in SCRIPTS}
+        self.root, port = root, free_ports(4)
+        self.uri = f"http://127.0.0.1:{port + 3}"
+        self.environment |= {"SLURM_PORT": str(port), "MLFLOW_PORT": str(port + 3)}
+
+    def tell(self, action):
+        """Tell both scripts to start or stop."""
+        told = []
+        for name, folder in self.folders.items():
+            command = ["sh", str(self.root / "scripts" / name), action, str(folder)]
+            with self.log_of(folder).open("a") as log:
+                told.append(subprocess.Popen(command, env=self.environment, stdout=log, stderr=log))
+        statuses = [process.wait(timeout=600) for process in told]
+        assert statuses == [0, 0], self.logs()
+
+    def log_of(self, folder):
+        """Where a script's lines go: daemons that hold a pipe would keep it open."""
+        return folder.with_name(f"{folder.name}.log")
+
+    def logs(self):
+        """What both scripts have printed."""
+        return "\n".join(self.log_of(folder).read_text() for folder in self.folders.values())
+
+    def sacct(self):
+        """The state and cores of each job that SLURM has accounted for."""
+        printed = subprocess.run(
+            ["sacct", "-X", "--noheader", "--parsable2", "--format=JobID,State,AllocCPUS"],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        rows = [line.split("|") for line in printed.splitlines()]
+        return {job: (state, int(cores)) for job, state, cores in rows}
+
+
+@pytest.fixture(scope="module")
+def cluster(root, environment):
+    if os.geteuid() != 0:
+        pytest.skip("only root can bring up SLURM: run this test in a container, as root")
+    if shutil.which("apt-get") is None:
+        pytest.skip("SLURM and PostgreSQL come from Debian's packages, and there is no apt-get")
+    cluster = Cluster(root, environment)
+    folders = list(cluster.folders.values())
+    try:
+        cluster.tell("start")
+        cluster.environment["SLURM_CONF"] = f"{cluster.folders['slurm.sh']}/slurm.conf"
+        yield cluster
+    finally:
+        cluster.tell("stop")
+        left = [command for folder in folders for command in left_of(folder)]
+        for folder in folders:
+            shutil.rmtree(folder)
+            cluster.log_of(folder).unlink()
+    assert left == []
+
+
+@pytest.fixture(scope="module")
+def swept(study, cluster):
+    """A sweep that logs to the shared server, and one of Hydra's own launcher with its defaults."""
+    at_server = cluster.environment | {"MLFLOW_TRACKING_URI": cluster.uri}
+    processes = [
+        sweep(study, at_server, "slurm", "activation=relu,tanh", "hydra.launcher.cpus_per_task=1"),
+        sweep(study, cluster.environment, "submitit_slurm", "activation=relu"),
+    ]
+    for process in processes:
+        output_of(process)
+    return study
+
+
+def test_slurm_ran_every_job(swept, cluster):
+    own, plain = jobs_of(swept, "slurm"), jobs_of(swept, "submitit_slurm")
+    assert set(own) == {"relu", "tanh"}
+    assert set(plain) == {"relu"}
+    ids = [job for job, _ in (*own.values(), *plain.values())]
+    accounted = {}
+    for _ in range(100):  # a job's result is there a little before SLURM closes it
+        accounted = cluster.sacct()
+        if all(accounted[job][0] != "RUNNING" for job in ids):
+            break
+        time.sleep(0.2)
+    assert {job: accounted[job] for job in ids} == dict.fromkeys(ids, ("COMPLETED", 1))
+    assert len(set(ids)) == 3
+    pd.testing.assert_frame_equal(own["relu"][1], plain["relu"][1])
+    with pytest.raises(AssertionError):
+        pd.testing.assert_frame_equal(own["relu"][1], own["tanh"][1])
+
+
+def test_jobs_on_slurm_log_to_the_shared_server(swept, cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import mlflow
+
+    client = mlflow.MlflowClient(cluster.uri)
+    experiment = client.get_experiment_by_name("actlab")
+    assert experiment is not None
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    names = {f"{activation}/uniform" for activation in ("relu", "tanh")}
+    assert set(runs) == names | {f"{name}/seed-0" for name in names}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    for activation, (_, history) in jobs_of(swept, "slurm").items():
+        seed, parent = runs[f"{activation}/uniform/seed-0"], runs[f"{activation}/uniform"]
+        (row,) = history.to_dict("records")
+        for key in ("loss", "accuracy", "val_loss", "val_accuracy"):
+            assert seed.data.metrics[key] == row[key]
+        assert str(parent.info.artifact_uri).startswith("mlflow-artifacts:/")
+        path = client.download_artifacts(parent.info.run_id, "history.csv", str(tmp_path))
+        pd.testing.assert_frame_equal(pd.read_csv(path), history)
+
+
+def test_the_password_of_the_database_is_shown_nowhere(cluster):
+    folder = cluster.folders["mlflow_server.sh"]
+    password = (folder / "pgpass").read_text().strip().rpartition(":")[2]
+    assert re.fullmatch("[0-9a-f]{48}", password)
+    assert (folder / "pgpass").stat().st_mode & 0o077 == 0
+    commands = left_of(folder)
+    assert any("mlflow server" in command for command in commands)
+    assert not any(password in command for command in commands)
+    logs = [*folder.glob("*.log"), *(folder / "postgres").glob("*.log")]
+    assert {log.name for log in logs} == {"initdb.log", "mlflow.log", "postgres.log"}
+    assert not any(password in log.read_text() for log in logs)
+    assert password not in cluster.logs()
+
+
+def test_ray_runs_every_job(study, root, environment, tmp_path):
+    python = root / ".venv-ray/bin/python"
+    if not (root / ".venv-ray/ready").is_file():
+        pytest.skip("ray has packages of its own, which are not there: make setup-ray")
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "HOME": str(tmp_path)}  # ray keeps a token there
+    init = (
+        "+hydra.launcher.ray.init.num_cpus=2",
+        "+hydra.launcher.ray.init.include_dashboard=false",
+    )
+    process = sweep(
+        study, environment | quiet, "ray", *init, "activation=relu,tanh", python=str(python)
+    )
+    output = output_of(process)
+    assert len(set(re.findall(r"_run_job pid=(\d+)", output))) == 2
+    jobs = jobs_of(study, "ray")
+    assert set(jobs) == {"relu", "tanh"}
+    for activation, (_, history) in jobs.items():
+        (found,) = (study / "multirun/ray").glob(f"*/models/{activation}-uniform/model.json")
+        assert json.loads(found.read_text())["activation"]["name"] == activation
+        assert history["val_accuracy"].between(0.1, 1).all()
+
+
+# --- Locks --------------------------------------------------------------------------------
+
+
+def test_ray_is_in_a_lock_of_its_own(root):
+    pinned = {
+        name: dict(re.findall(r"^([\w-]+)==([\w.]+)", (root / name).read_text(), re.MULTILINE))
+        for name in ("requirements.lock", "requirements-ray.lock")
+    }
+    usual, ray = pinned["requirements.lock"], pinned["requirements-ray.lock"]
+    assert "ray" not in usual
+    assert {"ray", "hydra-ray-launcher", "uv", "hatchling"} <= set(ray)
+    assert ray["cloudpickle"].startswith("2.")
+    for name in ("tensorflow", "keras", "mlflow", "hydra-core", "pandas"):
+        assert usual[name] == ray[name], name
