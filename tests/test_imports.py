@@ -25,6 +25,9 @@ CORE = [
     "report",
     "runtime",
     "statistics",
+    "swept",
+    "swept_figures",
+    "swept_report",
     "tables",
     "theory",
     "training",
@@ -56,11 +59,15 @@ def test_importing_actlab_brings_nothing_heavy(root):
 
 
 def test_stages_without_a_network_need_no_tensorflow(root):
-    stages = [f"actlab.stages.{name}" for name in ("fetch_data", "preprocess", "report", "sync")]
+    stages = [
+        f"actlab.stages.{name}"
+        for name in ("fetch_data", "preprocess", "report", "sync", "compare")
+    ]
     parts = [
         "actlab.tracking",
         "actlab.figures",
         "actlab.report",
+        "actlab.swept_report",
         "actlab.sources",
         "actlab.descriptions",
         "actlab.theory",

@@ -680,6 +680,7 @@ def test_the_numbers_of_the_ledger_are_the_planted_ones(tmp_path):
         changed=change,
     )
     said = composed(study, tmp_path)
+    assert said.ledger is not None
     numbers = {entry.claim: (entry.verdict, entry.numbers) for entry in said.ledger.entries}
     low, high = stats.ttest_1samp(accuracies["sigmoid", "mlp"], 0).confidence_interval(0.95)
     assert numbers["Sigmoid reaches 97 to 98 % test accuracy"] == (

@@ -24,8 +24,11 @@ A map, in the order of the data:
 `figures`          tables -> Matplotlib figures
 `findings`         tables -> sentences that say no more than the numbers
 `report`           tables and figures -> Markdown and HTML
-`tracking`         all of it -> MLflow, while it happens
+`tracking`         all of it -> MLflow, while it happens; finished runs <- MLflow
 `sync`             what is on the disk -> MLflow, where it lacks that
+`swept`            finished runs -> configurations, what tells them apart, verdicts
+`swept_figures`    tables of a sweep -> the figures that fit what was swept
+`swept_report`     tables and figures of a sweep -> sentences and a report
 `stages`           the commands that DVC and Hydra run
 =================  ==========================================================
 

@@ -8,7 +8,7 @@ network are a family: its p-values are adjusted together (Holm).
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
@@ -361,30 +361,74 @@ def _compare_family(
 
     A pair is what its row begins with, and the rows of `tables.SCORES` of its two sides.
     """
-    metric, alpha = METRICS[name], 1 - config.confidence
-    rows = []
-    for names, *sides in pairs:
-        values: list[dict[int, float]] = []
-        censored: set[int] = set()
-        for side in sides:
+    keys: list[tuple[Any, Any]] = []
+    begins: list[Mapping[str, Any]] = []
+    values: dict[Any, dict[int, float]] = {}
+    censored: dict[Any, set[int]] = {}
+    for number, (names, *sides) in enumerate(pairs):
+        begins.append(names)
+        keys.append(((number, "first"), (number, "second")))
+        for key, side in zip(keys[-1], sides, strict=True):
             numbers = side["value"].to_numpy(dtype=np.float64)
-            if metric.unit == "ratio":
+            if METRICS[name].unit == "ratio":
                 numbers = np.log(numbers)
-            values.append(dict(zip(side["pair"], numbers, strict=True)))
-            censored |= set(where(side, censored=True)["pair"])
-        first, second = values
-        both = sorted(first.keys() & second.keys())
-        sample = np.array([first[seed] - second[seed] for seed in both])
-        unreached = len(censored & set(both))
+            values[key] = dict(zip(side["pair"], numbers, strict=True))
+            censored[key] = set(where(side, censored=True)["pair"])
+    rows = compare_family(keys, values, censored, METRICS[name], margin, config.confidence)
+    return [row | dict(names) for row, names in zip(rows, begins, strict=True)]
+
+
+def compare_family(
+    pairs: Sequence[tuple[Any, Any]],
+    values: Mapping[Any, Mapping[int, float]],
+    censored: Mapping[Any, Set[int]],
+    metric: Metric,
+    margin: float,
+    confidence: float,
+    thorough: bool = True,
+) -> list[dict[str, Any]]:
+    """Compare pairs by one metric; their p-values are adjusted together.
+
+    Parameters
+    ----------
+    pairs
+        The first and the second of each, by their keys in `values`.
+    values
+        Of each, its value a seed.
+    censored
+        Of each, the seeds whose value is only a lower bound.
+    metric
+        Which way is better.
+    margin
+        As in `statistics.paired_tests`.
+    confidence
+        Of the intervals; one minus it is the rate of errors of the family's verdicts.
+    thorough
+        Whether the bootstrap's intervals, medians and the seeds needed are worked out too, which
+        takes most of the time.
+
+    Returns
+    -------
+    list
+        A row a pair: what `tables.COMPARISONS` has from `first` on, without `margin` and what is
+        said of new images; NaN for what is not worked out.
+    """
+    alpha = 1 - confidence
+    rows = []
+    for first, second in pairs:
+        both = sorted(values[first].keys() & values[second].keys())
+        sample = np.array([values[first][seed] - values[second][seed] for seed in both])
+        unreached = len((censored[first] | censored[second]) & set(both))
         test = paired_tests(sample, margin)
-        low, high = bca_interval(sample, config.confidence)
-        median = median_interval(sample, config.confidence)
-        interval = mean_interval(sample, config.confidence) if both else Interval(*[math.nan] * 4)
+        low, high = bca_interval(sample, confidence) if thorough else (math.nan, math.nan)
+        median = median_interval(sample, confidence) if thorough else (math.nan,) * 3
+        interval = mean_interval(sample, confidence) if both else Interval(*[math.nan] * 4)
         rows.append(
             {
-                **names,
+                "first": first,
+                "second": second,
                 "pairs": len(both),
-                "pairs_dropped": len(first.keys() ^ second.keys()),
+                "pairs_dropped": len(values[first].keys() ^ values[second].keys()),
                 "pairs_censored": unreached,
                 **interval._asdict(),
                 "bca_low": low,
@@ -402,7 +446,7 @@ def _compare_family(
         tests = (row["mean"], row["p_holm"], row["p_equivalence_holm"])
         row["verdict"] = decide(*tests, alpha, metric.larger_is_better)
         row["pairs_needed"] = None
-        if row["verdict"] == "undecided":
+        if thorough and row["verdict"] == "undecided":
             within = 0.0 if row["pairs_censored"] else margin
             row["pairs_needed"] = seeds_needed(row["mean"], row["sd"], within, alpha / len(rows))
     return rows

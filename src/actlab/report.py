@@ -120,7 +120,7 @@ class Report:
 
     title: str
     question: str
-    ledger: Ledger
+    ledger: Ledger | None
     answer: tuple[str, ...]
     sections: tuple[Section, ...]
 

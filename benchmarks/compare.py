@@ -1,0 +1,98 @@
+"""How long a comparison takes with 1,000 runs in the store.
+
+    python benchmarks/compare.py --folder /tmp/a-new-folder
+
+Fills a fresh SQLite store, through the calls that a training makes, with 1,000 finished runs: 143
+configurations (activations, depths, learning rates) with six seeds each, 20 epochs a seed, the
+numbers drawn at random; no network is trained and no model is stored. Then it runs
+`python -m actlab.stages.compare` as a user does, and prints the seconds. A folder that holds the
+store already is not filled again.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from itertools import islice, product
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+ROOT = Path(__file__).parents[1]
+ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "gelu", "silu")
+DEPTHS = (1, 2, 4, 8, 16, 32)
+LEARNING_RATES = (0.0003, 0.001, 0.003)
+CONFIGURATIONS, SEEDS, EPOCHS = 143, range(6), 20
+
+
+def fill(name: str) -> None:
+    """Write the runs into mlflow.db of the current folder; `name` is the sweep's."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from planted import activation_of, configured  # pyright: ignore[reportMissingImports]
+
+    from actlab import tracking
+    from actlab.config import NetworkConfig, TrainingConfig
+
+    tracking._log_model = lambda *_: (None, 101_770)  # a second each, and nothing to compare
+    rng = np.random.default_rng(0)
+    store = tracking.connect()
+    folder = Path("outputs")
+    folder.mkdir()
+    for file in ("history.csv", "layers.csv", "test.csv", "model.json", "weights.h5"):
+        (folder / file).touch()
+    base = configured(Path(), seeds=list(SEEDS))
+    jobs = list(islice(product(ACTIVATIONS, DEPTHS, LEARNING_RATES), CONFIGURATIONS))
+    for activation, depth, rate in tqdm(jobs, unit="configuration"):
+        config = replace(
+            base,
+            activation=activation_of(activation),
+            network=NetworkConfig("uniform", f"{depth}x64"),
+            training=TrainingConfig(EPOCHS, 128, rate, [0]),
+            sweep=name,
+        )
+        best = accuracy = rng.uniform(0.95, 0.98)
+        with tracking.ConfigurationRun(config, "sweep", store) as run:
+            for seed in SEEDS:
+                (folder / "weights.h5").write_text(f"{activation} {depth} {rate} {seed}")
+                for epoch in range(1, EPOCHS + 1):
+                    accuracy = best - 0.1 / epoch + rng.normal(0, 0.002)
+                    values = {"loss": 1 - accuracy, "accuracy": accuracy}
+                    values |= {"val_loss": 1.1 - accuracy, "val_accuracy": accuracy}
+                    run.log_epoch(seed, epoch, values | {"epoch_seconds": rng.uniform(0.3, 0.5)})
+                test = {"test_loss": 1.1 - accuracy, "test_accuracy": accuracy}
+                run.finish_seed(seed, test | {"compile_seconds": 1.0}, folder / "weights.h5")
+            run.finish(folder, folder)
+    for parent in store.search("FINISHED", {"actlab.kind": "configuration"}):
+        store.write(parent.info.run_id, tags={f"sweep.{name}": "yes"})
+
+
+def main() -> None:
+    """Fill the store, compare, print how long it took."""
+    parser = argparse.ArgumentParser(description="How long a comparison of 1,000 runs takes.")
+    parser.add_argument("--folder", type=Path, help="where the store is made, or is already")
+    parser.add_argument("--rounds", type=int, default=3, help="comparisons that are timed")
+    given = parser.parse_args()
+    folder = (given.folder or Path(tempfile.mkdtemp())).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(ROOT / "conf", folder / "conf", dirs_exist_ok=True)
+    shutil.copy(ROOT / "params.yaml", folder)
+    os.chdir(folder)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if not Path("mlflow.db").exists():
+        started = time.perf_counter()
+        fill("bench")
+        print(f"filled in {time.perf_counter() - started:.0f} s")
+    for _ in range(given.rounds):
+        started = time.perf_counter()
+        command = [sys.executable, "-m", "actlab.stages.compare", "sweep=bench"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        print(f"compared in {time.perf_counter() - started:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

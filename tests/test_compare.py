@@ -1,0 +1,220 @@
+"""The command on a real store, filled through the calls that a training makes."""
+
+import shutil
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from planted import activation_of, configured
+
+from actlab import swept, tracking
+from actlab.config import CompareConfig, DataConfig, NetworkConfig, TrainingConfig
+from actlab.errors import UserError
+from actlab.stages.compare import compare
+
+pytestmark = [
+    # As in test_tracking.
+    pytest.mark.filterwarnings(
+        "ignore:The ``noload`` loader strategy:DeprecationWarning:mlflow.store.tracking"
+    ),
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning:mlflow"),
+]
+
+EPOCHS, SEEDS = 2, [0, 1, 2]
+ACTIVATIONS, DEPTHS = ("tanh", "relu"), (1, 2, 4)
+
+
+def accuracy_of(activation: str, depth: int, seed: int, epoch: int = EPOCHS) -> float:
+    level, pace = {"tanh": (0.9, 3), "relu": (0.95, 7)}[activation]
+    return level - 0.01 * depth + 0.001 * ((seed * pace + depth) % 5) - 0.1 * (EPOCHS - epoch)
+
+
+def job(activation: str, depth: int, root: Path = Path()):
+    return configured(
+        root,
+        seeds=SEEDS,
+        data=DataConfig("mnist", 10000, 0),
+        training=TrainingConfig(EPOCHS, 128, 0.001, [0]),
+        activation=activation_of(activation),
+        network=NetworkConfig("uniform", f"{depth}x4"),
+    )
+
+
+def log(store, config, folder: Path, depth: int, whole: bool = True) -> None:
+    """Make the calls of a training whose model is not stored."""
+    name = config.activation.name
+    with tracking.ConfigurationRun(config, "sweep", store) as run:
+        for seed in config.seeds:
+            for epoch in range(1, EPOCHS + 1):
+                value = accuracy_of(name, depth, seed, epoch)
+                values = {"loss": 1.0, "accuracy": value, "val_loss": 1.0, "val_accuracy": value}
+                run.log_epoch(seed, epoch, values | {"epoch_seconds": 0.1})
+            tests = {"test_loss": 0.5, "test_accuracy": accuracy_of(name, depth, seed)}
+            run.finish_seed(seed, tests | {"compile_seconds": 1.0}, folder / "weights.h5")
+        if whole:
+            run.finish(folder, folder)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root whose store has a sweep of six jobs, one that failed, and one of another sweep."""
+    root = tmp_path_factory.mktemp("filled")
+    folder = root / "outputs"
+    folder.mkdir()
+    for name in ("history.csv", "layers.csv", "test.csv", "model.json", "weights.h5"):
+        (folder / name).touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.delenv("DVC_ROOT", raising=False)
+        patch.setattr(tracking, "_log_model", lambda *_: (None, 100))
+        store = tracking.connect()
+        log(store, job("relu", 1), folder, 1, whole=False)  # and again, whole
+        for activation, depth in product(ACTIVATIONS, DEPTHS):
+            log(store, job(activation, depth), folder, depth)
+        log(store, job("relu", 8), folder, 8, whole=False)
+        log(store, replace(job("relu", 1), data=DataConfig("mnist", 0, 0)), folder, 1)
+        for run in tracking._search_parents(store, {"actlab.kind": "configuration"}, ""):
+            other = run.data.params["data.validation_size"] == "0"
+            tags = {"sweep.other": "yes"} if other else {"sweep.depth": "yes"}
+            store.write(run.info.run_id, tags=tags)
+    return root
+
+
+@pytest.fixture
+def root(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `filled` as the current folder."""
+    shutil.copytree(filled, tmp_path / "root")
+    monkeypatch.chdir(tmp_path / "root")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    return tmp_path / "root"
+
+
+def asked(root: Path, sweep: str | None, conditions: str = "", by: list[str] | None = None):
+    return replace(configured(root), sweep=sweep, compare=CompareConfig(conditions, by))
+
+
+def test_a_comparison_is_written_shown_and_logged_once(root, capsys):
+    for _ in range(2):
+        compare(asked(root, "depth"))
+    folder = root / "reports/compare/depth"
+    assert {path.name for path in folder.iterdir()} == {
+        "report.html",
+        "report.md",
+        "summary.csv",
+        "comparisons.csv",
+        "figures",
+        "tables",
+    }
+    summary = pd.read_csv(folder / "summary.csv")
+    for row in summary.to_dict("records"):
+        values = [accuracy_of(row["activation.name"], row["network.depth"], each) for each in SEEDS]
+        assert row["test_accuracy_mean"] == pytest.approx(sum(values) / 3)
+        assert row["val_accuracy_mean"] == pytest.approx(sum(values) / 3)
+    assert len(summary) == 6
+    compared = pd.read_csv(folder / "comparisons.csv")
+    assert tuple(compared.columns) == ("network.depth", "activation.name", *swept.COMPARED)
+
+    shown = capsys.readouterr().out
+    assert str(folder / "report.html") in shown
+    assert "The best of 6 configurations by held-out validation images is depth 1, relu" in shown
+    assert "1 run is not finished, and left out: relu/uniform (failed)." in shown
+
+    store = tracking.connect()
+    (run,) = store.search("FINISHED", {"actlab.kind": "comparison"})
+    assert run.info.run_name == "comparison depth"
+    assert run.data.params["compare.by"] == "network.depth,activation.name"
+    assert run.data.tags["verdict.test_accuracy.tanh - relu"] == "worse 3"
+    kept = {each.path for each in store.client.list_artifacts(run.info.run_id)}
+    assert {"report.html", "summary.csv", "figures", "tables"} <= kept
+
+
+def test_curves_come_from_every_seed_and_epoch(root):
+    found = tracking.find_runs("depth", "")
+    names = found.parents.set_index("run")[["activation.name", "network.depth"]]
+    assert len(found.history) == 6 * len(SEEDS) * EPOCHS
+    for row in found.history.to_dict("records"):
+        name, depth = names.loc[row["parent"]]
+        expected = accuracy_of(name, int(depth), row["seed"], row["epoch"])
+        assert row["val_accuracy"] == pytest.approx(expected)
+    (unfinished,) = found.unfinished
+    assert unfinished == "relu/uniform (failed)"
+
+
+def test_the_whole_store_is_compared_without_a_sweep(root):
+    compare(asked(root, None))
+    summary = pd.read_csv(root / "reports/compare/runs/summary.csv")
+    assert len(summary) == 7
+    assert "data.validation_size" in summary
+
+
+@pytest.mark.parametrize(
+    ("sweep", "conditions", "by", "said"),
+    [
+        ("dept", "", None, r"no run of a sweep named 'dept': it has depth \(6\), other \(1\)$"),
+        ("other", "", None, "sweep other has one finished configuration, relu on uniform: a compa"),
+        ("depth", "nonsense", None, r"^compare\.filter is 'nonsense': .*training\.epochs` = '20'$"),
+        (
+            None,
+            "params.`training.epochs` = '77'",
+            None,
+            "no configuration for which compare.filter=.*77.* holds$",
+        ),
+        (
+            "depth",
+            "params.`network.depth` = '8'",
+            None,
+            "has 1 run of sweep depth, none of them fi",
+        ),
+        ("depth", "", ["activation.name"], "would pool runs that differ in network.depth: add it"),
+    ],
+    ids=["unknown", "one", "no filter", "nothing", "unfinished", "pooled"],
+)
+def test_what_cannot_be_compared_is_one_line(sweep, conditions, by, said, root):
+    with pytest.raises(UserError, match=said) as raised:
+        compare(asked(root, sweep, conditions, by))
+    assert "\n" not in str(raised.value)
+    assert not (root / "reports").exists()
+
+
+def test_phases_of_a_fair_sweep_come_from_its_tags(root):
+    store = tracking.connect()
+    for run in tracking._search_parents(store, {"sweep.depth": "yes"}, ""):
+        depth = run.data.params["network.depth"]
+        phases = {"1": ["selection"], "2": ["baseline"], "4": ["baseline", "tuned"]}.get(depth, [])
+        # Of another sweep, which has no say in this one.
+        tags = dict.fromkeys((f"sweep.depth.{phase}" for phase in phases), "yes")
+        store.write(run.info.run_id, tags=tags | {"sweep.another.selection": "yes"})
+    found = tracking.find_runs("depth", "").parents
+    phases = dict(zip(found["network.depth"], found["phase"], strict=True))
+    assert phases == {"1": "selection", "2": "baseline", "4": "baseline,tuned"}
+    compare(asked(root, "depth"))
+    summary = pd.read_csv(root / "reports/compare/depth/summary.csv")
+    assert summary["phase"].value_counts().to_dict() == {"baseline": 4, "tuned": 2}
+    assert (root / "reports/compare/depth/tables/tuning.csv").is_file()
+
+
+def test_a_filter_narrows_a_sweep(root):
+    compare(asked(root, "depth", "params.`network.depth` = '2'"))
+    summary = pd.read_csv(root / "reports/compare/depth/summary.csv")
+    assert summary["activation.name"].tolist() == ["tanh", "relu"]
+
+
+def test_an_empty_store_says_what_to_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(UserError, match=r"has no finished configuration: run `dvc repro` or a swe"):
+        compare(asked(tmp_path, None))
+    with pytest.raises(UserError, match=r"sweep named 'depth': it has no finished sweep$"):
+        compare(asked(tmp_path, "depth"))
+
+
+def test_a_store_that_does_not_answer_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    with pytest.raises(UserError, match=r"nothing is compared$") as raised:
+        compare(asked(tmp_path, "depth"))
+    assert "secret" not in str(raised.value)

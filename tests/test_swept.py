@@ -1,0 +1,368 @@
+import math
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted import REPORT
+from planted_sweep import LEVELS, Runs, plant_fair, plant_grid
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from actlab import swept
+from actlab.errors import UserError
+from actlab.tables import where
+
+DEPTHS = {"network__depth": ["1", "2", "4"]}
+RATES = {"training__learning_rate": ["0.001", "0.0003", "0.003", "0.01", "0.03"]}
+
+
+def holm(p_values):
+    return np.array(list(cast(Any, multipletests(p_values, method="holm")[1])), dtype=np.float64)
+
+
+def compared_of(sweep, target=0.97):
+    return swept.compare(sweep, swept.score(sweep, target), REPORT)
+
+
+# --- From runs to configurations ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("runs", "keys", "tied"),
+    [
+        (
+            plant_grid(["relu", "tanh"], DEPTHS),
+            ["network.depth", "activation.name"],
+            ["activation.function", "network.hidden"],
+        ),
+        (plant_grid(["relu"], RATES), ["training.learning_rate"], []),
+        (
+            plant_grid(["relu", "tanh"], {**DEPTHS, **RATES}),
+            ["network.depth", "training.learning_rate", "activation.name"],
+            ["activation.function", "network.hidden"],
+        ),
+    ],
+    ids=["depth", "learning rate", "both"],
+)
+def test_the_keys_are_those_that_tell_configurations_apart(runs, keys, tied):
+    sweep = runs.gather()
+    assert sweep.keys == keys
+    assert sorted(sweep.tied) == tied
+    assert not {*keys, *tied} & sweep.fixed.keys()
+    assert sweep.fixed["training.batch_size"] == "128"
+    assert "network.parameters" not in sweep.fixed
+
+
+def test_networks_by_name_are_told_apart_by_it():
+    runs = Runs()
+    for name, depth in (("mlp", "2"), ("deep", "8")):
+        runs.add("relu", [0.9, 0.91], network__name=name, network__depth=depth)
+    assert runs.gather().keys == ["network.name"]
+
+
+def test_numbers_are_sorted_by_size_and_words_by_their_first_runs():
+    sweep = plant_grid(["tanh", "relu"], RATES).gather()
+    assert sweep.values("training.learning_rate") == ["0.0003", "0.001", "0.003", "0.01", "0.03"]
+    assert sweep.values("activation.name") == ["tanh", "relu"]
+
+
+def test_runs_that_differ_are_not_pooled():
+    runs = plant_grid(["relu", "tanh"], {**DEPTHS, **RATES})
+    with pytest.raises(UserError, match=r"^compare\.by=\[activation\.name\] would pool") as raised:
+        runs.gather(by=["activation.name"])
+    assert "network.depth, training.learning_rate: add them to compare.by" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    whole = runs.gather(by=["training.learning_rate", "network.depth", "activation.name"])
+    assert len(whole.configurations) == 30
+
+
+def test_a_key_that_no_run_has_is_refused():
+    with pytest.raises(UserError, match=r"compare\.by has 'depth': the runs have .*network\.depth"):
+        plant_grid(["relu", "tanh"], DEPTHS).gather(by=["depth"])
+
+
+def test_one_configuration_is_no_comparison():
+    runs = Runs()
+    runs.add("relu", [0.9, 0.91])
+    runs.add("relu", [0.92, 0.93])
+    with pytest.raises(UserError, match="sweep swept has one finished configuration, relu on unif"):
+        runs.gather()
+
+
+def test_of_a_seed_that_was_trained_twice_the_newest_run_counts():
+    runs = Runs()
+    runs.add("relu", [0.1, 0.2, 0.3])
+    runs.add("tanh", [0.5, 0.5, 0.5])
+    runs.add("relu", [0.8, 0.9], seeds=[1, 2])
+    sweep = runs.gather()
+    assert len(sweep.configurations) == 2
+    of_relu = where(sweep.tests, configuration=0)
+    assert dict(zip(of_relu["seed"], of_relu["test_accuracy"], strict=True)) == {
+        0: 0.1,
+        1: 0.8,
+        2: 0.9,
+    }
+    assert len(where(sweep.history, configuration=0)) == 3 * 4
+    assert "1 of 2 configurations were trained more than once" in sweep.notes[0]
+
+
+def test_constants_of_other_activations_tell_nothing_apart():
+    runs = Runs()
+    runs.add("leaky_relu", [0.9, 0.91])
+    runs.add("relu", [0.9, 0.91])
+    assert runs.gather().keys == ["activation.name"]
+
+
+# --- Values and verdicts ------------------------------------------------------------------
+
+
+def test_a_family_is_that_of_independent_tests():
+    sweep = plant_grid(["sigmoid", "tanh", "relu", "gelu"], DEPTHS).gather()
+    compared = where(compared_of(sweep), metric="test_accuracy")
+    assert len(compared) == 6 * 3
+    values = {
+        number: of.sort_values("seed")["test_accuracy"].to_numpy()
+        for number, of in sweep.tests.groupby("configuration")
+    }
+    numbers = {
+        (row["network.depth"], row["activation.name"]): row["configuration"]
+        for row in sweep.configurations.to_dict("records")
+    }
+    tests = [
+        stats.ttest_rel(
+            values[numbers[row["network.depth"], row["first"]]],
+            values[numbers[row["network.depth"], row["second"]]],
+        )
+        for row in compared.to_dict("records")
+    ]
+    p_values = [test.pvalue for test in tests]
+    np.testing.assert_allclose(compared["p_t"].to_numpy(), p_values)
+    np.testing.assert_allclose(compared["p_holm"].to_numpy(), holm(p_values))
+    np.testing.assert_allclose(
+        compared["low"].to_numpy(), [t.confidence_interval().low for t in tests]
+    )
+    of_sigmoid = where(compared, first="sigmoid", second=["tanh", "relu", "gelu"])
+    assert set(of_sigmoid["verdict"]) == {"worse"}
+    assert set(compared["activation.name"]) == {""}
+
+
+def test_neighbours_are_compared_where_a_key_has_many_values():
+    pairs = {
+        count: where(
+            compared_of(
+                plant_grid(
+                    ["relu"], {"training__learning_rate": RATES["training__learning_rate"][:count]}
+                ).gather()
+            ),
+            metric="test_accuracy",
+        )[["first", "second"]]
+        .to_numpy()
+        .tolist()
+        for count in (3, 5)
+    }
+    assert pairs[3] == [["0.0003", "0.001"], ["0.0003", "0.003"], ["0.001", "0.003"]]
+    assert pairs[5] == [
+        ["0.0003", "0.001"],
+        ["0.001", "0.003"],
+        ["0.003", "0.01"],
+        ["0.01", "0.03"],
+    ]
+
+
+def test_two_keys_without_activations_are_compared_along_each():
+    grid = {**DEPTHS, "model__kernel_initializer": ["glorot_uniform", "matched"]}
+    compared = where(compared_of(plant_grid(["relu"], grid).gather()), metric="test_accuracy")
+    along = compared["key"].value_counts().to_dict()
+    assert along == {"network.depth": 3 * 2, "model.kernel_initializer": 3}
+    np.testing.assert_allclose(compared["p_holm"].to_numpy(), holm(compared["p_t"].to_numpy()))
+
+
+def test_configurations_that_differ_in_several_keys_are_compared_all_with_all():
+    runs = Runs()
+    for activation, rate in (("relu", "0.001"), ("tanh", "0.003"), ("gelu", "0.01")):
+        runs.add(activation, [0.9, 0.91, 0.93], training__learning_rate=rate)
+    sweep = runs.gather(by=["training.learning_rate", "activation.name"])
+    compared = where(compared_of(sweep), metric="test_accuracy")
+    assert len(compared) == 3
+    assert set(compared["key"]) == {""}
+    assert compared["first"].iloc[0] == "learning rate 0.001, relu"
+    # Left to itself, the activation tells them apart.
+    assert runs.gather().keys == ["activation.name"]
+    assert "training.learning_rate" in runs.gather().tied
+
+
+def test_pairs_are_compared_over_the_seeds_that_both_have():
+    runs = Runs()
+    runs.add("relu", [0.90, 0.91, 0.93], seeds=[0, 1, 2])
+    runs.add("tanh", [0.80, 0.82, 0.99], seeds=[1, 2, 7])
+    sweep = runs.gather()
+    (row,) = where(compared_of(sweep), metric="test_accuracy").to_dict("records")
+    assert (row["pairs"], row["pairs_dropped"]) == (2, 2)
+    assert row["mean"] == pytest.approx((0.91 - 0.80 + 0.93 - 0.82) / 2)
+    assert "Seeds differ between configurations (0, 1, 2 in 1; 1, 2, 7 in 1)" in sweep.notes[0]
+
+
+def test_a_diverged_configuration_is_there_and_shows_nothing():
+    runs = Runs()
+    runs.add("relu", [0.9, 0.91, 0.93])
+    runs.add("exponential", [0.1, 0.1, 0.1], outcome="diverged")
+    sweep = runs.gather()
+    summary = swept.summarise(sweep, swept.score(sweep, 0.97), 0.95)
+    assert summary["diverged_seeds"].tolist() == [0, 3]
+    exponential = summary.to_dict("records")[1]
+    assert math.isnan(exponential["test_loss_mean"])
+    assert exponential["test_accuracy_mean"] == pytest.approx(0.1)
+    (loss,) = where(compared_of(sweep), metric="test_loss").to_dict("records")
+    assert loss["verdict"] == "undecided"
+    assert math.isnan(loss["mean"])
+
+
+def test_a_seed_without_any_value_does_not_stop_a_comparison():
+    runs = Runs()
+    runs.add("relu", [0.9, 0.91])
+    runs.add("tanh", [0.9, math.nan], outcome="diverged")
+    runs.history = [row for row in runs.history if row[:2] != ("run-1", 1)]
+    sweep = runs.gather()
+    scores = swept.score(sweep, 0.97)
+    of = where(scores, configuration=1, seed=1)
+    lost = dict(zip(of["metric"], of["value"], strict=True))
+    assert math.isnan(lost["val_accuracy"])
+    assert lost["epochs_to_target"] == 5
+    assert set(where(compared_of(sweep), metric="test_accuracy")["verdict"]) == {"undecided"}
+
+
+def test_epochs_are_counted_to_the_target_and_censored():
+    runs = Runs()
+    runs.add("relu", [0.97, 0.96])  # 0.94, 0.95, 0.96, 0.97 and a hundredth less
+    runs.add("tanh", [0.90, 0.90])
+    sweep = runs.gather()
+    scores = where(swept.score(sweep, 0.96), metric="epochs_to_target")
+    assert scores["value"].tolist() == [3, 4, 5, 5]
+    assert scores["censored"].tolist() == [False, False, True, True]
+
+
+def test_epochs_are_not_compared_where_no_seed_gets_to_the_target():
+    sweep = plant_grid(["relu", "tanh"], {}).gather()
+    assert "epochs_to_target" not in set(compared_of(sweep, target=0.99)["metric"])
+    assert "epochs_to_target" in set(compared_of(sweep, target=0.955)["metric"])
+
+
+def test_trainings_of_different_lengths_are_not_compared_by_epochs():
+    sweep = plant_grid(["relu"], {"training__epochs": ["4", "8"]}).gather()
+    assert set(compared_of(sweep, target=0.95)["metric"]) == {
+        "val_accuracy",
+        "test_accuracy",
+        "test_loss",
+    }
+
+
+@pytest.mark.parametrize("held_out", ["0", "10000"])
+def test_validation_accuracy_counts_where_images_were_held_out(held_out):
+    sweep = plant_grid(["relu", "tanh"], {"data__validation_size": [held_out]}).gather()
+    assert ("val_accuracy" in set(compared_of(sweep)["metric"])) == (held_out == "10000")
+
+
+def test_verdicts_are_counted_from_both_sides():
+    columns = ["key", "metric", "first", "second", "mean", "verdict"]
+    rows = [
+        ("activation.name", "test_accuracy", "relu", "tanh", 0.01, "better"),
+        ("activation.name", "test_accuracy", "relu", "tanh", 0.03, "undecided"),
+        ("activation.name", "test_accuracy", "tanh", "gelu", 0.02, "worse"),
+    ]
+    compared = pd.DataFrame(rows, columns=columns)
+    counts = swept.count_verdicts(compared)
+    assert counts[["settings", "better", "undecided", "low", "high"]].to_numpy().tolist() == [
+        [2, 1, 1, 0.01, 0.03],
+        [1, 0, 0, 0.02, 0.02],
+    ]
+    by_value = swept.count_by_value(compared).set_index("value")
+    assert by_value.loc["tanh", ["better", "worse", "comparisons"]].tolist() == [0, 2, 3]
+    assert by_value.loc["gelu", "better"] == 1
+
+
+def test_curves_are_means_over_the_seeds_of_an_epoch():
+    sweep = plant_grid(["relu", "tanh"], {}).gather()
+    curves = swept.curves(sweep, 0.95)
+    of = where(sweep.history, configuration=1, epoch=2)["val_accuracy"]
+    (row,) = where(curves, **{"activation.name": "tanh"}, epoch=2).to_dict("records")
+    low, high = stats.ttest_1samp(of, 0).confidence_interval(0.95)
+    assert (row["mean"], row["low"], row["high"]) == pytest.approx((of.mean(), low, high))
+
+
+# --- Fair mode ----------------------------------------------------------------------------
+
+
+def test_selection_runs_enter_no_comparison():
+    sweep = plant_fair().gather("fair")
+    assert sweep.keys == ["phase", "activation.name"]
+    assert set(sweep.tests["seed"]) == {10, 11, 12, 13}
+    assert len(sweep.grid) == 6
+    assert "val_accuracy" not in sweep.metrics()
+
+
+def test_tuned_and_baseline_are_each_a_family_and_compared_with_each_other():
+    compared = where(compared_of(plant_fair().gather("fair")), metric="test_accuracy")
+    pairs = compared[["phase", "activation.name", "first", "second", "verdict"]].to_numpy().tolist()
+    assert pairs == [
+        ["baseline", "", "sigmoid", "relu", "worse"],
+        ["tuned", "", "sigmoid", "relu", "worse"],
+        ["", "sigmoid", "tuned", "baseline", "better"],
+        ["", "relu", "tuned", "baseline", pairs[3][-1]],
+    ]
+    assert compared["mean"].iloc[2] == pytest.approx(0.02, abs=0.002)
+
+
+def test_sensitivity_is_the_spread_over_the_grid():
+    table = swept.sensitivity(plant_fair().gather("fair")).set_index("activation.name")
+    sigmoid, relu = table.loc["sigmoid"], table.loc["relu"]
+    assert sigmoid["best"] == pytest.approx(LEVELS["sigmoid"] + 0.02)
+    assert sigmoid["best_minus_median"] == pytest.approx(0.02)
+    assert sigmoid["near_best"] == pytest.approx(1 / 3)
+    assert (sigmoid["chosen"], relu["chosen"]) == ("learning rate 0.003", "learning rate 0.001")
+    assert relu["worst"] == pytest.approx(LEVELS["relu"] - 0.1)
+
+
+@pytest.mark.parametrize("lost", ["tuned", "baseline"])
+def test_one_run_may_be_tuned_and_baseline_both(lost):
+    """relu's best setting is the baseline's: it is trained once, with one of the phases."""
+    runs = plant_fair()
+    parents = pd.DataFrame(runs.parents)
+    doubled = (parents["activation.name"] == "relu") & (parents["phase"] == lost)
+    gone = set(parents.loc[doubled, "run"])
+    runs.parents = [row for row in runs.parents if row["run"] not in gone]
+    sweep = runs.gather("fair")
+    assert len(sweep.configurations) == 4
+    rows = where(compared_of(sweep), metric="test_accuracy", key="phase")
+    relu = where(rows, **{"activation.name": "relu"}).to_dict("records")[0]
+    assert (relu["pairs"], relu["mean"]) == (4, 0.0)
+
+
+def test_one_run_may_bear_both_phases():
+    runs = plant_fair()
+    parents = pd.DataFrame(runs.parents)
+    baseline = parents.loc[(parents["activation.name"] == "relu") & (parents["phase"] == "tuned")]
+    runs.parents = [row for row in runs.parents if row["run"] != baseline["run"].item()]
+    for row in runs.parents:
+        if row["activation.name"] == "relu" and row["phase"] == "baseline":
+            row["phase"] = "baseline,tuned"
+    assert len(runs.gather("fair").configurations) == 4
+
+
+def test_selection_alone_is_no_comparison():
+    runs = plant_fair()
+    runs.parents = [row for row in runs.parents if row["phase"] == "selection"]
+    with pytest.raises(UserError, match=r"sweep fair has selection runs .* alone: run that sweep"):
+        runs.gather("fair")
+
+
+def test_selection_runs_are_not_compared_by_their_own_name():
+    with pytest.raises(UserError, match=r"chose the settings of fair, .*: compare sweep=fair$"):
+        plant_grid(["relu", "tanh"], RATES).gather("fair.selection")
+
+
+def test_without_a_sweep_selection_runs_are_left_out():
+    sweep = plant_fair().gather(None)
+    assert not sweep.is_fair
+    assert sweep.notes[0].startswith("There are 6 runs on which a fair sweep chose its settings")
+    assert set(sweep.tests["seed"]) == {10, 11, 12, 13}

@@ -1,0 +1,324 @@
+import re
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from planted import REPORT
+from planted_sweep import LEVELS, Runs, plant_fair, plant_grid
+
+from actlab import report, swept, swept_figures, swept_report
+from actlab.figures import line_styles, save_figure
+from actlab.tables import where
+
+DEPTHS = {"network__depth": ["1", "2", "4", "8", "16"]}
+RATES = {"training__learning_rate": ["0.0003", "0.001", "0.003"]}
+INITIALISERS = {"model__kernel_initializer": ["glorot_uniform", "matched"]}
+
+
+class Made:
+    """All that is made of a sweep."""
+
+    def __init__(self, runs, name="swept", unfinished=()):
+        self.sweep = runs.gather(name)
+        self.scores = swept.score(self.sweep, REPORT.target_accuracy)
+        self.summary = swept.summarise(self.sweep, self.scores, REPORT.confidence)
+        self.compared = swept.compare(self.sweep, self.scores, REPORT)
+        self.sensitivity = swept.sensitivity(self.sweep)
+        curves = swept.curves(self.sweep, REPORT.confidence)
+        self.drawings = swept_figures.draw(
+            self.sweep,
+            self.scores,
+            curves,
+            self.compared,
+            self.sensitivity,
+            REPORT.confidence,
+        )
+        self.report = swept_report.compose(
+            self.sweep,
+            self.summary,
+            self.compared,
+            self.sensitivity,
+            self.drawings,
+            list(unfinished),
+            "",
+            REPORT,
+        )
+        self.answer = " ".join(self.report.answer)
+
+    def axes(self, name):
+        """The panels of a figure, without colour bars."""
+        return [
+            each for each in self.drawings[name].figure.axes if each.get_label() != "<colorbar>"
+        ]
+
+
+def points(line):
+    """Where a line of a figure goes: x, then y."""
+    x, y = np.asarray(line.get_data(), dtype=float)
+    return x, y
+
+
+# --- Figures ------------------------------------------------------------------------------
+
+
+def test_accuracy_against_a_numeric_key_is_a_line_an_activation():
+    made = Made(plant_grid(["tanh", "relu"], DEPTHS))
+    (axes,) = made.axes("accuracy")
+    assert axes.get_xscale() == "log"
+    assert [each.get_text() for each in axes.get_xticklabels()] == ["1", "2", "4", "8", "16"]
+    means = {
+        to_hex(line.get_color()).upper(): points(line)
+        for line in axes.lines
+        if len(points(line)[0]) == 5 and line.get_linewidth() == 1.7
+    }
+    for name in ("tanh", "relu"):
+        drawn = means[line_styles(["tanh", "relu"])[name].color]
+        table = where(made.drawings["accuracy"].table, **{"activation.name": name})
+        np.testing.assert_allclose(drawn[1], 100 * table["mean"].to_numpy(dtype=float))
+        np.testing.assert_allclose(drawn[0], [1, 2, 4, 8, 16])
+    assert len(axes.collections) == 2  # a band each
+
+
+@pytest.mark.parametrize(
+    ("grid", "panels"),
+    [
+        ({**DEPTHS, **INITIALISERS}, ["initialiser glorot_uniform", "initialiser matched"]),
+        ({}, ["all"]),
+        (INITIALISERS, ["initialiser glorot_uniform", "initialiser matched"]),
+        ({**DEPTHS, **RATES}, ["tanh", "relu"]),
+    ],
+    ids=["a number and a word", "activations alone", "a word", "two numbers"],
+)
+def test_what_is_drawn_follows_from_what_was_swept(grid, panels):
+    made = Made(plant_grid(["tanh", "relu"], grid))
+    assert [axes.get_title(loc="left") for axes in made.axes("accuracy")] == panels
+
+
+def test_a_heat_map_shows_each_mean_in_its_cell():
+    made = Made(plant_grid(["relu"], {**DEPTHS, **RATES}))
+    (axes,) = made.axes("accuracy")
+    written = {
+        (round(text.get_position()[0] - 0.5), round(text.get_position()[1] - 0.5)): text.get_text()
+        for text in axes.texts
+    }
+    table = made.drawings["accuracy"].table
+    for row in table.to_dict("records"):
+        place = (
+            made.sweep.values("network.depth").index(row["network.depth"]),
+            made.sweep.values("training.learning_rate").index(row["training.learning_rate"]),
+        )
+        assert written[place] == f"{100 * row['mean']:.1f}"
+    assert len(written) == 15
+
+
+def test_more_keys_are_parallel_coordinates():
+    made = Made(plant_grid(["tanh", "relu"], {**DEPTHS, **RATES, **INITIALISERS}, seeds=2))
+    (axes,) = made.axes("accuracy")
+    lines = [points(line) for line in axes.lines if len(points(line)[0]) > 2]
+    assert len(lines) == 2 * 5 * 3 * 2
+    assert [each.get_text() for each in axes.get_xticklabels()] == [
+        "activation",
+        "depth",
+        "initialiser",
+        "learning rate",
+        "test accuracy (%)",
+    ]
+    ends = sorted(y[-1] for _, y in lines)
+    assert (ends[0], ends[-1]) == pytest.approx((0, 1))
+
+
+def test_curves_of_many_settings_are_few_panels_and_say_so():
+    grid = {"network__depth": [str(depth) for depth in range(1, 21)]}
+    made = Made(plant_grid(["tanh", "relu"], grid, seeds=2))
+    titles = [axes.get_title(loc="left") for axes in made.axes("curves")]
+    assert len(titles) == swept_figures.MOST_PANELS
+    assert (titles[0], titles[-1]) == ("depth 1", "depth 20")
+    assert "Shown: 12 of 20 settings" in made.drawings["curves"].caption
+    assert len(made.drawings["curves"].table) == 2 * 20 * 4
+
+
+def test_a_diverged_configuration_is_marked():
+    runs = plant_grid(["relu"], DEPTHS)
+    runs.add("exponential", [0.1, 0.11, 0.1], outcome="diverged", network__depth="16")
+    runs.add("exponential", [0.9, 0.91, 0.9], network__depth="1")
+    made = Made(runs)
+    (axes,) = made.axes("accuracy")
+    (cross,) = [line for line in axes.lines if line.get_marker() == "x"]
+    assert points(cross)[0].tolist() == [16]
+    assert "depth 16, exponential with seeds 0, 1 and 2" in made.answer
+
+
+def test_pairs_of_one_setting_each_share_a_panel():
+    made = Made(plant_grid(["tanh", "relu"], DEPTHS))
+    panels = swept_figures.part_differences(
+        made.sweep, where(made.compared, metric="test_accuracy")
+    )
+    assert list(panels) == ["tanh − relu"]
+    assert [row["name"] for row in panels["tanh − relu"]] == [
+        f"depth {depth}" for depth in DEPTHS["network__depth"]
+    ]
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        plant_grid(["tanh", "relu"], {**DEPTHS, **INITIALISERS}, seeds=2),
+        plant_grid(["tanh"], RATES, seeds=1),
+        plant_fair(),
+    ],
+    ids=["depth", "one seed", "fair"],
+)
+def test_no_text_of_a_figure_is_cut_off_or_lies_on_another_panel(runs, tmp_path):
+    made = Made(runs, "fair" if runs.parents[0]["phase"] else "swept")
+    for name, drawing in made.drawings.items():
+        save_figure(drawing.figure, tmp_path / name)
+        renderer = FigureCanvasAgg(drawing.figure).get_renderer()
+        width, height = drawing.figure.bbox.size
+        for axes in drawing.figure.axes:
+            box = axes.get_tightbbox(renderer)
+            assert box is not None
+            assert box.x0 > -2
+            assert box.y0 > -2
+            assert box.x1 < width + 2
+            assert box.y1 < height + 2
+        assert sum(axes.bbox.width for axes in drawing.figure.axes) > 0.4 * width
+
+
+# --- Sentences and the report -------------------------------------------------------------
+
+
+def test_the_answer_names_the_best_by_held_out_images_and_each_verdict():
+    made = Made(plant_grid(["sigmoid", "relu"], {}))
+    best = made.summary.loc[made.summary["activation.name"] == "relu"].to_dict("records")[0]
+    assert (
+        f"The best of 2 configurations by held-out validation images is relu, with"
+        f" {100 * best['val_accuracy_mean']:.2f} % there" in made.answer
+    )
+    (row,) = where(made.compared, metric="test_accuracy").to_dict("records")
+    assert row["verdict"] == "worse"
+    points = f"{100 * row['mean']:.2f}".replace("-", "−")
+    assert f"By test accuracy, sigmoid is worse than relu ({points} points" in made.answer
+
+
+def test_a_choice_by_test_images_is_called_that():
+    made = Made(plant_grid(["sigmoid", "relu"], {"data__validation_size": ["0"]}))
+    assert "picked by these test images themselves, so it flatters" in made.answer
+    assert "hold out validation images" in made.answer
+
+
+def test_many_settings_are_counted():
+    made = Made(plant_grid(["sigmoid", "relu"], DEPTHS))
+    assert "sigmoid against relu: worse in 5 of 5 settings." in made.answer
+
+
+def test_many_pairs_are_counted_by_activation():
+    level = dict(zip("abcdef", (0.5, 0.6, 0.7, 0.8, 0.9, 0.95), strict=True))
+    made = Made(plant_grid(list("abcdef"), DEPTHS, level=lambda name, _: level[name]))
+    assert "f is better in 25, worse in 0 of 25; e is better in 20, worse in 5 of 25" in made.answer
+    (grid,) = [
+        block for block in section(made, "Comparisons").blocks if isinstance(block, report.Grid)
+    ]
+    assert "75 pairs a metric" in grid.caption
+    assert len(grid.rows) == 15 * len(set(made.compared["metric"]))
+
+
+def section(made, title):
+    (found,) = [each for each in made.report.sections if each.title == title]
+    return found
+
+
+def test_one_seed_shows_no_order():
+    made = Made(plant_grid(["sigmoid", "relu"], {}, seeds=1))
+    assert "With one seed no uncertainty can be given" in made.answer
+    assert "differences" not in made.drawings
+    assert not any(word in made.answer for word in ("better than", "worse than"))
+
+
+def test_the_question_says_what_differs_and_what_is_held_fixed():
+    made = Made(plant_grid(["tanh", "relu"], DEPTHS))
+    assert made.report.question.startswith(
+        "Compared: 10 configurations on MNIST, which differ in depth (1, 2, 4, 8, 16) and"
+        " activation (tanh, relu); seeds 0 to 4. Held fixed: "
+    )
+    assert "training.learning_rate 0.001" in made.report.question
+    assert "Differing with these keys, not beside them: network.hidden." in made.report.question
+
+
+def test_what_is_not_finished_is_said():
+    made = Made(plant_grid(["tanh", "relu"], {}), unfinished=["gelu/mlp (failed)"])
+    assert "1 run is not finished, and left out: gelu/mlp (failed)." in made.answer
+
+
+def test_the_fair_report_sets_tuned_beside_baseline():
+    made = Made(plant_fair(), "fair")
+    assert "Baseline: by test accuracy, sigmoid is worse than relu" in made.answer
+    assert "Tuned: by test accuracy, sigmoid is worse than relu" in made.answer
+    row = where(
+        made.compared, metric="test_accuracy", key="phase", **{"activation.name": "sigmoid"}
+    ).to_dict("records")[0]
+    assert f"seeds: sigmoid {100 * row['mean']:.2f} points" in made.answer
+    assert "sigmoid 2.00 points (33 % of 3 settings within 0.5 points" in made.answer
+    grids = [
+        block
+        for block in section(made, "Tuned and baseline").blocks
+        if isinstance(block, report.Grid)
+    ]
+    assert grids[0].rows[0][:2] == ("sigmoid", "learning rate 0.003")
+    (axes,) = made.axes("sensitivity")
+    chosen = [line for line in axes.lines if line.get_marker() == "D"]
+    assert [points(line)[0][0] for line in chosen] == pytest.approx(
+        [100 * LEVELS["sigmoid"] + 2, 100 * LEVELS["relu"] + 2]
+    )
+
+
+def test_the_page_needs_nothing_else_and_links_every_table(tmp_path):
+    made = Made(plant_grid(["tanh", "relu"], DEPTHS))
+    for name, drawing in made.drawings.items():
+        save_figure(drawing.figure, tmp_path / "figures" / name)
+    images = {each.path: report.embed(tmp_path / each.path) for each in made.report.pictures}
+    page = report.render_html(made.report, images)
+    assert set(re.findall(r'<img src="(data:image)', page)) == {"data:image"}
+    assert len(re.findall("<img ", page)) == len(made.drawings)
+    assert "http" not in re.sub(r'src="[^"]*"', "", page)
+    assert "claims" not in page
+    text = report.render_markdown(made.report)
+    for name in made.drawings:
+        assert f"(figures/{name}.png)" in text
+        assert f"(tables/{name}.csv)" in text
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        plant_grid(["leaky_relu", "relu"], {**DEPTHS, **RATES, **INITIALISERS}, 2, lambda *_: 0.9),
+        plant_grid(["tanh", "relu"], {}),
+    ],
+    ids=["many", "few"],
+)
+def test_the_summary_fits_a_terminal(runs):
+    made = Made(runs)
+    lines = swept_report.render_text(made.sweep, made.summary).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert len(lines) <= swept_report.MOST_LINES + 2
+    count = len(made.summary)
+    left = count - swept_report.MOST_LINES
+    assert lines[-1].startswith(f"({left} more") == (left > 0)
+
+
+def test_verdicts_are_tags():
+    made = Made(plant_grid(["sigmoid", "relu"], DEPTHS))
+    assert swept_report.verdict_tags(made.compared) == {
+        "verdict.test_accuracy.sigmoid - relu": "worse 5"
+    }
+    fair = swept_report.verdict_tags(Made(plant_fair(), "fair").compared)
+    assert fair["verdict.test_accuracy.tuned.sigmoid - relu"] == "worse"
+    assert "verdict.test_accuracy.tuned - baseline" in fair
+
+
+def test_runs_without_histories_have_no_curves():
+    runs = Runs()
+    runs.add("relu", [0.9, 0.91])
+    runs.add("tanh", [0.9, 0.92])
+    runs.history = []
+    assert "curves" not in Made(runs).drawings
