@@ -113,11 +113,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
     ):
         tables.write_table(rows, columns, root / path)
-    for folder in ("data/processed", "reports/figures"):
+    for folder in ("data/processed", "reports/figures", "reports/compare"):
         (root / folder).mkdir(parents=True)
     images = rng.random((3, 784), dtype=np.float32)
     np.save(root / "data/processed/test_images.npy", images)
-    for name in ("report.md", "summary.csv", "figures/curves.svg"):
+    # What `compare` has left there is no part of the report.
+    for name in ("report.md", "summary.csv", "figures/curves.svg", "compare/depth.md"):
         (root / "reports" / name).write_text(name)
     entry = dict.fromkeys(tables.CLAIMS, "") | {"name": "relu_units_die", "verdict": "refuted"}
     tables.write_frame(pd.DataFrame([entry]), root / "reports/claims.csv")
@@ -888,6 +889,20 @@ def test_a_store_whose_making_was_killed_is_made_again(root: Path) -> None:
     assert not Path("fresh/mlflow.db").exists()
     os.chdir("fresh")
     assert tracking.connect().search("FINISHED", {}) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "source", "name"),
+    [
+        (".", "dvc", NAME),
+        ("multirun/single", "sweep", NAME),
+        ("multirun/activation=relu,network=mlp", "sweep", NAME),
+        ("multirun/activation=relu,seeds=[0,1],sgd=1", "sweep", f"{NAME} seeds=[0,1],sgd=1"),
+    ],
+)
+def test_a_run_of_a_sweep_says_what_was_asked_for(output: str, source: Any, name: str) -> None:
+    config = replace(CONFIG, paths=replace(CONFIG.paths, output=output))
+    assert tracking._run_name(config, source) == name
 
 
 def test_a_temporary_experiment_logs_to_the_main_checkout(

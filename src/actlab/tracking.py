@@ -8,7 +8,7 @@ threads are training already.
 Runs are found by their tags:
 
 ==========================  ==================================================================
-`actlab.kind`               configuration, seed or report
+`actlab.kind`               configuration, seed, report or comparison
 `actlab.activation`         name of the activation; likewise `actlab.network`, `actlab.seed`
 `actlab.source`             dvc (a stage of the pipeline) or sweep (a job of Hydra's multirun)
 `actlab.stage`              train-matched, of the trainings of that stage; no other run bears it
@@ -81,6 +81,9 @@ Source = Literal["dvc", "sweep"]
 
 #: The experiment that holds every run.
 EXPERIMENT = "actlab"
+
+#: The folder of reports/ that holds comparisons of runs, which are no part of the report.
+COMPARED = "compare"
 
 #: A configuration's metric that a sweep selects by: its mean validation accuracy over seeds.
 OBJECTIVE = "objective"
@@ -364,6 +367,18 @@ def _name(config: Config) -> str:
     return f"{name} matched" if config.paths.are_of_matched() else name
 
 
+def _run_name(config: Config, source: Source) -> str:
+    """Give the name of a configuration's run: a sweep's says what the job was asked for.
+
+    >>> _run_name(config, "sweep")  # doctest: +SKIP
+    'relu/mlp data.validation_size=10000,training.learning_rate=0.003'
+    """
+    asked = Path(config.paths.output).name.split(",") if source == "sweep" else []
+    others = [each for each in asked if not each.startswith(("activation=", "network="))]
+    told = ",".join(others)
+    return f"{_name(config)} {told}" if "=" in told else _name(config)
+
+
 def _names(config: Config) -> dict[str, str]:
     names = {"actlab.activation": config.activation.name, "actlab.network": config.network.name}
     return names | ({_STAGE: "train-matched"} if config.paths.are_of_matched() else {})
@@ -594,7 +609,7 @@ class ConfigurationRun:
         """Give the id of a seed's run, or of the parent; the first call opens it, and the store."""
         if seed in self._runs:
             return self._runs[seed]
-        config, name = self._config, _name(self._config)
+        config, name = self._config, _run_name(self._config, self._source)
         if seed is None:
             own = {
                 "seeds": ",".join(map(str, config.seeds)),
@@ -809,7 +824,11 @@ def write_report(store: Store, config: Config, reports: Path) -> bool:
     params["report.confidence"] = str(config.report.confidence)
     try:
         store.write(run, params=params, tags=verdicts)
-        store.client.log_artifacts(run, str(reports))
+        for path in sorted(reports.iterdir()):
+            if path.is_dir() and path.name != COMPARED:
+                store.client.log_artifacts(run, str(path), path.name)
+            elif path.is_file():
+                store.client.log_artifact(run, str(path))
     except BaseException:
         with suppress(Exception):  # what failed first is what is told
             store.client.set_terminated(run, "FAILED")

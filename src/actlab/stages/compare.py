@@ -31,7 +31,7 @@ def compare(config: Config) -> None:
         config.report,
     )
 
-    folder = Path(config.paths.reports) / "compare" / (config.sweep or "runs")
+    folder = Path(config.paths.reports) / tracking.COMPARED / (config.sweep or "runs")
     with written_whole(folder) as new:
         for name, drawing in drawings.items():
             figures.save_figure(drawing.figure, new / "figures" / name)
