@@ -1,12 +1,12 @@
-"""How long a comparison takes with 1,000 runs in the store.
+"""How long a comparison, and a job's bookkeeping, take with 1,000 runs in the store.
 
     python benchmarks/compare.py --folder /tmp/a-new-folder
 
 Fills a fresh SQLite store, through the calls that a training makes, with 1,000 finished runs: 143
 configurations (activations, depths, learning rates) with six seeds each, 20 epochs a seed, the
 numbers drawn at random; no network is trained and no model is stored. Then it runs
-`python -m actlab.stages.compare` as a user does, and prints the seconds. A folder that holds the
-store already is not filled again.
+`python -m actlab.stages.compare` as a user does, and prints the seconds; and those of what a job
+asks of that store. A folder that holds the store already is not filled again.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
@@ -71,6 +72,51 @@ def fill(name: str) -> None:
         store.write(parent.info.run_id, tags={f"sweep.{name}": "yes"})
 
 
+def bookkeep() -> None:
+    """Time what a job of six seeds and 20 epochs asks of the store, without its model."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from planted import configured  # pyright: ignore[reportMissingImports]
+
+    from actlab import tracking
+    from actlab.config import TrainingConfig
+    from actlab.fingerprint import fingerprint
+
+    tracking._log_model = lambda *_: (None, 101_770)
+    tracking.connect()  # which imports mlflow
+    config = configured(Path(), seeds=list(SEEDS), training=TrainingConfig(EPOCHS, 128, 0.5, [0]))
+    folder, took = Path("outputs"), {}
+
+    def timed(what: str, call: Callable[[], object]) -> None:
+        started = time.perf_counter()
+        call()
+        took[what] = took.get(what, 0.0) + time.perf_counter() - started
+
+    timed("fingerprint", lambda: fingerprint(config))
+    digest = f"{fingerprint(config)}-{time.time()}"
+    timed("opening the store", tracking.connect)
+    store = tracking.connect()
+    timed("looking for a finished one", lambda: store.find_finished(digest))
+    timed("closing unfinished ones", lambda: store.close_unfinished(digest))
+    run = tracking.ConfigurationRun(config, "sweep", store, digest)
+    for seed in SEEDS:
+        (folder / "weights.h5").write_text(f"{digest} {seed}")
+        for epoch in range(1, EPOCHS + 1):
+            values = dict.fromkeys(("loss", "accuracy", "val_loss", "val_accuracy"), 0.5)
+            what = "opening seven runs" if epoch == 1 else "epochs (beside the training)"
+            values |= {"epoch_seconds": 0.3}
+            timed(what, lambda s=seed, e=epoch, v=values: run.log_epoch(s, e, v))
+        test = {"test_loss": 0.5, "test_accuracy": 0.5}
+        timed(
+            "ending six runs", lambda s=seed, t=test: run.finish_seed(s, t, folder / "weights.h5")
+        )
+    timed("ending the configuration's", lambda: run.finish(folder, folder, 0.5))
+    timed("finding it finished: a job that is skipped", lambda: store.find_finished(digest))
+    for what, seconds in took.items():
+        print(f"{seconds:.3f} s  {what}")
+    around = sum(seconds for what, seconds in took.items() if "beside" not in what)
+    print(f"{around:.2f} s before and after the training, in all")
+
+
 def main() -> None:
     """Fill the store, compare, print how long it took."""
     parser = argparse.ArgumentParser(description="How long a comparison of 1,000 runs takes.")
@@ -92,6 +138,7 @@ def main() -> None:
         command = [sys.executable, "-m", "actlab.stages.compare", "sweep=bench"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         print(f"compared in {time.perf_counter() - started:.1f} s", flush=True)
+    bookkeep()
 
 
 if __name__ == "__main__":
