@@ -32,6 +32,28 @@ def test_the_readmes_table_holds_the_numbers_of_the_study(root, readme):
 KEYS = ("mean", "ci_low", "ci_high")
 
 
+def test_the_table_of_depths_holds_the_numbers_of_its_sweep(root):
+    page = (root / "docs/sweeps.md").read_text()
+    summary = pd.read_csv(root / "docs/study/depth/summary.csv")
+    columns = [("sigmoid", "glorot_uniform"), ("tanh", "glorot_uniform")]
+    columns += [
+        (name, kernel) for name in ("relu", "selu") for kernel in ("glorot_uniform", "matched")
+    ]
+    reached = {
+        (row["network.depth"], row["activation.name"], row["model.kernel_initializer"]): (
+            f"{100 * row['test_accuracy_mean']:.2f} %"
+        )
+        for row in summary.to_dict("records")
+    }
+    rows = re.findall(r"^\| (\d+) \| (\d.*) \|$", page, flags=re.MULTILINE)
+    assert {int(depth): cells.split(" | ") for depth, cells in rows} == {
+        depth: [reached[depth, *column] for column in columns] for depth in (2, 4, 8, 16, 32)
+    }
+    for name in ("sigmoid", "tanh"):  # whose matched initialiser is Glorot's
+        for depth in (2, 4, 8, 16, 32):
+            assert reached[depth, name, "matched"] == reached[depth, name, "glorot_uniform"]
+
+
 def test_the_study_of_the_docs_is_the_one_that_dvc_knows(root):
     summary = tables.read_table(root / "docs/study/summary.csv", tables.SUMMARY)
     assert tables.metrics(summary) == json.loads((root / "reports/metrics.json").read_text())

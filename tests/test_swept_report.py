@@ -95,6 +95,14 @@ def test_what_is_drawn_follows_from_what_was_swept(grid, panels):
     assert [axes.get_title(loc="left") for axes in made.axes("accuracy")] == panels
 
 
+def test_panels_of_accuracy_have_one_scale():
+    made = Made(plant_grid(["tanh", "relu"], {**DEPTHS, **INITIALISERS}))
+    first, second = made.axes("accuracy")
+    drawn = [[points(line)[1] for line in axes.lines] for axes in (first, second)]
+    assert [min(map(np.min, each)) for each in drawn] != [min(map(np.min, drawn[0]))] * 2
+    assert first.get_ylim() == second.get_ylim()
+
+
 def test_a_heat_map_shows_each_mean_in_its_cell():
     made = Made(plant_grid(["relu"], {**DEPTHS, **RATES}))
     (axes,) = made.axes("accuracy")

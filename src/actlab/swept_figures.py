@@ -359,11 +359,14 @@ def plot_against(
                     clip_on=False,
                     zorder=5,
                 )
-        _keep_percent(axes, "y")
         axes.set_title(_plain(title), loc="left", fontsize=9)
-        _say_start(axes, "y", " %")
         _name_numbers(axes, spread, logarithmic)
         axes.set_xlabel(_plain(label(key)).capitalize() + (" (log)" if logarithmic else ""))
+    limits = [axes.get_ylim() for axes in axes_of]
+    for axes in axes_of:  # one scale for all, so that they can be compared
+        axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+        _keep_percent(axes, "y")
+        _say_start(axes, "y", " %")
     for axes in axes_of[::columns]:
         axes.set_ylabel("Test accuracy (%)")
     extra = [Line2D([], [], color=_GREY, marker=".", linestyle="none", label="one seed")]
