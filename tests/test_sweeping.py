@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from actlab import tracking
 from actlab.fingerprint import fingerprint
@@ -203,27 +204,112 @@ def test_what_a_killed_process_left_running_is_closed(sweep):
     assert {run.info.run_name for run in store.search("FAILED", {})} == {"cut short", "its seed"}
 
 
+class Dying:
+    """A launcher that dies of some jobs: what it had run before lies in the folders."""
+
+    def __init__(self, monkeypatch, deadly):
+        from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+        self.launched: list[list[str]] = []
+        launch = BasicLauncher.launch
+
+        def dies(launcher, job_overrides, initial_job_idx):
+            names = [overrides[0].removeprefix("activation=") for overrides in job_overrides]
+            self.launched.append(names)
+            before = next((n for n, name in enumerate(names) if name in deadly), len(names))
+            returns = launch(launcher, job_overrides[:before], initial_job_idx)
+            if before < len(names):
+                raise RuntimeError("a process was\nkilled")
+            return returns
+
+        monkeypatch.setattr(BasicLauncher, "launch", dies)
+
+
 def test_jobs_go_on_after_their_launcher_gave_up(sweep, monkeypatch):
     """As joblib does when one of its processes is killed."""
-    from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+    dying = Dying(monkeypatch, {"tanh"})
+    out, err = sweep.run("activation=relu,tanh,gelu,selu", HELD_OUT, status=1)
+    assert dying.launched == [
+        ["relu", "tanh", "gelu", "selu"],
+        ["tanh", "gelu", "selu"],  # relu's outcome lies in its folder
+        ["tanh"],
+        ["gelu"],
+        ["selu"],
+    ]
+    assert "4 jobs: 3 done, 1 failed." in out
+    assert err.startswith(
+        "actlab: its process ended, says the launcher: RuntimeError: a process was killed; again:"
+    )
+    trained = Counter(config.activation.name for config in sweep.trained)
+    assert trained == {"relu": 1, "gelu": 1, "selu": 1}
 
-    launch, launched = BasicLauncher.launch, []
 
-    def dies(self, job_overrides, initial_job_idx):
-        launched.append([overrides[0] for overrides in job_overrides])
-        if len(job_overrides) == 1 and "activation=tanh" not in job_overrides[0]:
-            return launch(self, job_overrides, initial_job_idx)
-        if len(job_overrides) > 1:
-            launch(self, job_overrides[:1], initial_job_idx)
-        raise RuntimeError("a process was killed")
+def test_a_launcher_that_cannot_launch_is_not_asked_for_each_job(sweep, monkeypatch):
+    names = ["relu", "tanh", "gelu", "selu"]
+    dying = Dying(monkeypatch, set(names))
+    _, err = sweep.run(f"activation={','.join(names)}", status=1)
+    assert dying.launched == [names, ["relu"], ["tanh"]]
+    assert err.count("RuntimeError: a process was killed") == 4
+    assert "4 of 4 jobs failed" in err
 
-    monkeypatch.setattr(BasicLauncher, "launch", dies)
-    out, err = sweep.run("activation=relu,tanh,gelu", HELD_OUT, status=1)
-    names = [f"activation={name}" for name in ("relu", "tanh", "gelu")]
-    assert launched == [names, names[1:2], names[2:]]  # relu's outcome lies in its folder
-    assert "3 jobs: 2 done, 1 failed." in out
-    assert "its process ended (RuntimeError): see what it has printed; again: " in err
-    assert Counter(config.activation.name for config in sweep.trained) == {"relu": 1, "gelu": 1}
+
+def test_many_seeds_have_a_folder(sweep):
+    seeds = f"seeds=[{','.join(map(str, range(100)))}]"
+    sweep.run("activation=relu,tanh", seeds, HELD_OUT)
+    folders = [each.name for each in (sweep.folder / "multirun").glob("activation*")]
+    assert len(folders) == 2
+    assert all(len(name) == command.LONGEST for name in folders)
+
+
+def test_a_failed_job_is_a_failed_run_with_its_cause(sweep):
+    sweep.accuracy = lambda config: ValueError("broken")
+    sweep.run("activation=relu", "training.learning_rate=0.5", status=1)
+    (run,) = tracking.connect().search("FAILED", {})
+    assert run.data.tags["actlab.fingerprint"] == fingerprint(sweep.trained[0])
+    assert run.data.tags["mlflow.note.content"] == "Failed: ValueError: broken"
+    assert run.data.params["training.learning_rate"] == "0.5"
+    assert tracking.connect().search("RUNNING", {}) == []
+
+
+HOLD = """
+import sys, time
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(3)
+"""
+
+
+def test_a_job_waits_for_the_process_that_trains_the_same(sweep):
+    sweep.run("activation=relu", HELD_OUT)
+    lock = sweep.folder / "multirun/.locks" / fingerprint(sweep.trained[0])
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout
+    assert holder.stdout.readline() == "held\n"
+    held = []
+
+    def accuracy(config):
+        held.append(holder.poll() is None)
+        return 0.5
+
+    sweep.accuracy = accuracy
+    out, _ = sweep.run("activation=relu", HELD_OUT, "force=true")
+    assert holder.wait() == 0
+    holder.stdout.close()
+    assert "job 1: another process trains the same, waiting for it" in out
+    assert held == [False]
+
+
+def test_a_run_of_a_live_process_is_left_running(sweep):
+    sweep.run("activation=relu", HELD_OUT)
+    (config,) = sweep.trained
+    store = tracking.connect()
+    tags = {"actlab.kind": "configuration", "actlab.fingerprint": fingerprint(config)}
+    store.create_run("at work", tags)  # by this process
+    store.close_unfinished(fingerprint(config))
+    assert [run.info.run_name for run in store.search("RUNNING", {})] == ["at work"]
 
 
 # --- Fair mode ----------------------------------------------------------------------------
@@ -277,6 +363,26 @@ def test_an_unfair_comparison_is_refused(arguments, line, sweep):
     assert not sweep.trained
 
 
+def test_fair_mode_tests_nothing_that_was_chosen_from_less(sweep):
+    """And the command that is told is that of the whole sweep, which completes it."""
+
+    def accuracy(config):
+        broken = config.activation.name == "tanh" and config.training.learning_rate == 0.1
+        return ValueError("broken") if broken else 0.5
+
+    sweep.accuracy = accuracy
+    grid = ["activation=relu,tanh", "training.learning_rate=0.01,0.1", "sweep=mine"]
+    out, err = sweep.run(*FAIR, *grid, status=1)
+    assert {config.sweep for config in sweep.trained} == {"mine.selection"}
+    assert "4 jobs: 3 done, 1 failed." in out
+    assert "Best" not in out
+    again = shlex.split(err.splitlines()[0].partition("; again: ")[2])
+    assert again[3:] == ["-m", *FAIR, *grid]
+    sweep.accuracy = lambda config: 0.5
+    out, _ = sweep.run(*again[4:])
+    assert "8 jobs: 5 done, 3 skipped." in out
+
+
 # --- Tuning -------------------------------------------------------------------------------
 
 TUNED = ["hydra/sweeper=optuna", HELD_OUT, "training.learning_rate=tag(log,interval(1e-4,1e-1))"]
@@ -305,6 +411,26 @@ def test_tuning_goes_on_where_it_was_killed(sweep):
     assert "The study 'tuning' has its 5 trials already." in out
 
 
+def test_a_trial_that_failed_is_asked_for_again(sweep):
+    sweep.accuracy = lambda config: ValueError("broken")
+    sweep.run(*TUNED, "hydra.sweeper.n_trials=2", status=1)
+    failed = [fingerprint(config) for config in sweep.trained]
+    sweep.accuracy = lambda config: 0.5
+    sweep.trained.clear()
+    sweep.run(*TUNED, "hydra.sweeper.n_trials=2", "force=true", "models_at_once=1")
+    assert [fingerprint(config) for config in sweep.trained] == failed
+
+
+def test_two_processes_do_not_share_a_study(sweep):
+    from filelock import FileLock
+
+    (sweep.folder / "multirun").mkdir()
+    with FileLock(sweep.folder / "multirun/optuna.db.lock"):
+        _, err = sweep.run(*TUNED, "hydra.sweeper.n_trials=1", status=1)
+    assert err.startswith("actlab: another process tunes with sqlite:///multirun/optuna.db: wait")
+    assert err.count("\n") == 1
+
+
 def test_a_study_keeps_to_its_space(sweep):
     sweep.run(*TUNED, "hydra.sweeper.n_trials=1")
     _, err = sweep.run(*TUNED, "training.epochs=7", "hydra.sweeper.n_trials=2", status=1)
@@ -317,6 +443,11 @@ def test_a_study_keeps_to_its_space(sweep):
     [
         (["hydra/sweeper=optuna", "activation=relu,tanh"], "no validation images are held out"),
         (["hydra/sweeper=optuna", HELD_OUT], "nothing is tuned: give a key several values"),
+        (
+            [*TUNED, "training.epochs=range(9,1)"],
+            "training.epochs=range(9,1) is no space to choose",
+        ),
+        ([*TUNED[:1], "data.validation_size=0,10000"], "no validation images are held out"),
         ([*TUNED, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials is 0: it has to be 1 or"),
     ],
 )
@@ -393,17 +524,13 @@ def test_the_fair_preset_chooses_and_tests(sweep):
     ("launcher", "environment", "cores", "at_once"),
     [
         ({"_target_": "x.BasicLauncher"}, {}, 8, 8),
-        ({"_target_": "x.JoblibLauncher", "n_jobs": 2}, {}, 8, 4),
-        ({"_target_": "x.JoblibLauncher", "n_jobs": 16}, {}, 8, 1),
         ({"_target_": "x.SlurmLauncher"}, {"SLURM_CPUS_PER_TASK": "2"}, 8, 2),
         ({"_target_": "x.SlurmLauncher"}, {"SLURM_CPUS_PER_TASK": "2"}, 1, 1),
         ({"_target_": "x.RayLauncher", "ray": {"remote": {"num_cpus": 3}}}, {}, 8, 3),
         ({"_target_": "x.RayLauncher", "ray": {"remote": {}}}, {}, 8, 1),
     ],
 )
-def test_cores_are_shared_out_among_jobs(launcher, environment, cores, at_once, monkeypatch):
-    from omegaconf import OmegaConf
-
+def test_a_job_trains_a_model_a_core_of_its_own(launcher, environment, cores, at_once, monkeypatch):
     from actlab import training
 
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
@@ -413,6 +540,21 @@ def test_cores_are_shared_out_among_jobs(launcher, environment, cores, at_once, 
     held = OmegaConf.create({"launcher": launcher})
     monkeypatch.setattr(HydraConfig, "get", lambda: held)
     assert sweeping._models_at_once() == at_once
+
+
+@pytest.mark.parametrize(
+    ("workers", "jobs", "each"),
+    [(-1, 8, 1), (-1, 2, 4), (2, 5, 4), (16, 8, 1), (2, 1, 8), (1, 9, 8)],
+)
+def test_joblibs_jobs_share_the_cores(workers, jobs, each, monkeypatch):
+    import joblib
+
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
+    monkeypatch.setattr(joblib, "effective_n_jobs", lambda count: 8 if count == -1 else count)
+    launcher = OmegaConf.create({"_target_": "x.JoblibLauncher", "n_jobs": workers})
+    free, fixed = (OmegaConf.create({"models_at_once": count}) for count in (None, 3))
+    assert sweeping.share_cores(launcher, free, jobs) == [f"models_at_once={each}"]
+    assert sweeping.share_cores(launcher, fixed, jobs) == []
 
 
 # --- Kills --------------------------------------------------------------------------------

@@ -39,17 +39,30 @@ def fingerprint(config: Config) -> str:
     """Give the SHA-256 of a configuration's values, its data, and the code that computes with them.
 
     Not in it: where files are, what a sweep is called, how the report speaks, and what changes no
-    result, such as how many models train side by side. Of a user's own function, the sources are
-    in it. The raw files are in it by the digests that they are held to whenever they are read.
+    result, such as how many models train side by side. The raw files are in it by the digests that
+    they are held to whenever they are read.
     """
     held = {name: asdict(getattr(config, name)) for name in ("data", "model", "training")}
     held |= {name: asdict(getattr(config, name)) for name in ("activation", "network")}
-    held |= {"seeds": list(config.seeds), "code": _code(), "packages": _packages()}
+    held |= {"seeds": list(config.seeds), "code": code_of(config)}
     held["files"] = {file.name: file.sha256 for file in DATASETS[config.data.name].files}
+    return _digest(held)
+
+
+def code_of(config: Config) -> str:
+    """Give the SHA-256 of the code that computes, of its packages, and of a user's own sources.
+
+    What a user's own function imports from elsewhere is not followed.
+    """
+    held: dict[str, object] = {"code": _code(), "packages": _packages()}
     if config.activation.is_own:
         from actlab.own import digest_sources  # which imports it, and TensorFlow with it
 
         held["own"] = digest_sources(config.activation.function)
+    return _digest(held)
+
+
+def _digest(held: object) -> str:
     return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
 
 

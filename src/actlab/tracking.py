@@ -15,6 +15,7 @@ Runs are found by their tags:
 `actlab.weights_sha256`     of the file of a seed's final weights; of a configuration, of its
                             seeds' digests. No output of the pipeline names a run
 `actlab.fingerprint`        of a configuration: of all that decides its results (`fingerprint`)
+`actlab.code`               of a configuration: of the code and packages in its fingerprint
 `actlab.outcome`            of a finished configuration: trained, or diverged where a seed's loss
                             stopped being a number
 `sweep.<name>`              yes for the configurations of a sweep; of `fair.tuned`, those of `fair`
@@ -266,21 +267,42 @@ class Store:
         return None
 
     def close_unfinished(self, fingerprint: str) -> None:
-        """Set the running runs of a fingerprint to FAILED: of processes that are no more."""
+        """Set the running runs of a fingerprint to FAILED, but those of live processes here."""
         for parent in self.search("RUNNING", {"actlab.fingerprint": fingerprint}):
+            if _is_at_work(parent):
+                continue
             below = {"mlflow.parentRunId": parent.info.run_id}
             for run in (*self.search("RUNNING", below), parent):
                 self.client.set_terminated(run.info.run_id, "FAILED")
+
+    def record_failure(self, config: Config, fingerprint: str, cause: str) -> None:
+        """Write the cause to the failed run of this process, which is made if need be."""
+        process = f"{socket.gethostname()}:{os.getpid()}"
+        tags = {"actlab.fingerprint": fingerprint, "actlab.process": process}
+        if found := self.search("FAILED", tags, at_most=1):
+            run = found[0].info.run_id
+        else:
+            tags |= {"actlab.kind": "configuration", "actlab.source": "sweep", **_names(config)}
+            run = self.create_run(_run_name(config, "sweep"), tags | sweep_tags(config.sweep))
+            self.write(run, params=_parameters(config))
+            self.client.set_terminated(run, "FAILED")
+        self.write(run, tags={"mlflow.note.content": f"Failed: {cause}"})
 
     def close_ended(self) -> list[str]:
         """Set this host's running runs to FAILED whose process has ended; give their names."""
         closed = []
         for run in self.search("RUNNING", {}):
-            host, _, process = run.data.tags.get("actlab.process", "").rpartition(":")
-            if host == socket.gethostname() and not _is_alive(int(process)):
+            host = run.data.tags.get("actlab.process", "").rpartition(":")[0]
+            if host == socket.gethostname() and not _is_at_work(run):
                 self.client.set_terminated(run.info.run_id, "FAILED")
                 closed.append(run.info.run_name)
         return closed
+
+
+def _is_at_work(run: Run) -> bool:
+    """Tell whether a run's process is one of this host that has not ended."""
+    host, _, process = run.data.tags.get("actlab.process", "").rpartition(":")
+    return host == socket.gethostname() and _is_alive(int(process))
 
 
 def _is_alive(process: int) -> bool:
@@ -376,7 +398,8 @@ def _run_name(config: Config, source: Source) -> str:
     asked = Path(config.paths.output).name.split(",") if source == "sweep" else []
     others = [each for each in asked if not each.startswith(("activation=", "network="))]
     told = ",".join(others)
-    return f"{_name(config)} {told}" if "=" in told else _name(config)
+    # A database may hold a name to 250 characters.
+    return f"{_name(config)} {told}"[:200] if "=" in told else _name(config)
 
 
 def _names(config: Config) -> dict[str, str]:
@@ -474,7 +497,7 @@ class ConfigurationRun:
     """The runs of one (activation, network): a parent, and a child a seed. A context manager.
 
     `config` names them; `source` says what trains, a stage of the pipeline or a job of a sweep;
-    `fingerprint` is that of `config`, where it is this code that trains.
+    `fingerprint` and `code` are those of `config`, where it is this code that trains.
     The first epoch opens the store and the parent, each seed's first epoch its run. Leaving by
     an exception sets what is unfinished to FAILED, by KeyboardInterrupt to KILLED; leaving
     without `finish` is a failure too. No method raises because of MLflow, unless an open
@@ -492,11 +515,13 @@ class ConfigurationRun:
         source: Source,
         store: Store | None = None,
         fingerprint: str | None = None,
+        code: str | None = None,
     ) -> None:
         self._config = config
         self._source: Source = source
         self._given = store
-        self._fingerprint = fingerprint
+        given = {"actlab.fingerprint": fingerprint, "actlab.code": code}
+        self._marks = {key: value for key, value in given.items() if value}
         self._lost = False
         self._runs: dict[int | None, str] = {}
         self._open: list[str] = []
@@ -615,9 +640,7 @@ class ConfigurationRun:
                 "seeds": ",".join(map(str, config.seeds)),
                 "report.confidence": str(config.report.confidence),
             }
-            tags = {"actlab.kind": "configuration", **sweep_tags(config.sweep)}
-            if self._fingerprint:
-                tags["actlab.fingerprint"] = self._fingerprint
+            tags = {"actlab.kind": "configuration", **self._marks, **sweep_tags(config.sweep)}
         else:
             name, own = f"{name}/seed-{seed}", {"seed": str(seed)}
             below = {"mlflow.parentRunId": self._run()}

@@ -4,10 +4,14 @@
 """
 
 import math
+import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
@@ -78,12 +82,6 @@ class FairSweeper(GridSweeper):
             raise UserError(
                 f"{self._of} is not swept: each of its values gets a setting of its own"
             )
-        seeds = self.config.seeds
-        if set(seeds) & set(self._fresh_seeds):
-            raise UserError(
-                f"hydra.sweeper.fresh_seeds {self._fresh_seeds} and seeds {list(seeds)} share some:"
-                " a choice is tested on seeds that it has not seen"
-            )
         swept = {
             key
             for key in values[0]
@@ -91,14 +89,24 @@ class FairSweeper(GridSweeper):
         }
         jobs = self.jobs()
         jobs.require_objective(grid)
+        for overrides in grid:
+            seeds = list(jobs.compose(overrides).seeds)
+            if set(seeds) & set(self._fresh_seeds):
+                raise UserError(
+                    f"hydra.sweeper.fresh_seeds {self._fresh_seeds} and seeds {seeds} share some:"
+                    " a choice is tested on seeds that it has not seen"
+                )
         jobs.open()
         selection = jobs.launch(grid)
+        # A job of it alone would be another sweep of this kind.
+        again = shlex.join(["python", "-m", "actlab.stages.train", *sys.argv[1:]])
+        if any(job.outcome.status == "failed" for job in selection):
+            jobs.close(again)  # raises: each is to choose from the same grid
         fresh = f"seeds=[{','.join(map(str, self._fresh_seeds))}]"
         final = []
         for value in dict.fromkeys(each[self._of] for each in values):
             best = best_of(job for job in selection if _split(job.overrides)[self._of] == value)
-            if best is None:
-                continue  # its failures are told at the end
+            assert best is not None
             chosen = _split(best.overrides) | {"sweep": f"{name}.tuned"}
             print(f"{self._of}={value}: {_told(chosen, swept)}", flush=True)
             base = {key: each for key, each in chosen.items() if key not in swept}
@@ -107,7 +115,7 @@ class FairSweeper(GridSweeper):
                 setting.pop("seeds", None)
                 final.append([*(f"{key}={each}" for key, each in setting.items()), fresh])
         jobs.launch(final)
-        jobs.close()
+        jobs.close(again)
 
 
 def _split(overrides: Iterable[str]) -> dict[str, str]:
@@ -172,7 +180,7 @@ class OptunaSweeper(Sweeper):
             if not each.is_sweep_override()
         ]
         space = {
-            key: distribution_of(each)
+            key: self._distribution(each)
             for key, each in overrides.items()
             if each.is_sweep_override()
         }
@@ -180,8 +188,28 @@ class OptunaSweeper(Sweeper):
             raise UserError("nothing is tuned: give a key several values, or an interval(low,high)")
         self._jobs.require_objective([fixed])
         self._jobs.open()
-        if self._storage.startswith("sqlite:///"):
-            Path(self._storage.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as held:
+            if self._storage.startswith("sqlite:///"):
+                file = Path(self._storage.removeprefix("sqlite:///"))
+                file.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    held.enter_context(FileLock(f"{file}.lock", timeout=0))
+                except Timeout as error:
+                    raise UserError(
+                        f"another process tunes with {self._storage}: wait for it, or give this one"
+                        " a storage of its own, hydra.sweeper.storage=sqlite:///..."
+                    ) from error
+            self._tune(fixed, space)
+
+    def _distribution(self, override: Override) -> Any:
+        try:
+            return distribution_of(override)
+        except (ValueError, IndexError) as error:
+            raise UserError(f"{override.input_line} is no space to choose from: {error}") from error
+
+    def _tune(self, fixed: list[str], space: dict[str, Any]) -> None:
+        import optuna
+
         study = optuna.create_study(
             storage=self._storage,
             study_name=self._study,
@@ -191,7 +219,12 @@ class OptunaSweeper(Sweeper):
         # A seed alone would draw again what a resumed study has drawn already.
         drawn = len(study.get_trials(deepcopy=False))
         study.sampler = optuna.samplers.TPESampler(seed=self._seed + drawn)
-        held = {key: repr(each) for key, each in space.items()} | {"fixed": sorted(fixed)}
+        decides = [
+            each
+            for each in fixed
+            if each.partition("=")[0] not in ("sweep", "force", "models_at_once")
+        ]
+        held = {key: repr(each) for key, each in space.items()} | {"fixed": sorted(decides)}
         if study.user_attrs.get("space", held) != held:
             raise UserError(
                 f"the study {self._study!r} in {self._storage} has another space or other fixed"
@@ -199,9 +232,14 @@ class OptunaSweeper(Sweeper):
             )
         study.set_user_attr("space", held)
         states = optuna.trial.TrialState
-        for trial in study.get_trials(states=[states.RUNNING]):  # cut short by a kill
-            study.tell(trial.number, state=states.FAIL)
-            study.enqueue_trial(trial.params)
+        asked_again = list(study.user_attrs.get("asked_again", []))
+        for trial in study.get_trials(states=[states.RUNNING, states.FAIL]):
+            if trial.number not in asked_again:  # cut short by a kill, or failed
+                study.enqueue_trial(trial.params)
+                asked_again.append(trial.number)
+                study.set_user_attr("asked_again", asked_again)
+            if trial.state == states.RUNNING:
+                study.tell(trial.number, state=states.FAIL)
         over = len(study.get_trials(states=[states.COMPLETE]))
         while over < self._trials:
             trials = [study.ask(space) for _ in range(min(self._at_once, self._trials - over))]
@@ -209,6 +247,7 @@ class OptunaSweeper(Sweeper):
                 [*fixed, *(f"{key}={value}" for key, value in trial.params.items())]
                 for trial in trials
             ]
+            self._jobs.require_objective(batch)
             for trial, job in zip(trials, self._jobs.launch(batch), strict=True):
                 reached = job.outcome.objective
                 if reached is None or not math.isfinite(reached):

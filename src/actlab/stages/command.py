@@ -1,5 +1,6 @@
 """What every command has in common: compose the configuration, check it, say what is wrong."""
 
+import hashlib
 import importlib
 import os
 import shutil
@@ -20,6 +21,25 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from actlab.config import Config
 from actlab.errors import UserError
+
+#: The longest name of a job's folder; file systems take 255 bytes.
+LONGEST = 160
+
+
+def shorten(name: str) -> str:
+    """Give a name that a folder can have: a long one is cut, and told apart by its digest.
+
+    >>> shorten("activation=relu"), len(shorten("seeds=" + 100 * "[0,1]"))
+    ('activation=relu', 160)
+    """
+    if len(name.encode()) <= LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{name.encode()[: LONGEST - 13].decode(errors='ignore')}-{digest}"
+
+
+# Hydra resolves it in every process that runs a job.
+OmegaConf.register_new_resolver("shorten", shorten, replace=True)
 
 
 def run(stage: Callable[..., Any], sweepable: bool = False) -> None:

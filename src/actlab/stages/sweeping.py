@@ -7,11 +7,13 @@ processes from training the same, such as a resumed sweep and what a kill left r
 """
 
 import json
+import os
 import shlex
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,11 +73,13 @@ def run_job(train: Callable[[Config, str], Any], composed: Any, root: Path) -> O
         outcome = _train_once(train, config)
     except Exception as error:  # one job's failure leaves the others alone
         outcome = Outcome("failed", None, 0.0, _cause(error, folder))
-        remove_untouched(root)
+        with suppress(OSError):  # the cause is what is told
+            remove_untouched(root)
     outcome = replace(outcome, seconds=time.monotonic() - started)
-    if folder.is_dir():
-        with written_whole(folder / OUTCOME) as path:
-            path.write_text(json.dumps(asdict(outcome)) + "\n", encoding="utf-8")
+    with suppress(OSError):
+        if folder.is_dir():
+            with written_whole(folder / OUTCOME) as path:
+                path.write_text(json.dumps(asdict(outcome)) + "\n", encoding="utf-8")
     return outcome
 
 
@@ -84,10 +88,15 @@ def _cause(error: Exception, folder: Path) -> str:
     try:
         return explain(error)
     except Exception:  # no mistake of the user's
-        written = folder / "traceback.txt"
-        written.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-        said = " ".join(str(error).split())[:200]
-        return f"{type(error).__name__}: {said} (the traceback is in {written})"
+        written, said = folder / "traceback.txt", _in_a_line(error)
+        with suppress(OSError):
+            written.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+            said += f" (the traceback is in {written})"
+        return said
+
+
+def _in_a_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _train_once(train: Callable[[Config, str], Any], config: Config) -> Outcome:
@@ -100,7 +109,7 @@ def _train_once(train: Callable[[Config, str], Any], config: Config) -> Outcome:
     digest = fingerprint(config)
     locks = Path(HydraConfig.get().sweep.dir) / ".locks"
     locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / digest):  # ends with its process
+    with _held(FileLock(locks / digest), job):
         try:
             store = tracking.connect()
             found = None if config.force else store.find_finished(digest)
@@ -113,28 +122,56 @@ def _train_once(train: Callable[[Config, str], Any], config: Config) -> Outcome:
             raise UserError(tracking.said(error, "nothing is trained", advice=False)) from error
         if config.models_at_once is None:
             config = replace(config, models_at_once=_models_at_once())
-        trained = train(config, job)
+        try:
+            trained = train(config, job)
+        except Exception as error:
+            with suppress(Exception):  # what failed first is what is told
+                store.record_failure(config, digest, _in_a_line(error))
+            raise
     if not trained.is_logged:
         raise UserError("trained, but MLflow lacks it: run this again when the store is well")
     return Outcome("diverged" if trained.diverged else "done", trained.objective, 0.0)
 
 
-def _models_at_once() -> int:
-    """Share this machine's cores out among the jobs that the launcher runs at once."""
-    import os
+@contextmanager
+def _held(lock: Any, job: str) -> Iterator[None]:
+    """Hold a lock, which ends with its process; say so when it has to be waited for."""
+    from filelock import Timeout
 
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{job}: another process trains the same, waiting for it", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _models_at_once() -> int:
+    """Give the cores that are this job's own; `Jobs.launch` shares out those of joblib's jobs."""
     from actlab.training import available_cores
 
     cores, launcher = available_cores(), HydraConfig.get().launcher
-    if launcher._target_.endswith(".JoblibLauncher"):
-        from joblib import effective_n_jobs
-
-        return max(1, cores // effective_n_jobs(launcher.n_jobs))
     if launcher._target_.endswith(".RayLauncher"):
         return int(OmegaConf.select(launcher, "ray.remote.num_cpus") or 1)
     if given := os.environ.get("SLURM_CPUS_PER_TASK"):
         return min(cores, int(given))
     return cores
+
+
+def share_cores(launcher: Any, config: Any, jobs: int) -> list[str]:
+    """Give the override that shares this machine's cores out among joblib's jobs; else none.
+
+    `jobs` are those that are launched together: fewer jobs than cores have several each.
+    """
+    if not launcher._target_.endswith(".JoblibLauncher") or config.models_at_once is not None:
+        return []
+    from joblib import cpu_count, effective_n_jobs
+
+    at_once = min(effective_n_jobs(launcher.n_jobs), jobs)
+    return [f"models_at_once={max(1, cpu_count() // at_once)}"]
 
 
 # --- A sweep ------------------------------------------------------------------------------
@@ -175,55 +212,75 @@ class Jobs:
     def require_objective(self, batch: Iterable[Sequence[str]]) -> None:
         """Refuse to select by the test split."""
         for overrides in batch:
-            if self._compose(overrides).data.validation_size == 0:
+            if self.compose(overrides).data.validation_size == 0:
                 raise UserError(NO_OBJECTIVE)
 
     def launch(self, batch: Sequence[Sequence[str]]) -> list[Job]:
-        """Run a batch; what each job came to, in the order of the batch."""
-        began = time.time()
+        """Run a batch; what each job came to, in the order of the batch.
+
+        A launcher gives up all when one process dies: killed, or out of memory. What the others had
+        done lies in their folders; the rest runs again, together, then each for itself, until two
+        in a row end in the same way.
+        """
         folders = [self._folder(overrides) for overrides in batch]
-        try:
-            returns = self._launcher.launch(batch, initial_job_idx=len(self.done))
-        except Exception as error:
-            # A launcher gives up all when one process dies: killed, or out of memory. What the
-            # others had done lies in their folders; the rest runs again, each for itself.
-            jobs = []
-            for overrides, folder in zip(batch, folders, strict=True):
-                outcome = _read_outcome(folder, began)
-                if outcome is None and len(batch) > 1:
-                    jobs += self.launch([overrides])
-                    continue
-                said = f"its process ended ({type(error).__name__}): see what it has printed"
-                outcome = outcome or Outcome("failed", None, time.time() - began, said)
-                jobs.append(Job(tuple(overrides), folder, outcome))
-                self.done.append(jobs[-1])
-            return jobs
+        known: dict[int, Outcome] = {}
+
+        def attempt(numbers: Sequence[int]) -> str:
+            shared = share_cores(self._config.hydra.launcher, self._config, len(numbers))
+            jobs, began = [[*batch[number], *shared] for number in numbers], time.time()
+            try:
+                returns = self._launcher.launch(jobs, initial_job_idx=len(self.done) + numbers[0])
+            except Exception as error:
+                found = {number: _read_outcome(folders[number], began) for number in numbers}
+                known.update({number: each for number, each in found.items() if each})
+                return _in_a_line(error)
+            known.update(zip(numbers, map(_returned, returns), strict=True))
+            return ""
+
+        said, alone = attempt(range(len(batch))), 0
+        if 0 < len(known) < len(batch):
+            said = attempt([number for number in range(len(batch)) if number not in known])
+        for number in range(len(batch)):
+            if number not in known and len(batch) > 1 and alone < 2:
+                said = attempt([number]) or said
+                alone = 0 if number in known else alone + 1
+            ended = f"its process ended, says the launcher: {said}"
+            known.setdefault(number, Outcome("failed", None, 0.0, ended))
         jobs = [
-            Job(tuple(overrides), folder, _returned(each))
-            for overrides, folder, each in zip(batch, folders, returns, strict=True)
+            Job(tuple(overrides), folder, known[number])
+            for number, (overrides, folder) in enumerate(zip(batch, folders, strict=True))
         ]
         self.done += jobs
         return jobs
 
-    def close(self) -> None:
-        """Show the table of all jobs; raise when one has failed."""
-        print(f"\n{_table(self.done)}\n\n{_summary(self.done)}", flush=True)
+    def close(self, told: str | None = None) -> None:
+        """Show the table of all jobs; raise when one has failed.
+
+        `told` is the command that runs a failed job again, where that is no command of its own.
+        """
+        from actlab import tracking
+
+        with suppress(Exception):  # the next sweep does it
+            tracking.connect().close_ended()
+        best = "" if told else f"\n{_best(self.done)}"
+        print(f"\n{_table(self.done)}\n\n{_counts(self.done)}{best}", flush=True)
         if name := self._config.sweep:
             print(f"Compare them: python -m actlab.stages.compare sweep={name}", flush=True)
         failed = [job for job in self.done if job.outcome.status == "failed"]
         for job in failed:
-            print(f"actlab: {job.outcome.cause}; again: {job.command()}", file=sys.stderr)
+            print(f"actlab: {job.outcome.cause}; again: {told or job.command()}", file=sys.stderr)
         if failed:
             raise UserError(
                 f"{len(failed)} of {len(self.done)} jobs failed: the same command runs them again"
                 " and skips what is finished"
             )
 
-    def _compose(self, overrides: Sequence[str]) -> Any:
+    def compose(self, overrides: Sequence[str]) -> Any:
+        """Give the configuration of a job, as Hydra composes it."""
         return self._context.config_loader.load_sweep_config(self._config, list(overrides))
 
     def _folder(self, overrides: Sequence[str]) -> Path:
-        sweep = self._compose(overrides).hydra.sweep
+        sweep = self.compose(overrides).hydra.sweep
         return Path(sweep.dir) / sweep.subdir
 
 
@@ -255,22 +312,25 @@ def _table(jobs: Sequence[Job]) -> str:
     return tables.as_text(rows, columns)
 
 
-def _summary(jobs: Sequence[Job]) -> str:
+def _counts(jobs: Sequence[Job]) -> str:
     statuses = [job.outcome.status for job in jobs]
     counted = [
         f"{statuses.count(status)} {status}"
         for status in ("done", "diverged", "skipped", "failed")
         if status in statuses
     ]
+    return f"{len(jobs)} jobs: {', '.join(counted)}." if counted else "No jobs."
+
+
+def _best(jobs: Sequence[Job]) -> str:
     best = best_of(jobs)
-    said = f"{len(jobs)} jobs: {', '.join(counted)}." if counted else "No jobs."
     if best is not None:
         assert best.outcome.objective is not None
         told = f"Best by validation accuracy ({best.outcome.objective:.2%}):"
-        return f"{said}\n{told} {best.command()}"
-    if set(statuses) <= {"failed"}:
-        return said
-    return f"{said}\nNone is best: {NO_OBJECTIVE}."
+        return f"{told} {best.command()}"
+    if all(job.outcome.status == "failed" for job in jobs):
+        return "None is best."
+    return f"None is best: {NO_OBJECTIVE}."
 
 
 def best_of(jobs: Iterable[Job]) -> Job | None:

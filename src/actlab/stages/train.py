@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actlab.config import Config
-from actlab.stages.command import run
+from actlab.stages import command
 
 if TYPE_CHECKING:
     from actlab.datasets import Splits
@@ -44,7 +44,7 @@ def train(config: Config, job: str | None = None) -> Trained:
     import numpy as np
 
     from actlab import progress, tables, tracking
-    from actlab.fingerprint import fingerprint
+    from actlab.fingerprint import code_of, fingerprint
     from actlab.model import ModelSpec, build_model, describe_layers, weights_path
     from actlab.outputs import written_whole
     from actlab.own import check
@@ -73,7 +73,10 @@ def train(config: Config, job: str | None = None) -> Trained:
     fitted: list[Fitted] = []
     updates: list[tuple[int, int, str, float]] = []
     source = "dvc" if config.paths.output == "." else "sweep"
-    with tracking.ConfigurationRun(config, source, fingerprint=fingerprint(config)) as tracked:
+    run = tracking.ConfigurationRun(
+        config, source, fingerprint=fingerprint(config), code=code_of(config)
+    )
+    with run as tracked:
         with (
             written_whole(models) as folder,
             progress.shown(title, len(config.seeds) * protocol.epochs) as advance,
@@ -166,4 +169,4 @@ def find_diverged(epochs: Sequence["Epoch"], fitted: Sequence["Fitted"]) -> list
 
 
 if __name__ == "__main__":
-    run(train, sweepable=True)
+    command.run(train, sweepable=True)
