@@ -367,7 +367,7 @@ def server(root, cluster, tmp_path):
 
 
 def test_a_server_loses_nothing_by_kills(server):
-    """Its first start is killed before each of its steps, then MLflow, then PostgreSQL."""
+    """Its first start is killed before each of its steps, and MLflow alone once it is up."""
     import mlflow
 
     folder, uri, tell = server
@@ -387,11 +387,6 @@ def test_a_server_loses_nothing_by_kills(server):
     assert tell("start") == up
     assert client.get_run(run).info.run_id == run
     assert running.read_text().split()[0] == started[0]
-    os.kill(int(started[0]), signal.SIGKILL)
-    assert tell("stop") == (0, "")
-    assert tell("start") == up
-    assert client.get_run(run).info.run_id == run
-    assert running.read_text().split()[0] != started[0]
     assert (folder / "pgpass").read_text() == password
 
 
@@ -399,13 +394,18 @@ def test_ray_runs_every_job(study, root, environment, tmp_path):
     python = root / ".venv-ray/bin/python"
     if not (root / ".venv-ray/ready").is_file():
         pytest.skip("ray has packages of its own, which are not there: make setup-ray")
-    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "HOME": str(tmp_path)}  # ray keeps a token there
+    own = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "HOME": str(tmp_path),  # ray keeps a token there
+        # Else what another test here has trained would be skipped.
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
+    }
     init = (
         "+hydra.launcher.ray.init.num_cpus=2",
         "+hydra.launcher.ray.init.include_dashboard=false",
     )
     process = sweep(
-        study, environment | quiet, "ray", *init, "activation=relu,tanh", python=str(python)
+        study, environment | own, "ray", *init, "activation=relu,tanh", python=str(python)
     )
     output = output_of(process)
     assert len(set(re.findall(r"_run_job pid=(\d+)", output))) == 2
