@@ -73,8 +73,8 @@ def test_a_folder_of_something_else_is_left_alone(script, action, planted, root,
     folder, stub = tmp_path / "folder", tmp_path / "id"
     (folder / planted).parent.mkdir(parents=True)
     (folder / planted).write_text("three years")
-    for daemon in ("slurmd", "mlflow"):  # not ours to end: this process
-        (folder / f"{daemon}.pid").write_text(str(os.getpid()))
+    for daemon in ("slurmd", "mlflow"):  # what stop would end and remove
+        (folder / f"{daemon}.pid").write_text("4194305")  # above any process's
     stub.write_text("#!/bin/sh\necho 0\n")
     stub.chmod(0o755)
     before = {path: path.is_dir() or path.read_text() for path in folder.rglob("*")}
@@ -377,7 +377,7 @@ def test_a_server_loses_nothing_by_kills(server):
         assert tell("start", step) == (-signal.SIGKILL, ""), step
         started += running.read_text().split()[:1] if running.is_file() else []
     assert len(started) == 3
-    assert len(set(started)) == 1  # nothing was removed under a PostgreSQL that runs
+    assert len(set(started)) == 1  # a PostgreSQL that runs keeps its folder
     up = (0, f"The MLflow server is up:  export MLFLOW_TRACKING_URI={uri}\n")
     assert tell("start") == up
     password = (folder / "pgpass").read_text()
