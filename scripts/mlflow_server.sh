@@ -35,7 +35,19 @@ control() {
     as_owner "$binaries/pg_ctl" "$@" --pgdata="$folder/postgres/data"
 }
 
+# MLflow's workers outlive it when it alone is killed, and keep its port.
+end_workers() {
+    [ -s "$folder/mlflow.pid" ] || return 0
+    for worker in $(sed -n "s/^\([0-9]*\) (python) [A-Z] [0-9]* $(cat "$folder/mlflow.pid") .*/\1/p" \
+        /proc/[0-9]*/stat 2>/dev/null || true); do
+        if grep -qzsFx "PGPASSFILE=$folder/pgpass" "/proc/$worker/environ"; then
+            kill -s KILL "$worker" 2>/dev/null || true
+        fi
+    done
+}
+
 stop() {
+    runs "$folder/mlflow.pid" python || end_workers
     end "$folder/mlflow.pid" python
     if control status >/dev/null 2>&1; then
         control stop --silent --mode=fast
@@ -139,6 +151,7 @@ for binaries in /usr/lib/postgresql/*/bin; do :; done # the newest
 case $action in
 start)
     mark_folder "$folder" $marker
+    end_workers
     [ -d "$folder/postgres/data" ] || make_database
     [ -f "$folder/pgpass" ] || make_password
     start_database

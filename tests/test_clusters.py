@@ -158,11 +158,12 @@ def jobs_of(study, launcher):
 
 
 def left_of(folder):
-    """The command lines of the processes that name a folder."""
+    """The command lines and environments of the processes that name a folder in them."""
     commands = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*"):
         try:
-            commands.append(path.read_bytes().replace(b"\0", b" ").decode())
+            told = (path / "cmdline").read_bytes() + (path / "environ").read_bytes()
+            commands.append(told.replace(b"\0", b" ").decode(errors="replace"))
         except OSError:  # it has ended
             continue
     return [command for command in commands if str(folder) in command]
