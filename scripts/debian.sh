@@ -6,6 +6,17 @@ fail() {
     exit 1
 }
 
+# Whether a folder is ours to fill, empty and stop: not there, empty, or with the marker of its script.
+check_folder() {
+    [ -z "$(ls -A "$1" 2>/dev/null)" ] || [ -f "$1/$2" ] ||
+        fail "$1 holds something else (no $2 is in it): name another folder"
+}
+
+# The marker is there before anything else, so that a start that was cut short is known again.
+mark_folder() {
+    { mkdir -p "$1" && touch "$1/$2"; } 2>/dev/null || fail "$1 cannot be written to: name another folder"
+}
+
 # The packages of Debian that bring a command, unless it is there.
 need() {
     command=$1
@@ -28,7 +39,7 @@ need() {
 
 # Whether the process that a pid file names is there and is the command that wrote it.
 runs() {
-    [ -s "$1" ] && [ "$(cat "/proc/$(cat "$1")/comm" 2>/dev/null)" = "$2" ]
+    [ -s "$1" ] && [ "$(cat "/proc/$(cat "$1")/comm" 2>/dev/null)" = "$2" ] && ! is_gone "$(cat "$1")"
 }
 
 # End the process of a pid file and all of its group, if it is still that command.

@@ -6,7 +6,8 @@
 #   scripts/mlflow_server.sh stop [FOLDER]    ends both
 #
 # FOLDER (/var/lib/actlab-mlflow) holds everything: database, artifacts, logs, the password. Started
-# again, the server has what it had. MLFLOW_HOST (127.0.0.1) and MLFLOW_PORT (5000) say where it
+# again, the server has what it had; a folder that holds anything without being marked as its own is
+# left alone. MLFLOW_HOST (127.0.0.1) and MLFLOW_PORT (5000) say where it
 # listens; it asks nobody who they are. PostgreSQL listens on a socket in FOLDER, on no port.
 # Root is needed to install PostgreSQL, and runs it as the user postgres; any other user can start
 # it where it is installed, in a folder of their own.
@@ -19,6 +20,7 @@ folder=${2:-/var/lib/actlab-mlflow}
 host=${MLFLOW_HOST:-127.0.0.1}
 port=${MLFLOW_PORT:-5000}
 sockets="$folder/postgres"
+marker=.actlab-mlflow
 
 # PostgreSQL refuses to run as root.
 as_owner() {
@@ -29,10 +31,26 @@ as_owner() {
     fi
 }
 
+control() {
+    as_owner "$binaries/pg_ctl" "$@" --pgdata="$folder/postgres/data"
+}
+
+# MLflow's workers outlive it when it alone is killed, and keep its port.
+end_workers() {
+    [ -s "$folder/mlflow.pid" ] || return 0
+    for worker in $(sed -n "s/^\([0-9]*\) (python) [A-Z] [0-9]* $(cat "$folder/mlflow.pid") .*/\1/p" \
+        /proc/[0-9]*/stat 2>/dev/null || true); do
+        if grep -qzsFx "PGPASSFILE=$folder/pgpass" "/proc/$worker/environ"; then
+            kill -s KILL "$worker" 2>/dev/null || true
+        fi
+    done
+}
+
 stop() {
+    runs "$folder/mlflow.pid" python || end_workers
     end "$folder/mlflow.pid" python
-    if [ -s "$folder/postgres/data/postmaster.pid" ]; then
-        as_owner "$binaries/pg_ctl" stop --silent --mode=fast --pgdata="$folder/postgres/data"
+    if control status >/dev/null 2>&1; then
+        control stop --silent --mode=fast
     fi
 }
 
@@ -41,43 +59,56 @@ give_up() {
     fail "$1"
 }
 
+# No PostgreSQL runs in data.new, so what is left there of a start that was cut short can go; data
+# is whole, and nothing removes it.
 make_database() {
-    rm -rf "$folder/postgres" # of a start that was cut short
-    mkdir -p "$folder/artifacts"
-    mkdir -m 700 "$folder/postgres"
+    mkdir -p "$folder/artifacts" "$folder/postgres"
+    chmod 700 "$folder/postgres"
     owner=$(id -un)
     if [ "$(id -u)" = 0 ]; then
         owner=postgres
         chmod a+x "$folder"
         chown postgres: "$folder/postgres"
     fi
-    as_owner "$binaries/initdb" --pgdata="$folder/postgres/data" --encoding=UTF8 --username="$owner" \
-        --auth=peer >"$folder/initdb.log" 2>&1 || fail "initdb failed: see $folder/initdb.log"
-    cat >"$folder/postgres/data/pg_hba.conf" <<EOF
+    rm -rf "$folder/postgres/data.new"
+    as_owner "$binaries/initdb" --pgdata="$folder/postgres/data.new" --encoding=UTF8 \
+        --username="$owner" --auth=peer >"$folder/initdb.log" 2>&1 ||
+        fail "initdb failed: see $folder/initdb.log"
+    cat >"$folder/postgres/data.new/pg_hba.conf" <<EOF
 local mlflow mlflow scram-sha-256
 local all    $owner peer
 EOF
-    cat >>"$folder/postgres/data/postgresql.conf" <<EOF
+    cat >>"$folder/postgres/data.new/postgresql.conf" <<EOF
 listen_addresses = ''
 unix_socket_directories = '$sockets'
 unix_socket_permissions = 0700
 EOF
-    password=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
-    # libpq reads it from here: it is in no command line, environment or URI.
-    (umask 077 && echo "*:*:mlflow:mlflow:$password" >"$folder/pgpass.new")
+    mv "$folder/postgres/data.new" "$folder/postgres/data"
 }
 
+# libpq reads it from here: it is in no command line, environment or URI.
+make_password() {
+    password=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
+    (umask 077 && echo "*:*:mlflow:mlflow:$password" >"$folder/pgpass.new")
+    mv "$folder/pgpass.new" "$folder/pgpass"
+}
+
+# Each step is done if it is not yet: it may be up, when MLflow alone has ended, and a start may
+# have been cut short anywhere.
 start_database() {
-    as_owner "$binaries/pg_ctl" start --silent --wait --timeout=60 --pgdata="$folder/postgres/data" \
-        --log="$folder/postgres/postgres.log" >/dev/null ||
+    control status >/dev/null 2>&1 ||
+        control start --silent --wait --timeout=60 --log="$folder/postgres/postgres.log" >/dev/null ||
         fail "PostgreSQL did not start: see $folder/postgres/postgres.log"
-    [ -f "$folder/pgpass.new" ] || return 0
+    wait_until 60 as_owner "$binaries/pg_isready" --host="$sockets" ||
+        fail "PostgreSQL does not answer: see $folder/postgres/postgres.log"
     as_owner "$binaries/psql" --quiet --host="$sockets" --dbname=postgres --set=ON_ERROR_STOP=1 <<EOF ||
-create role mlflow login password '$password';
-create database mlflow owner mlflow;
+set log_min_error_statement = panic; -- the log is not to have the password
+select 'create role mlflow' where not exists (select from pg_roles where rolname = 'mlflow') \gexec
+alter role mlflow login password '$(sed 's/.*://' "$folder/pgpass")';
+select 'create database mlflow owner mlflow'
+where not exists (select from pg_database where datname = 'mlflow') \gexec
 EOF
         give_up "the database could not be made: see $folder/postgres/postgres.log"
-    mv "$folder/pgpass.new" "$folder/pgpass" # from here on it is whole
 }
 
 answers() {
@@ -108,19 +139,21 @@ case $folder in
 /*) ;;
 *) fail "the folder is $folder: it has to be an absolute path" ;;
 esac
+check_folder "$folder" $marker
 if [ "$action" = start ]; then
     python -c 'import importlib.util as u, sys; sys.exit(not (u.find_spec("mlflow") and u.find_spec("psycopg2")))' 2>/dev/null ||
         fail "python here has no mlflow and psycopg2: . .venv/bin/activate first"
     ! runs "$folder/mlflow.pid" python || fail "the server is up already, in $folder"
-    [ -z "$(ls -A "$folder" 2>/dev/null)" ] || [ -d "$folder/postgres" ] ||
-        fail "$folder holds something else: name another"
     set -- /usr/lib/postgresql/*/bin/initdb
     need "$1" postgresql
 fi
 for binaries in /usr/lib/postgresql/*/bin; do :; done # the newest
 case $action in
 start)
-    [ -f "$folder/pgpass" ] || make_database
+    mark_folder "$folder" $marker
+    end_workers
+    [ -d "$folder/postgres/data" ] || make_database
+    [ -f "$folder/pgpass" ] || make_password
     start_database
     start_server
     ;;

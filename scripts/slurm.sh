@@ -6,8 +6,9 @@
 #
 # Accounting (slurmdbd on a MariaDB of its own) is part of it: by sacct submitit learns of a job that
 # SLURM has ended. FOLDER (/var/lib/actlab-slurm) holds keys, configuration, state, logs and pid
-# files; start empties it. The daemons listen on 127.0.0.1, at SLURM_PORT (6817) and the two ports
-# after it. /etc is left as it is.
+# files; start empties it, and takes none that holds anything without being marked as its own. The
+# daemons listen at SLURM_PORT (6817) and the two ports after it: on 127.0.0.1, but for slurmdbd,
+# which cannot be told to and listens on every address. /etc is left as it is.
 set -eu
 # shellcheck source=scripts/debian.sh
 . "$(dirname "$0")/debian.sh"
@@ -16,6 +17,7 @@ PATH=$PATH:/usr/sbin:/sbin
 action=${1:-}
 folder=${2:-/var/lib/actlab-slurm}
 port=${SLURM_PORT:-6817}
+marker=.actlab-slurm
 export SLURM_CONF="$folder/slurm.conf"
 export MYSQL_UNIX_PORT="$folder/mariadb.socket" # where slurmdbd looks for its database
 
@@ -40,8 +42,10 @@ give_up() {
 configure() {
     host=$(hostname -s)
     memory=$(awk '/^MemTotal:/ {print int($2 / 1024)}' /proc/meminfo)
-    rm -rf "$folder"
-    mkdir -p "$folder/state" "$folder/spool"
+    mark_folder "$folder" $marker
+    stop # what is left of a start or a daemon that was killed
+    find "$folder/" -mindepth 1 -maxdepth 1 ! -name $marker -exec rm -rf {} +
+    mkdir "$folder/state" "$folder/spool"
     chmod 755 "$folder" # munge refuses a socket that others cannot reach
     (umask 077 && head -c 1024 /dev/urandom >"$folder/munge.key")
     (umask 077 && cat >"$folder/slurmdbd.conf") <<EOF
@@ -111,6 +115,7 @@ start() {
     mariadbd --no-defaults --user=root --datadir="$folder/database" --skip-networking \
         --innodb-buffer-pool-size=64M --innodb-lock-wait-timeout=900 --socket="$MYSQL_UNIX_PORT" \
         --pid-file="$folder/mariadbd.pid" >>"$folder/mariadb.log" 2>&1 &
+    echo $! >"$folder/mariadbd.pid" # as it does itself, but only once it is up
     wait_until 30 mariadb --no-defaults --execute "select 1" ||
         give_up "the database does not answer: see $folder/mariadb.log"
     slurmdbd || give_up "slurmdbd did not start: see $folder/slurmdbd.log"
@@ -134,11 +139,10 @@ case $folder in
 *) fail "the folder is $folder: it has to be an absolute path" ;;
 esac
 [ "$(id -u)" = 0 ] || fail "only root can start and stop SLURM: become root, or use a cluster that is there"
+check_folder "$folder" $marker
 case $action in
 start)
     ! runs "$folder/slurmctld.pid" slurmctld || fail "SLURM is up already, in $folder"
-    [ -z "$(ls -A "$folder" 2>/dev/null)" ] || [ -f "$folder/slurmdbd.conf" ] ||
-        fail "$folder holds something else, and start empties its folder: name another"
     start
     ;;
 stop) stop ;;

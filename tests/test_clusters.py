@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -66,16 +67,22 @@ def test_slurm_is_for_root(root, tmp_path):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_folder_of_something_else_is_left_alone(script, root, tmp_path):
+@pytest.mark.parametrize("action", ["start", "stop"])
+@pytest.mark.parametrize("planted", ["thesis.tex", "slurmdbd.conf", "postgres/data/PG_VERSION"])
+def test_a_folder_of_something_else_is_left_alone(script, action, planted, root, tmp_path):
     folder, stub = tmp_path / "folder", tmp_path / "id"
-    folder.mkdir()
-    (folder / "thesis.tex").write_text("three years")
+    (folder / planted).parent.mkdir(parents=True)
+    (folder / planted).write_text("three years")
+    for daemon in ("slurmd", "mlflow"):  # what stop would end and remove
+        (folder / f"{daemon}.pid").write_text("4194305")  # above any process's
     stub.write_text("#!/bin/sh\necho 0\n")
     stub.chmod(0o755)
-    assert said(root, script, "start", str(folder), path=str(tmp_path)).startswith(
-        f"actlab: {folder} holds something else"
+    before = {path: path.is_dir() or path.read_text() for path in folder.rglob("*")}
+    marker = {"slurm.sh": ".actlab-slurm", "mlflow_server.sh": ".actlab-mlflow"}[script]
+    assert said(root, script, action, str(folder), path=str(tmp_path)) == (
+        f"actlab: {folder} holds something else (no {marker} is in it): name another folder"
     )
-    assert [path.name for path in folder.iterdir()] == ["thesis.tex"]
+    assert {path: path.is_dir() or path.read_text() for path in folder.rglob("*")} == before
 
 
 def test_the_server_names_what_its_python_lacks(root, tmp_path):
@@ -101,7 +108,7 @@ def environment(root):
 
 
 @pytest.fixture(scope="module")
-def study(root, mnist_raw, environment, tmp_path_factory):
+def study(root, mnist_raw, tmp_path_factory):
     """What a sweep needs of a clone; 2,000 real images to train on."""
     folder = tmp_path_factory.mktemp("clusters")
     for name in ("conf", "custom"):
@@ -109,8 +116,8 @@ def study(root, mnist_raw, environment, tmp_path_factory):
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["data"]["validation_size"] = 58_000
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    preprocess = [sys.executable, "-m", "actlab.stages.preprocess", f"paths.raw={mnist_raw}"]
-    subprocess.run(preprocess, cwd=folder, env=environment, check=True)
+    (folder / "data").mkdir()
+    (folder / "data/raw").symlink_to(mnist_raw)
     return folder
 
 
@@ -151,11 +158,12 @@ def jobs_of(study, launcher):
 
 
 def left_of(folder):
-    """The command lines of the processes that name a folder."""
+    """The command lines and environments of the processes that name a folder in them."""
     commands = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*"):
         try:
-            commands.append(path.read_bytes().replace(b"\0", b" ").decode())
+            told = (path / "cmdline").read_bytes() + (path / "environ").read_bytes()
+            commands.append(told.replace(b"\0", b" ").decode(errors="replace"))
         except OSError:  # it has ended
             continue
     return [command for command in commands if str(folder) in command]
@@ -278,11 +286,13 @@ def test_jobs_on_slurm_log_to_the_shared_server(swept, cluster, tmp_path, monkey
     experiment = client.get_experiment_by_name("actlab")
     assert experiment is not None
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    names = {f"{activation}/uniform" for activation in ("relu", "tanh")}
-    assert set(runs) == names | {f"{name}/seed-0" for name in names}
+    asked = ",".join(sorted(each for each in SMALL if not each.startswith("network=")))
+    names = {name: f"{name}/uniform {asked}" for name in ("relu", "tanh")}
+    assert set(runs) == {*names.values(), *(f"{name}/seed-0" for name in names.values())}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     for activation, (_, history) in jobs_of(swept, "slurm").items():
-        seed, parent = runs[f"{activation}/uniform/seed-0"], runs[f"{activation}/uniform"]
+        seed, parent = runs[f"{names[activation]}/seed-0"], runs[names[activation]]
+        assert seed.data.tags["mlflow.parentRunId"] == parent.info.run_id
         (row,) = history.to_dict("records")
         for key in ("loss", "accuracy", "val_loss", "val_accuracy"):
             assert seed.data.metrics[key] == row[key]
@@ -305,17 +315,98 @@ def test_the_password_of_the_database_is_shown_nowhere(cluster):
     assert password not in cluster.logs()
 
 
+#: In the place of a command, kills the script that calls it before what a pattern describes.
+KILLING = """#!/bin/sh
+case "${0##*/} $*" in
+$KILLED_BEFORE) kill -s KILL "$(cut -d ' ' -f 6 "/proc/$$/stat")" ;; # its session's first process
+*) PATH=${PATH#*:} exec "${0##*/}" "$@" ;;
+esac
+"""
+
+#: What a first start does, in this order.
+STEPS = (
+    "runuser*initdb*",
+    "mv*data.new*",
+    "mv*pgpass.new*",
+    "runuser*pg_ctl start*",
+    "runuser*pg_isready*",
+    "runuser*psql*",
+    "setsid*mlflow server*",
+)
+
+
+@pytest.fixture
+def server(root, cluster, tmp_path):
+    """Start a server of this test's own, or stop it; a pattern says before what it is killed."""
+    folder = Path(tempfile.mkdtemp(prefix="actlab-"))
+    for name in ("mv", "runuser", "setsid"):
+        (tmp_path / name).write_text(KILLING)
+        (tmp_path / name).chmod(0o755)
+    environment = cluster.environment | {
+        "PATH": f"{tmp_path}:{cluster.environment['PATH']}",
+        "MLFLOW_PORT": str(free_ports(1)),
+    }
+
+    def tell(action, killed_before="-"):
+        with (tmp_path / "log").open("w") as log:
+            status = subprocess.Popen(
+                ["sh", str(root / "scripts/mlflow_server.sh"), action, str(folder)],
+                env=environment | {"KILLED_BEFORE": killed_before},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            ).wait(timeout=300)
+        return status, (tmp_path / "log").read_text()
+
+    try:
+        yield folder, f"http://127.0.0.1:{environment['MLFLOW_PORT']}", tell
+    finally:
+        status = tell("stop")
+        left = left_of(folder)
+        shutil.rmtree(folder)
+    assert (status, left) == ((0, ""), [])
+
+
+def test_a_server_loses_nothing_by_kills(server):
+    """Its first start is killed before each of its steps, and MLflow alone once it is up."""
+    import mlflow
+
+    folder, uri, tell = server
+    running = folder / "postgres/data/postmaster.pid"
+    started = []
+    for step in STEPS:
+        assert tell("start", step) == (-signal.SIGKILL, ""), step
+        started += running.read_text().split()[:1] if running.is_file() else []
+    assert len(started) == 3
+    assert len(set(started)) == 1  # a PostgreSQL that runs keeps its folder
+    up = (0, f"The MLflow server is up:  export MLFLOW_TRACKING_URI={uri}\n")
+    assert tell("start") == up
+    password = (folder / "pgpass").read_text()
+    client = mlflow.MlflowClient(uri)
+    run = client.create_run(client.create_experiment("kept")).info.run_id
+    os.kill(int((folder / "mlflow.pid").read_text()), signal.SIGKILL)
+    assert tell("start") == up
+    assert client.get_run(run).info.run_id == run
+    assert running.read_text().split()[0] == started[0]
+    assert (folder / "pgpass").read_text() == password
+
+
 def test_ray_runs_every_job(study, root, environment, tmp_path):
     python = root / ".venv-ray/bin/python"
     if not (root / ".venv-ray/ready").is_file():
         pytest.skip("ray has packages of its own, which are not there: make setup-ray")
-    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "HOME": str(tmp_path)}  # ray keeps a token there
+    own = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "HOME": str(tmp_path),  # ray keeps a token there
+        # Else what another test here has trained would be skipped.
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
+    }
     init = (
         "+hydra.launcher.ray.init.num_cpus=2",
         "+hydra.launcher.ray.init.include_dashboard=false",
     )
     process = sweep(
-        study, environment | quiet, "ray", *init, "activation=relu,tanh", python=str(python)
+        study, environment | own, "ray", *init, "activation=relu,tanh", python=str(python)
     )
     output = output_of(process)
     assert len(set(re.findall(r"_run_job pid=(\d+)", output))) == 2
