@@ -197,6 +197,46 @@ def test_phases_of_a_fair_sweep_come_from_its_tags(root):
     assert (root / "reports/compare/depth/tables/tuning.csv").is_file()
 
 
+@pytest.mark.parametrize(
+    ("tags", "kept"),
+    [
+        ({}, 2),
+        ({"sweep.mine": "yes"}, 3),
+        ({"sweep.fair.tuned": "yes"}, 3),
+        ({"sweep.more.selection": "yes", "sweep.more": "yes"}, 2),
+        ({"actlab.source": "dvc"}, 3),
+    ],
+    ids=["selection alone", "another sweep", "tuned too", "selection of two", "the pipeline"],
+)
+def test_without_a_sweep_what_is_more_than_a_selection_run_is_kept(tags, kept, root):
+    store = tracking.connect()
+    selection = {"sweep.fair": "yes", "sweep.fair.selection": "yes"}
+    for run in tracking._search_parents(store, {"sweep.depth": "yes"}, ""):
+        if run.data.params["activation.name"] == "relu" and run.info.status == "FINISHED":
+            store.client.delete_tag(run.info.run_id, "sweep.depth")
+            if run.data.params["network.depth"] == "1":
+                store.write(run.info.run_id, tags=selection | tags)
+    compare(asked(root, None, "params.`activation.name` = 'relu' AND params.`network.depth` < '8'"))
+    assert len(pd.read_csv(root / "reports/compare/runs/summary.csv")) == kept
+
+
+def test_seeds_of_other_code_are_not_pooled(root, monkeypatch):
+    monkeypatch.setattr(tracking, "_log_model", lambda *_: (None, 100))
+    store = tracking.connect()
+    folder = root / "outputs"
+    first = replace(job("relu", 2), seeds=[7])
+    log(store, first, folder, 2)
+    runs = tracking._search_parents(store, {"actlab.kind": "configuration"}, "")
+    store.write(runs[-1].info.run_id, tags={"sweep.depth": "yes", "actlab.code": "other"})
+    assert tracking.find_runs("depth", "").parents["code"].tolist() == [""] * 6 + ["other"]
+    compare(asked(root, "depth"))
+    summary = pd.read_csv(root / "reports/compare/depth/summary.csv")
+    seeds = summary.set_index(["activation.name", "network.depth"])["seeds"].to_dict()
+    assert seeds == {(name, depth): 3 for name in ACTIVATIONS for depth in DEPTHS} | {
+        ("relu", 2): 1
+    }
+
+
 def test_a_filter_narrows_a_sweep(root):
     compare(asked(root, "depth", "params.`network.depth` = '2'"))
     summary = pd.read_csv(root / "reports/compare/depth/summary.csv")
