@@ -152,7 +152,7 @@ def test_constants_of_other_activations_tell_nothing_apart():
 
 def test_a_family_is_that_of_independent_tests():
     sweep = plant_grid(["sigmoid", "tanh", "relu", "gelu"], DEPTHS).gather()
-    compared = where(compared_of(sweep), metric="test_accuracy")
+    compared = where(compared_of(sweep), metric="test_accuracy", key="activation.name")
     assert len(compared) == 6 * 3
     values = {
         number: of.sort_values("seed")["test_accuracy"].to_numpy()
@@ -178,6 +178,35 @@ def test_a_family_is_that_of_independent_tests():
     of_sigmoid = where(compared, first="sigmoid", second=["tanh", "relu", "gelu"])
     assert set(of_sigmoid["verdict"]) == {"worse"}
     assert set(compared["activation.name"]) == {""}
+
+
+def test_other_keys_are_a_family_each_beside_activations():
+    """Neighbours of numbers, all pairs of words, at equal other keys; adjusted apart."""
+    grid = {**DEPTHS, "model__kernel_initializer": ["glorot_uniform", "he_normal", "matched"]}
+    sweep = plant_grid(["tanh", "relu"], grid).gather()
+    compared = where(compared_of(sweep), metric="test_accuracy")
+    counts = {"activation.name": 9, "network.depth": 2 * 6, "model.kernel_initializer": 3 * 6}
+    assert compared["key"].value_counts().to_dict() == counts
+    along = where(compared, key="network.depth")
+    assert set(zip(along["first"], along["second"], strict=True)) == {("1", "2"), ("2", "4")}
+    assert set(along["network.depth"]) == {""}
+    assert set(along["activation.name"]) == {"tanh", "relu"}
+    for _, of in compared.groupby("key"):
+        np.testing.assert_allclose(of["p_holm"].to_numpy(), holm(of["p_t"].to_numpy()))
+
+
+@pytest.mark.parametrize(
+    ("grid", "keys"),
+    [
+        ({"training__learning_rate": [f"0.00{digit}" for digit in range(1, 9)]}, 2),
+        ({"training__learning_rate": [f"0.00{digit}" for digit in range(1, 10)]}, 1),
+        ({"data__name": ["mnist", "fashion_mnist"]}, 1),
+    ],
+    ids=["eight values", "nine values", "other images"],
+)
+def test_not_every_key_is_compared_beside_activations(grid, keys):
+    sweep = plant_grid(["tanh", "relu"], grid, seeds=2).gather()
+    assert len(swept.families(sweep)) == keys
 
 
 def test_neighbours_are_compared_where_a_key_has_many_values():

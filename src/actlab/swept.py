@@ -3,7 +3,7 @@
 A configuration is a row of plain tables, its keys as MLflow holds them: dotted, with texts as
 values (`training.learning_rate`, `0.001`). Runs with equal keys are one configuration; runs that
 differ in a key are never pooled. Which pairs are compared follows from the keys that differ:
-activations at equal other keys where activations differ, else neighbouring values of a key at equal
+activations at equal other keys where activations differ, and values of each other key at equal
 others. The tests and verdicts are those of `comparisons`, paired by seed.
 
 In fair mode each value of one key, most often the activation, was tuned on validation images (phase
@@ -50,6 +50,12 @@ NEAR_BEST = 0.005
 
 #: From how many pairs on a family does without the bootstrap and seeds needed, which take long.
 MANY_PAIRS = 200
+
+#: Beside activations, keys of up to so many values are compared along too.
+MOST_VALUES = 8
+
+#: Not compared along beside activations: other test images, and other questions.
+_OTHER_IMAGES = ("data.name", "data.validation_size", "data.split_seed")
 
 #: Where no two configurations differ in one key alone, all are compared with all up to this many.
 _MOST_UNMATCHED = 30
@@ -700,15 +706,18 @@ class Family:
 def families(sweep: Sweep) -> list[Family]:
     """Find the pairs that are compared.
 
-    Where activations differ: all pairs of activations at equal other keys. Else, at equal other
-    keys, all pairs of up to four values of a key, of more the neighbours. In fair mode the pairs of
-    each phase are a family, and tuned against baseline of each value another. Where no two
-    configurations differ in one key alone, all pairs, if they are few.
+    Where activations differ: all pairs of activations at equal other keys; and a family for each
+    other key of training with up to `MOST_VALUES` values: neighbours of numbers, all pairs of
+    words. Else, at equal other keys, all pairs of up to four values of a key, of more the
+    neighbours. In fair mode the pairs of each phase are a family, and tuned against baseline of
+    each value another. Where no two configurations differ in one key alone, all pairs, if they are
+    few.
     """
     if sweep.is_fair:
         phases = sweep.configurations.set_index("configuration")[PHASE].to_dict()
         along = [
-            (key, _pairs_along(sweep, key, every=key == ACTIVATION)) for key in sweep.tuned_for
+            (key, _pairs_along(sweep, key, key == ACTIVATION or _is_few(sweep, key)))
+            for key in sweep.tuned_for
         ]
         found = [
             Family(key, [pair for pair in pairs if phases[pair[0]] == phase])
@@ -719,18 +728,26 @@ def families(sweep: Sweep) -> list[Family]:
         found.append(Family(PHASE, turned))
     elif ACTIVATION in sweep.keys and len(sweep.values(ACTIVATION)) > 1:
         found = [Family(ACTIVATION, _pairs_along(sweep, ACTIVATION, every=True))]
+        found += [
+            Family(key, _pairs_along(sweep, key, every=numbers(sweep.values(key)) is None))
+            for key in sweep.others
+            if len(sweep.values(key)) <= MOST_VALUES and key not in _OTHER_IMAGES
+        ]
     else:
-        found = [Family(key, _pairs_along(sweep, key, every=False)) for key in sweep.keys]
+        found = [Family(key, _pairs_along(sweep, key, _is_few(sweep, key))) for key in sweep.keys]
     found = [family for family in found if family.pairs]
     if not found and len(sweep.configurations) <= _MOST_UNMATCHED:
         found = [Family("", list(combinations(sweep.configurations["configuration"], 2)))]
     return found
 
 
+def _is_few(sweep: Sweep, key: str) -> bool:
+    return len(sweep.values(key)) <= 4
+
+
 def _pairs_along(sweep: Sweep, key: str, every: bool) -> list[tuple[int, int]]:
-    """Pair configurations that differ in one key alone of those that tell them apart."""
+    """Pair configurations that differ in one key alone: each with every other, or the next."""
     others = [other for other in sweep.keys if other != key]
-    every = every or len(sweep.values(key)) <= 4
     table = sweep.configurations
     groups = [of for _, of in table.groupby(others, sort=False)] if others else [table]
     pairs = []
