@@ -193,8 +193,47 @@ def test_phases_of_a_fair_sweep_come_from_its_tags(root):
     assert phases == {"1": "selection", "2": "baseline", "4": "baseline,tuned"}
     compare(asked(root, "depth"))
     summary = pd.read_csv(root / "reports/compare/depth/summary.csv")
-    assert summary["phase"].value_counts().to_dict() == {"baseline": 4, "tuned": 2}
+    # Depth 4 is the newer.
+    assert summary["phase"].value_counts().to_dict() == {"baseline": 2, "tuned": 2}
     assert (root / "reports/compare/depth/tables/tuning.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("tags", "kept"),
+    [
+        ({}, 6),
+        ({"sweep.mine": "yes"}, 7),
+        ({"sweep.fair.tuned": "yes"}, 7),
+        ({"sweep.more.selection": "yes", "sweep.more": "yes"}, 6),
+        ({"actlab.source": "dvc"}, 7),
+    ],
+    ids=["selection alone", "another sweep", "tuned too", "selection of two", "the pipeline"],
+)
+def test_without_a_sweep_what_is_more_than_a_selection_run_is_kept(tags, kept, root):
+    store = tracking.connect()
+    selection = {"sweep.fair": "yes", "sweep.fair.selection": "yes"}
+    run = tracking._search_parents(store, {"sweep.depth": "yes"}, "")[1]
+    store.client.delete_tag(run.info.run_id, "sweep.depth")
+    store.write(run.info.run_id, tags=selection | tags)
+    compare(asked(root, None))
+    assert len(pd.read_csv(root / "reports/compare/runs/summary.csv")) == kept
+
+
+def test_seeds_of_other_code_are_not_pooled(root, monkeypatch):
+    monkeypatch.setattr(tracking, "_log_model", lambda *_: (None, 100))
+    store = tracking.connect()
+    folder = root / "outputs"
+    first = replace(job("relu", 2), seeds=[7])
+    log(store, first, folder, 2)
+    runs = tracking._search_parents(store, {"actlab.kind": "configuration"}, "")
+    store.write(runs[-1].info.run_id, tags={"sweep.depth": "yes", "actlab.code": "other"})
+    assert tracking.find_runs("depth", "").parents["code"].tolist() == [""] * 6 + ["other"]
+    compare(asked(root, "depth"))
+    summary = pd.read_csv(root / "reports/compare/depth/summary.csv")
+    seeds = summary.set_index(["activation.name", "network.depth"])["seeds"].to_dict()
+    assert seeds == {(name, depth): 3 for name in ACTIVATIONS for depth in DEPTHS} | {
+        ("relu", 2): 1
+    }
 
 
 def test_a_filter_narrows_a_sweep(root):

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from planted import REPORT
-from planted_sweep import LEVELS, Runs, plant_fair, plant_grid
+from planted_sweep import LEVELS, Runs, plant_fair, plant_fair_depths, plant_grid
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
@@ -107,6 +107,39 @@ def test_of_a_seed_that_was_trained_twice_the_newest_run_counts():
     assert "1 of 2 configurations were trained more than once" in sweep.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("older", "newer", "accuracies", "said"),
+    [
+        (("a", [0, 1, 2]), ("a", [0]), {0: 0.9, 1: 0.5, 2: 0.5}, "the newest run counts"),
+        (("", [0, 1, 2]), ("", [0]), {0: 0.9, 1: 0.5, 2: 0.5}, "the newest run counts"),
+        (("a", [0, 1, 2]), ("b", [0]), {0: 0.9}, "other code or packages: their newest run alone"),
+        (("", [0, 1, 2]), ("b", [0]), {0: 0.9}, "other code or packages: their newest run alone"),
+        (("a", [0, 1]), ("b", [2]), {2: 0.9}, "other code or packages: their newest run alone"),
+        (("a", [0, 1]), ("b", [0, 1, 2]), {0: 0.9, 1: 0.9, 2: 0.9}, "the newest run counts"),
+    ],
+    ids=["same", "both unknown", "other", "one unknown", "no seed shared", "newest has all"],
+)
+def test_seeds_of_runs_of_other_code_are_not_pooled(older, newer, accuracies, said):
+    runs = Runs()
+    for level, (code, seeds) in ((0.5, older), (0.9, newer)):
+        runs.add("relu", [level] * len(seeds), seeds, code=code)
+    runs.add("tanh", [0.7, 0.7, 0.7])
+    sweep = runs.gather()
+    of = where(sweep.tests, configuration=0)
+    assert dict(zip(of["seed"], of["test_accuracy"], strict=True)) == accuracies
+    assert set(where(sweep.history, configuration=0)["seed"]) == set(accuracies)
+    assert said in sweep.notes[0]
+
+
+def test_a_run_without_any_seed_does_not_supersede_one_of_other_code():
+    runs = Runs()
+    runs.add("relu", [0.5, 0.5], code="a")
+    runs.add("relu", [0.9, 0.9], code="b")
+    runs.add("tanh", [0.7, 0.7])
+    runs.seeds = [row for row in runs.seeds if row[0] != "run-1"]
+    assert where(runs.gather().tests, configuration=0)["test_accuracy"].tolist() == [0.5, 0.5]
+
+
 def test_constants_of_other_activations_tell_nothing_apart():
     runs = Runs()
     runs.add("leaky_relu", [0.9, 0.91])
@@ -119,7 +152,7 @@ def test_constants_of_other_activations_tell_nothing_apart():
 
 def test_a_family_is_that_of_independent_tests():
     sweep = plant_grid(["sigmoid", "tanh", "relu", "gelu"], DEPTHS).gather()
-    compared = where(compared_of(sweep), metric="test_accuracy")
+    compared = where(compared_of(sweep), metric="test_accuracy", key="activation.name")
     assert len(compared) == 6 * 3
     values = {
         number: of.sort_values("seed")["test_accuracy"].to_numpy()
@@ -145,6 +178,35 @@ def test_a_family_is_that_of_independent_tests():
     of_sigmoid = where(compared, first="sigmoid", second=["tanh", "relu", "gelu"])
     assert set(of_sigmoid["verdict"]) == {"worse"}
     assert set(compared["activation.name"]) == {""}
+
+
+def test_other_keys_are_a_family_each_beside_activations():
+    """Neighbours of numbers, all pairs of words, at equal other keys; adjusted apart."""
+    grid = {**DEPTHS, "model__kernel_initializer": ["glorot_uniform", "he_normal", "matched"]}
+    sweep = plant_grid(["tanh", "relu"], grid).gather()
+    compared = where(compared_of(sweep), metric="test_accuracy")
+    counts = {"activation.name": 9, "network.depth": 2 * 6, "model.kernel_initializer": 3 * 6}
+    assert compared["key"].value_counts().to_dict() == counts
+    along = where(compared, key="network.depth")
+    assert set(zip(along["first"], along["second"], strict=True)) == {("1", "2"), ("2", "4")}
+    assert set(along["network.depth"]) == {""}
+    assert set(along["activation.name"]) == {"tanh", "relu"}
+    for _, of in compared.groupby("key"):
+        np.testing.assert_allclose(of["p_holm"].to_numpy(), holm(of["p_t"].to_numpy()))
+
+
+@pytest.mark.parametrize(
+    ("grid", "keys"),
+    [
+        ({"training__learning_rate": [f"0.00{digit}" for digit in range(1, 9)]}, 2),
+        ({"training__learning_rate": [f"0.00{digit}" for digit in range(1, 10)]}, 1),
+        ({"data__name": ["mnist", "fashion_mnist"]}, 1),
+    ],
+    ids=["eight values", "nine values", "other images"],
+)
+def test_not_every_key_is_compared_beside_activations(grid, keys):
+    sweep = plant_grid(["tanh", "relu"], grid, seeds=2).gather()
+    assert len(swept.families(sweep)) == keys
 
 
 def test_neighbours_are_compared_where_a_key_has_many_values():
@@ -347,6 +409,95 @@ def test_one_run_may_bear_both_phases():
         if row["activation.name"] == "relu" and row["phase"] == "baseline":
             row["phase"] = "baseline,tuned"
     assert len(runs.gather("fair").configurations) == 4
+
+
+@pytest.mark.parametrize("phase", ["tuned", "baseline"])
+def test_of_an_activation_that_was_tuned_again_the_newest_run_counts(phase):
+    """A grid that was extended leaves a run with another setting under the same name."""
+    runs, stale = plant_fair(), Runs()
+    expected = compared_of(runs.gather("fair"))
+    stale.add("relu", [0.5] * 4, [10, 11, 12, 13], phase=phase, training__learning_rate="0.1")
+    stale.parents[0]["run"] = "stale"
+    stale.seeds = [("stale", *row[1:]) for row in stale.seeds]
+    stale.history = [("stale", *row[1:]) for row in stale.history]
+    runs.parents = stale.parents + runs.parents
+    runs.seeds += stale.seeds
+    runs.history += stale.history
+    sweep = runs.gather("fair")
+    assert sweep.keys == ["phase", "activation.name"]
+    pd.testing.assert_frame_equal(compared_of(sweep), expected)
+    (note,) = sweep.notes
+    assert f"left out: {phase}, learning rate 0.1, relu" in note
+
+
+def test_settings_of_other_networks_are_kept_where_they_are_asked_for():
+    runs = plant_fair()
+    for row in plant_fair().parents:
+        if row["phase"] != "selection":
+            runs.add(
+                row["activation.name"],
+                [0.5, 0.6],
+                [10, 11],
+                phase=row["phase"],
+                training__learning_rate=row["training.learning_rate"],
+                network__name="other",
+            )
+    assert len(runs.gather("fair").configurations) == 4
+    by = ["network.name", "activation.name"]
+    assert len(runs.gather("fair", by).configurations) == 8
+    with pytest.raises(UserError, match=r"would pool runs that differ in activation\.name"):
+        runs.gather("fair", ["network.name"])
+
+
+def test_a_fair_sweep_may_be_of_any_key():
+    sweep = plant_fair_depths().gather("fair")
+    assert sweep.keys == ["phase", "network.depth"]
+    compared = where(compared_of(sweep), metric="test_accuracy")
+    columns = ["key", "phase", "network.depth", "first", "second"]
+    assert compared[columns].to_numpy().tolist() == [
+        *(
+            ["network.depth", phase, "", first, second]
+            for phase in ("baseline", "tuned")
+            for first, second in (("2", "4"), ("2", "8"), ("4", "8"))
+        ),
+        *(["phase", "", depth, "tuned", "baseline"] for depth in ("2", "4", "8")),
+    ]
+    expected = [0.01, 0.03, 0.02] * 2 + [0.02] * 3
+    assert compared["mean"].tolist() == pytest.approx(expected, abs=0.003)
+    for place in (slice(0, 3), slice(3, 6), slice(6, 9)):  # a family each
+        of = compared.iloc[place]
+        np.testing.assert_allclose(of["p_holm"].to_numpy(), holm(of["p_t"].to_numpy()))
+    chosen = swept.sensitivity(sweep).set_index("network.depth")["chosen"].to_dict()
+    assert chosen == {
+        "2": "activation relu, learning rate 0.003",
+        "4": "activation tanh, learning rate 0.003",
+        "8": "activation tanh, learning rate 0.01",
+    }
+
+
+@pytest.mark.parametrize("lost", ["tuned", "baseline"])
+def test_of_any_key_one_run_may_be_tuned_and_baseline_both(lost):
+    runs = plant_fair_depths()
+    for row in runs.parents:
+        if row["phase"] == "baseline":
+            row["training.learning_rate"] = "0.003"  # what depth 2 is tuned to
+    runs.parents = [
+        row for row in runs.parents if (row["phase"], row["network.depth"]) != (lost, "2")
+    ]
+    rows = where(compared_of(runs.gather("fair")), metric="test_accuracy", key="phase")
+    (row,) = where(rows, **{"network.depth": "2"}).to_dict("records")
+    assert (row["pairs"], row["mean"]) == (4, 0.0)
+
+
+def test_grids_of_unequal_size_are_told():
+    runs = plant_fair()
+    assert swept.grid_sizes(runs.gather("fair")) == ({"sigmoid": 3, "relu": 3}, 3)
+    assert runs.gather("fair").notes == []
+    gone = {"phase": "selection", "activation.name": "relu", "training.learning_rate": "0.01"}
+    runs.parents = [row for row in runs.parents if not gone.items() <= row.items()]
+    sweep = runs.gather("fair")
+    assert swept.grid_sizes(sweep) == ({"sigmoid": 3, "relu": 2}, 3)
+    assert "Not all settings of the grid finished: sigmoid 3, relu 2 of 3" in sweep.notes[0]
 
 
 def test_selection_alone_is_no_comparison():

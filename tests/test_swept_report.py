@@ -5,7 +5,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from planted import REPORT
-from planted_sweep import LEVELS, Runs, plant_fair, plant_grid
+from planted_sweep import LEVELS, Runs, plant_fair, plant_fair_depths, plant_grid
 
 from actlab import report, swept, swept_figures, swept_report
 from actlab.figures import line_styles, save_figure
@@ -227,8 +227,71 @@ def test_many_pairs_are_counted_by_activation():
     (grid,) = [
         block for block in section(made, "Comparisons").blocks if isinstance(block, report.Grid)
     ]
-    assert "75 pairs a metric" in grid.caption
-    assert len(grid.rows) == 15 * len(set(made.compared["metric"]))
+    # Of activations 15 pairs at 5 depths; of depths 4 neighbours at 6 activations.
+    assert "99 pairs a metric" in grid.caption
+    assert len(grid.rows) == 15 + 4
+    assert [row[0] for row in grid.rows] == ["activation"] * 15 + ["depth"] * 4
+    assert "Shown is test accuracy" in grid.caption
+    assert "its p-values are adjusted apart" in str(section(made, "How it was measured"))
+
+
+def test_what_another_key_changes_is_counted_in_a_sentence_a_key():
+    settled = {"glorot_uniform": 0.9, "matched": 0.95}
+    made = Made(
+        plant_grid(
+            ["tanh", "relu"],
+            {**INITIALISERS, "network__depth": ["1", "2", "4"]},
+            level=lambda _, at: settled[at["model__kernel_initializer"]],
+        )
+    )
+    told = "By test accuracy, initialiser glorot_uniform against matched worse in 6 of 6 settings."
+    assert told in made.answer
+    assert "By test accuracy, depth 1 against 2 " in made.answer
+    assert made.answer.count("By test accuracy, depth") == 1
+
+
+def test_pairs_that_are_the_same_training_are_told():
+    runs = Runs()
+    for name in ("tanh", "relu"):
+        for kernel in INITIALISERS["model__kernel_initializer"]:
+            shift = 0.01 if (name, kernel) == ("relu", "matched") else 0.0
+            accuracies = [0.9 + shift, 0.91, 0.93]
+            runs.add(name, accuracies, None, "trained", None, "", model__kernel_initializer=kernel)
+    answer = Made(runs).answer
+    assert "In 1 of these the two are the same in every seed." in answer
+
+
+def test_families_of_equal_values_have_tags_of_their_own():
+    grid = {"network__depth": ["1", "2"], "training__batch_size": ["1", "2"]}
+    tags = swept_report.verdict_tags(Made(plant_grid(["tanh", "relu"], grid)).compared)
+    assert sorted(tags) == [
+        "verdict.test_accuracy.network.depth 1 - 2",
+        "verdict.test_accuracy.tanh - relu",
+        "verdict.test_accuracy.training.batch_size 1 - 2",
+    ]
+
+
+def test_the_fair_report_of_another_key_than_the_activation():
+    made = Made(plant_fair_depths(), "fair")
+    rows = where(made.compared, metric="test_accuracy", key="phase").to_dict("records")
+    told = "; ".join(
+        f"depth {row['network.depth']} {100 * row['mean']:.2f} points" for row in rows[:1]
+    )
+    assert f"tuned minus baseline on the same fresh seeds: {told}" in made.answer
+    assert all(row["mean"] > 0.01 for row in rows)
+    assert "Each depth was tuned over a grid" in str(section(made, "What this cannot say"))
+    assert "the same for every depth" in str(section(made, "Tuned and baseline"))
+    assert "Tuned minus baseline of each depth" in str(section(made, "Tuned and baseline"))
+
+
+def test_a_grid_that_is_not_the_same_for_all_is_not_called_that():
+    runs = plant_fair()
+    runs.parents.pop(2)
+    made = Made(runs, "fair")
+    text = str(section(made, "Tuned and baseline"))
+    assert "the same for every activation" not in text
+    assert "not all settings finished for every activation" in text
+    assert "sigmoid 2, relu 3 of 3" in made.answer
 
 
 def section(made, title):
@@ -316,7 +379,8 @@ def test_the_summary_fits_a_terminal(runs):
 
 def test_verdicts_are_tags():
     made = Made(plant_grid(["sigmoid", "relu"], DEPTHS))
-    assert swept_report.verdict_tags(made.compared) == {
+    of_activations = where(made.compared, key="activation.name")
+    assert swept_report.verdict_tags(of_activations) == {
         "verdict.test_accuracy.sigmoid - relu": "worse 5"
     }
     fair = swept_report.verdict_tags(Made(plant_fair(), "fair").compared)

@@ -3,12 +3,13 @@
 A configuration is a row of plain tables, its keys as MLflow holds them: dotted, with texts as
 values (`training.learning_rate`, `0.001`). Runs with equal keys are one configuration; runs that
 differ in a key are never pooled. Which pairs are compared follows from the keys that differ:
-activations at equal other keys where activations differ, else neighbouring values of a key at equal
+activations at equal other keys where activations differ, and values of each other key at equal
 others. The tests and verdicts are those of `comparisons`, paired by seed.
 
-In fair mode each activation was tuned on validation images (phase selection), then trained on fresh
-seeds with what was best (tuned) and, beside it, with one setting for all (baseline). The selection
-runs enter no comparison; they tell how sensitive an activation is to its tuning.
+In fair mode each value of one key, most often the activation, was tuned on validation images (phase
+selection), then trained on fresh seeds with what was best (tuned) and, beside it, with one setting
+for all (baseline). The selection runs enter no comparison; they tell how sensitive an activation is
+to its tuning.
 """
 
 import math
@@ -49,6 +50,12 @@ NEAR_BEST = 0.005
 
 #: From how many pairs on a family does without the bootstrap and seeds needed, which take long.
 MANY_PAIRS = 200
+
+#: Beside activations, keys of up to so many values are compared along too.
+MOST_VALUES = 8
+
+#: Not compared along beside activations: other test images, and other questions.
+_OTHER_IMAGES = ("data.name", "data.validation_size", "data.split_seed")
 
 #: Where no two configurations differ in one key alone, all are compared with all up to this many.
 _MOST_UNMATCHED = 30
@@ -150,6 +157,11 @@ class Sweep:
         return [key for key in self.keys if key != ACTIVATION]
 
     @property
+    def tuned_for(self) -> list[str]:
+        """In fair mode, the keys of whose values each was tuned: all but the phase."""
+        return [key for key in self.keys if key != PHASE]
+
+    @property
     def has_held_out(self) -> bool:
         """Whether the validation images of all are held-out training images, not the test's."""
         return bool((self.configurations["data.validation_size"] != "0").all())
@@ -173,12 +185,7 @@ class Sweep:
 
     def setting(self, configuration: Mapping[Any, Any], keys: Iterable[str]) -> str:
         """Say in words which values a configuration has: `depth 8, relu`."""
-        return ", ".join(
-            str(configuration[key])
-            if key in (PHASE, ACTIVATION)
-            else f"{label(key, self.keys)} {configuration[key]}"
-            for key in keys
-        )
+        return _in_words(configuration, keys, self.keys)
 
 
 def label(key: str, among: Iterable[str] = ()) -> str:
@@ -195,6 +202,13 @@ def label(key: str, among: Iterable[str] = ()) -> str:
         return _LABELS.get(of) or (group if last == "name" else last.replace("_", " "))
 
     return key if any(short(key) == short(other) for other in among if other != key) else short(key)
+
+
+def _in_words(row: Mapping[Any, Any], keys: Iterable[str], among: Sequence[str]) -> str:
+    return ", ".join(
+        str(row[key]) if key in (PHASE, ACTIVATION) else f"{label(key, among)} {row[key]}"
+        for key in keys
+    )
 
 
 def varies(table: pd.DataFrame, key: str) -> bool:
@@ -230,8 +244,9 @@ def gather(
     Parameters
     ----------
     parents
-        A row a finished run of a configuration, the oldest first: run, outcome, phase, `seeds`
-        (0,1,2), then a column for each dotted key, a text or, where the run lacks it, NaN.
+        A row a finished run of a configuration, the oldest first: run, outcome, phase, `code`
+        (a digest of what trained it, empty where it is not known), `seeds` (0,1,2), then a column
+        for each dotted key, a text or, where the run lacks it, NaN.
     seeds
         parent, seed, test_accuracy, test_loss: a row a finished run of a seed.
     history
@@ -256,9 +271,12 @@ def gather(
     for key in by or []:
         if key not in columns:
             raise UserError(f"compare.by has {key!r}: the runs have {', '.join(columns)}")
+    of = _tuned_for(parents, known, by) if fair else []
+    if fair:
+        parents = _keep_newest(parents, known, of, notes)
     merged = _merge(parents, columns, seeds, notes)
     if fair:
-        merged = _complete(merged, selection, known, seeds, history)
+        merged = _complete(merged, of, selection, known, seeds, history)
     configurations, of_run = merged
     if len(configurations) < 2:
         raise UserError(
@@ -268,7 +286,7 @@ def gather(
         )
     varying = [key for key in columns if varies(configurations, key)]
     if by is None:
-        keys = _telling(configurations, _ordered(varying), [])
+        keys = [PHASE, *of] if fair else _telling(configurations, _ordered(varying), [])
     else:
         keys = list(dict.fromkeys([PHASE, *by] if fair else by))
         if more := _telling(configurations, _ordered(varying), keys)[len(keys) :]:
@@ -307,7 +325,7 @@ def gather(
             " both have."
         )
     fixed = {key: configurations[key].iloc[0] for key in known if key not in varying}
-    return Sweep(
+    sweep = Sweep(
         name=name or "",
         keys=keys,
         fixed=fixed,
@@ -318,6 +336,14 @@ def gather(
         grid=grid,
         notes=notes,
     )
+    sizes, whole = grid_sizes(sweep)
+    if any(size < whole for size in sizes.values()):
+        told = ", ".join(f"{value} {size}" for value, size in sizes.items())
+        notes.append(
+            f"Not all settings of the grid finished: {told} of {whole}. The more settings there"
+            " are, the better the best of them: what lacks some may be tuned less well."
+        )
+    return sweep
 
 
 def _named(name: str | None) -> str:
@@ -359,6 +385,69 @@ def _split_phases(
     return parents, parents.iloc[:0], False
 
 
+def _tuned_for(final: pd.DataFrame, known: Sequence[str], by: Sequence[str] | None) -> list[str]:
+    """Find the keys of whose values each was tuned: those in which the baselines differ.
+
+    A baseline has the settings of params.yaml besides. Of a network's shape it may take several.
+    """
+    baseline = where(final, phase="baseline")
+    table = baseline if any(varies(baseline, key) for key in known) else final
+    of = [key for key in _ordered(known) if varies(table, key)][:1]
+    if of and of[0].startswith("network.") and of[0] != "network.name":
+        shape = [key for key in _ordered(known) if key.startswith("network.")]
+        of = _telling(table, shape, [])
+    return list(dict.fromkeys(by)) if by and {*of} <= {*by} else of
+
+
+def _belongs(key: str, of: Sequence[str]) -> bool:
+    """Tell whether a key says, with others, which of the values that are tuned a run has."""
+    group = key.partition(".")[0]
+    return key in of or (
+        group in ("activation", "network") and any(each.startswith(f"{group}.") for each in of)
+    )
+
+
+def _keep_newest(
+    final: pd.DataFrame, known: Sequence[str], of: Sequence[str], notes: list[str]
+) -> pd.DataFrame:
+    """Keep one setting of a value and a phase, that of its newest run.
+
+    There are more where a sweep ran again under its name with another grid or other code.
+    """
+    rows = final.to_dict("records")
+    newest = {(row[PHASE], *(row[key] for key in of)): [row[key] for key in known] for row in rows}
+    kept = [
+        newest[row[PHASE], *(row[key] for key in of)] == [row[key] for key in known] for row in rows
+    ]
+    if all(kept):
+        return final
+    told = _telling(final, _ordered(key for key in [PHASE, *known] if varies(final, key)), [])
+    told = [key for key in told if key not in of] + [key for key in told if key in of]
+    left = dict.fromkeys(
+        _in_words(row, told, told) for row, keep in zip(rows, kept, strict=True) if not keep
+    )
+    notes.append(
+        "The sweep ran more than once under its name, and other settings were chosen: of each value"
+        " and phase the newest run counts. Of those before it are left out:"
+        f" {'; '.join(left)}."
+    )
+    return cast(pd.DataFrame, final[kept])
+
+
+def grid_sizes(sweep: Sweep) -> tuple[dict[str, int], int]:
+    """Count the settings of the grid that finished for each value that was tuned, and for any."""
+    keys = sweep.tuned_for
+    if sweep.grid.empty or not keys:
+        return {}, 0
+    tuned = [key for key in _tuned_keys(sweep.grid) if not _belongs(key, keys)]
+    sizes = {}
+    for at in cast(pd.DataFrame, sweep.configurations[keys]).drop_duplicates().to_dict("records"):
+        of = where(sweep.grid, **{str(key): value for key, value in at.items()})
+        sizes[sweep.setting(at, keys)] = len(of[tuned].drop_duplicates())
+    of_any = len(sweep.grid[tuned].drop_duplicates()) if tuned else 1
+    return sizes, of_any
+
+
 def _runs(count: int) -> str:
     return f"There {'is 1 run' if count == 1 else f'are {count} runs'}"
 
@@ -368,39 +457,52 @@ def _merge(
 ) -> tuple[pd.DataFrame, dict[tuple[str, int], list[int]]]:
     """Make one configuration of all runs with equal keys; of a seed the newest run counts.
 
-    Give the configurations, and which of them a parent's seed belongs to.
+    Runs of different code are not pooled: the newest stands alone, unless no run has a seed that
+    it lacks. Give the configurations, and which of them a parent's seed belongs to.
     """
-    newest: dict[tuple[int, int], str] = {}
-    rows: dict[tuple, dict[Hashable, Any]] = {}
-    again = set()
-    below = seeds.groupby("parent")["seed"].agg(list).to_dict()
-    lacking = 0
+    held: dict[tuple, list[dict[Hashable, Any]]] = {}
     for row in parents.to_dict("records"):
-        identity = tuple(row[key] for key in columns)
-        number = rows[identity]["configuration"] if identity in rows else len(rows)
-        kept = {key: row[key] for key in ("outcome", *columns)}
-        rows[identity] = {"configuration": number, **kept}
-        trained = [int(seed) for seed in below.get(row["run"], [])]
-        lacking += sorted(trained) != sorted(int(seed) for seed in str(row["seeds"]).split(","))
-        for seed in trained:
-            if (number, seed) in newest:
-                again.add(number)
-            newest[number, seed] = row["run"]
+        held.setdefault(tuple(row[key] for key in columns), []).append(row)
+    below = seeds.groupby("parent")["seed"].agg(lambda of: {int(seed) for seed in of}).to_dict()
+    table: list[dict[Hashable, Any]] = []
+    of_run: dict[tuple[str, int], list[int]] = {}
+    again = parted = 0
+    for number, runs in enumerate(held.values()):
+        trained = {row["run"]: below.get(row["run"], set()) for row in runs}
+        newest = next((row for row in reversed(runs) if trained[row["run"]]), runs[-1])
+        like = [row for row in runs if row.get("code", "") == newest.get("code", "")]
+        table.append(
+            {"configuration": number, **{key: newest[key] for key in ("outcome", *columns)}}
+        )
+        takes = {seed: row["run"] for row in like for seed in trained[row["run"]]}
+        for seed, run in takes.items():
+            of_run.setdefault((run, seed), []).append(number)
+        if set().union(*trained.values()) > takes.keys():
+            parted += 1
+        elif sum(map(len, trained.values())) > len(takes):
+            again += 1
     if again:
         notes.append(
-            f"{len(again)} of {len(rows)} configurations were trained more than once with the same"
+            f"{again} of {len(table)} configurations were trained more than once with the same"
             " seeds: the newest run counts."
         )
+    if parted:
+        notes.append(
+            f"{parted} of {len(table)} configurations were trained with other seeds by other code"
+            " or packages: their newest run alone counts, no seeds are pooled."
+        )
+    lacking = sum(
+        below.get(row["run"], set()) != {int(seed) for seed in str(row["seeds"]).split(",")}
+        for row in parents.to_dict("records")
+    )
     if lacking:
         notes.append(f"Of {lacking} finished runs not every seed's is in the store.")
-    of_run: dict[tuple[str, int], list[int]] = {}
-    for (number, seed), run in newest.items():
-        of_run.setdefault((run, seed), []).append(number)
-    return pd.DataFrame(list(rows.values())), of_run
+    return pd.DataFrame(table), of_run
 
 
 def _complete(
     merged: tuple[pd.DataFrame, dict[tuple[str, int], list[int]]],
+    of: Sequence[str],
     selection: pd.DataFrame,
     known: Sequence[str],
     seeds: pd.DataFrame,
@@ -411,24 +513,26 @@ def _complete(
     It is trained once, and its phase is whichever was written last.
     """
     table, of_run = merged
-    names = set(table[ACTIVATION])
     tuned, baseline = (where(table, phase=phase) for phase in ("tuned", "baseline"))
-    settings = [key for key in known if not key.startswith("activation.") and varies(table, key)]
-    grid = _grid(selection, known, seeds, history)
-    copies = []
-    for name in sorted(names - set(tuned[ACTIVATION])):
-        of_grid = where(grid, **{ACTIVATION: name})
-        if of_grid.empty:
-            continue
-        best = of_grid.loc[of_grid["val_accuracy"].idxmax()]
-        for row in where(baseline, **{ACTIVATION: name}).to_dict("records"):
-            if all(row[key] == best[key] for key in settings if key in _tuned_keys(of_grid)):
-                copies.append((row, "tuned"))
+    settings = [key for key in known if not _belongs(key, of) and varies(table, key)]
+    grid = _grid(selection, known, seeds, history).dropna(subset=["val_accuracy"])
     shared = {tuple(row) for row in baseline[settings].to_numpy().tolist()}
-    for name in sorted(names - set(baseline[ACTIVATION])):
-        for row in where(tuned, **{ACTIVATION: name}).to_dict("records"):
-            if tuple(row[key] for key in settings) in shared:
-                copies.append((row, "baseline"))
+    copies = []
+    for value in cast(pd.DataFrame, table[list(of)]).drop_duplicates().to_dict("records"):
+        at = {str(key): each for key, each in value.items()}
+        if where(tuned, **at).empty:
+            of_grid = where(grid, **at)
+            if of_grid.empty:
+                continue
+            best = of_grid.loc[of_grid["val_accuracy"].idxmax()]
+            chosen = [key for key in settings if key in _tuned_keys(of_grid)]
+            for row in where(baseline, **at).to_dict("records"):
+                if all(row[key] == best[key] for key in chosen):
+                    copies.append((row, "tuned"))
+        elif where(baseline, **at).empty:
+            for row in where(tuned, **at).to_dict("records"):
+                if tuple(row[key] for key in settings) in shared:
+                    copies.append((row, "baseline"))
     for row, phase in copies:
         number = len(table)
         table = pd.concat(
@@ -602,35 +706,48 @@ class Family:
 def families(sweep: Sweep) -> list[Family]:
     """Find the pairs that are compared.
 
-    Where activations differ: all pairs of activations at equal other keys; in fair mode those of
-    each phase are a family, and tuned against baseline of each activation another. Else, at equal
-    other keys, all pairs of up to four values of a key, of more the neighbours. Where no two
-    configurations differ in one key alone, all pairs, if they are few.
+    Where activations differ: all pairs of activations at equal other keys; and a family for each
+    other key of training with up to `MOST_VALUES` values: neighbours of numbers, all pairs of
+    words. Else, at equal other keys, all pairs of up to four values of a key, of more the
+    neighbours. In fair mode the pairs of each phase are a family, and tuned against baseline of
+    each value another. Where no two configurations differ in one key alone, all pairs, if they are
+    few.
     """
-    if ACTIVATION in sweep.keys and len(sweep.values(ACTIVATION)) > 1:
-        pairs = _pairs_along(sweep, ACTIVATION, every=True)
-        if sweep.is_fair:
-            phases = sweep.configurations.set_index("configuration")[PHASE].to_dict()
-            found = [
-                Family(ACTIVATION, [pair for pair in pairs if phases[pair[0]] == phase])
-                for phase in ("baseline", "tuned")
-            ]
-            along = [(second, first) for first, second in _pairs_along(sweep, PHASE, every=True)]
-            found.append(Family(PHASE, along))
-        else:
-            found = [Family(ACTIVATION, pairs)]
+    if sweep.is_fair:
+        phases = sweep.configurations.set_index("configuration")[PHASE].to_dict()
+        along = [
+            (key, _pairs_along(sweep, key, key == ACTIVATION or _is_few(sweep, key)))
+            for key in sweep.tuned_for
+        ]
+        found = [
+            Family(key, [pair for pair in pairs if phases[pair[0]] == phase])
+            for phase in ("baseline", "tuned")
+            for key, pairs in along
+        ]
+        turned = [(second, first) for first, second in _pairs_along(sweep, PHASE, every=True)]
+        found.append(Family(PHASE, turned))
+    elif ACTIVATION in sweep.keys and len(sweep.values(ACTIVATION)) > 1:
+        found = [Family(ACTIVATION, _pairs_along(sweep, ACTIVATION, every=True))]
+        found += [
+            Family(key, _pairs_along(sweep, key, every=numbers(sweep.values(key)) is None))
+            for key in sweep.others
+            if len(sweep.values(key)) <= MOST_VALUES and key not in _OTHER_IMAGES
+        ]
     else:
-        found = [Family(key, _pairs_along(sweep, key, every=False)) for key in sweep.keys]
+        found = [Family(key, _pairs_along(sweep, key, _is_few(sweep, key))) for key in sweep.keys]
     found = [family for family in found if family.pairs]
     if not found and len(sweep.configurations) <= _MOST_UNMATCHED:
         found = [Family("", list(combinations(sweep.configurations["configuration"], 2)))]
     return found
 
 
+def _is_few(sweep: Sweep, key: str) -> bool:
+    return len(sweep.values(key)) <= 4
+
+
 def _pairs_along(sweep: Sweep, key: str, every: bool) -> list[tuple[int, int]]:
-    """Pair configurations that differ in one key alone of those that tell them apart."""
+    """Pair configurations that differ in one key alone: each with every other, or the next."""
     others = [other for other in sweep.keys if other != key]
-    every = every or len(sweep.values(key)) <= 4
     table = sweep.configurations
     groups = [of for _, of in table.groupby(others, sort=False)] if others else [table]
     pairs = []
@@ -660,7 +777,8 @@ def compare(sweep: Sweep, scores: pd.DataFrame, config: ReportConfig) -> pd.Data
     by_number = {row["configuration"]: row for row in sweep.configurations.to_dict("records")}
     found = families(sweep)
     # Of a sweep without activations, the pairs along all keys are one family.
-    joint = [found] if ACTIVATION not in sweep.keys else [[family] for family in found]
+    apart = ACTIVATION in sweep.keys or sweep.is_fair
+    joint = [[family] for family in found] if apart else [found]
     rows = []
     for name, metric in sweep.metrics().items():
         if all(where(scores, metric=name)["censored"].tolist()):
@@ -755,7 +873,7 @@ def count_by_value(compared: pd.DataFrame) -> pd.DataFrame:
 
 
 def sensitivity(sweep: Sweep) -> pd.DataFrame:
-    """Tell how much tuning matters to each activation, from a fair sweep's selection runs.
+    """Tell how much tuning matters to each value that is tuned, from a fair sweep's grid.
 
     Returns
     -------
@@ -767,7 +885,7 @@ def sensitivity(sweep: Sweep) -> pd.DataFrame:
     """
     if sweep.grid.empty:
         return pd.DataFrame()
-    keys = [key for key in sweep.keys if key != PHASE]
+    keys = sweep.tuned_for
     tuned = _tuned_keys(sweep.grid)
     rows = []
     for at in cast(pd.DataFrame, sweep.configurations[keys]).drop_duplicates().to_dict("records"):

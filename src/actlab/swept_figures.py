@@ -93,6 +93,8 @@ def draw(
     if not curves.empty:
         drawings["curves"] = _curves(sweep, curves, confidence)
     tests = where(compared, metric="test_accuracy")
+    if not sweep.is_fair and ACTIVATION in set(tests["key"]):  # the tables have the other keys
+        tests = where(tests, key=ACTIVATION)
     if 0 < len(tests) <= MOST_ROWS and np.isfinite(tests["low"]).any():
         drawings["differences"] = _differences(sweep, tests, confidence)
     if not sensitivity.empty:
@@ -689,7 +691,8 @@ def _sensitivity(sweep: Sweep, sensitivity: pd.DataFrame) -> Drawing:
         "Mean validation accuracy of every setting that was tried: the diamond is the chosen one,"
         " the bar the median; the shaded part lies within"
         f" {100 * NEAR_BEST:g} points of the best. Crosses diverged.",
-        "Validation accuracy of each setting of the tuning grid, a row an activation.",
+        "Validation accuracy of each setting of the tuning grid, a row for each"
+        f" {' and '.join(label(key, keys) for key in keys)}.",
     )
 
 
@@ -706,7 +709,7 @@ def _swept_in(grid: pd.DataFrame, without: Iterable[str]) -> list[str]:
 
 @_styled
 def plot_sensitivity(sweep: Sweep, sensitivity: pd.DataFrame) -> Figure:
-    """Draw the validation accuracy of each setting of the tuning grid, a row an activation.
+    """Draw the validation accuracy of each setting of the grid, a row each that was tuned.
 
     Parameters
     ----------

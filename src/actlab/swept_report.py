@@ -5,6 +5,7 @@ report lay out. Every number comes from the tables of `swept`.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,12 +21,14 @@ from actlab.swept import (
     ACTIVATION,
     MANY_PAIRS,
     METRICS,
+    MOST_VALUES,
     NEAR_BEST,
     PHASE,
     Sweep,
     count_by_value,
     count_verdicts,
     diverged_seeds,
+    grid_sizes,
     label,
 )
 from actlab.swept_figures import Drawing
@@ -88,13 +91,17 @@ def _accuracy(row: Mapping[Any, Any], metric: str, confidence: float) -> str:
 def verdict_findings(sweep: Sweep, compared: pd.DataFrame, metric: str) -> list[str]:
     """Say what is shown by a metric: setting by setting where they are few, else counted.
 
-    The rows of a pair hold the verdict on its first.
+    Beside activations, what is shown of another key is a counted sentence. The rows of a pair hold
+    the verdict on its first.
     """
     rows = where(compared, metric=metric)
     if rows.empty or not np.isfinite(rows["p_t"].to_numpy(dtype=float)).any():
         return []
+    beside = _keys_beside(sweep, rows)
+    rest = [_counted_along(sweep, where(rows, key=key), metric) for key in beside]
+    rows = rows.loc[~rows["key"].isin(beside)]
     if len(_settings(sweep, rows)) > _FEW_SETTINGS:
-        return _counted_findings(sweep, rows, metric)
+        return [*_counted_findings(sweep, rows, metric), *rest]
     told = []
     for (key, where_), of in _settings(sweep, rows).items():
         lead = f"{where_}: " if where_ else ""
@@ -106,7 +113,34 @@ def verdict_findings(sweep: Sweep, compared: pd.DataFrame, metric: str) -> list[
             for row in of
         ]
         told.append(_sentence(f"{lead}by {METRICS[metric].title}, {'; '.join(parts)}."))
-    return told
+    return [*told, *rest]
+
+
+def _keys_beside(sweep: Sweep, compared: pd.DataFrame) -> list[str]:
+    """Give the keys whose values are compared beside activations, each a family of its own."""
+    keys = list(dict.fromkeys(compared["key"]))
+    if sweep.is_fair or ACTIVATION not in keys:
+        return []
+    return [key for key in keys if key != ACTIVATION]
+
+
+def _counted_along(sweep: Sweep, rows: pd.DataFrame, metric: str) -> str:
+    """Count the verdicts on the values of one key over all settings in a sentence."""
+    counts, name = count_verdicts(rows), label(rows["key"].iloc[0], sweep.keys)
+    if len(counts) > _FEW_PAIRS:
+        return _by_value(rows, metric, f"{name} ")
+    parts = [
+        f"{row['first']} against {row['second']} {_verdicts(row)} of"
+        f" {counted(row['settings'], 'setting')}"
+        for row in counts.to_dict("records")
+    ]
+    same = int(((rows["mean"] == 0) & (rows["sd"] == 0)).sum())
+    told = f" In {same} of these the two are the same in every seed." if same else ""
+    return f"By {METRICS[metric].title}, {name} {'; '.join(parts)}.{told}"
+
+
+def _verdicts(row: Mapping[Any, Any]) -> str:
+    return join(f"{verdict} in {row[verdict]}" for verdict in _WORDS if row[verdict])
 
 
 def _settings(sweep: Sweep, rows: pd.DataFrame) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -125,18 +159,17 @@ def _counted_findings(sweep: Sweep, rows: pd.DataFrame, metric: str) -> list[str
     if len(counts) > _FEW_PAIRS and set(rows["key"]) == {ACTIVATION} and PHASE not in sweep.keys:
         return [_by_value(rows, metric)]
     for row in counts.to_dict("records"):
-        parts = [f"{verdict} in {row[verdict]}" for verdict in _WORDS if row[verdict]]
         lead = "" if row["key"] in ("", ACTIVATION) else f"{label(row['key'], sweep.keys)} "
         lead = f"{row[PHASE]}, {lead}" if row.get(PHASE) else lead
         told.append(
             f"By {METRICS[metric].title}, {lead}{row['first']} against {row['second']}:"
-            f" {join(parts)} of {counted(row['settings'], 'setting')}."
+            f" {_verdicts(row)} of {counted(row['settings'], 'setting')}."
         )
     return told
 
 
-def _by_value(rows: pd.DataFrame, metric: str) -> str:
-    """Count each activation's verdicts against all others in one sentence."""
+def _by_value(rows: pd.DataFrame, metric: str, of: str = "") -> str:
+    """Count each value's verdicts against all others in one sentence."""
     told = [
         f"{row['value']} is better in {row['better']}, worse in {row['worse']}"
         f"{f', equivalent in {equal}' if (equal := row['equivalent']) else ''} of"
@@ -144,8 +177,8 @@ def _by_value(rows: pd.DataFrame, metric: str) -> str:
         for row in count_by_value(rows).to_dict("records")
     ]
     return (
-        f"By {METRICS[metric].title}, over all settings and against all others, the rest undecided:"
-        f" {'; '.join(told)}."
+        f"By {METRICS[metric].title}, {of}over all settings and against all others, the rest"
+        f" undecided: {'; '.join(told)}."
     )
 
 
@@ -184,13 +217,14 @@ def divergence_findings(sweep: Sweep) -> list[str]:
     return [f"Diverged, its loss no number, its accuracy counted as measured: {'; '.join(named)}."]
 
 
-def fair_findings(compared: pd.DataFrame, sensitivity: pd.DataFrame) -> list[str]:
-    """Say what tuning changes of each activation, and which needs it most."""
+def fair_findings(sweep: Sweep, compared: pd.DataFrame, sensitivity: pd.DataFrame) -> list[str]:
+    """Say what tuning changes of each value that was tuned, and which needs it most."""
     told = []
     rows = where(compared, metric="test_accuracy", key=PHASE).to_dict("records")
     if rows:
         parts = [
-            f"{row[ACTIVATION]} {difference_text('test_accuracy', row)} ({row['verdict']})"
+            f"{sweep.setting(row, sweep.tuned_for)} {difference_text('test_accuracy', row)}"
+            f" ({row['verdict']})"
             for row in rows
         ]
         told.append(
@@ -199,7 +233,7 @@ def fair_findings(compared: pd.DataFrame, sensitivity: pd.DataFrame) -> list[str
     if len(sensitivity):
         ranked = sensitivity.sort_values("best_minus_median", ascending=False).to_dict("records")
         parts = [
-            f"{row[ACTIVATION]} {in_points(row['best_minus_median'])} points"
+            f"{sweep.setting(row, sweep.tuned_for)} {in_points(row['best_minus_median'])} points"
             f" ({100 * row['near_best']:.0f} % of {row['settings']} settings within"
             f" {100 * NEAR_BEST:g} points of its best)"
             for row in ranked
@@ -230,7 +264,7 @@ def answer(
     return [
         *best_finding(sweep, summary, confidence),
         *verdicts,
-        *fair_findings(compared, sensitivity),
+        *fair_findings(sweep, compared, sensitivity),
         *divergence_findings(sweep),
     ]
 
@@ -285,7 +319,9 @@ def compose(
     sections += [
         _comparisons(sweep, summary, compared, pictures, config.confidence),
         Section("What this cannot say", (Text(tuple(_limits(sweep)), points=True),)),
-        Section("How it was measured", (Text(tuple(_methods(sweep, config)), points=True),)),
+        Section(
+            "How it was measured", (Text(tuple(_methods(sweep, compared, config)), points=True),)
+        ),
     ]
     return Report(
         title=f"Comparison of the sweep {sweep.name}" if sweep.name else "Comparison of runs",
@@ -414,6 +450,7 @@ def _comparisons(
         blocks.append(_count_grid(sweep, compared, pairs))
         return Section("Comparisons", tuple(blocks))
     rows = compared if len(compared) <= MOST_ROWS else where(compared, metric="test_accuracy")
+    along = ["Along"] if _keys_beside(sweep, rows) else []
     caption = (
         f"First minus second, with {100 * confidence:g} % interval. The p-value is that of the"
         " paired t-test, adjusted for all pairs of its family (Holm). The verdict is on the first."
@@ -428,6 +465,7 @@ def _comparisons(
             caption,
             (
                 *(_sentence(label(key, sweep.keys)) for key in _shared(sweep, rows)),
+                *along,
                 "By",
                 "First",
                 "Second",
@@ -439,6 +477,7 @@ def _comparisons(
             tuple(
                 (
                     *(row[key] for key in _shared(sweep, rows)),
+                    *(label(row["key"], sweep.keys) for _ in along),
                     METRICS[row["metric"]].title,
                     row["first"],
                     row["second"],
@@ -449,7 +488,7 @@ def _comparisons(
                 )
                 for row in rows.to_dict("records")
             ),
-            words=len(_shared(sweep, rows)) + 3,
+            words=len(_shared(sweep, rows)) + len(along) + 3,
         )
     )
     return Section("Comparisons", tuple(blocks))
@@ -463,12 +502,20 @@ def _shared(sweep: Sweep, rows: pd.DataFrame) -> list[str]:
 def _count_grid(sweep: Sweep, compared: pd.DataFrame, pairs: int) -> Grid:
     counts = count_verdicts(compared)
     where_ = [PHASE] if sweep.is_fair else []
-    return Grid(
+    along = ["Along"] if len(set(compared["key"])) > 1 else []
+    caption = (
         f"What was compared: {pairs:,} pairs a metric, each pair of values at every setting of the"
         " other keys. The verdicts on the first, counted over settings; and the smallest and"
-        " largest mean difference, first minus second. The file comparisons.csv has a row a pair.",
+        " largest mean difference, first minus second. The file comparisons.csv has a row a pair."
+    )
+    if len(counts) > MOST_ROWS:
+        counts = where(counts, metric="test_accuracy")
+        caption += " Shown is test accuracy; the other metrics are in the file."
+    return Grid(
+        caption,
         (
             *(_sentence(key) for key in where_),
+            *along,
             "By",
             "First",
             "Second",
@@ -482,6 +529,7 @@ def _count_grid(sweep: Sweep, compared: pd.DataFrame, pairs: int) -> Grid:
         tuple(
             (
                 *(row[key] for key in where_),
+                *(label(row["key"], sweep.keys) for _ in along),
                 METRICS[row["metric"]].title,
                 row["first"],
                 row["second"],
@@ -493,7 +541,7 @@ def _count_grid(sweep: Sweep, compared: pd.DataFrame, pairs: int) -> Grid:
             )
             for row in counts.to_dict("records")
         ),
-        words=3 + len(where_),
+        words=3 + len(where_) + len(along),
     )
 
 
@@ -515,13 +563,20 @@ def _tuning(
     pictures: Mapping[str, Picture],
 ) -> Section:
     blocks: list[Text | Grid | Picture] = []
-    keys = [key for key in sweep.keys if key != PHASE]
+    keys = sweep.tuned_for
+    each = join(label(key, keys) for key in keys)
+    sizes, whole = grid_sizes(sweep)
+    same = (
+        f"the same for every {each}"
+        if all(size == whole for size in sizes.values())
+        else f"of which not all settings finished for every {each}"
+    )
     if len(sensitivity):
         blocks += [
             pictures["sensitivity"],
             Grid(
-                "Mean validation accuracy over the tuning grid, the same for every activation. The"
-                f" last share is that of settings within {100 * NEAR_BEST:g} points of the best.",
+                f"Mean validation accuracy over the tuning grid, {same}. The last share is that of"
+                f" settings within {100 * NEAR_BEST:g} points of the best.",
                 (
                     *(_sentence(label(key, keys)) for key in keys),
                     "Chosen",
@@ -554,7 +609,7 @@ def _tuning(
     if len(rows):
         blocks.append(
             Grid(
-                "Tuned minus baseline of each activation, on the same fresh seeds.",
+                f"Tuned minus baseline of each {each}, on the same fresh seeds.",
                 (
                     *(_sentence(label(key, keys)) for key in keys),
                     "By",
@@ -599,16 +654,19 @@ def _limits(sweep: Sweep) -> Iterable[str]:
         )
     if sweep.is_fair:
         yield (
-            "Each activation was tuned over one grid: outside of it, another setting may do better."
-            " The selection runs enter no comparison on the test images."
+            f"Each {join(label(key, sweep.tuned_for) for key in sweep.tuned_for)} was tuned over a"
+            " grid: outside of it, another setting may do better. The selection runs enter no"
+            " comparison on the test images."
         )
 
 
-def _methods(sweep: Sweep, config: ReportConfig) -> Iterable[str]:
+def _methods(sweep: Sweep, compared: pd.DataFrame, config: ReportConfig) -> Iterable[str]:
+    beside = _keys_beside(sweep, compared)
     confidence = f"{100 * config.confidence:g} %"
     yield (
         "Runs with equal keys are one configuration; runs that differ in a key are never pooled. Of"
-        " a seed that was trained more than once the newest run counts."
+        " a seed that was trained more than once the newest run counts; seeds of runs of different"
+        " code or packages are not pooled."
     )
     yield f"Means over seeds have {confidence} intervals of Student's t distribution."
     if ACTIVATION in sweep.keys and len(sweep.values(ACTIVATION)) > 1:
@@ -621,6 +679,13 @@ def _methods(sweep: Sweep, config: ReportConfig) -> Iterable[str]:
             )
             + "."
         )
+        if beside:
+            names = join(label(key, sweep.keys) for key in beside)
+            yield (
+                f"Compared too are values of {names} at equal other keys: neighbours of numbers, all"
+                f" pairs of words, of up to {MOST_VALUES} values. Each of these keys is a family of"
+                " its own: its p-values are adjusted apart from those of activations."
+            )
     else:
         yield (
             "Compared are pairs that differ in one key: all values of a key where it has up to"
@@ -635,7 +700,7 @@ def _methods(sweep: Sweep, config: ReportConfig) -> Iterable[str]:
     yield (
         "A verdict is equivalent where equivalence is shown, else better or worse where the"
         " difference is, else undecided. All pairs of a metric"
-        + (" and phase" if sweep.is_fair else "")
+        + (" and phase" if sweep.is_fair else " and key" if beside else "")
         + " are a family: their p-values are adjusted by Holm's method, and what is shown is shown"
         f" at {100 * (1 - config.confidence):.3g} %. Where a family has more than {MANY_PAIRS}"
         " pairs the bootstrap's intervals and the seeds that would settle it are not worked out."
@@ -689,6 +754,8 @@ def _short(text: str, most: int = 18) -> str:
 def verdict_tags(compared: pd.DataFrame) -> dict[str, str]:
     """Give the verdicts on test accuracy as tags of MLflow: of one setting, or counted.
 
+    What a pair differs in is named too, unless it is the activation or the phase.
+
     >>> row = {"key": "activation.name", "metric": "test_accuracy", "mean": 0.01}
     >>> row |= {"first": "relu", "second": "tanh", "verdict": "better"}
     >>> verdict_tags(pd.DataFrame([row]))
@@ -696,11 +763,12 @@ def verdict_tags(compared: pd.DataFrame) -> dict[str, str]:
     """
     tags = {}
     for row in count_verdicts(where(compared, metric="test_accuracy")).to_dict("records"):
-        pair = f"{row['first']} - {row['second']}".replace(",", "")
+        pair = re.sub(r"[^\w\-. :/]", "", f"{row['first']} - {row['second']}")
+        key = "" if row["key"] in ("", ACTIVATION, PHASE) else f"{row['key']} "
         phase = f"{row[PHASE]}." if row.get(PHASE) else ""
         counts = {verdict: row[verdict] for verdict in _WORDS if row[verdict]}
         told = ", ".join(f"{verdict} {count}" for verdict, count in counts.items())
-        tags[f"verdict.test_accuracy.{phase}{pair}"[:250]] = (
+        tags[f"verdict.test_accuracy.{phase}{key}{pair}"[:250]] = (
             next(iter(counts)) if row["settings"] == 1 else told
         )
     return tags

@@ -871,8 +871,9 @@ class FoundRuns:
     ----------
     parents
         A row a finished run of a configuration, the oldest first: run, outcome (trained or
-        diverged), phase (of a fair sweep, several with commas, or NaN: from the tags
-        `sweep.<name>.selection`, `.baseline` and `.tuned`), then its parameters.
+        diverged), code (the tag `actlab.code`; empty of older runs), phase (of a fair sweep,
+        several with commas, or NaN: from the tags `sweep.<name>.selection`, `.baseline` and
+        `.tuned`), then its parameters.
     seeds
         parent, seed, test_accuracy, test_loss: a row a finished run of a seed.
     history
@@ -982,17 +983,24 @@ def _nothing_found(
 
 
 def _phases(tags: Mapping[str, str], sweep: str | None) -> str | None:
-    """Give the phases of a fair sweep that a run belongs to; of any such sweep where none is named.
+    """Give the phases of a fair sweep that a run belongs to.
+
+    Where no sweep is named, of any; but none of a run that is of another sweep, or the pipeline's.
 
     >>> _phases({"sweep.fair": "yes", "sweep.fair.tuned": "yes"}, "fair")
     'tuned'
+    >>> _phases({"sweep.fair": "yes", "sweep.fair.selection": "yes", "sweep.depth": "yes"}, None)
     """
-    found = []
+    found, fair = [], set()
     for tag in sorted(tags):
         whole, _, phase = tag.removeprefix("sweep.").rpartition(".")
         ours = tag.startswith("sweep.") and whole and sweep in (None, whole)
-        if ours and phase in ("selection", "baseline", "tuned") and phase not in found:
-            found.append(phase)
+        if ours and phase in ("selection", "baseline", "tuned"):
+            fair |= sweep_tags(f"{whole}.{phase}").keys()
+            found += [phase] if phase not in found else []
+    others = {tag for tag in tags if tag.startswith("sweep.")} - fair
+    if sweep is None and (others or tags.get("actlab.source") == "dvc"):
+        return None
     return ",".join(found) or None
 
 
@@ -1007,6 +1015,7 @@ def _read_runs(
         marks = {
             "run": run.info.run_id,
             "outcome": tags.get("actlab.outcome", "trained"),
+            "code": tags.get("actlab.code", ""),
             "phase": _phases(tags, sweep),
         }
         parents.append(marks | run.data.params)
