@@ -682,9 +682,9 @@ def _methods(sweep: Sweep, compared: pd.DataFrame, config: ReportConfig) -> Iter
         if beside:
             names = join(label(key, sweep.keys) for key in beside)
             yield (
-                f"Compared too are values of {names} at equal other keys: neighbours of numbers, all"
-                f" pairs of words, of up to {MOST_VALUES} values. Each of these keys is a family of"
-                " its own: its p-values are adjusted apart from those of activations."
+                f"Compared too are values of {names} at equal other keys: neighbours of numbers,"
+                f" all pairs of words, of up to {MOST_VALUES} values. Each of these keys is a"
+                " family of its own: its p-values are adjusted apart from those of activations."
             )
     else:
         yield (
