@@ -134,7 +134,7 @@ def _counted_along(sweep: Sweep, rows: pd.DataFrame, metric: str) -> str:
         f" {counted(row['settings'], 'setting')}"
         for row in counts.to_dict("records")
     ]
-    same = int(((rows["mean"] == 0) & (rows["sd"] == 0)).sum())
+    same = len(where(rows, mean=0.0, sd=0.0))
     told = f" In {same} of these the two are the same in every seed." if same else ""
     return f"By {METRICS[metric].title}, {name} {'; '.join(parts)}.{told}"
 
