@@ -160,7 +160,7 @@ def test_a_diverged_configuration_is_marked():
 def test_pairs_of_one_setting_each_share_a_panel():
     made = Made(plant_grid(["tanh", "relu"], DEPTHS))
     panels = swept_figures.part_differences(
-        made.sweep, where(made.compared, metric="test_accuracy")
+        made.sweep, where(made.compared, metric="test_accuracy", key="activation.name")
     )
     assert list(panels) == ["tanh − relu"]
     assert [row["name"] for row in panels["tanh − relu"]] == [
@@ -229,10 +229,20 @@ def test_many_pairs_are_counted_by_activation():
     ]
     # Of activations 15 pairs at 5 depths; of depths 4 neighbours at 6 activations.
     assert "99 pairs a metric" in grid.caption
-    assert len(grid.rows) == 15 + 4
-    assert [row[0] for row in grid.rows] == ["activation"] * 15 + ["depth"] * 4
-    assert "Shown is test accuracy" in grid.caption
+    metrics = len(set(made.compared["metric"]))
+    assert len(grid.rows) == (15 + 4) * metrics
+    assert [row[0] for row in grid.rows] == (["activation"] * 15 + ["depth"] * 4) * metrics
     assert "its p-values are adjusted apart" in str(section(made, "How it was measured"))
+
+
+def test_counts_of_many_pairs_are_those_of_test_accuracy():
+    level = dict(zip("abcdefg", np.linspace(0.5, 0.9, 7).tolist(), strict=True))
+    made = Made(plant_grid(list("abcdefg"), DEPTHS, level=lambda name, _: level[name]))
+    (grid,) = [
+        block for block in section(made, "Comparisons").blocks if isinstance(block, report.Grid)
+    ]
+    assert [row[1] for row in grid.rows] == ["test accuracy"] * (21 + 4)
+    assert "Shown is test accuracy" in grid.caption
 
 
 def test_what_another_key_changes_is_counted_in_a_sentence_a_key():

@@ -134,7 +134,7 @@ def _counted_along(sweep: Sweep, rows: pd.DataFrame, metric: str) -> str:
         f" {counted(row['settings'], 'setting')}"
         for row in counts.to_dict("records")
     ]
-    same = int(((rows["mean"] == 0) & (rows["sd"] == 0)).sum())
+    same = len(where(rows, mean=0.0, sd=0.0))
     told = f" In {same} of these the two are the same in every seed." if same else ""
     return f"By {METRICS[metric].title}, {name} {'; '.join(parts)}.{told}"
 
@@ -682,9 +682,9 @@ def _methods(sweep: Sweep, compared: pd.DataFrame, config: ReportConfig) -> Iter
         if beside:
             names = join(label(key, sweep.keys) for key in beside)
             yield (
-                f"Compared too are values of {names} at equal other keys: neighbours of numbers, all"
-                f" pairs of words, of up to {MOST_VALUES} values. Each of these keys is a family of"
-                " its own: its p-values are adjusted apart from those of activations."
+                f"Compared too are values of {names} at equal other keys: neighbours of numbers,"
+                f" all pairs of words, of up to {MOST_VALUES} values. Each of these keys is a"
+                " family of its own: its p-values are adjusted apart from those of activations."
             )
     else:
         yield (
