@@ -42,7 +42,7 @@ ui: $(VENV)/ready ## the MLflow UI on this machine alone, with the runs
 
 study: ## the README's numbers and main figure, from the last repro
 	@mkdir -p docs/study
-	@cp reports/summary.csv reports/comparisons.csv reports/claims.csv reports/figures/gradient_by_layer.png docs/study/
+	@cp reports/summary.csv reports/comparisons.csv reports/claims.csv reports/tables/matched_trained.csv reports/figures/gradient_by_layer.png docs/study/
 
 lock: $(VENV)/ready ## requirements.lock with the newest versions, from pyproject.toml
 	@$(COMPILE) $(addprefix --extra ,dev joblib slurm optuna postgres) -o requirements.lock

@@ -80,6 +80,12 @@ def test_the_verdicts_of_the_readme_are_those_of_the_study(root):
         assert verdicts["epoch_seconds", "mlp", *pair] == "equivalent"
     for other in names[1:]:
         assert verdicts["calibration_error", "mlp", "sigmoid", other] == "better"
+    matched = pd.read_csv(root / "docs/study/matched_trained.csv")
+    accuracy = tables.where(matched, network="deep", metric="test_accuracy")
+    decided = dict(zip(accuracy["activation"], accuracy["verdict"], strict=True))
+    assert decided == {"relu": "undecided", "leaky_relu": "equivalent"}
+    assert set(accuracy["configured"]) == {"glorot_uniform"}
+    assert set(accuracy["matched"]) == {"he_uniform"}
         assert verdicts["epochs_to_target", "mlp", "sigmoid", other] == "worse"
         assert verdicts["seconds_to_target", "mlp", "sigmoid", other] == "worse"
         assert verdicts["test_accuracy", "deep", "sigmoid", other] == "worse"
