@@ -80,17 +80,17 @@ def test_the_verdicts_of_the_readme_are_those_of_the_study(root):
         assert verdicts["epoch_seconds", "mlp", *pair] == "equivalent"
     for other in names[1:]:
         assert verdicts["calibration_error", "mlp", "sigmoid", other] == "better"
+        assert verdicts["epochs_to_target", "mlp", "sigmoid", other] == "worse"
+        assert verdicts["seconds_to_target", "mlp", "sigmoid", other] == "worse"
+        assert verdicts["test_accuracy", "deep", "sigmoid", other] == "worse"
     matched = pd.read_csv(root / "docs/study/matched_trained.csv")
     accuracy = tables.where(matched, network="deep", metric="test_accuracy")
     decided = dict(zip(accuracy["activation"], accuracy["verdict"], strict=True))
     assert decided == {"relu": "undecided", "leaky_relu": "equivalent"}
     assert set(accuracy["configured"]) == {"glorot_uniform"}
     assert set(accuracy["matched"]) == {"he_uniform"}
-        assert verdicts["epochs_to_target", "mlp", "sigmoid", other] == "worse"
-        assert verdicts["seconds_to_target", "mlp", "sigmoid", other] == "worse"
-        assert verdicts["test_accuracy", "deep", "sigmoid", other] == "worse"
     against = tables.where(table, first="sigmoid", network="mlp", metric="seconds_to_target")
-    assert [round(100 * math.exp(-log)) for log in sorted(against["mean"])] == [49, 42, 40]
+    assert [round(100 * math.exp(-log)) for log in sorted(against["mean"])] == [48, 41, 40]
     row = tables.where(table, metric="test_accuracy", network="mlp", first="sigmoid", second="relu")
     assert row["pairs_needed"].item() == 152
 
