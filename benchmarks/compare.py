@@ -1,6 +1,6 @@
 """How long a comparison, and a job's bookkeeping, take with 1,000 runs in the store.
 
-    python benchmarks/compare.py --folder /tmp/a-new-folder
+    python benchmarks/compare.py --folder ../a-new-folder
 
 Fills a fresh SQLite store, through the calls that a training makes, with 1,000 finished runs: 143
 configurations (activations, depths, learning rates) with six seeds each, 20 epochs a seed, the

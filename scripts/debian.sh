@@ -1,6 +1,10 @@
 # shellcheck shell=sh
 # What the scripts beside this file share: read by them, not run.
 
+# Where daemons are; a path that was set by hand may lack it.
+PATH=$PATH:/usr/sbin:/sbin
+export PATH
+
 fail() {
     echo "actlab: $1" >&2
     exit 1
