@@ -494,7 +494,7 @@ def test_a_sweep_leaves_the_outputs_of_dvc_alone(study):
     )
     assert "tanh-mlp" in output
     assert study.digests("models", "results", "timings", "reports") == before
-    folders = sorted(path.name for path in (study.folder / "multirun").iterdir() if path.is_dir())
+    folders = sorted(path.name for path in (study.folder / "multirun").glob("activation=*"))
     assert folders == [
         f"activation={name},network.hidden=[8],seeds=[3],training.epochs=1"
         for name in ("relu", "tanh")

@@ -1,6 +1,7 @@
 """Sweeps with real Hydra and a real MLflow store, and planted trainings where they are not it."""
 
 import json
+import logging
 import os
 import random
 import shlex
@@ -87,6 +88,13 @@ def sweep(root, tmp_path, monkeypatch, capsys):
     shutil.copy(root / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    # Who configures logging, Hydra or MLflow's alembic, shuts all handlers first: absl's closes the
+    # stream that pytest reads.
+    monkeypatch.setattr(logging, "shutdown", lambda handlers=None: None)
+    config = tmp_path / "conf/config.yaml"
+    grid = "  - override hydra/sweeper: grid\n"
+    quiet = "".join(f"  - override hydra/{name}_logging: disabled\n" for name in ("job", "hydra"))
+    config.write_text(config.read_text().replace(grid, grid + quiet))
     yield Sweep(tmp_path, monkeypatch, capsys)
     HydraConfig.instance().cfg = None
 
