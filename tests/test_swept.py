@@ -180,6 +180,17 @@ def test_a_family_is_that_of_independent_tests():
     assert set(compared["activation.name"]) == {""}
 
 
+def test_what_goes_along_with_an_activation_by_chance_is_not_taken_for_its_effect():
+    """One was trained on fewer images, and the constants are its own: no pair is at equal keys."""
+    runs = Runs()
+    for activation, held_out in (("relu", "10000"), ("tanh", "0"), ("gelu", "0")):
+        runs.add(activation, [0.9, 0.91], data__validation_size=held_out)
+    gathered = runs.gather("swept")
+    assert set(gathered.keys) == {"data.validation_size", swept.ACTIVATION}
+    compared = swept.compare(gathered, swept.score(gathered, 0.97), REPORT)
+    assert {*map(tuple, compared[["first", "second"]].to_numpy())} == {("tanh", "gelu")}
+
+
 def test_other_keys_are_a_family_each_beside_activations():
     """Neighbours of numbers, all pairs of words, at equal other keys; adjusted apart."""
     grid = {**DEPTHS, "model__kernel_initializer": ["glorot_uniform", "he_normal", "matched"]}
@@ -249,9 +260,11 @@ def test_configurations_that_differ_in_several_keys_are_compared_all_with_all():
     assert len(compared) == 3
     assert set(compared["key"]) == {""}
     assert compared["first"].iloc[0] == "learning rate 0.001, relu"
-    # Left to itself, the activation tells them apart.
-    assert runs.gather().keys == ["activation.name"]
-    assert "training.learning_rate" in runs.gather().tied
+    # Left to itself, it takes the rates for no effect of the activations.
+    assert runs.gather().keys == sweep.keys
+    chosen = runs.gather(by=["activation.name"])
+    assert chosen.keys == ["activation.name"]
+    assert "training.learning_rate" in chosen.tied
 
 
 def test_pairs_are_compared_over_the_seeds_that_both_have():

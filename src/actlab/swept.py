@@ -286,7 +286,11 @@ def gather(
         )
     varying = [key for key in columns if varies(configurations, key)]
     if by is None:
-        keys = [PHASE, *of] if fair else _telling(configurations, _ordered(varying), [])
+        keys = (
+            [PHASE, *of]
+            if fair
+            else _alone(_telling(configurations, _ordered(varying), []), varying)
+        )
     else:
         keys = list(dict.fromkeys([PHASE, *by] if fair else by))
         if more := _telling(configurations, _ordered(varying), keys)[len(keys) :]:
@@ -586,6 +590,16 @@ def _telling(table: pd.DataFrame, keys: Sequence[str], given: Sequence[str]) -> 
         if (finer := len(table[[*chosen, key]].drop_duplicates())) > groups:
             chosen, groups = [*chosen, key], finer
     return chosen
+
+
+def _alone(telling: Sequence[str], varying: Sequence[str]) -> list[str]:
+    """Add the keys that vary for themselves, though those given tell all rows apart.
+
+    An activation decides its constants, a network its depth; nothing decides how many images were
+    trained on: where no two rows contradict, that was chance, and would be taken for an effect.
+    """
+    groups = ("activation", "network")
+    return _ordered({*telling, *(key for key in varying if key.partition(".")[0] not in groups)})
 
 
 def _sort(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
