@@ -49,7 +49,7 @@ METRICS = {
 NEAR_BEST = 0.005
 
 #: From how many pairs on a family does without the bootstrap and seeds needed, which take long.
-MANY_PAIRS = 200
+MANY_PAIRS = 64
 
 #: Beside activations, keys of up to so many values are compared along too.
 MOST_VALUES = 8
