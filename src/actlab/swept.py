@@ -27,7 +27,7 @@ from actlab.comparisons import Metric
 from actlab.config import ReportConfig
 from actlab.errors import UserError
 from actlab.statistics import mean_interval
-from actlab.tables import where
+from actlab.tables import COMPARISONS, where
 
 #: The key that tells activations apart.
 ACTIVATION = "activation.name"
@@ -84,27 +84,11 @@ _LABELS = {ACTIVATION: "activation", "model.kernel_initializer": "initialiser"}
 #: own column is empty. The rest is as in `tables.COMPARISONS`.
 COMPARED = (
     "key",
-    "metric",
-    "first",
-    "second",
-    "pairs",
-    "pairs_dropped",
-    "pairs_censored",
-    "mean",
-    "sd",
-    "low",
-    "high",
-    "bca_low",
-    "bca_high",
-    "effect_size",
-    "p_t",
-    "p_wilcoxon",
-    "p_holm",
-    "margin",
-    "p_equivalence",
-    "p_equivalence_holm",
-    "verdict",
-    "pairs_needed",
+    *(
+        name
+        for name in COMPARISONS
+        if name != "network" and not name.startswith(("median", "new_images"))
+    ),
 )
 
 
