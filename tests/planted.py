@@ -46,6 +46,7 @@ CONSTANTS = {
 def configured(root: Path, **values: Any) -> Config:
     """A configuration at a small scale, its files below `root`; `values` replace its own."""
     folders = ("raw", "processed", "models", "results", "timings", "reports", "matched")
+    folders += ("checkpoints",)
     paths = {name: str(root / name) for name in folders}
     given = {
         "data": DataConfig("mnist", 0, 0),

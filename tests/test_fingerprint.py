@@ -22,7 +22,8 @@ CONFIG = configured(Path())
 
 def test_the_code_is_all_that_computes_a_training(root):
     package = root / "src/actlab"
-    computes = import_closure(package / "training.py", root / "src") | {package / "stages/train.py"}
+    computes = import_closure(package / "checkpoints.py", root / "src")
+    computes |= {package / "stages/train.py"}
     assert {package / name for name in fingerprint.CODE} == computes
 
 

@@ -55,7 +55,7 @@ CONFIG = configured(
     network=NetworkConfig("mlp", [4]),
     paths=PathsConfig(
         *(None, "data/raw", "data/processed", "."),
-        *("models", "results", "timings", "reports", "matched"),
+        *("models", "results", "timings", "reports", "matched", "checkpoints"),
     ),
 )
 CONFIG.matched.activations = []  # most tests are of a study without; no configuration is

@@ -351,7 +351,8 @@ class CompareConfig:
 class PathsConfig:
     """Where files are; relative to the root of the repository.
 
-    In `matched` lie models, results and timings of the trainings of `MatchedConfig`.
+    In `matched` lie models, results and timings of the trainings of `MatchedConfig`; in
+    `checkpoints` what is kept of trainings while they run.
     """
 
     source: str | None
@@ -363,6 +364,7 @@ class PathsConfig:
     timings: str
     reports: str
     matched: str
+    checkpoints: str
 
     def of_matched(self) -> "PathsConfig":
         """Give the paths of the trainings with the matched initialisers."""
@@ -372,7 +374,7 @@ class PathsConfig:
     def are_of_matched(self) -> bool:
         """Tell whether models are those of `of_matched`.
 
-        >>> root = PathsConfig(None, "raw", "data", ".", "models", "results", "times", "r", "m")
+        >>> root = PathsConfig(None, "raw", "data", ".", "models", "results", "t", "r", "m", "c")
         >>> root.are_of_matched(), root.of_matched().are_of_matched()
         (False, True)
         """

@@ -14,10 +14,11 @@ from pathlib import Path
 from actlab.config import Config
 from actlab.datasets import DATASETS
 
-#: The modules that compute a training, by their files in the package; `tests/test_fingerprint.py`
-#: holds them to what `training` imports.
+#: The modules that compute a training or take it up again, by their files in the package;
+#: `tests/test_fingerprint.py` holds them to what these import.
 CODE = (
     "activations.py",
+    "checkpoints.py",
     "config.py",
     "datasets.py",
     "errors.py",

@@ -1,24 +1,31 @@
 """Files and folders that appear whole or not at all."""
 
+import os
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, sync: bool = True) -> Iterator[Path]:
     """Give a temporary path beside `path`; what the block writes there becomes `path`.
 
     The block may write a file or make a folder at the temporary path. When it
     ends, that takes the place of whatever `path` held before; when it raises,
-    `path` stays as it was and nothing is left behind.
+    `path` stays as it was and nothing is left behind. What a killed process left behind here,
+    the next call for the same `path` removes.
 
     Parameters
     ----------
     path
         Where the file or folder is to be; its parents are made.
+    sync
+        Whether what was written is on the disk before it becomes `path`, so that it is whole
+        after a power failure too.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "results" / "answer.txt"
@@ -28,11 +35,15 @@ def written_whole(path: Path) -> Iterator[Path]:
     ('42', ['answer.txt'])
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A kill leaves this folder behind; .dvcignore and .gitignore know its name.
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    _remove_abandoned(path)
+    # .dvcignore and .gitignore know the name.
+    prefix = f".{path.name}.{socket.gethostname()}.{os.getpid()}."
+    scratch = Path(tempfile.mkdtemp(prefix=prefix, suffix=".partial", dir=path.parent))
     new, old = scratch / path.name, scratch / "before"
     try:
         yield new
+        if sync:
+            _sync(new)
         if path.is_dir():
             path.rename(old)
         try:
@@ -41,5 +52,48 @@ def written_whole(path: Path) -> Iterator[Path]:
             if old.is_dir():
                 old.rename(path)
             raise
+        if sync:
+            _sync_one(path.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def is_alive(process: int) -> bool:
+    """Tell whether a process of this machine has not ended."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what processes of this machine that have ended were writing."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.(.+)\.(\d+)\.[^.]+\.partial")
+    for entry in os.scandir(path.parent):
+        found = name.fullmatch(entry.name)
+        if found and found[1] == socket.gethostname() and not is_alive(int(found[2])):
+            # A kill between two renames: what was there before is there no more.
+            before = Path(entry.path, "before")
+            if before.is_dir() and not path.exists():
+                with suppress(OSError):
+                    before.rename(path)
+            shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or a folder with all that is in it, on the disk."""
+    if path.is_dir():
+        for each in path.iterdir():
+            _sync(each)
+    _sync_one(path)
+
+
+def _sync_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

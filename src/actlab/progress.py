@@ -21,7 +21,7 @@ _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remain
 
 
 @contextmanager
-def shown(title: str, model_epochs: int) -> Iterator[Advance]:
+def shown(title: str, model_epochs: int, done: int = 0) -> Iterator[Advance]:
     """Show the progress of a configuration: model-epochs done, loss, accuracy, time left.
 
     Parameters
@@ -30,12 +30,15 @@ def shown(title: str, model_epochs: int) -> Iterator[Advance]:
         Stands in front.
     model_epochs
         How many there will be: seeds x epochs.
+    done
+        How many there were before, when a training goes on.
     """
     terminal = sys.stdout.isatty()
     started = 0.0
     lines_at = {round(model_epochs * tenth / 5) for tenth in range(1, 6)}
     with tqdm(
         total=model_epochs,
+        initial=done,
         desc=title,
         unit="epoch",
         file=sys.stdout,
@@ -43,19 +46,19 @@ def shown(title: str, model_epochs: int) -> Iterator[Advance]:
         ncols=shutil.get_terminal_size().columns,
         bar_format=_BAR,
     ) as bar:
-        done = 0
+        first = done + 1
 
         def advance(*, loss: float, val_accuracy: float) -> None:
             nonlocal done, started
             done += 1
-            if done == 1:  # what came before was compiling
+            if done == first:  # what came before was compiling
                 started = time.perf_counter()
             bar.set_postfix(loss=f"{loss:.4f}", val_accuracy=f"{val_accuracy:.4f}", refresh=False)
             bar.update()
             if not terminal and done in lines_at:
                 left = ""
-                if done > 1:
-                    each = (time.perf_counter() - started) / (done - 1)
+                if done > first:
+                    each = (time.perf_counter() - started) / (done - first)
                     left = f", {each * (model_epochs - done):.0f} s left"
                 print(
                     f"{title}: {done} of {model_epochs} model-epochs, loss {loss:.4f},"

@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -61,6 +61,18 @@ class Fitted:
     test_accuracy: float
     test_logits: Float32[np.ndarray, "n classes"]
     compile_seconds: float
+
+
+@dataclass(frozen=True)
+class State:
+    """A seed's training after an epoch: all that the rest of it depends on, but for the images.
+
+    `variables` are the model's, then the optimiser's.
+    """
+
+    seed: int
+    epoch: int
+    variables: list[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -263,7 +275,9 @@ def fit_seeds(
         [int, int, keras.Sequential, Callable[[], dict[str, float]]], None
     ] = lambda seed, epoch, model, next_step: None,
     models_at_once: int | None = None,
-) -> Iterator[Epoch | Fitted]:
+    begun: Mapping[int, State] | None = None,
+    save: Callable[[State, Epoch], None] = lambda state, epoch: None,
+) -> Generator[Epoch | Fitted, None, None]:
     """Train one model a seed, several side by side, and give what happens as it happens.
 
     Parameters
@@ -283,6 +297,11 @@ def fit_seeds(
         what `compile_step` measures on the first batch of the epoch that comes next, or would.
     models_at_once
         One thread each; as many as there are cores by default. It changes no result.
+    begun
+        States, by seed, from which their seeds go on; they give what they would have given.
+    save
+        Called with a seed's state after every epoch, and what the epoch gave, from the thread that
+        trains the model, after `keep`, outside its times. The state's arrays are copies.
 
     Yields
     ------
@@ -290,6 +309,8 @@ def fit_seeds(
         `Epoch` after every epoch, `Fitted` after a seed's last. The seeds' events come
         interleaved.
     """
+    if not seeds:
+        return
     models_at_once = min(models_at_once or available_cores(), len(seeds))
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for seed in seeds:
@@ -307,6 +328,7 @@ def fit_seeds(
         started = time.perf_counter()
         run_epoch = compile_epoch(model, optimizer, trained_on, protocol.batch_size)
         fresh_optimizer = [variable.numpy() for variable in optimizer.variables]
+        variables = [*model.variables, *optimizer.variables]
         evaluate = compile_evaluation(model)
         for split in (watched, tested_on):
             evaluate(split)
@@ -327,9 +349,14 @@ def fit_seeds(
             model.set_weights(build_model(spec, seed).get_weights())
             for variable, value in zip(optimizer.variables, fresh_optimizer, strict=True):
                 variable.assign(value)
-            if 0 in protocol.kept_epochs:
+            last = 0
+            if state := (begun or {}).get(seed):
+                last = state.epoch
+                for variable, value in zip(variables, state.variables, strict=True):
+                    variable.assign(value)
+            elif 0 in protocol.kept_epochs:
                 keep(seed, 0, model, partial(next_step, seed, 0))
-            for epoch in range(1, protocol.epochs + 1):
+            for epoch in range(last + 1, protocol.epochs + 1):
                 order = shuffled_order(seed, epoch, images)
                 side_by_side = len(training)
                 started = time.perf_counter()
@@ -338,19 +365,19 @@ def fit_seeds(
                 seen = evaluate(watched)
                 if epoch in protocol.kept_epochs:
                     keep(seed, epoch, model, partial(next_step, seed, epoch))
-                events.put(
-                    Epoch(
-                        seed=seed,
-                        epoch=epoch,
-                        loss=loss,
-                        accuracy=accuracy,
-                        val_loss=seen.loss,
-                        val_accuracy=seen.accuracy,
-                        epoch_seconds=epoch_seconds,
-                        compile_seconds=compile_seconds,
-                        models_at_once=side_by_side,
-                    )
+                gave = Epoch(
+                    seed=seed,
+                    epoch=epoch,
+                    loss=loss,
+                    accuracy=accuracy,
+                    val_loss=seen.loss,
+                    val_accuracy=seen.accuracy,
+                    epoch_seconds=epoch_seconds,
+                    compile_seconds=compile_seconds,
+                    models_at_once=side_by_side,
                 )
+                save(State(seed, epoch, [variable.numpy() for variable in variables]), gave)
+                events.put(gave)
                 if stop.is_set():
                     return
             training.discard(seed)
@@ -364,8 +391,9 @@ def fit_seeds(
             events.put(error)
             all_compiled.abort()
 
-    threads = [threading.Thread(target=guarded_work) for _ in range(models_at_once)]
-    at_work = len(threads)
+    # Daemons: who interrupts the process is not to wait for the end of an epoch.
+    threads = [threading.Thread(target=guarded_work, daemon=True) for _ in range(models_at_once)]
+    at_work, is_interrupted = len(threads), False
     try:
         for thread in threads:
             thread.start()
@@ -377,11 +405,14 @@ def fit_seeds(
                 at_work -= 1
             else:
                 yield event
+    except KeyboardInterrupt:
+        is_interrupted = True
+        raise
     finally:
         stop.set()
         all_compiled.abort()
         for thread in threads:
-            if thread.ident is not None:  # it was started
+            if thread.ident is not None and not is_interrupted:  # it was started
                 thread.join()
 
 

@@ -21,6 +21,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from actlab.config import Config
 from actlab.errors import UserError
+from actlab.stages import interrupts
 
 #: The longest name of a job's folder; file systems take 255 bytes.
 LONGEST = 160
@@ -46,7 +47,8 @@ def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
     """Run a stage as a command, with Hydra's grammar for its arguments.
 
     Whatever the user can mend (configuration, files, space, permissions) ends in one line on
-    the standard error and exit status 1; HYDRA_FULL_ERROR=1 shows the traceback too.
+    the standard error and exit status 1; HYDRA_FULL_ERROR=1 shows the traceback too. SIGINT and
+    SIGTERM end it as `interrupts` says, with status 130 and 143.
 
     Parameters
     ----------
@@ -56,13 +58,19 @@ def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
         Whether Hydra's multirun may run it, each job in a folder of its own. Other stages
         write where DVC expects their outputs.
     """
+    in_dvc = "DVC_STAGE" in os.environ
+    again = "`dvc repro`" if in_dvc else "the same command"
+    advice = f"what is finished is kept: {again} goes on from there"
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print on several lines
     failures: list[Exception] = []
     try:
-        failures = _run_hydra(stage, sweepable)
+        with interrupts.listening(advice, watch_parent=in_dvc):
+            failures = _run_hydra(stage, sweepable)
         sys.stdout.flush()
-    except KeyboardInterrupt:
+    except interrupts.Interrupted as interrupted:
+        interrupts.leave(interrupted.number, advice)
+    except KeyboardInterrupt:  # in a thread of a notebook's, where nothing listens
         sys.exit(130)
     except BrokenPipeError:  # `--help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,8 +12,8 @@ import shlex
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from omegaconf import OmegaConf
 from actlab.config import Config
 from actlab.errors import UserError
 from actlab.outputs import written_whole
+from actlab.stages import interrupts
 from actlab.stages.command import check, explain, remove_untouched
 
 #: The file of a job's folder that says what became of it.
@@ -65,7 +66,21 @@ class Outcome:
 
 
 def run_job(train: Callable[[Config, str], Any], composed: Any, root: Path) -> Outcome:
-    """Check a job's configuration and train it, unless MLflow has it; say what became of it."""
+    """Check a job's configuration and train it, unless MLflow has it; say what became of it.
+
+    In a process of a launcher's it ends that process when it is interrupted.
+    """
+    in_launchers = not interrupts.is_listening()
+    try:
+        with interrupts.listening("", watch_parent=in_launchers):
+            return _run_job(train, composed, root)
+    except interrupts.Interrupted as interrupted:
+        if in_launchers:
+            interrupts.leave(interrupted.number)
+        raise
+
+
+def _run_job(train: Callable[[Config, str], Any], composed: Any, root: Path) -> Outcome:
     started = time.monotonic()
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
@@ -100,16 +115,13 @@ def _in_a_line(error: Exception) -> str:
 
 
 def _train_once(train: Callable[[Config, str], Any], config: Config) -> Outcome:
-    from filelock import FileLock
-
     from actlab import tracking
     from actlab.fingerprint import fingerprint
+    from actlab.locks import alone_with
 
     job = f"job {HydraConfig.get().job.num + 1}"
     digest = fingerprint(config)
-    locks = Path(HydraConfig.get().sweep.dir) / ".locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    with _held(FileLock(locks / digest), job):
+    with alone_with(config.paths.checkpoints, digest, job):
         try:
             store = tracking.connect()
             found = None if config.force else store.find_finished(digest)
@@ -131,22 +143,6 @@ def _train_once(train: Callable[[Config, str], Any], config: Config) -> Outcome:
     if not trained.is_logged:
         raise UserError("trained, but MLflow lacks it: run this again when the store is well")
     return Outcome("diverged" if trained.diverged else "done", trained.objective, 0.0)
-
-
-@contextmanager
-def _held(lock: Any, job: str) -> Iterator[None]:
-    """Hold a lock, which ends with its process; say so when it has to be waited for."""
-    from filelock import Timeout
-
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"{job}: another process trains the same, waiting for it", flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _models_at_once() -> int:
