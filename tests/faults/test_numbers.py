@@ -151,15 +151,8 @@ EDGES = {
     "a learning rate of 1e-40": Edge(draw(20), draw(10), rate=1e-40),
 }
 
-#: Of these the quick part has one each; the others differ from one in a number.
-QUICK = (
-    "1 image",
-    "a batch beyond 64 bits",
-    "one class in the data",
-    "a network that is all dead",
-    "a seed beyond 64 bits",
-    "a learning rate of 1e30",
-)
+#: What the quick part has; each takes a second to compile.
+QUICK = ("1 image", "a network that is all dead", "a seed beyond 64 bits")
 
 
 def deviation_of(edge: Edge) -> str:
@@ -218,10 +211,12 @@ def test_the_answer_by_hand_can_fail():
 
 
 @pytest.mark.parametrize(("function", "rate"), [("relu", 1e30), ("exponential", 1e4)])
-def test_a_loss_that_is_no_number_is_a_divergence_and_every_epoch_is_told(function, rate):
+def test_a_loss_that_is_no_number_is_a_divergence_and_every_epoch_is_told(function, rate, is_whole):
     from actlab.stages.train import find_diverged
     from actlab.training import Epoch, Fitted, Protocol, fit_seeds
 
+    if function != "relu" and not is_whole:
+        pytest.skip("it is as with relu: make faults")
     train, test, ratios = draw(20), draw(10), {}
 
     def keep(seed: int, epoch: int, model: Any, next_step: Any) -> None:
@@ -467,7 +462,7 @@ STUDIES: dict[str, dict[str, Any]] = {
 
 
 def test_reports_of_studies_at_the_edge_say_no_number_that_is_none(tmp_path, is_whole, tally):
-    names = list(STUDIES) if is_whole else list(STUDIES)[::3]
+    names = list(STUDIES) if is_whole else list(STUDIES)[1::5]
     failures = []
     for at, name in enumerate(names):
         planted: dict[str, Any] = {"networks": {"mlp": (4, 4)}, "seeds": [0, 1], "epochs": 1}
@@ -581,7 +576,7 @@ class Chain:
             theory=TheoryConfig(["glorot_uniform", "matched"], 8, 3, min(8, images), [0, 1]),
             paths=PathsConfig(
                 *(None, "data/raw", "data/processed", "."),
-                *("models", "results", "timings", "reports", "matched"),
+                *("models", "results", "timings", "reports", "matched", "checkpoints"),
             ),
         )
         splits = Splits(train, None, test)
