@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup setup-ray repro test faults lint ui study lock lock-ray
+.PHONY: help setup setup-ray repro test test-all faults lint ui study lock lock-ray
 
 COMPILE := uv pip compile pyproject.toml --universal --generate-hashes \
 	--no-emit-index-url --no-header --python-version 3.11 --upgrade -q
@@ -31,6 +31,9 @@ repro: $(VENV)/ready ## the whole pipeline, from raw data to report and MLflow
 
 test: $(VENV)/ready ## the tests
 	@pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test-all: $(VENV)/ready ## the tests on Python 3.11, 3.12 and 3.13; TESTS=... for some of them
+	@TESTS="$(TESTS)" sh scripts/test_all.sh 3.11 3.12 3.13
 
 faults: $(VENV)/ready ## every fault that docs/reliability.md tells of, at full count
 	@ACTLAB_FAULTS=all pytest tests/faults -n auto --maxprocesses 4 --dist load

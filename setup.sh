@@ -1,11 +1,12 @@
 #!/bin/sh
 # Make .venv with the locked requirements; `make` calls it when they are not there or have changed.
-# Another lock has a folder of its own: `sh setup.sh requirements-ray.lock` makes .venv-ray.
+# Another lock has a folder of its own: `sh setup.sh requirements-ray.lock` makes .venv-ray; or name
+# the folder: `PYTHON=python3.12 sh setup.sh requirements.lock .venv-3.12`.
 set -eu
 
 LOCK=${1:-requirements.lock}
 VENV=.venv${LOCK#requirements}
-VENV=${VENV%.lock}
+VENV=${2:-${VENV%.lock}}
 
 fail() {
     echo "actlab: $1" >&2

@@ -310,7 +310,7 @@ def compared(study: tables.Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     rng = np.random.default_rng(0)
     noise = 0.01 * rng.random(len(study.test))
     calibration = study.test.drop(columns=["test_loss", "test_accuracy"]).assign(
-        calibration_error=study.test["test_loss"] / 10 + noise
+        calibration_error=study.test["test_loss"].clip(upper=5.0) / 10 + noise
     )
     scores = comparisons.score(study, calibration, blocks_of(study), REPORT.target_accuracy)
     right, losses = {}, {}

@@ -417,7 +417,9 @@ def compare_family(
     rows = []
     for first, second in pairs:
         both = sorted(values[first].keys() & values[second].keys())
-        sample = np.array([values[first][seed] - values[second][seed] for seed in both])
+        ends = np.array([[of[seed] for seed in both] for of in (values[first], values[second])])
+        ends[~np.isfinite(ends)] = np.nan  # an infinite loss is as far from another as from any
+        sample = ends[0] - ends[1]
         unreached = len((censored[first] | censored[second]) & set(both))
         test = paired_tests(sample, margin)
         low, high = bca_interval(sample, confidence) if thorough else (math.nan, math.nan)

@@ -190,11 +190,12 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "training.epochs", self.epochs, "1 or more")
         _require(self.batch_size >= 1, "training.batch_size", self.batch_size, "1 or more")
+        # Beyond them it is 0 or infinite where it is used, in float32.
         _require(
-            0 < self.learning_rate < float("inf"),
+            1e-45 <= self.learning_rate <= 3.4e38,
             "training.learning_rate",
             self.learning_rate,
-            "a number above 0",
+            "a number above 0 that float32 has, from 1e-45 to 3.4e38",
         )
         _require(
             all(epoch >= 0 for epoch in self.probe_epochs),

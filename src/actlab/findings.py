@@ -31,6 +31,17 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.2f} %" if math.isfinite(fraction) else "n/a"
 
 
+def fixed(value: float, places: int) -> str:
+    """Write with so many decimals; what is beyond any scale (a loss can be) with three digits.
+
+    >>> fixed(0.07654, 4), fixed(-1.5, 1), fixed(1.2e31, 4), fixed(math.nan, 4)
+    ('0.0765', '−1.5', '1.20e+31', 'n/a')
+    """
+    if not math.isfinite(value):
+        return "n/a"
+    return (f"{value:.{places}f}" if abs(value) < 1e6 else f"{value:.2e}").replace("-", "−", 1)
+
+
 def in_points(difference: float) -> str:
     """Write a difference of two fractions in points: two decimals, or the first digit that counts.
 
@@ -160,7 +171,7 @@ def _value(metric: str, values: Float[np.ndarray, " pairs"], confidence: float) 
         return percent(centre)
     if unit == "ratio":
         return f"{centre:.3f} s (geometric, {counted(len(values), _pair(metric))})"
-    return f"{centre:.4f} nats" if unit == "nats" else f"{centre:.1f}"
+    return f"{fixed(centre, 4)} nats" if unit == "nats" else fixed(centre, 1)
 
 
 def _pair(metric: str) -> str:
@@ -228,7 +239,7 @@ def difference_text(metric: str, row: Mapping[str, Any]) -> str:
         mean, low, high = map(in_points, values)
     else:
         digits = 4 if unit == "nats" else 1
-        mean, low, high = (f"{value:.{digits}f}".replace("-", "−") for value in values)
+        mean, low, high = (fixed(value, digits) for value in values)
     return f"{mean} {unit}, {low} to {high}"
 
 
@@ -377,12 +388,14 @@ def _unordered(study: Study, has: Mapping[str, float], network: str) -> str:
     return f"the first layer's gradient on {network} is {each}{caveat}."
 
 
-def _ordered(
-    has: Mapping[str, float], pairs: Mapping[tuple[str, str], Interval], network: str
-) -> str:
+def _ordered(has: dict[str, float], pairs: Mapping[tuple[str, str], Interval], network: str) -> str:
     ends, unclear = {}, {}
-    for end, first in (("largest", max), ("smallest", min)):
-        name = ends[end] = first(has, key=lambda each: has[each])
+    # The smallest is the last of equal ones: the largest is the first.
+    for end, name in (
+        ("largest", max(has, key=lambda each: has[each])),
+        ("smallest", min(reversed(has), key=lambda each: has[each])),
+    ):
+        ends[end] = name
         doubtful = [
             other for other in has if other != name and not pairs[name, other].excludes(1.0)
         ]

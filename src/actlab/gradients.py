@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32
 
 from actlab.config import ActivationConfig
 from actlab.datasets import Split
-from actlab.model import ModelSpec, build_model, kept_epochs, weights_path
+from actlab.model import ModelSpec, build_model, kept_epochs, read_weights, weights_path
 from actlab.own import row_of
 from actlab.runtime import keras, tf
 from actlab.statistics import euclidean_norm
@@ -234,7 +234,7 @@ def probe_configuration(
     hidden = {layer.name for layer in model.layers[:-1]}
     for seed in seeds:
         for epoch in kept_epochs(folder, seed):
-            model.load_weights(weights_path(folder, seed, epoch))
+            read_weights(model, weights_path(folder, seed, epoch))
             kernels = {layer.name: layer.kernel.numpy() for layer in model.layers}
             trained = {layer.name: trained_constants(layer) for layer in model.layers}
             for probe, batch in probes.items():
@@ -290,7 +290,7 @@ def bin_preactivations(
     def preactivations_of(epoch_at: int) -> Iterator[tuple[str, np.ndarray]]:
         for seed in seeds:
             epoch = kept_epochs(folder, seed)[epoch_at]
-            model.load_weights(weights_path(folder, seed, epoch))
+            read_weights(model, weights_path(folder, seed, epoch))
             for layer, values in zip(hidden, program(given), strict=True):
                 yield layer, values.numpy().ravel()
 

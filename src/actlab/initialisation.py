@@ -5,6 +5,7 @@ The measurement beside the predictions of `theory`, by the same definitions.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -172,10 +173,10 @@ def compare_with_theory(
     first = meanfield.weight_variance(initializer, batch.images.shape[1], width) * squares
     # An image without a signal has no ratio.
     first, sigma_w2 = first[first > 0], meanfield.weight_variance(initializer, width, width)
-    try:
-        predicted = theory.propagate(phi, first, sigma_w2, depth, width)
-    except meanfield.UncertainError:
-        predicted = theory.untold(depth)
+    predicted = theory.untold(depth)
+    if len(first):
+        with suppress(meanfield.UncertainError):
+            predicted = theory.propagate(phi, first, sigma_w2, depth, width)
     ratios = list(probe_initialisation(activation, kernel_initializer, width, depth, seeds, batch))
     rows: list[tuple[Any, ...]] = []
     for direction, logarithms, variances, mean_variance in (
@@ -220,7 +221,7 @@ def compare_with_theory(
             )
             for seed, of in measured.items()
         ]
-    start = float(first.mean())
+    start = float(first.mean()) if len(first) else math.nan
     return rows, (sigma_w2, *_tell_mean_field(phi, sigma_w2, start))
 
 
@@ -233,10 +234,15 @@ def _exp(logarithm: Any) -> float:
 def _tell_mean_field(
     phi: meanfield.Nonlinearity, sigma_w2: float, start: float
 ) -> tuple[float, float, float, float, float, float]:
-    """Give the columns of `tables.MEAN_FIELD` behind sigma_w2; NaN for what theory cannot tell."""
+    """Give the columns of `tables.MEAN_FIELD` behind sigma_w2; NaN for what theory cannot tell.
+
+    `start` is NaN where no image has a signal.
+    """
     steepest = theory.steepest_slope(phi)
     try:
         value2, slope2 = theory.gains(phi)
+        if math.isnan(start):
+            return value2, slope2, steepest, math.nan, math.nan, math.nan
         point = meanfield.fixed_point(phi, sigma_w2, start=start)
         chi_1 = meanfield.chi_at_fixed_point(phi, sigma_w2, start=start)
     except meanfield.UncertainError:

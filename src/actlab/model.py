@@ -49,14 +49,19 @@ class ModelSpec:
         Raises
         ------
         UserError
-            When the file is missing.
+            When the file is missing, or is none that `save` wrote.
         """
         if not path.is_file():
             raise UserError(f"{path} is missing: run `dvc repro` to train that network")
-        fields = json.loads(path.read_text())
-        fields["activation"] = ActivationConfig(**fields["activation"])
-        fields["network"] = NetworkConfig(**fields["network"])
-        return cls(**fields)
+        try:
+            fields = json.loads(path.read_text())
+            fields["activation"] = ActivationConfig(**fields["activation"])
+            fields["network"] = NetworkConfig(**fields["network"])
+            return cls(**fields)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} cannot be read: run `dvc repro` to train that network again"
+            ) from error
 
 
 def keras_activation(function: str, constants: Mapping[str, Any]) -> Callable[[Any], Any]:
@@ -210,11 +215,25 @@ def load_model(folder: Path, seed: int, epoch: int | None = None) -> keras.Seque
     Raises
     ------
     UserError
-        When model.json or the weights are missing.
+        When model.json or the weights are missing or cannot be read.
     """
     model = build_model(ModelSpec.load(folder / "model.json"), seed)
     path = weights_path(folder, seed, kept_epochs(folder, seed)[-1] if epoch is None else epoch)
     if not path.is_file():
         raise UserError(f"{path} is missing: run `dvc repro` to train it")
-    model.load_weights(path)
+    read_weights(model, path)
     return model
+
+
+def read_weights(model: keras.Sequential, path: Path) -> None:
+    """Give a model the weights of a file.
+
+    Raises
+    ------
+    UserError
+        When the file cannot be read, or holds weights of other shapes.
+    """
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} cannot be read: run `dvc repro` to train it again") from error

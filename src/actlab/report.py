@@ -32,6 +32,7 @@ from actlab.findings import (
     difference_text,
     divergence_findings,
     first_layer_findings,
+    fixed,
     health_findings,
     join,
     kernel_findings,
@@ -325,8 +326,8 @@ def _results(
                 percent(row["test_accuracy_mean"])
                 + (" *" if (row["activation"], row["network"]) in diverged else ""),
                 _bounds(row["test_accuracy_ci_low"], row["test_accuracy_ci_high"]),
-                _fixed(row["test_loss_mean"], 4),
-                _fixed(row["epoch_seconds_median"], 3),
+                fixed(row["test_loss_mean"], 4),
+                fixed(row["epoch_seconds_median"], 3),
                 number(row["gradient_first_layer_initial"]),
                 number(row["gradient_first_layer_notebook"]),
             )
@@ -339,10 +340,6 @@ def _results(
 def _bounds(low: float, high: float) -> str:
     """Write an interval of fractions in percent."""
     return f"{100 * low:.2f} to {100 * high:.2f}" if math.isfinite(low) else "n/a"
-
-
-def _fixed(value: float, places: int) -> str:
-    return f"{value:.{places}f}" if math.isfinite(value) else "n/a"
 
 
 #: How wide a band about a prediction is (`theory.BAND_DEVIATIONS`).
@@ -1128,7 +1125,7 @@ def _trained_twice(study: Study, matched: pd.DataFrame, config: Config) -> list[
 
 def _mean(metric: str, value: float) -> str:
     unit = METRICS[metric].unit
-    return percent(value) if unit == "points" else _fixed(value, 4 if unit == "nats" else 1)
+    return percent(value) if unit == "points" else fixed(value, 4 if unit == "nats" else 1)
 
 
 def _changes(row: Mapping[Any, Any], of: str) -> tuple[str, str, str]:

@@ -168,6 +168,8 @@ def wilson_interval(count: int, total: int, confidence: float) -> tuple[float, f
     >>> round(low, 4), round(high, 4)
     (0.0, 0.1611)
     """
+    if not 0 <= count <= total or total == 0:  # SciPy refuses them in some of its versions
+        raise ValueError(f"{count} of {total} is no share")
     bounds = stats.binomtest(count, total).proportion_ci(confidence, method="wilson")
     return float(bounds.low), float(bounds.high)
 

@@ -15,7 +15,7 @@ import pandas as pd
 from actlab import tables
 from actlab.config import ReportConfig
 from actlab.datasets import DATASETS
-from actlab.findings import counted, difference_text, in_points, join, percent
+from actlab.findings import counted, difference_text, fixed, in_points, join, percent
 from actlab.report import Grid, Picture, Report, Section, Text
 from actlab.swept import (
     ACTIVATION,
@@ -415,7 +415,7 @@ def _cells(row: Mapping[Any, Any]) -> tuple[str, ...]:
         percent(row["val_accuracy_mean"]),
         percent(row["test_accuracy_mean"]) + (" *" if row["diverged_seeds"] else ""),
         f"{100 * low:.2f} to {100 * high:.2f}" if math.isfinite(low) else "",
-        f"{loss:.4f}" if math.isfinite(loss) else "n/a",
+        fixed(loss, 4),
         f"{epochs:.1f}{unreached}" if math.isfinite(epochs) else "",
     )
 

@@ -1,0 +1,703 @@
+"""Numbers at the edge of what there is: each has the answer of another way to it, or is refused."""
+
+import math
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted import (
+    CONSTANTS,
+    REPORT,
+    activations_of,
+    blocks_of,
+    claimed,
+    compared,
+    configured,
+    matched_of,
+    plant,
+)
+from planted_sweep import Runs, plant_grid
+
+from actlab import figures, report, swept, swept_figures, swept_report, tables
+from actlab.config import (
+    ActivationConfig,
+    GradientsConfig,
+    MatchedConfig,
+    NetworkConfig,
+    PathsConfig,
+    TheoryConfig,
+    TrainingConfig,
+)
+from actlab.datasets import Split, Splits, count_classes, save_processed
+from actlab.errors import UserError
+
+pytestmark = [
+    # MLflow's own models of its tables use what SQLAlchemy 2.1 calls deprecated.
+    pytest.mark.filterwarnings(
+        "ignore:The ``noload`` loader strategy:DeprecationWarning:mlflow.store.tracking"
+    ),
+    # MLflow's own agents have type hints that it finds too wide, when it is imported.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning:mlflow"),
+]
+
+PIXELS, CLASSES = 16, 10
+
+
+def draw(count: int, label: int | None = None, pixel: float | None = None, pixels: int = PIXELS):
+    """Images and labels at random; or all of one label, or of one pixel's value."""
+    rng = np.random.default_rng([count, pixels])
+    images = rng.random((count, pixels), dtype=np.float32)
+    labels = rng.integers(0, CLASSES, count).astype(np.int32)
+    if label is not None:
+        labels = np.full(count, label, np.int32)
+    if pixel is not None:
+        images = np.full((count, pixels), pixel, np.float32)
+    return Split(images, labels)
+
+
+def spec_of(function: str, hidden: Sequence[int], pixels: int = PIXELS) -> Any:
+    from actlab.model import ModelSpec
+
+    activation = ActivationConfig(function, function, CONSTANTS.get(function, {}))
+    network = NetworkConfig("net", list(hidden))
+    return ModelSpec(activation, network, "glorot_uniform", inputs=pixels)
+
+
+# --- Trainings ----------------------------------------------------------------------------
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    highest = logits.max(axis=1)
+    sums = np.log(np.exp(logits - highest[:, None]).sum(axis=1)) + highest
+    return float((sums - logits[np.arange(len(labels)), labels]).mean())
+
+
+def regress(
+    kernel: np.ndarray, train: Split, test: Split, seed: int, epochs: int, batch: int, rate: float
+) -> tuple[list[float], np.ndarray]:
+    """Softmax regression by Adam (Kingma & Ba 2015, section 2, last paragraph), in NumPy.
+
+    Gives the mean loss of each epoch, each batch's before its update, and the logits of the test
+    images after the last.
+    """
+    from actlab.training import shuffled_order
+
+    weights = [kernel.astype(np.float64), np.zeros(kernel.shape[1])]
+    means = [np.zeros_like(each) for each in weights]
+    squares = [np.zeros_like(each) for each in weights]
+    losses, step = [], 0
+    for epoch in range(1, epochs + 1):
+        order, total = shuffled_order(seed, epoch, len(train.labels)), 0.0
+        for start in range(0, len(order), batch):
+            chosen = order[start : start + batch]
+            images, labels = train.images[chosen].astype(np.float64), train.labels[chosen]
+            logits = images @ weights[0] + weights[1]
+            total += cross_entropy(logits, labels) * len(chosen)
+            error = (softmax(logits) - np.eye(kernel.shape[1])[labels]) / len(chosen)
+            step += 1
+            size = rate * math.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+            for at, gradient in enumerate((images.T @ error, error.sum(axis=0))):
+                means[at] = 0.9 * means[at] + 0.1 * gradient
+                squares[at] = 0.999 * squares[at] + 0.001 * gradient**2
+                weights[at] = weights[at] - size * means[at] / (np.sqrt(squares[at]) + 1e-7)
+        losses.append(total / len(order))
+    return losses, test.images @ weights[0] + weights[1]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A training whose answer is that of softmax regression: no hidden layer, or none that acts."""
+
+    train: Split
+    test: Split
+    hidden: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    epochs: int = 2
+    batch: int = 8
+    rate: float = 0.01
+
+
+#: Of ReLU: on images that are all zero its units are all dead, and the biases alone are trained.
+EDGES = {
+    "0 hidden layers": Edge(draw(20), draw(10)),
+    "1 image": Edge(draw(1), draw(1)),
+    "1 epoch": Edge(draw(20), draw(10), epochs=1),
+    "a batch larger than the data": Edge(draw(5), draw(3), batch=1000),
+    "a batch beyond 64 bits": Edge(draw(5), draw(3), batch=2**70),
+    "a batch of 1": Edge(draw(5), draw(3), batch=1),
+    "one class in a batch": Edge(
+        draw(16)._replace(labels=np.repeat([3, 7], 8).astype(np.int32)), draw(10), batch=1
+    ),
+    "one class in the data": Edge(draw(20, label=3), draw(10, label=3), epochs=20, rate=0.1),
+    "a class that is not in the data": Edge(draw(20, label=3), draw(10, label=4)),
+    "images that are all 0": Edge(draw(20, pixel=0.0), draw(10, pixel=0.0)),
+    "images that are all 1": Edge(draw(20, pixel=1.0), draw(10, pixel=1.0)),
+    "a network that is all dead": Edge(draw(20, pixel=0.0), draw(10), hidden=(8, 8), epochs=5),
+    "a seed beyond 32 bits": Edge(draw(20), draw(10), seeds=(2**32 - 1, 2**32, 2**32 + 1)),
+    "a seed beyond 64 bits": Edge(draw(20), draw(10), seeds=(2**64, 2**100)),
+    "a learning rate of 1e30": Edge(draw(20), draw(10), rate=1e30),
+    "a learning rate of 1e-40": Edge(draw(20), draw(10), rate=1e-40),
+}
+
+#: What the quick part has; each takes a second to compile.
+QUICK = ("1 image", "a network that is all dead", "a seed beyond 64 bits")
+
+
+def deviation_of(edge: Edge) -> str:
+    """Train, and say what is other than regression gives; nothing where all is the same."""
+    from actlab.model import build_model
+    from actlab.training import Epoch, Protocol, fit_seeds
+
+    spec = spec_of("relu", edge.hidden)
+    protocol = Protocol(edge.epochs, edge.batch, edge.rate, [])
+    tested = Split(np.zeros_like(edge.test.images), edge.test.labels) if edge.hidden else edge.test
+    events = list(fit_seeds(spec, edge.seeds, edge.train, tested, tested, protocol))
+    assert len(events) == len(edge.seeds) * (edge.epochs + 1)
+    drawn = [build_model(spec, seed).get_weights()[0] for seed in edge.seeds]
+    for one, other in pairwise(drawn):
+        assert not np.array_equal(one, other)
+    for seed, kernel in zip(edge.seeds, drawn, strict=True):
+        if edge.hidden:  # all that reaches the output is 0
+            kernel = np.zeros((PIXELS, CLASSES))
+        losses, logits = regress(
+            kernel, edge.train, tested, seed, edge.epochs, edge.batch, edge.rate
+        )
+        of_seed = [each for each in events if each.seed == seed]
+        trained = [each.loss for each in of_seed if isinstance(each, Epoch)]
+        (fitted,) = (each for each in of_seed if not isinstance(each, Epoch))
+        scale = max(1.0, float(np.abs(logits).max()))
+        if not np.allclose(trained, losses, rtol=1e-4, atol=1e-5):
+            return f"losses {trained}, expected {losses}"
+        if not np.allclose(fitted.test_logits, logits, rtol=1e-4, atol=1e-4 * scale):
+            return f"logits {fitted.test_logits}, expected {logits}"
+        accuracy = float((logits.argmax(axis=1) == tested.labels).mean())
+        if fitted.test_accuracy != pytest.approx(accuracy, abs=1e-6):
+            return f"accuracy {fitted.test_accuracy}, expected {accuracy}"
+        if np.ptp(tested.images, axis=0).max() == 0:  # one answer to all: the share of a class
+            shares = np.bincount(tested.labels, minlength=CLASSES) / len(tested.labels)
+            assert fitted.test_accuracy == pytest.approx(shares[logits[0].argmax()], abs=1e-6)
+    return ""
+
+
+def test_trainings_at_the_edge_are_those_of_regression_by_hand(is_whole, tally):
+    names = EDGES if is_whole else QUICK
+    said = {name: deviation_of(EDGES[name]) for name in names}
+    failures = [f"{name}: {line}" for name, line in said.items() if line]
+    tally("numbers, trainings with an answer by hand", len(said), failures)
+
+
+def test_the_answer_by_hand_can_fail():
+    edge = replace(EDGES["1 image"], epochs=1)
+    assert deviation_of(edge) == ""
+    shifted = replace(edge, test=edge.test._replace(images=edge.test.images + np.float32(1e-2)))
+    kernel = np.zeros((PIXELS, CLASSES))
+    arguments = (edge.train, edge.test, 0, 1, 8, 0.01)
+    losses, logits = regress(kernel, *arguments)
+    assert losses == [pytest.approx(math.log(CLASSES))]  # nothing is known yet
+    moved = regress(kernel, edge.train, shifted.test, 0, 1, 8, 0.01)[1]
+    assert not np.allclose(moved, logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("function", "rate"), [("relu", 1e30), ("exponential", 1e4)])
+def test_a_loss_that_is_no_number_is_a_divergence_and_every_epoch_is_told(function, rate, is_whole):
+    from actlab.stages.train import find_diverged
+    from actlab.training import Epoch, Fitted, Protocol, fit_seeds
+
+    if function != "relu" and not is_whole:
+        pytest.skip("it is as with relu: make faults")
+    train, test, ratios = draw(20), draw(10), {}
+
+    def keep(seed: int, epoch: int, model: Any, next_step: Any) -> None:
+        ratios[epoch] = next_step()
+
+    protocol = Protocol(3, 8, rate, [0, 3])
+    events = list(fit_seeds(spec_of(function, (8, 8)), [0], train, test, test, protocol, keep))
+    epochs = [each for each in events if isinstance(each, Epoch)]
+    (fitted,) = (each for each in events if isinstance(each, Fitted))
+    assert [each.epoch for each in epochs] == [1, 2, 3]
+    assert math.isnan(epochs[-1].loss)
+    assert math.isnan(fitted.test_loss)
+    assert find_diverged(epochs, [fitted]) == [0]
+    # NumPy's argmax of what holds a NaN is its place, as XLA's: the accuracy counts images.
+    right = fitted.test_logits.argmax(axis=1) == test.labels
+    assert fitted.test_accuracy == pytest.approx(right.mean(), abs=1e-6)
+    assert all(math.isfinite(ratio) for ratio in ratios[0].values())
+    assert any(math.isnan(ratio) for ratio in ratios[3].values())
+
+
+def backpropagate(weights: Sequence[np.ndarray], batch: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Give the logits of a network of tanh, and the gradient of its first kernel, in NumPy."""
+    kernels, biases = weights[::2], weights[1::2]
+    values = [batch.images.astype(np.float64)]
+    for kernel, bias in zip(kernels[:-1], biases[:-1], strict=True):
+        values.append(np.tanh(values[-1] @ kernel + bias))
+    logits = values[-1] @ kernels[-1] + biases[-1]
+    error = (softmax(logits) - np.eye(logits.shape[1])[batch.labels]) / len(batch.labels)
+    for kernel, value in zip(reversed(kernels[1:]), reversed(values[1:]), strict=True):
+        error = error @ kernel.T.astype(np.float64) * (1 - value**2)
+    return logits, values[0].T @ error
+
+
+@pytest.mark.parametrize("hidden", [(1,), (1,) * 8, (8,) * 100], ids=["1", "8x1", "100x8"])
+def test_the_narrowest_and_the_deepest_are_solved_by_numpy(hidden):
+    from actlab.gradients import compile_pass, summarise_gradient
+    from actlab.model import build_model
+
+    model, batch = build_model(spec_of("tanh", hidden), 0), draw(12)
+    passes = compile_pass(model)(batch)
+    logits, gradient = backpropagate(model.get_weights(), batch)
+    np.testing.assert_allclose(passes["output"].activations, logits, rtol=1e-4, atol=1e-6)
+    scale = np.abs(gradient).max()
+    assert scale > 0
+    np.testing.assert_allclose(passes["hidden_1"].gradient, gradient, rtol=0, atol=1e-3 * scale)
+    said = summarise_gradient(passes["hidden_1"].gradient, model.layers[0].kernel.numpy())
+    assert said["l2_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-3)
+
+
+@pytest.mark.parametrize("hidden", [(1,), (4,) * 100], ids=["1", "100x4"])
+def test_the_narrowest_and_the_deepest_are_trained(hidden, is_whole):
+    from actlab.training import Fitted, Protocol, fit_seeds
+
+    if len(hidden) > 10 and not is_whole:
+        pytest.skip("XLA compiles it for 20 s: make faults")
+    train, test, kept = draw(20), draw(10), {}
+
+    def keep(seed: int, epoch: int, model: Any, next_step: Any) -> None:
+        kept[epoch] = model.get_weights()
+
+    protocol = Protocol(2, 8, 0.01, [0, 2])
+    events = fit_seeds(spec_of("tanh", hidden), [0], train, test, test, protocol, keep)
+    (fitted,) = (each for each in events if isinstance(each, Fitted))
+    logits, _ = backpropagate(kept[2], test)
+    np.testing.assert_allclose(fitted.test_logits, logits, rtol=1e-4, atol=1e-5)
+    assert fitted.test_loss == pytest.approx(cross_entropy(logits, test.labels), rel=1e-4)
+    for before, after in zip(kept[0], kept[2], strict=True):
+        assert not np.array_equal(before, after)
+
+
+def test_a_network_that_is_all_dead_has_no_gradient_and_its_biases_as_logits(tmp_path):
+    from actlab.gradients import bin_preactivations, compile_pass, probe_configuration
+    from actlab.model import build_model, weights_path
+
+    spec, batch = spec_of("relu", (8, 8, 8)), draw(12)
+    model = build_model(spec, 0)
+    for layer in model.layers[:-1]:
+        layer.bias.assign(np.full(8, -1e3, np.float32))
+    biases = np.linspace(-1, 1, CLASSES, dtype=np.float32)
+    model.layers[-1].bias.assign(biases)
+    np.testing.assert_array_equal(
+        compile_pass(model)(batch)["output"].activations, np.tile(biases, (12, 1))
+    )
+    spec.save(tmp_path / "model.json")
+    path = weights_path(tmp_path, 0, 0)
+    path.parent.mkdir()
+    model.save_weights(path)
+    said = {
+        (layer, statistic): value
+        for _, _, layer, _, statistic, value in probe_configuration(
+            tmp_path, [0], {"test": batch}, "test", 0.05
+        )
+    }
+    for layer in ("hidden_1", "hidden_2", "hidden_3"):
+        assert said[layer, "dead_fraction"] == said[layer, "saturated_fraction"] == 1.0
+        assert said[layer, "l2_norm"] == said[layer, "backprop_rms"] == 0.0
+        assert math.isnan(said[layer, "one_sign_fraction"])  # the share of nothing
+    assert said["output", "l2_norm"] == 0.0
+    assert said["output", "backprop_rms"] > 0
+    densities = list(bin_preactivations(tmp_path, [0], batch.images, 5))
+    assert {layer for _, layer, *_ in densities} == {"hidden_1", "hidden_2", "hidden_3"}
+
+
+#: What `training` may not have: a number that float32, in which all is trained, cannot tell from 0
+#: or from infinity would train nothing, and say so nowhere.
+REFUSED_RATES = (1e-46, 1e-300, 3.5e38, 1e300, math.inf, math.nan, 0.0, -1.0)
+
+
+def test_learning_rates_that_float32_lacks_are_refused(tally):
+    failures = []
+    for rate in REFUSED_RATES:
+        try:
+            TrainingConfig(1, 1, rate, [])
+        except UserError as error:
+            if not str(error).startswith(f"training.learning_rate is {rate!r}: it has to be"):
+                failures.append(str(error))
+        else:
+            failures.append(f"{rate} is taken")
+    for rate in (1e-45, 1e-30, 1e30, 3.4e38):
+        assert TrainingConfig(1, 1, rate, []).learning_rate == rate
+    tally("numbers, learning rates beyond float32 refused", len(REFUSED_RATES), failures)
+
+
+# --- Theory -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function", ["relu", "sigmoid"])
+def test_theory_of_images_without_a_signal_says_nothing_and_measures_what_there_is(function):
+    from actlab.initialisation import compare_with_theory
+
+    activation = ActivationConfig(function, function, {})
+    batch = draw(6, pixel=0.0, pixels=784)
+    rows, told = compare_with_theory(activation, "glorot_uniform", 8, 3, [0, 1], batch)
+    forward = [row for row in rows if row[1] == "forward"]
+    assert [row[0] for row in forward] == ["hidden_2"] * 2 + ["hidden_3"] * 2 + ["all"] * 2
+    for _, _, _, predicted, low, high, _ in rows:
+        assert math.isnan(predicted)
+        assert math.isnan(low)
+        assert math.isnan(high)
+    # hidden_1 is 0, so that nothing can be divided by it; hidden_3 by hidden_2 sigmoid has.
+    assert all(math.isnan(row[-1]) for row in forward if row[0] == "hidden_2")
+    measured = [row[-1] for row in forward if row[0] == "hidden_3"]
+    assert all(math.isfinite(ratio) == (function == "sigmoid") for ratio in measured)
+    sigma_w2, _, _, steepest, q_star, chi_1, _ = told
+    assert sigma_w2 == pytest.approx(1.0)
+    assert steepest == {"relu": 1.0, "sigmoid": 0.25}[function]
+    assert math.isnan(q_star)
+    assert math.isnan(chi_1)
+
+
+# --- Reports ------------------------------------------------------------------------------
+
+#: What no sentence may say: a number that is none is "n/a", "no number" or "∞".
+NO_WORDS = re.compile(r"\b(?:nan|NaN|inf|None|null)\b|\d{30,}")
+
+
+def wrong_words(markdown: str) -> list[str]:
+    """Give the lines with a number that is none and not said plainly."""
+    return [line for line in markdown.splitlines() if NO_WORDS.search(line)]
+
+
+def test_wrong_words_are_found():
+    for line in ("mean nan %", "| relu | −inf |", "is None.", f"loss 1{31 * '0'}.0"):
+        assert wrong_words(f"right\n{line}") == [line]
+    assert wrong_words(f"information on nanometres; none of the seeds; seed {2**64}") == []
+
+
+def report_of(study: tables.Study, folder: Path) -> report.Report:
+    config = configured(
+        folder,
+        activations=list(study.activations),
+        networks=list(study.networks),
+        seeds=list(study.seeds),
+        training=TrainingConfig(study.epochs, 128, 0.001, [0]),
+    )
+    both = compared(study)
+    counts = pd.DataFrame([("train", 0, 6), ("test", 0, 1)], columns=list(tables.CLASS_COUNTS))
+    ledger, matched = claimed(study, *both), matched_of(study, folder, both[0])
+    blocks, described = blocks_of(study), activations_of(study)
+    return report.compose(study, described, counts, blocks, *both, matched, ledger, config)
+
+
+def spoil(column: str, value: float, table: str = "gradients", **chosen: Any):
+    """Give what changes planted tables: a column's value in chosen rows."""
+
+    def change(parts: dict[str, pd.DataFrame]) -> None:
+        if table in parts and column in parts[table]:
+            rows = np.ones(len(parts[table]), dtype=bool)
+            for name, wanted in chosen.items():
+                rows &= (parts[table][name] == wanted).to_numpy()
+            parts[table].loc[rows, column] = value
+
+    return change
+
+
+def all_of(*changes: Callable[[dict[str, pd.DataFrame]], None]):
+    def change(parts: dict[str, pd.DataFrame]) -> None:
+        for each in changes:
+            each(parts)
+
+    return change
+
+
+DIVERGED = all_of(
+    *(spoil(name, math.nan, "history") for name in ("loss", "val_loss")),
+    spoil("test_loss", math.nan, "test"),
+    spoil("update_ratio", math.nan, "updates"),
+    spoil("value", math.nan),
+)
+
+#: What is planted; most of three activations on a network of two layers with two seeds.
+STUDIES: dict[str, dict[str, Any]] = {
+    "one seed, activation and network": {"activations": ["relu"], "seeds": [0]},
+    "one seed": {"seeds": [5]},
+    "one activation": {"activations": ["tanh"]},
+    "0 hidden layers": {"networks": {"mlp": ()}},
+    "0 hidden layers, one seed": {"networks": {"mlp": ()}, "seeds": [0]},
+    "100 hidden layers": {"networks": {"deep": (4,) * 100}, "activations": ["relu", "tanh"]},
+    "width 1": {"networks": {"mlp": (1,), "deep": (1,) * 8}},
+    "seeds beyond 32 bits": {"seeds": [2**32, 2**32 + 1, 2**63]},
+    "seeds beyond 64 bits": {"seeds": [0, 2**64, 2**90]},
+    "every seed diverged": {"changed": DIVERGED},
+    "every seed diverged, one seed": {"changed": DIVERGED, "seeds": [0]},
+    "losses beyond any scale": {
+        "changed": all_of(spoil("test_loss", 1.2e31, "test"), spoil("val_loss", 1e31, "history"))
+    },
+    "infinite losses": {"changed": spoil("test_loss", math.inf, "test")},
+    "gradients that are all zero": {"changed": spoil("value", 0.0)},
+    "gradients that are all alike": {"changed": spoil("value", 0.25)},
+    "infinite gradients": {"changed": spoil("value", math.inf)},
+    "accuracies that are all 1": {
+        "changed": all_of(
+            spoil("test_accuracy", 1.0, "test"), spoil("val_accuracy", 1.0, "history")
+        )
+    },
+    "accuracies that are all 0": {
+        "changed": all_of(
+            spoil("test_accuracy", 0.0, "test"), spoil("val_accuracy", 0.0, "history")
+        )
+    },
+    "steps of no size": {"changed": spoil("update_ratio", 0.0, "updates")},
+}
+
+
+def test_reports_of_studies_at_the_edge_say_no_number_that_is_none(tmp_path, is_whole, tally):
+    names = list(STUDIES) if is_whole else list(STUDIES)[1::5]
+    failures = []
+    for at, name in enumerate(names):
+        planted: dict[str, Any] = {"networks": {"mlp": (4, 4)}, "seeds": [0, 1], "epochs": 1}
+        study = plant(tmp_path / str(at), **planted | STUDIES[name])
+        composed = report_of(study, tmp_path / str(at))
+        text = report.render_markdown(composed) + report.render_text(study, 0.95)
+        assert len(composed.sections) > 5
+        results = {
+            (row["activation"], row["network"]): row
+            for row in tables.summarise(study, REPORT.confidence).to_dict("records")
+        }
+        for (activation, network), row in results.items():
+            values = tables.where(study.test, activation=activation, network=network)
+            mean = values["test_accuracy"].mean()
+            assert row["test_accuracy_mean"] == pytest.approx(mean)
+            line = f"| {network} | {activation} | {100 * mean:.2f} %"
+            if line not in text:
+                failures.append(f"{name}: no line {line}")
+        failures += [f"{name}: {line}" for line in wrong_words(text)]
+    tally("numbers, reports of planted studies", len(names), failures)
+
+
+def diverged_runs() -> Runs:
+    runs = Runs()
+    for activation in ("tanh", "relu"):
+        runs.add(activation, [0.1, 0.1], outcome="diverged")
+    return runs
+
+
+SWEEPS: dict[str, Callable[[], Runs]] = {
+    "one activation": lambda: plant_grid(["relu"], {"network__depth": ["1", "2"]}, seeds=2),
+    "one seed each": lambda: plant_grid(["tanh", "relu"], {}, seeds=1),
+    "every run diverged": diverged_runs,
+    "accuracies that are all alike": lambda: plant_grid(
+        ["tanh", "relu"], {}, seeds=2, level=lambda activation, setting: 0.5
+    ),
+    "100 layers": lambda: plant_grid(["tanh", "relu"], {"network__depth": ["1", "100"]}, seeds=2),
+    "learning rates of 1e-40 and 1e30": lambda: plant_grid(
+        ["tanh", "relu"], {"training__learning_rate": ["1e-40", "1e+30"]}, seeds=2
+    ),
+}
+
+
+def test_one_run_is_nothing_to_compare():
+    with pytest.raises(UserError, match="has one finished configuration, relu on uniform"):
+        plant_grid(["relu"], {}, seeds=1).gather()
+
+
+def test_comparisons_of_sweeps_at_the_edge_say_no_number_that_is_none(is_whole, tally):
+    names = list(SWEEPS) if is_whole else list(SWEEPS)[1:3]
+    failures = []
+    for name in names:
+        sweep = SWEEPS[name]().gather()
+        scores = swept.score(sweep, REPORT.target_accuracy)
+        summary = swept.summarise(sweep, scores, REPORT.confidence)
+        found = swept.compare(sweep, scores, REPORT)
+        sensitivity, curves = swept.sensitivity(sweep), swept.curves(sweep, REPORT.confidence)
+        drawings = swept_figures.draw(sweep, scores, curves, found, sensitivity, REPORT.confidence)
+        composed = swept_report.compose(
+            sweep, summary, found, sensitivity, drawings, [], "", REPORT
+        )
+        text = report.render_markdown(composed) + swept_report.render_text(sweep, summary)
+        failures += [f"{name}: {line}" for line in wrong_words(text)]
+    tally("numbers, comparisons of sweeps", len(names), failures)
+
+
+# --- The whole chain ----------------------------------------------------------------------
+
+
+class Chain:
+    """The pipeline's stages, one behind the other in this process, on images of a test's own."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.folder = folder
+        for name in ("conf", "custom"):
+            shutil.copytree(root / name, folder / name)
+
+    def run(
+        self,
+        train: Split,
+        test: Split,
+        activations: Sequence[str] = ("relu", "tanh"),
+        networks: dict[str, list[int]] | None = None,
+        seeds: Sequence[int] = (0, 1),
+        epochs: int = 2,
+        batch: int = 8,
+        rate: float = 0.001,
+    ) -> str:
+        """Run all of them; gives the report as Markdown."""
+        from actlab.stages.activations import activations as describe
+        from actlab.stages.activations import read_configured
+        from actlab.stages.gradients import gradients
+        from actlab.stages.report import report as write_report
+        from actlab.stages.theory import theory
+        from actlab.stages.timing import timing
+        from actlab.stages.train import train as train_stage
+
+        networks = networks or {"mlp": [8, 8]}
+        for name, hidden in networks.items():
+            written = f"name: {name}\nhidden: {hidden}\n"
+            (self.folder / f"conf/network/{name}.yaml").write_text(written)
+        images = len(test.labels)
+        config = configured(
+            self.folder,
+            activations=list(activations),
+            networks=list(networks),
+            seeds=list(seeds),
+            matched=MatchedConfig(["relu"], [next(iter(networks))]),
+            training=TrainingConfig(epochs, batch, rate, [0, 1]),
+            gradients=GradientsConfig(min(32, len(train.labels)), images, 0.05, 60),
+            theory=TheoryConfig(["glorot_uniform", "matched"], 8, 3, min(8, images), [0, 1]),
+            paths=PathsConfig(
+                *(None, "data/raw", "data/processed", "."),
+                *("models", "results", "timings", "reports", "matched", "checkpoints"),
+            ),
+        )
+        splits = Splits(train, None, test)
+        save_processed(splits, Path("data/processed"), asdict(config.data))
+        counted = count_classes(splits, CLASSES)
+        tables.write_table(counted, tables.CLASS_COUNTS, Path("reports/data/class_counts.csv"))
+        shown = (255 * train.images[:CLASSES]).astype(np.uint8).reshape(-1, 28, 28)
+        drawn = figures.plot_sample_images(shown, train.labels[:CLASSES], list("0123456789"))
+        figures.save_figure(drawn, Path("reports/data/sample_images"))
+        describe(config)
+        for network, hidden in networks.items():
+            for name in activations:
+                chosen = replace(
+                    config,
+                    activation=read_configured(name, Path("conf/activation")),
+                    network=NetworkConfig(network, list(hidden)),
+                )
+                train_stage(chosen)
+                if name in config.matched.activations and network in config.matched.networks:
+                    matched = replace(config.model, kernel_initializer="matched")
+                    train_stage(replace(chosen, model=matched, paths=config.paths.of_matched()))
+        for stage in (gradients, timing, theory, write_report):
+            stage(config)
+        return Path("reports/report.md").read_text(encoding="utf-8")
+
+
+SIDE = 784
+CHAINS: dict[str, dict[str, Any]] = {
+    "1 image, 1 epoch, one seed, activation and network": {
+        "train": draw(1, pixels=SIDE),
+        "test": draw(1, pixels=SIDE),
+        "activations": ["relu"],
+        "seeds": [0],
+        "epochs": 1,
+    },
+    "0 hidden layers, seeds beyond 64 bits, a batch larger than the data": {
+        "train": draw(20, pixels=SIDE),
+        "test": draw(10, pixels=SIDE),
+        "networks": {"mlp": []},
+        "seeds": [2**32, 2**64, 2**90],
+        "batch": 1000,
+    },
+    "a learning rate of 1e30": {
+        "train": draw(20, pixels=SIDE),
+        "test": draw(10, pixels=SIDE),
+        "rate": 1e30,
+        "seeds": [0, 1, 2],
+    },
+    "images that are all 0: every unit dead": {
+        "train": draw(20, pixel=0.0, pixels=SIDE),
+        "test": draw(10, pixel=0.0, pixels=SIDE),
+    },
+    "images that are all 1": {
+        "train": draw(20, pixel=1.0, pixels=SIDE),
+        "test": draw(10, pixel=1.0, pixels=SIDE),
+    },
+    "one class": {
+        "train": draw(20, label=3, pixels=SIDE),
+        "test": draw(10, label=3, pixels=SIDE),
+    },
+    "width 1": {
+        "train": draw(20, pixels=SIDE),
+        "test": draw(10, pixels=SIDE),
+        "activations": ["sigmoid", "relu"],
+        "networks": {"mlp": [1], "deep": [1] * 8},
+    },
+    "an activation that overflows": {
+        "train": draw(20, pixels=SIDE),
+        "test": draw(10, pixels=SIDE),
+        "activations": ["relu", "exponential"],
+        "networks": {"mlp": [16] * 6},
+        "rate": 1.0,
+    },
+    "100 hidden layers": {
+        "train": draw(20, pixels=SIDE),
+        "test": draw(10, pixels=SIDE),
+        "activations": ["relu"],
+        "networks": {"mlp": [4] * 100},
+        "epochs": 1,
+        "seeds": [0],
+    },
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_the_whole_chain_of_a_study_at_the_edge(name, root, tmp_path, monkeypatch, is_whole, tally):
+    """From training to MLflow and report; accuracies and losses are those of the logits."""
+    if not is_whole:
+        pytest.skip("the stages take 20 s: make faults")
+    monkeypatch.chdir(tmp_path)
+    for variable in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
+        monkeypatch.delenv(variable, raising=False)
+    given = CHAINS[name]
+    text = Chain(tmp_path, root).run(**given)
+    failures = wrong_words(text)
+    labels = given["test"].labels
+    seeds = list(map(int, given.get("seeds", (0, 1))))
+    from mlflow import MlflowClient
+
+    client = MlflowClient("sqlite:///mlflow.db")
+    (experiment,) = client.search_experiments(filter_string="name = 'actlab'")
+    runs = {each.info.run_name: each for each in client.search_runs([experiment.experiment_id])}
+    assert {each.info.status for each in runs.values()} == {"FINISHED"}
+    for activation in given.get("activations", ("relu", "tanh")):
+        for network in given.get("networks", {"mlp": []}):
+            folder = Path(f"results/{activation}-{network}")
+            table = tables.read_table(folder / "test.csv", tables.TEST)
+            with np.load(folder / "test.npz") as logits:
+                for row, seed in zip(table.to_dict("records"), seeds, strict=True):
+                    assert int(row["seed"]) == seed
+                    of_seed = logits[f"seed-{seed}"].astype(np.float64)
+                    accuracy = (of_seed.argmax(axis=1) == labels).mean()
+                    assert row["test_accuracy"] == pytest.approx(accuracy, abs=1e-6)
+                    loss = cross_entropy(of_seed, labels)
+                    assert row["test_loss"] == pytest.approx(loss, rel=1e-4, nan_ok=True)
+                    run = runs[f"{activation}/{network}/seed-{seed}"].data
+                    metrics = run.metrics
+                    assert metrics["test_accuracy"] == pytest.approx(accuracy, abs=1e-6)
+                    logged = metrics.get("test_loss", math.nan)
+                    assert logged == pytest.approx(row["test_loss"], nan_ok=True)
+                    assert run.params["seed"] == str(seed)
+            mean = 100 * table["test_accuracy"].mean()
+            assert f"| {network} | {activation} | {mean:.2f} %" in text
+    tally("numbers, the whole chain", 1, failures)
