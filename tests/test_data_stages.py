@@ -110,7 +110,7 @@ def test_no_validation_file_stays_when_nothing_is_held_out(config, tmp_path):
 
 def test_preprocess_writes_nothing_of_a_damaged_file(config, tmp_path):
     (tmp_path / "raw" / "el").write_bytes(b"")
-    with pytest.raises(UserError, match="el is empty: run `dvc repro fetch-data`"):
+    with pytest.raises(UserError, match="el is empty: run `dvc repro -f -s fetch-data`"):
         preprocess(config)
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 

@@ -1,55 +1,24 @@
 import errno
 import gzip
-import hashlib
 import io
 import os
-import socket
 import sys
 import tarfile
-import threading
 import time
 import tracemalloc
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
 import pytest
+from web import NAMES, OTHER, TINY, Web, plant, send, serve_tiny
 
-from actlab.datasets import DATASETS, DataSet, RawFile, load_raw
+from actlab.datasets import DATASETS, load_raw
 from actlab.errors import UserError
 from actlab.sources import SOURCES, DebianPackage, Folder, Mirror, NpmPackage, fetch_dataset
-
-NAMES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
-
-
-def make_contents(seed):
-    """The four idx files of a data set of 20 and 10 images of 5 x 5 pixels."""
-    generator = np.random.default_rng(seed)
-    contents = {}
-    for name, shape in zip(NAMES, [(20, 5, 5), (20,), (10, 5, 5), (10,)], strict=True):
-        header = bytes([0, 0, 8, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape)
-        contents[name] = header + generator.integers(0, 256, shape, np.uint8).tobytes()
-    return contents
-
-
-TINY, OTHER = make_contents(0), make_contents(1)
 
 
 @pytest.fixture(autouse=True)
 def data_sets(monkeypatch):
-    shapes = [(20, 5, 5), (20,), (10, 5, 5), (10,)]
-    for name, contents in (("tiny", TINY), ("other", OTHER)):
-        files = [
-            RawFile(each, shape, hashlib.sha256(contents[each]).hexdigest())
-            for each, shape in zip(NAMES, shapes, strict=True)
-        ]
-        monkeypatch.setitem(DATASETS, name, DataSet(name.title(), ("a", "b"), *files))
+    plant(monkeypatch)
 
 
 @pytest.fixture
@@ -210,48 +179,7 @@ def test_when_all_fail_one_line_has_every_reason(tmp_path, fetch):
     assert_nothing_left(tmp_path)
 
 
-# Mirrors
-
-
-def send(handler, content, status=200, **headers):
-    handler.send_response(status)
-    for name, value in ({"Content_Length": len(content)} | headers).items():
-        handler.send_header(name.replace("_", "-"), str(value))
-    handler.end_headers()
-    handler.wfile.write(content)
-
-
-class Web:
-    """A local web server; `answer(handler, name)` answers a request for a file."""
-
-    def __init__(self):
-        self.released = threading.Event()
-        self.asked = []
-
-    @contextmanager
-    def serve(self, answer):
-        web = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                web.asked.append(self.path)
-                try:
-                    answer(self, self.path.removeprefix("/data/").removesuffix(".gz"))
-                except (BrokenPipeError, ConnectionResetError):
-                    self.close_connection = True  # the client had enough
-
-            def log_message(self, format, *args):  # noqa: A002
-                pass
-
-        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-            thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-            thread.start()
-            try:
-                yield f"http://127.0.0.1:{server.server_port}/data/"
-            finally:
-                self.released.set()
-                server.shutdown()
-                thread.join()
+# Mirrors; those that fail are in faults/test_data.py
 
 
 @pytest.fixture
@@ -259,10 +187,6 @@ def web(monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     return Web()
-
-
-def serve_tiny(handler, name):
-    send(handler, gzip.compress(TINY[name]))
 
 
 def test_a_mirror_serves(tmp_path, fetch, web):
@@ -279,101 +203,6 @@ def test_a_mirror_that_declares_the_compression_serves(tmp_path, fetch, web):
     with web.serve(answer) as url:
         fetch(Mirror(url))
     assert_fetched(tmp_path)
-
-
-def lie_long(handler, name):
-    content = gzip.compress(TINY[name])
-    send(handler, content, Content_Length=len(content) + 50)
-
-
-def lie_short(handler, name):
-    content = gzip.compress(TINY[name])
-    send(handler, content, Content_Length=len(content) - 50)
-
-
-def pour(handler, name):
-    handler.send_response(200)
-    handler.end_headers()
-    for _ in range(100_000):
-        handler.wfile.write(b"\x1f\x8b" * 512)
-
-
-FIRST = f"{NAMES[0]}.gz: "
-MIRROR_FAULTS = {
-    "absent": (lambda handler, name: send(handler, b"", 404), FIRST + "HTTP 404 Not Found"),
-    "failing": (lambda handler, name: send(handler, b"", 503), FIRST + "HTTP 503 Service Unavail"),
-    "a web page": (
-        lambda handler, name: send(handler, b"<!DOCTYPE html><p>log in"),
-        f"{NAMES[0]} is no idx file: it begins with b'<!DOCTYP'",
-    ),
-    "another data set": (
-        lambda handler, name: send(handler, gzip.compress(OTHER[name])),
-        f"{NAMES[0]} is other's file, not tiny's",
-    ),
-    "corrupted": (
-        lambda handler, name: send(handler, gzip.compress(TINY[name][:-1] + b"!")),
-        f"{NAMES[0]} is corrupted",
-    ),
-    "nothing": (lambda handler, name: send(handler, b""), f"{NAMES[0]} is empty"),
-    "no answer": (lambda handler, name: None, FIRST + "Remote end closed connection"),
-    "says more than it sends": (lie_long, FIRST + "IncompleteRead"),
-    "says less than it sends": (lie_short, f"{NAMES[0]}.gz is a broken gzip file"),
-    "never ends": (pour, FIRST + "more than 1540 bytes"),
-    "senseless length": (
-        lambda handler, name: send(handler, b"", Content_Length="many"),
-        FIRST,
-    ),
-}
-
-
-@pytest.mark.parametrize("fault", MIRROR_FAULTS)
-def test_a_mirror_that_fails_is_named_and_the_next_tried(tmp_path, fetch, web, fault):
-    answer, reason = MIRROR_FAULTS[fault]
-    with web.serve(answer) as bad, Web().serve(serve_tiny) as good:
-        lines = fetch(Mirror(bad, timeout=5.0), Mirror(good))
-    assert len(lines) == 2
-    assert lines[0].startswith(f"{bad}: {reason}")
-    assert "\n" not in lines[0]
-    assert lines[1].startswith(f"Tiny: four files from {good}")
-    assert len(web.asked) == 1  # one wrong file is enough
-    assert_fetched(tmp_path)
-
-
-def test_a_mirror_that_refuses_is_left_at_once(fetch):
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
-        start = time.perf_counter()
-        with pytest.raises(UserError, match=f"{url}: {NAMES[0]}.gz: Connection refused"):
-            fetch(Mirror(url))
-    assert time.perf_counter() - start < 5
-
-
-@pytest.mark.parametrize("sent", [0, 100], ids=["at once", "midway"])
-def test_a_mirror_that_hangs_is_left_after_its_time(fetch, web, sent):
-    def hang(handler, name):
-        if sent:
-            send(handler, gzip.compress(TINY[name])[:sent], Content_Length=500)
-        web.released.wait(30)
-
-    start = time.perf_counter()
-    with web.serve(hang) as url, pytest.raises(UserError, match=r"gz: no answer within 0\.3 s"):
-        fetch(Mirror(url, timeout=0.3))
-    assert time.perf_counter() - start < 5
-
-
-def test_a_mirror_that_trickles_is_given_up(fetch, web):
-    def trickle(handler, name):
-        handler.send_response(200)
-        handler.end_headers()
-        while not web.released.wait(0.02):  # never as long as the time-out
-            handler.wfile.write(b"\x1f")
-
-    start = time.perf_counter()
-    # It is given 2 * 0.2 s, and 0.6 s for 516 bytes at 860 a second.
-    with web.serve(trickle) as url, pytest.raises(UserError, match="not there after 1 s, given up"):
-        fetch(Mirror(url, timeout=0.2, slowest=860.0))
-    assert time.perf_counter() - start < 5
 
 
 class Terminal(io.StringIO):

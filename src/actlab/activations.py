@@ -121,7 +121,8 @@ class Activation:
             number = constant.kind is float and type(value) is int
             if value is None and name in self.neutral and self.neutral[name] is None:
                 continue
-            if not (type(value) is constant.kind or number) or not constant.accepts(value):
+            fits = type(value) is constant.kind or number
+            if not fits or not constant.accepts(_as_float(value) if number else value):
                 raise UserError(
                     f"activation.constants.{name} is {value!r}: it has to be {constant.allowed}"
                 )
@@ -170,6 +171,10 @@ class Activation:
         fine = np.clip(around + np.linspace(-1e-3, 1e-3, 20001), -10, 10)
         points = np.concatenate([coarse, fine, [-1e-12, 1e-12]])
         return float(np.abs(self.derivative(points, **constants)).max())
+
+
+def _as_float(value: int) -> float:
+    return float(value) if abs(value) < 2**1023 else math.copysign(math.inf, value)
 
 
 _POSITIVE = Constant(float, "a number above 0", lambda value: 0 < value < math.inf)

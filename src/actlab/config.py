@@ -35,9 +35,9 @@ def _require(holds: bool, key: str, value: object, allowed: str) -> None:
 
 
 def _require_name(key: str, name: str) -> None:
-    # Names become folders: <activation>-<network>.
-    plain = re.fullmatch(r"[A-Za-z0-9_.]*[A-Za-z0-9_]", name) is not None
-    _require(plain, key, name, "letters, digits, _ and .")
+    # Names become folders, <activation>-<network>, and file systems take 255 bytes.
+    plain = re.fullmatch(r"[A-Za-z0-9_.]{0,99}[A-Za-z0-9_]", name) is not None
+    _require(plain, key, name, "letters, digits, _ and ., 100 of them at most")
 
 
 def _require_distinct(key: str, values: list) -> None:
@@ -45,9 +45,20 @@ def _require_distinct(key: str, values: list) -> None:
     _require(len(set(values)) == len(values), key, values, "a list without repetitions")
 
 
+#: The greatest seed: tables and MLflow hold whole numbers of 64 bits.
+GREATEST_SEED = 2**63 - 1
+
+
 def _require_seeds(key: str, seeds: list[int]) -> None:
-    allowed = "a list of whole numbers of at least 0"
-    _require(all(seed >= 0 for seed in seeds), key, list(seeds), allowed)
+    fitting = all(0 <= seed <= GREATEST_SEED for seed in seeds)
+    _require(fitting, key, list(seeds), f"a list of whole numbers from 0 to {GREATEST_SEED}")
+
+
+def _require_at_most(section: str, values: object, limits: dict[str, int]) -> None:
+    """Refuse what would take days or terabytes, or does not fit XLA's counters of 32 bits."""
+    for name, most in limits.items():
+        value = getattr(values, name)
+        _require(value <= most, f"{section}.{name}", value, f"at most {most}")
 
 
 @dataclass
@@ -67,7 +78,12 @@ class DataConfig:
             self.validation_size,
             f"from 0 to {limit}",
         )
-        _require(self.split_seed >= 0, "data.split_seed", self.split_seed, "0 or more")
+        _require(
+            0 <= self.split_seed <= GREATEST_SEED,
+            "data.split_seed",
+            self.split_seed,
+            f"from 0 to {GREATEST_SEED}",
+        )
 
 
 #: A function of a user's own: one or more modules, then the function.
@@ -141,10 +157,11 @@ class NetworkConfig:
             self.hidden = [int(equal[2])] * int(equal[1])
         _require(
             isinstance(self.hidden, list)
-            and all(type(units) is int and units >= 1 for units in self.hidden),
+            and all(type(units) is int and 1 <= units <= 999_999 for units in self.hidden),
             "network.hidden",
             self.hidden,
-            "a list of whole numbers of at least 1, or layers x units such as 8x64",
+            "a list of whole numbers of at least 1 and at most 999999, or layers x units such as"
+            " 8x64",
         )
 
 
@@ -189,6 +206,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "training.epochs", self.epochs, "1 or more")
+        _require_at_most("training", self, {"epochs": 1_000_000})
         _require(self.batch_size >= 1, "training.batch_size", self.batch_size, "1 or more")
         # Beyond them it is 0 or infinite where it is used, in float32.
         _require(
@@ -267,6 +285,8 @@ class TimingConfig:
         _require(self.blocks >= 2, "timing.blocks", self.blocks, "2 or more")
         for name in ("kernel_units", "kernel_repetitions", "elementwise_repetitions"):
             _require(getattr(self, name) >= 1, f"timing.{name}", getattr(self, name), "1 or more")
+        repetitions = {f"{of}_repetitions": 1_000_000_000 for of in ("kernel", "elementwise")}
+        _require_at_most("timing", self, {"blocks": 10_000, "kernel_units": 10_000, **repetitions})
 
 
 @dataclass
@@ -291,6 +311,7 @@ class TheoryConfig:
         _require(self.width >= 1, "theory.width", self.width, "1 or more")
         _require(self.depth >= 2, "theory.depth", self.depth, "2 or more")
         _require(self.images >= 1, "theory.images", self.images, "1 or more")
+        _require_at_most("theory", self, {"width": 10_000, "depth": 10_000})
         _require_distinct("theory.seeds", self.seeds)
         _require_seeds("theory.seeds", self.seeds)
 

@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -237,7 +236,7 @@ def load_raw(name: str, folder: Path) -> tuple[RawSplit, RawSplit]:
     Raises
     ------
     UserError
-        When a file is missing, or its digest is not the data set's.
+        When a file is missing or unreadable, or its digest is not the data set's.
     """
     dataset = DATASETS[name]
     arrays = {}
@@ -245,15 +244,28 @@ def load_raw(name: str, folder: Path) -> tuple[RawSplit, RawSplit]:
         path = folder / file.name
         if not path.is_file():
             raise UserError(f"{path} is missing: run `dvc repro fetch-data` to fetch it")
-        content = path.read_bytes()
-        fault = explain_mismatch(content, name, file)
+        fault, content = _read_raw(path, name, file)
         if fault is not None:
-            raise UserError(f"{path} {fault}: run `dvc repro fetch-data` to fetch it again")
+            # DVC takes what kept its size and time for unchanged, so that it has to be forced.
+            raise UserError(f"{path} {fault}: run `dvc repro -f -s fetch-data` to fetch it again")
         arrays[file] = parse_idx(content)
     return (
         RawSplit(arrays[dataset.train_images], arrays[dataset.train_labels]),
         RawSplit(arrays[dataset.test_images], arrays[dataset.test_labels]),
     )
+
+
+def _read_raw(path: Path, name: str, file: RawFile) -> tuple[str | None, bytes]:
+    """Give what is wrong with a file, and its bytes, no more than the largest known file has."""
+    largest = max(known.size for dataset in DATASETS.values() for known in dataset.files)
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(largest + 1)
+    except OSError as error:
+        return f"cannot be read ({error.strerror})", b""
+    if len(content) > largest:
+        return f"has more than {largest} bytes instead of {file.size}", b""
+    return explain_mismatch(content, name, file), content
 
 
 def scale_images(
@@ -348,18 +360,23 @@ def save_processed(splits: Splits, folder: Path, made_with: Mapping[str, Any]) -
     folder
         Need not be there.
     made_with
-        The values that the splits depend on: `data.json`, for `load_processed` to compare.
+        The values that the splits depend on: `data.json`, for `load_processed` to compare. The
+        SHA-256 of each file stands beside them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "data.json").write_text(json.dumps(made_with, indent=2) + "\n")
+    digests = {}
     for name, split in splits._asdict().items():
         if split is not None:
-            np.save(folder / f"{name}_images.npy", split.images)
-            np.save(folder / f"{name}_labels.npy", split.labels)
+            for kind, array in split._asdict().items():
+                path = folder / f"{name}_{kind}.npy"
+                np.save(path, array)
+                digests[path.name] = _digest(path)
+    described = {**made_with, "sha256": digests}
+    (folder / "data.json").write_text(json.dumps(described, indent=2) + "\n")
 
 
 def load_processed(folder: Path, made_with: Mapping[str, Any] | None = None) -> Splits:
-    """Read what `save_processed` wrote; the validation split is None where it has no files.
+    """Read what `save_processed` wrote; the validation split is None where it wrote none.
 
     Parameters
     ----------
@@ -371,17 +388,25 @@ def load_processed(folder: Path, made_with: Mapping[str, Any] | None = None) -> 
     Raises
     ------
     UserError
-        When a file is missing or unreadable, its array has another shape or type, or the
-        splits were made with other values.
+        When a file is missing, unreadable, or not the one that was written, or the splits were
+        made with other values.
     """
-    if made_with is not None:
-        _require_made_with(made_with, folder / "data.json")
-    held_out = any(folder.glob("validation_*.npy"))
-    return Splits(
-        _load_split(folder, "train"),
-        _load_split(folder, "validation") if held_out else None,
-        _load_split(folder, "test"),
-    )
+    described, digests = _read_description(folder)
+    for key, value in (made_with or {}).items():
+        if described.get(key) != value:
+            raise UserError(
+                f"{folder} was made with data.{key}={described.get(key)}, asked for is"
+                f" data.{key}={value}: set it in params.yaml and run `dvc repro preprocess`"
+            )
+    for path in sorted(folder.glob("*.npy")):
+        if path.name not in digests:
+            raise UserError(f"{path} is none of the files that {folder} was made with{_AGAIN}")
+    splits = {
+        split: Split(*(_load_array(folder, f"{split}_{kind}.npy", digests) for kind in _KINDS))
+        for split in Splits._fields
+        if split != "validation" or any(name.startswith("validation_") for name in digests)
+    }
+    return Splits(splits["train"], splits.get("validation"), splits["test"])
 
 
 def load_labels(folder: Path, split: str) -> Int32[np.ndarray, " n"]:
@@ -392,55 +417,49 @@ def load_labels(folder: Path, split: str) -> Int32[np.ndarray, " n"]:
     UserError
         As `load_processed` does.
     """
-    return _load_array(folder / f"{split}_labels.npy", np.dtype(np.int32), axes=1)
+    _, digests = _read_description(folder)
+    return _load_array(folder, f"{split}_labels.npy", digests)
 
 
-def _require_made_with(wanted: Mapping[str, Any], path: Path) -> None:
+_KINDS = Split._fields
+
+# DVC takes what kept its size and time for unchanged, so that it has to be forced.
+_AGAIN = ": run `dvc repro -f -s preprocess` to make it again"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_description(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give what data.json says, and the digests in it."""
+    path = folder / "data.json"
     if not path.is_file():
         raise UserError(f"{path} is missing: run `dvc repro preprocess` to make it")
     try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(
-            f"{path} cannot be read: run `dvc repro preprocess` to make it again"
-        ) from error
-    for key, value in wanted.items():
-        if found.get(key) != value:
-            raise UserError(
-                f"{path.parent} was made with data.{key}={found.get(key)}, asked for is"
-                f" data.{key}={value}: set it in params.yaml and run `dvc repro preprocess`"
-            )
+        described = json.loads(path.read_text())
+    except (ValueError, OSError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read{_AGAIN}") from error
+    digests = described.get("sha256") if isinstance(described, dict) else None
+    if not isinstance(digests, dict):
+        raise UserError(f"{path} says no SHA-256 of the files beside it{_AGAIN}")
+    return described, digests
 
 
-def _load_split(folder: Path, name: str) -> Split:
-    images = _load_array(folder / f"{name}_images.npy", np.dtype(np.float32), axes=2)
-    labels = _load_array(folder / f"{name}_labels.npy", np.dtype(np.int32), axes=1)
-    if len(images) != len(labels):
-        raise UserError(
-            f"{folder} has {len(images)} {name} images and {len(labels)} labels:"
-            " run `dvc repro preprocess` to make it again"
-        )
-    return Split(images, labels)
-
-
-# What NumPy lets through from ast and tokenize when the header of an .npy file is damaged.
-_UNREADABLE = (ValueError, TypeError, SyntaxError, TokenError)
-
-
-def _load_array(path: Path, dtype: np.dtype, axes: int) -> np.ndarray:
+def _load_array(folder: Path, name: str, digests: Mapping[str, Any]) -> np.ndarray:
+    path = folder / name
+    if name not in digests:
+        raise UserError(f"{folder / 'data.json'} says no SHA-256 of {name}{_AGAIN}")
     if not path.is_file():
         raise UserError(f"{path} is missing: run `dvc repro preprocess` to make it")
     try:
-        with path.open("rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-    except _UNREADABLE as error:
+        digest = _digest(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}){_AGAIN}") from error
+    if digest != digests[name]:
         raise UserError(
-            f"{path} cannot be read: run `dvc repro preprocess` to make it again"
-        ) from error
-    if array.dtype != dtype or array.ndim != axes:
-        raise UserError(
-            f"{path} holds {array.dtype} of shape {array.shape}, expected {dtype} with"
-            f" {axes} {'axis' if axes == 1 else 'axes'}:"
-            " run `dvc repro preprocess` to make it again"
+            f"{path} is not the file that was made: its SHA-256 begins with {digest[:12]} instead"
+            f" of {str(digests[name])[:12]}{_AGAIN}"
         )
-    return array
+    return np.load(path, allow_pickle=False)

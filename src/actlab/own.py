@@ -67,7 +67,7 @@ def find_function(function: str) -> Callable[..., Any]:
     importlib.invalidate_caches()
     try:
         module = importlib.import_module(name)
-    except Exception as error:  # whatever a user's module raises
+    except (Exception, SystemExit) as error:  # whatever a user's module raises
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             raise _refuse(
                 function, f"there is no module {error.name} in {FOLDER}/ or among Python's"
@@ -82,10 +82,46 @@ def find_function(function: str) -> Callable[..., Any]:
                 f"another module named {top} comes before the one in {FOLDER}/: rename yours",
             )
     if not hasattr(module, attribute):
-        raise _refuse(function, f"{name} has no {attribute}")
+        raise _refuse(function, f"{name} has no {attribute}: it has {_functions_of(module)}")
     if not callable(getattr(module, attribute)):
         raise _refuse(function, f"{attribute} of {name} is no function")
     return getattr(module, attribute)
+
+
+def _functions_of(module: Any) -> str:
+    """List the functions that a module defines; those that it imports are no activations of its."""
+    defined = [
+        name
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__ and name[0] != "_"
+    ]
+    return f"{', '.join(defined[:20])}{', ...' * (len(defined) > 20)}" or "no function"
+
+
+def _require_constants(
+    function: str, phi: Callable[..., Any], constants: Mapping[str, Any]
+) -> None:
+    """Hold constants to a function's keywords, where Python can tell them."""
+    try:
+        _, *parameters = inspect.signature(phi).parameters.values()
+    except ValueError:  # built into Python, or without any parameter: calling it tells
+        return
+    if any(each.kind is each.VAR_KEYWORD for each in parameters):
+        return
+    named = {
+        each.name: each.default is each.empty
+        for each in parameters
+        if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD)
+    }
+    for name in constants:
+        if name not in named:
+            allowed = ", ".join(named) or "none"
+            raise UserError(
+                f"activation.constants.{name} is unknown: {function} has the constants {allowed}"
+            )
+    for name, is_needed in named.items():
+        if is_needed and name not in constants:
+            raise UserError(f"activation.constants.{name} is missing: {function} needs it")
 
 
 def digest_sources(function: str) -> str:
@@ -305,6 +341,7 @@ def check(activation: ActivationConfig) -> float:
     if not activation.is_own:
         return _check_row(activation)
     phi = find_function(function)
+    _require_constants(function, phi, constants)
     for dtype in (np.float32, np.float64):
         _check_values(function, phi, constants, dtype)
     _check_traced(function, phi, constants)
@@ -354,7 +391,7 @@ def _check_values(
     def apply(given: np.ndarray) -> np.ndarray:
         try:
             result: Any = tf.convert_to_tensor(phi(tf.constant(given), **constants))
-        except Exception as error:  # whatever a user's function raises
+        except (Exception, SystemExit) as error:  # whatever a user's function raises
             raise _refuse(function, f"it raises {_said(error)}") from error
         if result.shape != given.shape or result.dtype != tf.as_dtype(given.dtype):
             raise _refuse(

@@ -127,13 +127,15 @@ class Mirror:
             patience = 2 * self.timeout + file.size / self.slowest
             if not wait([finished], patience).done:
                 raise SourceError(f"{name}: not there after {patience:.0f} s, given up")
-            finished.result()
-        # requests raises subclasses of OSError; ValueError: a header that makes no sense.
-        except (OSError, ValueError) as error:
-            raise SourceError(f"{name}: {self._reason(error)}") from error
+            error = finished.exception()
         finally:
             body.wanted = False
             progress.close()
+        # requests raises subclasses of OSError; ValueError: a header that makes no sense.
+        if isinstance(error, OSError | ValueError):
+            raise SourceError(f"{name}: {self._reason(error)}") from error
+        if error is not None:
+            raise error
         return body.getvalue()
 
     def _reason(self, error: Exception) -> str:

@@ -7,6 +7,7 @@ report lay out. Every number comes from the tables of `swept`.
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -336,13 +337,22 @@ def _not_finished(count: int) -> str:
     return f"{counted(count, 'run')} {'is' if count == 1 else 'are'} not finished"
 
 
+def _told(seeds: Sequence[int]) -> str:
+    """Write seeds out; of more than two in a row, the first and the last.
+
+    >>> _told([0, 1, 2]), _told([0, 2**62])
+    ('0 to 2', '0 and 4611686018427387904')
+    """
+    in_a_row = all(after == before + 1 for before, after in pairwise(seeds))
+    if in_a_row and len(seeds) > 2:
+        return f"{seeds[0]} to {seeds[-1]}"
+    return join(_listed([str(seed) for seed in seeds]))
+
+
 def _question(sweep: Sweep, selected: str) -> str:
     differ = join(
         f"{label(key, sweep.keys)} ({', '.join(_listed(sweep.values(key)))})" for key in sweep.keys
     )
-    seeds = sweep.seeds
-    which = f"{seeds[0]} to {seeds[-1]}" if seeds == list(range(seeds[0], seeds[-1] + 1)) else ""
-    which = which if len(seeds) > 2 else join(map(str, seeds))
     fixed = {key: value for key, value in sweep.fixed.items() if value != "none"}
     data = fixed.pop("data.name", None)
     on = f" on {DATASETS[data].title}" if data in DATASETS else ""
@@ -351,7 +361,7 @@ def _question(sweep: Sweep, selected: str) -> str:
     )
     text = (
         f"Compared: {counted(len(sweep.configurations), 'configuration')}{on}, which differ in"
-        f" {differ}; seeds {which or join(_listed([str(seed) for seed in seeds]))}."
+        f" {differ}; seeds {_told(sweep.seeds)}."
     )
     if selected:
         text += f" Selected by {selected}."

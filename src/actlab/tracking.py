@@ -536,8 +536,12 @@ class ConfigurationRun:
     def __enter__(self) -> "ConfigurationRun":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, *rest: object
+    ) -> None:
         failed = kind is None or issubclass(kind, Exception)
+        if failed and error is not None:
+            self._tell(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
         self._close("FAILED" if failed else "KILLED")
 
     @_unless_lost
@@ -655,6 +659,12 @@ class ConfigurationRun:
     def _end(self, run: str, status: str) -> None:
         self._store.client.set_terminated(run, status)
         self._open.remove(run)
+
+    @_unless_lost
+    def _tell(self, cause: str) -> None:
+        """Write why the training failed to the configuration's run, where there is one."""
+        if self._open:
+            self._store.write(self._open[0], tags={"mlflow.note.content": f"Failed: {cause}"})
 
     @_unless_lost
     def _close(self, status: str) -> None:

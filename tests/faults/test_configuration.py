@@ -1,0 +1,626 @@
+"""Configurations that Hypothesis generates: each trains, or is one line that names the key."""
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import shutil
+import sqlite3
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from actlab import datasets
+from actlab.stages import command
+from actlab.stages.compare import compare
+from actlab.stages.train import train
+
+pytestmark = [
+    # MLflow's own models of its tables use what SQLAlchemy 2.1 calls deprecated.
+    pytest.mark.filterwarnings(
+        "ignore:The ``noload`` loader strategy:DeprecationWarning:mlflow.store.tracking"
+    ),
+    # MLflow's own agents have type hints that it finds too wide, when it is imported.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning:mlflow"),
+]
+
+PARTS = range(4 if os.environ.get("ACTLAB_FAULTS") == "all" else 1)
+WHOLE, QUICK = 500, 30  # configurations in a part
+
+# --- What a configuration is changed in ---------------------------------------------------
+
+HUGE = 10**30
+TEXTS = [
+    *(
+        "",
+        " ",
+        "a b",
+        "a\nb",
+        "zwölf",
+        "名前",
+        "it's",
+        '"',
+        "\\",
+        "a/b",
+        "..",
+        "-",
+        "a-b",
+        "<script>",
+    ),
+    *(
+        "${seeds}",
+        "${nope}",
+        "${",
+        "${oc.env:NOPE}",
+        "${a:b}",
+        "$",
+        "???",
+        "null",
+        "~",
+        "yes",
+        "0x10",
+    ),
+    *(
+        "1_000",
+        "1e3",
+        "1:30",
+        "2020-01-01",
+        "!!int 3",
+        "x" * 300,
+        "{}",
+        "[1",
+        "a=b",
+        "a,b",
+        "%s",
+        "{0}",
+    ),
+]
+NUMBERS = [-1, 0, 1, 2.5, -0.0, 1e-300, 1e308, HUGE, -HUGE, 10**400]
+NUMBERS += [float("nan"), float("inf"), float("-inf")]
+SHAPES: list[Any] = [None, True, False, [], {}, [[]], [None], ["a"], [1, 1], [1.5], {"a": 1}, [{}]]
+#: Of every kind; none of them makes a training long.
+ODD: list[Any] = [*TEXTS, *NUMBERS, *SHAPES]
+
+#: What each key may be, as far as it is trained at a tiny scale.
+GOOD: dict[str, list[Any]] = {
+    "data.name": ["mnist"],
+    "data.validation_size": [0, 1, 100, 299],
+    "data.split_seed": [0, 7, 2**63 - 1],
+    "seeds": [[0], [5, 3], [2**32], [2**63 - 1]],
+    "activations": [["relu"], ["tanh", "elu"]],
+    "networks": [["mlp"]],
+    "model.kernel_initializer": ["he_normal", "matched", "lecun_uniform"],
+    "matched.activations": [["gelu"]],
+    "matched.networks": [["deep", "mlp"]],
+    "training.epochs": [1, 2],
+    "training.batch_size": [32, 299, 300, 301, 2**31, HUGE],
+    "training.learning_rate": [0.01, 1, 1e-30, 1e30],
+    "training.probe_epochs": [[], [0], [1, 1], [HUGE]],
+    "gradients.notebook_images": [1, 10**6],
+    "gradients.test_images": [1, 10**6],
+    "gradients.saturated_below": [1e-9, 0.999],
+    "gradients.preactivation_bins": [3, 1000],
+    "timing.blocks": [2],
+    "timing.kernel_units": [1],
+    "timing.kernel_repetitions": [1],
+    "timing.elementwise_repetitions": [1],
+    "theory.initializers": [["matched"]],
+    "theory.width": [1],
+    "theory.depth": [2],
+    "theory.images": [1, 10**6],
+    "theory.seeds": [[0, 2**32]],
+    "report.confidence": [0.5, 0.999],
+    "report.target_accuracy": [0.001, 0.999],
+    "report.equivalence_margin": [1e-9, 10],
+    "report.equivalence_margin_nats": [1],
+    "report.equivalence_margin_epochs": [0.5],
+    "report.equivalence_margin_ratio": [2],
+    "activation.name": ["relu", "a.b", "x" * 100],
+    "activation.function": ["tanh", "softplus", "example.snake"],
+    "network.name": ["uniform", "_"],
+    "network.hidden": [[], [1], [2, 3], "1x2"],
+    "sweep": [None, "mine", "x" * 100],
+    "force": [True, False],
+    "models_at_once": [None, 1, HUGE],
+    "compare.filter": [""],
+    "compare.by": [None, ["seeds"]],
+}
+
+#: Odd values that stand for a good one, or that would train for long.
+FUNCTIONS = [
+    "softmax",
+    "relu6 ",
+    "os.nothing",
+    "math.tau",
+    "sys.exit",
+    "example.cosine",
+    "a..b",
+    "x.y",
+]
+FUNCTIONS += ["keras.activations.softmax", "keras.ops.mean", "json", "custom.example.snake", "RELU"]
+NOT_THERE = [
+    "training.epohcs",
+    "foo",
+    "data.seed",
+    "report.equivalence",
+    "network.hidden.x",
+    "hydra",
+]
+TABLE = ["relu", "leaky_relu", "gelu", "elu", "threshold", "squareplus", "snake", "prelu", "tanh"]
+CONSTANTS = [
+    "negative_slope",
+    "max_value",
+    "threshold",
+    "approximate",
+    "alpha",
+    "frequency",
+    "b",
+    "é",
+]
+GROUPS = {"activation": [*TABLE, "rulu", "custom", "../relu", "", "null", "[relu]", "relu.yaml"]}
+GROUPS["network"] = ["mlp", "wide", "deep,mlp", "'a b'", "uniform/x", "[1]", "~"]
+RAW = [
+    "",
+    "a b",
+    "[1",
+    "1]",
+    "{",
+    "'",
+    '"a',
+    "\\",
+    "$",
+    "${",
+    "=",
+    "1,2",
+    "range(1,",
+    "x:",
+    "#",
+    "(",
+]
+RAW += [
+    "range(0,-1)",
+    "choice()",
+    "interval(1,2)",
+    "glob(*)",
+    "!",
+    "@a",
+    "1 # 2",
+    "\t",
+    "\n",
+    "é\u2028",
+]
+BROKEN = [
+    "training: {epochs: 3",
+    "- a\n- b\n",
+    "",
+    "# nothing\n",
+    "3\n",
+    "a: &a [*a]\n",
+    "training: *nowhere\n",
+    "data: 1\ndata: 2\n",
+    "\ta: 1\n",
+    "a: 1\n---\nb: 2\n",
+    "training: !!python/object/apply:os.getcwd []\n",
+    "seeds: !!set {1, 2}\n",
+    "seeds: !!binary AAAA\n",
+    "training: 2020-01-01\n",
+    "? [a, b]\n: c\n",
+    "1: 2\n",
+    "null: 1\n",
+    "training:\n  1.5: 2\n",
+    "a: \x07\n",
+    "b: \ud800\n",
+    "c: \udcff\xfe\n",
+    "[" * 3000,
+    "defaults: [nowhere]\n",
+    "defaults: 3\n",
+    f"seeds: [{'9' * 5000}]\n",
+    "seeds: ${seeds}\n",
+    "training: ${training}\n",
+]
+FILES = [
+    "params.yaml",
+    "conf/config.yaml",
+    "conf/activation/relu.yaml",
+    "conf/network/uniform.yaml",
+]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of the configuration: an override, or an edit of a file.
+
+    `names` are what a refusal may name it by; one of them is enough.
+    """
+
+    names: tuple[str, ...]
+    override: str | None = None
+    path: str | None = None
+    key: str | None = None
+    value: Any = None
+    text: str | None = None
+
+    def __str__(self) -> str:
+        if self.override is not None:
+            return repr(self.override)[:120]
+        done = repr(self.text)[:80] if self.text is not None else f"{self.key}={self.value!r}"[:80]
+        return f"{self.path}: {'no ' + str(self.key) if self.value is DELETED else done}"
+
+
+DELETED = object()
+
+
+def write_override(key: str, value: Any) -> str:
+    """Write a value in Hydra's grammar; a text is quoted."""
+
+    def write(value: Any) -> str:
+        match value:
+            case None:
+                return "null"
+            case bool():
+                return str(value).lower()
+            case str():
+                escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+                return f"'{escaped}'"
+            case list():
+                return f"[{','.join(map(write, value))}]"
+            case dict():
+                return f"{{{','.join(f'{name}:{write(each)}' for name, each in value.items())}}}"
+        return str(value)
+
+    return f"{key}={write(value)}"
+
+
+def place_of(key: str) -> tuple[str, str]:
+    """Give the file that a key stands in, and its name there."""
+    section, _, name = key.partition(".")
+    if section in ("sweep", "force", "models_at_once", "compare"):
+        return "conf/config.yaml", key
+    if section == "activation":
+        return "conf/activation/relu.yaml", name
+    if section == "network":
+        return "conf/network/uniform.yaml", name
+    return "params.yaml", key
+
+
+def changed(key: str, value: Any, in_file: bool) -> Change:
+    names = (key, f"conf/{key.partition('.')[0]}/")
+    if key == "activation.function":
+        names += ("activation.constants",)  # those of the one before
+    if not in_file:
+        return Change(names, write_override(key, value))
+    path, name = place_of(key)
+    return Change(names, path=path, key=name, value=value)
+
+
+keys = st.sampled_from(sorted(GOOD))
+good = keys.flatmap(
+    lambda key: st.builds(changed, st.just(key), st.sampled_from(GOOD[key]), st.booleans())
+)
+odd = st.builds(changed, keys, st.sampled_from(ODD), st.booleans())
+numbers = st.integers(-(2**70), 0) | st.floats(max_value=0) | st.floats(1e300, allow_infinity=True)
+drawn = st.builds(changed, keys, numbers | st.text(max_size=20), st.just(False))
+lists = st.lists(st.sampled_from([*NUMBERS, *TEXTS[:20], None, [], True]), max_size=3)
+listed = st.builds(changed, keys, lists, st.booleans())
+raw = st.builds(lambda key, text: Change((key,), f"{key}={text}"), keys, st.sampled_from(RAW))
+removed = st.builds(
+    lambda key, in_file: (
+        Change((key,), path=place_of(key)[0], key=place_of(key)[1], value=DELETED)
+        if in_file
+        else Change((key,), f"~{key}")
+    ),
+    keys,
+    st.booleans(),
+)
+added = st.builds(
+    lambda key, sign, value: Change((key,), f"{sign}{write_override(key, value)}"),
+    st.sampled_from(NOT_THERE),
+    st.sampled_from(["", "+", "++", "~"]),
+    st.sampled_from([1, "a", None, [], {}]),
+)
+unknown = st.builds(
+    lambda key, value: Change(
+        (key, key.rpartition(".")[0]), path="params.yaml", key=key, value=value
+    ),
+    st.sampled_from(
+        [*NOT_THERE[:-2], "4711", "a b", "é", "x" * 300, "training.epochs.x", "seeds.0"]
+    ),
+    st.sampled_from([1, None, [], {"a": 1}]),
+)
+functions = st.builds(
+    changed, st.just("activation.function"), st.sampled_from(FUNCTIONS), st.booleans()
+)
+constants = st.builds(
+    lambda activation, name, value: (
+        Change((f"activation={activation}",), f"activation={activation}"),
+        Change(
+            (f"activation.constants.{name}", "activation.constants", "activation.function"),
+            f"++{write_override(f'activation.constants.{name}', value)}",
+        ),
+    ),
+    st.sampled_from(TABLE),
+    st.sampled_from(CONSTANTS),
+    st.sampled_from(ODD) | st.floats(),
+)
+groups = st.sampled_from(sorted(GROUPS)).flatmap(
+    lambda group: st.builds(
+        lambda option: Change((group,), f"{group}={option}"), st.sampled_from(GROUPS[group])
+    )
+)
+sections = st.builds(
+    lambda key, value, in_file: changed(key, value, in_file),
+    st.sampled_from(["data", "training", "model", "theory", "report", "timing", "gradients"])
+    | st.sampled_from(["matched", "compare"]),
+    st.sampled_from([*SHAPES, 0, "a"]),
+    st.booleans(),
+)
+malformed = st.builds(
+    lambda text: Change((text.strip("+~= ") or "''", text), text),
+    st.sampled_from(["training", "=1", "training..epochs=1", ".epochs=1", "training.=1", "+", "~"])
+    | st.sampled_from(["a b=1", "seeds[0]=1", "training.epochs =1", "é=1", "@x=1", "seeds", "++"]),
+)
+broken = st.builds(
+    # What it lacks is a name too, and a key of it, where that says something.
+    lambda path, text: Change(
+        (
+            path,
+            f"'{Path(path).stem}'",
+            f"{Path(path).parent.name}." if path.count("/") == 2 else path,
+            *re.findall(r"^[a-z]{4,}(?=:)", text),
+        ),
+        path=path,
+        text=text,
+    ),
+    st.sampled_from(FILES),
+    st.sampled_from(BROKEN),
+)
+
+
+def several(changes: st.SearchStrategy) -> st.SearchStrategy:
+    """Give lists of changes; a constant's are two, and a file that is broken has no other."""
+
+    def flatten(found: list) -> list[Change]:
+        flat = [each for some in found for each in (some if isinstance(some, tuple) else (some,))]
+        whole = {each.path: each for each in flat if each.text is not None}
+        return [each for each in flat if whole.get(each.path, each) is each]
+
+    return st.lists(changes, min_size=1, max_size=3, unique_by=str).map(flatten)
+
+
+wrong = st.one_of(
+    odd, odd, drawn, listed, raw, removed, added, unknown, functions, constants, groups, sections,
+    malformed, broken,
+)  # fmt: skip
+configurations = st.tuples(
+    st.sampled_from(["alone"] * 7 + ["sweep", "stage", "compare"]),
+    st.integers(0, 6).flatmap(lambda dice: several(good) if dice == 0 else several(wrong)),
+)
+
+# --- What becomes of it -------------------------------------------------------------------
+
+
+class Study:
+    """A repository at a tiny scale, in which configurations are tried one after the other."""
+
+    def __init__(
+        self, folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ):
+        self.folder, self._capsys, self._monkeypatch = folder, capsys, monkeypatch
+        self.trained = self.refused = 0
+        self.skipped = False
+
+    def files(self) -> set[str]:
+        return {
+            str(path.relative_to(self.folder))
+            for path in self.folder.rglob("*")
+            if "__pycache__" not in path.parts and not path.name.startswith("mlflow.db")
+        }
+
+    def runs(self) -> dict[str, int]:
+        """Count MLflow's runs by their status; FAILED ones without a reason apart."""
+        if not (self.folder / "mlflow.db").is_file():
+            return {}
+        # Of a seed's run, its parent has the reason.
+        reason = "SELECT 1 FROM tags t WHERE t.run_uuid = r.run_uuid AND t.key IN"
+        reason += " ('mlflow.note.content', 'mlflow.parentRunId')"
+        with contextlib.closing(sqlite3.connect(self.folder / "mlflow.db")) as database:
+            return dict(
+                database.execute(
+                    f"SELECT status || CASE WHEN status = 'FAILED' AND NOT EXISTS ({reason})"
+                    " THEN ' without a reason' ELSE '' END, COUNT(*) FROM runs r GROUP BY 1"
+                ).fetchall()
+            )
+
+    def try_out(self, how: str, changes: list[Change]) -> str | None:
+        """Run a command with some changes; give what does not hold, None when all does."""
+        held = {
+            path: (self.folder / path).read_bytes()
+            for path in {each.path for each in changes if each.path is not None}
+        }
+        before, runs = self.files(), self.runs()
+        overrides = [each.override for each in changes if each.override is not None]
+        try:
+            for each in changes:
+                if each.path is not None:
+                    _apply(self.folder / each.path, each)
+            code, err, escaped = self._run(how, overrides)
+        finally:
+            for path, content in held.items():
+                (self.folder / path).write_bytes(content)
+        after, runs_after = self.files(), self.runs()
+        for name in ("multirun", "models", "results", "timings", "matched", "reports"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        fault = escaped or self._judge(how, changes, code, err, after - before, runs, runs_after)
+        if fault is None:
+            return None
+        return f"{how}, {'; '.join(map(str, changes))}: {fault}"
+
+    def _run(self, how: str, overrides: list[str]) -> tuple[Any, str, str | None]:
+        arguments = {"sweep": ["-m"], "stage": ["run=stage"]}.get(how, [])
+        self._monkeypatch.setattr(sys, "argv", ["train.py", *arguments, *overrides])
+        self._monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # a command sets it for its own process
+        code, escaped = 0, None
+        try:
+            if how == "compare":
+                command.run(compare)
+            else:
+                command.run(train, sweepable=True)
+        except SystemExit as error:
+            code = error.code
+        except BaseException as error:  # what a user would see as a traceback
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            escaped = f"{type(error).__name__}: {str(error)[:200]} ({last.filename}:{last.lineno})"
+        printed = self._capsys.readouterr()
+        self.skipped = "skipped, MLflow has it finished" in printed.out
+        return code, printed.err, escaped
+
+    def _judge(
+        self,
+        how: str,
+        changes: list[Change],
+        code: Any,
+        err: str,
+        new: set[str],
+        runs: dict[str, int],
+        runs_after: dict[str, int],
+    ) -> str | None:
+        grew = {name: count - runs.get(name, 0) for name, count in runs_after.items()}
+        if bad := {name for name in grew if grew[name] and name not in ("FINISHED", "FAILED")}:
+            return f"it left runs that are {bad}"
+        lines = err.splitlines()
+        if code == 0:
+            self.trained += 1
+            nothing = not any(name.endswith("history.csv") for name in new)
+            if nothing and how != "compare" and not self.skipped:
+                return "it ended well and trained nothing"
+            return f"it trained, and said {err!r}" if lines else None
+        self.refused += 1
+        if code != 1:
+            return f"exit status {code!r}"
+        jobs = how == "sweep" and lines and lines[-1].endswith("skips what is finished")
+        told = lines[:-1] if jobs else lines
+        if len(told) != 1 or not told[0].startswith("actlab: "):
+            return f"{len(told)} lines: {err[:400]!r}"
+        names = {name for each in changes for name in each.names if name}
+        if how == "compare":  # which finds too few runs
+            names |= {"compare.filter", "no finished run"}
+        if not any(name in told[0] for name in names):
+            return f"names none of its keys: {told[0][:300]}"
+        if jobs:  # a job that failed in training has a run that says why
+            left = {name for name in new if "history.csv" in name}
+            return f"it left {left}" if left or grew.get("FINISHED") else None
+        if new:
+            return f"it left {sorted(new)[:5]}"
+        return f"it left runs: {grew}" if any(grew.values()) else None
+
+
+def _apply(path: Path, change: Change) -> None:
+    if change.text is not None:
+        path.write_bytes(
+            change.text.encode(
+                "utf-8", "surrogateescape" if "\udcff" in change.text else "surrogatepass"
+            )
+        )
+        return
+    text = path.read_text()
+    header = "".join(line for line in text.splitlines(True) if line.startswith("# @package"))
+    content = yaml.safe_load(text)
+    assert change.key is not None
+    *sections, name = change.key.split(".")
+    section = content
+    for each in sections:
+        if not isinstance(section.get(each), dict):
+            section[each] = {}
+        section = section[each]
+    if change.value is DELETED:
+        section.pop(name, None)
+    else:
+        section[name] = change.value
+    path.write_text(header + yaml.safe_dump(content, sort_keys=False))
+
+
+@pytest.fixture
+def study(root, mnist_raw, tmp_path, monkeypatch, capsys):
+    """The repository's configuration, and 300 + 100 images of MNIST under its name."""
+    for name in ("conf", "custom"):
+        shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params |= {"seeds": [0]}
+    params["training"] |= {"epochs": 1, "batch_size": 100, "probe_epochs": []}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    (tmp_path / "conf/network/uniform.yaml").write_text("name: uniform\nhidden: [4]\n")
+    config = (tmp_path / "conf/config.yaml").read_text()
+    config = config.replace("- network: mlp", "- network: uniform")
+    grid = "  - override hydra/sweeper: grid\n"
+    assert grid in config
+    quiet = "".join(f"  - override hydra/{name}_logging: disabled\n" for name in ("job", "hydra"))
+    (tmp_path / "conf/config.yaml").write_text(config.replace(grid, grid + quiet))
+
+    whole = datasets.load_raw("mnist", mnist_raw)
+    dataset = datasets.DATASETS["mnist"]
+    raw, files = tmp_path / "data/raw", []
+    raw.mkdir(parents=True)
+    splits = [
+        datasets.RawSplit(*(array[:n] for array in split))
+        for split, n in zip(whole, (300, 100), strict=True)
+    ]
+    for file, array in zip(dataset.files, (*splits[0], *splits[1]), strict=True):
+        header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+        content = header + array.tobytes()
+        (raw / file.name).write_bytes(content)
+        files.append(datasets.RawFile(file.name, array.shape, hashlib.sha256(content).hexdigest()))
+    planted = datasets.DataSet(dataset.title, dataset.classes, *files)
+    monkeypatch.setitem(datasets.DATASETS, "mnist", planted)
+    datasets.save_processed(
+        datasets.build_splits(splits[0], splits[1]), tmp_path / "data/processed", params["data"]
+    )
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("ACTLAB_DATA", raising=False)
+    # Who configures logging, Hydra or MLflow's alembic, shuts all handlers first: absl's closes the
+    # stream that pytest reads.
+    monkeypatch.setattr(logging, "shutdown", lambda handlers=None: None)
+    path = list(sys.path)
+    yield Study(tmp_path, capsys, monkeypatch)
+    sys.path[:] = path
+    HydraConfig.instance().cfg = None
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_configuration_trains_or_is_one_line_that_names_the_key(part, study, is_whole, tally):
+    failures: list[str] = []
+    tried = 0
+
+    @seed(part)
+    @settings(
+        max_examples=WHOLE if is_whole else QUICK,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(configurations)
+    def try_out(configuration):
+        nonlocal tried
+        tried += 1
+        if fault := study.try_out(*configuration):
+            failures.append(fault)
+
+    try_out()
+    assert study.trained > tried / 50
+    tally(
+        f"Configurations, part {part + 1} of {len(PARTS)}"
+        f" ({study.trained} trained, {study.refused} refused)",
+        tried,
+        failures,
+    )
