@@ -1,19 +1,15 @@
 """dvc.yaml against the code, and the whole pipeline on 2,000 real images."""
 
-import csv
-import hashlib
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from closure import import_closure
+from studies import small_study
 
 STAGES = [
     "fetch-data",
@@ -95,81 +91,10 @@ def test_every_activation_has_a_configuration(root):
     assert own == {"example.snake"}
 
 
-class Study:
-    """A clone of the repository at a small scale, and the commands that a user types in it."""
-
-    def __init__(self, folder: Path, raw: Path) -> None:
-        self.folder = folder
-        self.ran: set[str] = set()
-        self.environment = os.environ | {
-            "ACTLAB_DATA": str(raw),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "MLFLOW_TRACKING_URI": "",
-        }
-
-    def run(self, *command: str, status: int = 0, **environment: str) -> str:
-        finished = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert finished.returncode == status, finished.stdout
-        return finished.stdout
-
-    def repro(self, *arguments: str) -> set[str]:
-        """Run the pipeline; give the stages that ran."""
-        output = self.run("dvc", "repro", *arguments)
-        return set(re.findall(r"Running stage '([^']+)'", output))
-
-    def replace(self, name: str, old: str, new: str) -> None:
-        path = self.folder / name
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new))
-
-    def digests(self, *folders: str) -> dict[str, str]:
-        return {
-            str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for folder in folders
-            for path in sorted((self.folder / folder).rglob("*"))
-            if path.is_file()
-        }
-
-    def rows(self, name: str) -> list[dict[str, str]]:
-        with (self.folder / name).open(newline="") as file:
-            return list(csv.DictReader(file))
-
-
 @pytest.fixture(scope="module")
 def study(root, mnist_raw, tmp_path_factory):
     """The pipeline run once on 2,000 training images; the other 58,000 are held out."""
-    folder = tmp_path_factory.mktemp("clone") / "actlab"
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    for name in listed.splitlines():
-        if (root / name).is_file() and name != "dvc.lock":
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(root / name, folder / name)
-    clone = Study(folder, mnist_raw)
-    clone.run("git", "init", "--quiet")
-    params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["data"]["validation_size"] = 58_000
-    params |= {"activations": ["sigmoid", "leaky_relu"], "networks": ["mlp"], "seeds": [0, 1]}
-    params["matched"] = {"activations": ["leaky_relu"], "networks": ["mlp"]}
-    params["training"] |= {"epochs": 2, "probe_epochs": [1]}
-    params["gradients"]["test_images"] = 64
-    params["timing"] |= {"blocks": 3, "kernel_units": 32, "kernel_repetitions": 20}
-    params["theory"] |= {"width": 32, "depth": 4, "images": 16, "seeds": [0, 1]}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    clone = small_study(root, tmp_path_factory.mktemp("clone") / "actlab", mnist_raw)
     clone.ran = clone.repro()
     return clone
 

@@ -1,14 +1,15 @@
 """What is kept of a training while it runs, so that it goes on where a kill ended it.
 
 A training has a folder named by its `fingerprint`, so that what goes on is what began: the same
-values, data, code and packages. In it, a folder a seed: `state.npz`, from which the rest follows to
-the bit; the weights that are kept after some epochs; `fitted.npz`, once the seed has been tested.
-No file of them is pickled. A finished training removes its folder.
+values, data, code and packages. In it, a folder a seed: its state, from which the rest follows to
+the bit; the weights that are kept after some epochs; what its test gave, at the end. None of these
+is pickled. A finished training removes its folder.
 """
 
+import hashlib
+import io
 import json
 import shutil
-import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,8 +24,8 @@ from actlab.training import Epoch, Fitted, State
 #: The relative change of each layer's kernel in the next step: layer, ratio.
 Update = tuple[int, str, float]
 
-# What NumPy and zipfile raise for a file that is damaged, or is no archive of arrays.
-_DAMAGED = (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile)
+#: A seed's files; each begins with the SHA-256 of the rest, NumPy's archive of arrays.
+STATE, FITTED = "state.bin", "fitted.bin"
 
 
 @dataclass(frozen=True)
@@ -70,44 +71,40 @@ class Checkpoints:
         The disk takes it when it likes: after a power failure `load` may find the file damaged,
         and the seed begins anew.
         """
-        known = {"epochs": [asdict(each) for each in epochs], "updates": list(updates)}
-        arrays: dict[str, Any] = {
-            f"variable-{place:05d}": each for place, each in enumerate(state.variables)
+        known = {
+            "epoch": state.epoch,
+            "epochs": [asdict(each) for each in epochs],
+            "updates": list(updates),
         }
-        with written_whole(self._seed(state.seed) / "state.npz", sync=False) as path:
-            np.savez(path, epoch=np.array(state.epoch), known=_packed(known), **arrays)
+        arrays = {str(place): each for place, each in enumerate(state.variables)}
+        with written_whole(self._seed(state.seed) / STATE, sync=False) as path:
+            _write(path, known, arrays)
 
     def finish(self, fitted: Fitted) -> None:
         """Save what a seed's test gave, for good."""
         known = {key: value for key, value in asdict(fitted).items() if key != "test_logits"}
-        with written_whole(self._seed(fitted.seed) / "fitted.npz") as path:
-            np.savez(path, known=_packed(known), test_logits=fitted.test_logits)
+        with written_whole(self._seed(fitted.seed) / FITTED) as path:
+            _write(path, known, {"test_logits": fitted.test_logits})
 
     def load(self, seed: int, kept_epochs: Sequence[int]) -> Begun | None:
         """Give what there is of a seed; None where there is nothing, or it is damaged or in part.
 
         The weights of those `kept_epochs` that are behind it have to be there.
         """
-        try:
-            with np.load(self._seed(seed) / "state.npz", allow_pickle=False) as file:
-                epoch, known = int(file["epoch"]), _unpacked(file["known"])
-                names = sorted(name for name in file.files if name.startswith("variable-"))
-                state = State(seed, epoch, [file[name] for name in names])
-            epochs = [Epoch(**each) for each in known["epochs"]]
-            updates = [(after, layer, ratio) for after, layer, ratio in known["updates"]]
-        except _DAMAGED:
+        if (found := _read(self._seed(seed) / STATE)) is None:
             return None
+        known, arrays = found
+        variables = [arrays[str(place)] for place in range(len(arrays))]
+        state = State(seed, known["epoch"], variables)
+        epochs = [Epoch(**each) for each in known["epochs"]]
+        updates = [(after, layer, ratio) for after, layer, ratio in known["updates"]]
         kept = [self.weights(seed, each) for each in kept_epochs if each <= state.epoch]
         if not all(path.is_file() for path in kept):
             return None
-        return Begun(state, epochs, updates, self._load_fitted(seed))
-
-    def _load_fitted(self, seed: int) -> Fitted | None:
-        try:
-            with np.load(self._seed(seed) / "fitted.npz", allow_pickle=False) as file:
-                return Fitted(test_logits=file["test_logits"], **_unpacked(file["known"]))
-        except _DAMAGED:
-            return None
+        fitted = None
+        if tested := _read(self._seed(seed) / FITTED):
+            fitted = Fitted(test_logits=tested[1]["test_logits"], **tested[0])
+        return Begun(state, epochs, updates, fitted)
 
     def remove(self) -> None:
         """Remove all of them."""
@@ -117,9 +114,22 @@ class Checkpoints:
         return self.folder / f"seed-{seed}"
 
 
-def _packed(known: dict[str, Any]) -> np.ndarray:
-    return np.frombuffer(json.dumps(known).encode(), np.uint8)
+def _write(path: Path, known: dict[str, Any], arrays: dict[str, Any]) -> None:
+    """Write JSON and arrays behind their digest: zip's own checks do not hold its names."""
+    packed = io.BytesIO()
+    np.savez(packed, known=np.frombuffer(json.dumps(known).encode(), np.uint8), **arrays)
+    content = packed.getvalue()
+    path.write_bytes(hashlib.sha256(content).digest() + content)
 
 
-def _unpacked(packed: np.ndarray) -> dict[str, Any]:
-    return json.loads(packed.tobytes())
+def _read(path: Path) -> tuple[Any, dict[str, np.ndarray]] | None:
+    """Give JSON and arrays; None where there is no such file, or none as it was written."""
+    try:
+        digest, content = (whole := path.read_bytes())[:32], whole[32:]
+    except OSError:
+        return None
+    if hashlib.sha256(content).digest() != digest:
+        return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        arrays = dict(file)
+    return json.loads(arrays.pop("known").tobytes()), arrays

@@ -24,6 +24,7 @@ CODE = (
     "errors.py",
     "meanfield.py",
     "model.py",
+    "outputs.py",
     "own.py",
     "pointwise.py",
     "runtime.py",

@@ -36,6 +36,8 @@ def alone_with(folder: str, fingerprint: str, title: str) -> Iterator[Path]:
     try:
         yield place
     finally:
-        if lock.lock_counter == 1:  # whoever waits finds that this file is no more, and makes another
+        if (
+            lock.lock_counter == 1
+        ):  # whoever waits finds that this file is no more, and makes another
             Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()

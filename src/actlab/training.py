@@ -376,7 +376,7 @@ def fit_seeds(
                     compile_seconds=compile_seconds,
                     models_at_once=side_by_side,
                 )
-                save(State(seed, epoch, [variable.numpy() for variable in variables]), gave)
+                save(State(seed, epoch, [np.array(variable) for variable in variables]), gave)
                 events.put(gave)
                 if stop.is_set():
                     return

@@ -1,0 +1,156 @@
+"""SIGINT and SIGTERM: how soon a process ends, what it says, what becomes of those it started."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+BEGIN = """
+import os, signal, subprocess, sys, threading, time
+from actlab.stages import interrupts
+
+def told(line):
+    print(line, flush=True)
+"""
+AT_WORK = """
+try:
+    with interrupts.listening("the same command goes on", watch_parent=False):
+        told("at work")
+        time.sleep(60)
+except interrupts.Interrupted as interrupted:
+    told("cleaned up")
+    interrupts.leave(interrupted.number, "the same command goes on")
+"""
+# Code that catches whatever is raised.
+STUCK = """
+with interrupts.listening("the same command goes on", watch_parent=False):
+    for line in ("at work", "still at work"):
+        try:
+            told(line)
+            time.sleep(60)
+        except KeyboardInterrupt:
+            pass
+"""
+WITH_A_CHILD = (
+    """
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+told(child.pid)
+"""
+    + AT_WORK
+)
+UNDER_A_PARENT = """
+told(os.getpid())
+try:
+    with interrupts.listening("the same command goes on", watch_parent=True):
+        told("at work")
+        time.sleep(60)
+except interrupts.Interrupted as interrupted:
+    told("cleaned up")
+    interrupts.leave(interrupted.number, "`dvc repro` goes on")
+"""
+PARENT = f"""
+child = subprocess.Popen([sys.executable, "-c", {BEGIN + UNDER_A_PARENT!r}])
+child.wait()
+"""
+AFTERWARDS = """
+with interrupts.listening("", watch_parent=False):
+    with interrupts.listening("", watch_parent=False):
+        assert interrupts.is_listening()
+assert not interrupts.is_listening()
+assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+thread = threading.Thread(
+    target=lambda: interrupts.listening("", watch_parent=False).__enter__()
+)
+thread.start()
+thread.join()
+assert not interrupts.is_listening()
+told("as before")
+"""
+
+
+@pytest.fixture
+def started(root):
+    """Start Python code; ends it at last."""
+    processes = []
+
+    def start(code):
+        process = subprocess.Popen(
+            [sys.executable, "-c", BEGIN + code],
+            env=os.environ | {"PYTHONPATH": str(root / "src")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(process, line):
+    """Read up to a line; gives what came before it."""
+    assert process.stdout
+    before = []
+    while (read := process.stdout.readline()) != f"{line}\n":
+        assert read, before
+        before.append(read.strip())
+    return before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("code", [AT_WORK, STUCK])
+def test_a_process_ends_within_two_seconds(code, number, started):
+    process = started(code)
+    wait_for(process, "at work")
+    sent = time.monotonic()
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=10)
+    assert time.monotonic() - sent < 2
+    assert process.returncode == 128 + number
+    stopped = f"\nactlab: stopped by {number.name}; the same command goes on\n"
+    assert said == ("cleaned up\n" if code is AT_WORK else "still at work\n") + stopped
+
+
+def is_running(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_what_a_process_started_ends_with_it(started):
+    process = started(WITH_A_CHILD)
+    (child,) = wait_for(process, "at work")
+    sent = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=10)
+    assert time.monotonic() - sent < 2
+    assert not is_running(int(child))
+
+
+def test_a_killed_parent_ends_its_child(started):
+    process = started(PARENT)
+    (child,) = wait_for(process, "at work")
+    killed = time.monotonic()
+    process.kill()
+    said, _ = process.communicate(timeout=10)  # until the child lets go of the pipe
+    assert time.monotonic() - killed < 2
+    assert "cleaned up" in said
+    assert "stopped by SIGTERM; `dvc repro` goes on" in said
+    deadline = time.monotonic() + 2
+    while is_running(int(child)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(int(child))
+
+
+def test_signals_mean_afterwards_what_they_meant_before(started):
+    said, _ = started(AFTERWARDS).communicate(timeout=30)
+    assert said == "as before\n"

@@ -1,0 +1,58 @@
+"""One process a training."""
+
+import subprocess
+import sys
+import time
+
+from actlab.locks import alone_with
+
+ONE_AFTER_ANOTHER = """
+import sys, time
+from actlab.locks import alone_with
+for _ in range(20):
+    with alone_with(sys.argv[1], "print", "training"):
+        with open(sys.argv[2], "a") as file:
+            print("in", file=file, flush=True)
+            time.sleep(0.005)
+            print("out", file=file, flush=True)
+"""
+
+
+def test_a_process_has_its_own_lock_again(tmp_path):
+    with alone_with(str(tmp_path), "print", "training") as outer:
+        with alone_with(str(tmp_path), "print", "training") as inner:
+            assert inner == outer == tmp_path / "print"
+        assert [path.name for path in tmp_path.iterdir()] == ["print.lock"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_train_the_same_one_after_another(tmp_path, root):
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", ONE_AFTER_ANOTHER, str(tmp_path / "locks"), str(log)]
+    processes = [
+        subprocess.Popen(command, env={"PYTHONPATH": str(root / "src")}, stdout=subprocess.DEVNULL)
+        for _ in range(4)
+    ]
+    assert [process.wait() for process in processes] == [0] * 4
+    assert log.read_text().split() == ["in", "out"] * 80  # never two at once
+    assert list((tmp_path / "locks").iterdir()) == []
+
+
+def test_who_waits_says_so(tmp_path, root):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", ONE_AFTER_ANOTHER.replace("0.005", "0.1"), tmp_path, tmp_path / "l"],
+        env={"PYTHONPATH": str(root / "src")},
+        stdout=subprocess.DEVNULL,
+    )
+    while not (tmp_path / "l").exists():
+        time.sleep(0.01)
+    waiting = ONE_AFTER_ANOTHER.replace("range(20)", "range(1)")
+    said = subprocess.run(
+        [sys.executable, "-c", waiting, tmp_path, tmp_path / "l"],
+        env={"PYTHONPATH": str(root / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert holder.wait() == 0
+    assert said == "training: another process trains the same, waiting for it\n"
