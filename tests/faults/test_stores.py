@@ -1,7 +1,6 @@
 """MLflow stores that refuse, die, are slow, full, read-only or locked, while something trains."""
 
 import itertools
-import json
 import os
 import random
 import shutil
@@ -15,13 +14,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 from faulty import Proxy
+from mounts import fill, mount, where_mounts_are_allowed
 from small_training import (
     EPOCHS,
     VALUES,
@@ -46,12 +46,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning:mlflow"),
 ]
 
-TESTS = Path(__file__).parents[1]
 Tally = Callable[[str, int, list[str]], None]
 
 
-def nothing() -> None:
-    """Leave it as it is."""
+def void(given: object) -> None:
+    """Do without what something gives."""
 
 
 @pytest.fixture(scope="module")
@@ -256,23 +255,6 @@ def test_a_store_that_another_process_has_locked(
     tally(f"SQLite store locked by another process, {when}", 1, survive(fault, easy))
 
 
-def mount(*arguments: object) -> None:
-    subprocess.run(["mount", *map(str, arguments)], check=True)
-
-
-def unmount(path: Path) -> None:
-    subprocess.run(["umount", str(path)], check=True)
-
-
-def fill(folder: Path, room: int = 0) -> None:
-    """Take all the room that a folder's disk has, but some bytes."""
-    with (folder / "filler").open("wb", buffering=0) as file:
-        with suppress(OSError):
-            while True:
-                file.write(bytes(65536))
-        file.truncate(max(0, file.tell() - room))
-
-
 def suffer_full(folder: Path, easy: dict[str, str], after: int, is_new: bool) -> list[str]:
     """Train while the disk of the store fills up before a write; 0 is from the start."""
     when = f"write {after}" if after else "the start, no store yet" if is_new else "the start"
@@ -283,7 +265,8 @@ def suffer_full(folder: Path, easy: dict[str, str], after: int, is_new: bool) ->
     if not is_new:
         tracking.connect()
     name, unfill = f"full from {when}", (disk / "filler").unlink
-    wrong = survive(Fault(name, lambda: fill(disk), unfill, after, "this training is "), easy)
+    fault = Fault(name, lambda: void(fill(disk)), unfill, after, "this training is ")
+    wrong = survive(fault, easy)
     with closing(sqlite3.connect(disk / "mlflow.db")) as database:
         if database.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
             wrong.append(f"{name}: the store is damaged")
@@ -302,11 +285,14 @@ def suffer_read_only(folder: Path, easy: dict[str, str], what: str) -> list[str]
         mount("--bind", path, path)
         mount("-o", "remount,bind,ro", path)
 
-    return survive(Fault(disk.name, protect, lambda: unmount(path)), easy)
+    return survive(
+        Fault(disk.name, protect, lambda: void(subprocess.run(["umount", path], check=True))), easy
+    )
 
 
-def suffer_disks(folder: Path) -> dict[str, list[list[str]]]:
+def suffer_disks(name: str) -> dict[str, list[list[str]]]:
     """Train with stores on such disks; the process has to be allowed to mount."""
+    folder = Path(name)
     plant(folder)
     use(folder, "sqlite:///easy/mlflow.db")
     train()
@@ -318,37 +304,15 @@ def suffer_disks(folder: Path) -> dict[str, list[list[str]]]:
     }
 
 
-SUFFER = """
-import json, sys
-from pathlib import Path
-sys.path[:0] = json.loads(sys.argv[1])
-from test_stores import suffer_disks
-found = suffer_disks(Path(sys.argv[2]))
-Path(sys.argv[3]).write_text(json.dumps(found))
-"""
-
-
 def test_a_store_on_a_disk_that_is_full_or_read_only(
     tmp_path: Path, is_whole: bool, tally: Tally
 ) -> None:
     if not is_whole:
         pytest.skip("takes a minute: `make faults` does it")
-    alone = ["unshare", "--map-root-user", "--mount"]
-    tried = subprocess.run([*alone, "mount", "-t", "tmpfs", "none", "/mnt"], check=False)
-    if tried.returncode:
-        pytest.skip("a small disk has to be mounted, which this machine does not let this user do")
     (tmp_path / "work").mkdir()
-    paths = json.dumps([str(TESTS), str(TESTS / "faults")])
-    command = [*alone, sys.executable, "-c", SUFFER, paths, str(tmp_path / "work")]
-    done = subprocess.run(
-        [*command, str(tmp_path / "found.json")],
-        env=os.environ | {"PYTHONPATH": str(TESTS.parent / "src")},
-        capture_output=True,
-        text=True,
-        check=False,
+    found = where_mounts_are_allowed(
+        "test_stores", "suffer_disks", tmp_path, str(tmp_path / "work")
     )
-    assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "found.json").read_text())
     for what, wrong in found.items():
         tally(f"SQLite store on a disk that is {what}", len(wrong), [*itertools.chain(*wrong)])
 
