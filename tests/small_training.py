@@ -91,15 +91,15 @@ class Fault:
     """What happens to a store: `begin` before the write `after` (0: before all), `end` after."""
 
     name: str
-    begin: Callable[[], None]
-    end: Callable[[], None]
+    begin: Callable[[], object]
+    end: Callable[[], object]
     after: int = 0
     loss: str = "this training is not logged"
 
 
 def survive(fault: Fault, undisturbed: dict[str, str], epochs: int = EPOCHS) -> list[str]:
     """Train while a store fails, mend it, sync twice; give a line for each thing that is wrong."""
-    said, took = train_under(fault, epochs)
+    said, _, took = train_under(fault, epochs)
     wrong = [] if digests() == undisturbed else ["the outputs are not those of an easy training"]
     lines = [line for line in said.splitlines() if "MLflow" in line]
     if len(lines) != 1 or fault.loss not in lines[0] or "Traceback" in said:
@@ -108,8 +108,8 @@ def survive(fault: Fault, undisturbed: dict[str, str], epochs: int = EPOCHS) -> 
     return [f"{fault.name}: {each} ({took:.0f} s)" for each in wrong]
 
 
-def train_under(fault: Fault, epochs: int = EPOCHS) -> tuple[str, float]:
-    """Train while a store fails, then mend it; give what was said and the seconds it took."""
+def train_under(fault: Fault, epochs: int = EPOCHS) -> tuple[str, int, float]:
+    """Train while a store fails, then mend it; give what was said, the writes, the seconds."""
     writes, write = [], tracking.Store.write
 
     def counted(self: tracking.Store, *args: Any, **named: Any) -> None:
@@ -128,7 +128,7 @@ def train_under(fault: Fault, epochs: int = EPOCHS) -> tuple[str, float]:
         tracking.Store.write = write
         took = time.monotonic() - began
         fault.end()
-    return said, took
+    return said, len(writes), took
 
 
 def mended(epochs: int = EPOCHS) -> list[str]:
