@@ -32,6 +32,24 @@ def test_the_readmes_table_holds_the_numbers_of_the_study(root, readme):
 KEYS = ("mean", "ci_low", "ci_high")
 
 
+def test_the_table_of_the_fair_sweep_holds_its_numbers(root):
+    summary = pd.read_csv(root / "docs/study/fair/summary.csv")
+    cells = {}
+    for row in summary.to_dict(orient="records"):
+        mean, low, high = (
+            f"{100 * row[f'test_accuracy_{which}']:.2f}" for which in ("mean", "ci_low", "ci_high")
+        )
+        kernel = {"glorot_uniform": "Glorot", "he_uniform": "He"}[row["model.kernel_initializer"]]
+        setting = f"{row['training.learning_rate']}, {kernel}"
+        cells[row["phase"], row["activation.name"]] = (setting, f"{mean} % ({low} to {high})")
+    names = ("sigmoid", "tanh", "relu", "leaky_relu")
+    assert {cells["baseline", name][0] for name in names} == {"0.001, Glorot"}
+    text = (root / "docs/sweeps.md").read_text()
+    for name in names:
+        setting, tuned = cells["tuned", name]
+        assert f"| {name} | {setting} | {cells['baseline', name][1]} | {tuned} |" in text
+
+
 def test_the_table_of_depths_holds_the_numbers_of_its_sweep(root):
     page = (root / "docs/sweeps.md").read_text()
     summary = pd.read_csv(root / "docs/study/depth/summary.csv")

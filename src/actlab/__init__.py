@@ -12,6 +12,7 @@ A map, in the order of the data:
 `descriptions`     what is said of each activation, as files
 `model`            an activation and a network -> a Keras model
 `training`         models and images -> histories, one compiled program an epoch
+`checkpoints`      what is kept of a training, so that it goes on after a kill
 `kernels`          a dense layer with an activation -> how long its passes take alone
 `gradients`        a model and a batch -> the gradient and health of every layer
 `meanfield`        what a wide random layer makes of a signal's variance
@@ -33,5 +34,5 @@ A map, in the order of the data:
 =================  ==========================================================
 
 `runtime` is TensorFlow as actlab runs it, `outputs` writes files whole or not
-at all, `errors` holds what a person at the keyboard can mend.
+at all, `locks` lets one process at a time train a configuration, `errors` holds what a person at the keyboard can mend.
 """

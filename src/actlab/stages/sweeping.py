@@ -166,6 +166,8 @@ def share_cores(launcher: Any, config: Any, jobs: int) -> list[str]:
         return []
     from joblib import cpu_count, effective_n_jobs
 
+    # What loky's tracker says when a sweep is interrupted is of no use to a user.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     at_once = min(effective_n_jobs(launcher.n_jobs), jobs)
     return [f"models_at_once={max(1, cpu_count() // at_once)}"]
 

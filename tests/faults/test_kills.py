@@ -1,0 +1,313 @@
+"""Processes that are killed or asked to end, at random moments, and what goes on from there."""
+
+import json
+import os
+import random
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+from studies import Study, small_study
+
+from actlab.checkpoints import FITTED, STATE, Checkpoints
+
+TRAIN = [sys.executable, "-m", "actlab.stages.train"]
+#: Eight epochs of two seeds, one after the other.
+SMALL = ["run=stage", "activation=relu", "training.epochs=8", "models_at_once=1"]
+SWEEP = ["-m", "hydra/launcher=joblib", "activation=relu,tanh", "training.epochs=200"]
+
+
+class Started:
+    """A command of a study in a session of its own, its output in a file."""
+
+    def __init__(self, study: Study, *command: str) -> None:
+        self.log = study.folder.with_suffix(".log")
+        with self.log.open("w") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=study.folder,
+                env=study.environment | {"PYTHONPATH": "src"},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def wait_until(self, holds: Callable[[], object]) -> bool:
+        """Wait until something holds; False when the command ended before."""
+        while not holds():
+            if self.process.poll() is not None:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def end(self, number: int, group: bool = False) -> float:
+        """Send a signal, to all or to the first process; seconds until no process is left."""
+        sent = time.monotonic()
+        with suppress(ProcessLookupError):
+            (os.killpg if group else os.kill)(self.process.pid, number)
+        self.process.wait()
+        while self._is_anyone_left() and time.monotonic() - sent < 30:
+            time.sleep(0.02)
+        return time.monotonic() - sent
+
+    def _is_anyone_left(self) -> bool:
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                state, _, _, session = status.read_text().rpartition(") ")[2].split()[:4]
+                if int(session) == self.process.pid and state != "Z":
+                    return True
+        return False
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Started]]:
+    """Start commands of studies; whatever is left of them ends with the test."""
+    begun: list[Started] = []
+
+    def start(study: Study, *command: str) -> Started:
+        begun.append(Started(study, *command))
+        return begun[-1]
+
+    yield start
+    for each in begun:
+        each.end(signal.SIGKILL, group=True)
+
+
+def statuses(study: Study) -> dict[str, list[str]]:
+    """The statuses of MLflow's runs, by the runs' names."""
+    found: dict[str, list[str]] = {}
+    with closing(sqlite3.connect(study.folder / "mlflow.db")) as database:
+        for name, status in database.execute("SELECT name, status FROM runs"):
+            found.setdefault(name, []).append(status)
+    return found
+
+
+def leftovers(study: Study) -> list[str]:
+    """Half-written files, locks, checkpoints."""
+    names = [
+        str(path.relative_to(study.folder))
+        for path in study.folder.rglob("*")
+        if path.name.endswith(".partial") or "checkpoints" in path.relative_to(study.folder).parts
+    ]
+    rwlock = study.folder / ".dvc/tmp/rwlock"
+    if rwlock.is_file() and any(json.loads(rwlock.read_text()).values()):
+        names.append(".dvc/tmp/rwlock")
+    return [name for name in names if name != "checkpoints"]
+
+
+# --- A training ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def prepared(root: Path, mnist_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A study with processed images, and what an undisturbed training of relu gives."""
+    study = small_study(root, tmp_path_factory.mktemp("kills") / "actlab", mnist_raw)
+    for stage in ("fetch_data", "preprocess"):
+        study.run(sys.executable, "-m", f"actlab.stages.{stage}", PYTHONPATH="src")
+    study.run(*TRAIN, *SMALL, PYTHONPATH="src")
+    return study
+
+
+RELU = ("models/relu-mlp", "results/relu-mlp")
+
+
+def checkpoint_of(study: Study) -> Checkpoints | None:
+    folders = [path for path in (study.folder / "checkpoints").glob("*") if path.is_dir()]
+    return Checkpoints(folders[0]) if folders else None
+
+
+def is_in_second_seed(study: Study) -> bool:
+    found = checkpoint_of(study)
+    return (
+        found is not None
+        and (found.folder / "seed-0" / FITTED).is_file()
+        and (found.folder / "seed-1" / STATE).is_file()
+    )
+
+
+def times(study: Study) -> dict[tuple[int, int], float]:
+    rows = study.rows("timings/relu-mlp.csv")
+    return {(int(row["seed"]), int(row["epoch"])): float(row["epoch_seconds"]) for row in rows}
+
+
+def test_a_killed_training_trains_no_epoch_again(prepared, start, tally):
+    """Killed, then asked to end before it has gone on, then left alone."""
+    undisturbed = prepared.digests(*RELU)
+    begun = start(prepared, *TRAIN, *SMALL)
+    assert begun.wait_until(lambda: is_in_second_seed(prepared)), begun.said()
+    begun.end(signal.SIGKILL)
+    found = checkpoint_of(prepared)
+    assert found
+    kept = {seed: found.load(seed, [0, 1, 8]) for seed in (0, 1)}
+    seconds = {
+        (seed, each.epoch): each.epoch_seconds
+        for seed, loaded in kept.items()
+        if loaded
+        for each in loaded.epochs
+    }
+    assert len(seconds) > 8
+    begun = start(prepared, *TRAIN, *SMALL)
+    assert begun.wait_until(lambda: "goes on; seed 0 is finished" in begun.said()), begun.said()
+    assert begun.end(signal.SIGTERM) < 2
+    assert begun.process.returncode == 128 + signal.SIGTERM
+    said = prepared.run(*TRAIN, *SMALL, PYTHONPATH="src")
+    assert re.search(r"relu-mlp: goes on; seed 0 is finished, seed 1 after epoch \d", said)
+    after = times(prepared)
+    again = [f"{each}" for each, value in seconds.items() if after[each] != value]
+    tally("epochs behind a killed training, not trained again", len(seconds), again)
+    assert prepared.digests(*RELU) == undisturbed
+    assert leftovers(prepared) == []
+    assert not [name for name, each in statuses(prepared).items() if "RUNNING" in each]
+
+
+def test_a_change_of_what_is_trained_begins_anew(prepared, start, is_whole):
+    if not is_whole:
+        pytest.skip("three trainings: `make faults` runs them; tests/test_fingerprint.py is quick")
+    begun = start(prepared, *TRAIN, *SMALL)
+    assert begun.wait_until(lambda: is_in_second_seed(prepared)), begun.said()
+    begun.end(signal.SIGKILL)
+    said = prepared.run(*TRAIN, *SMALL, "training.learning_rate=0.002", PYTHONPATH="src")
+    assert "goes on" not in said
+    assert "goes on" in prepared.run(*TRAIN, *SMALL, PYTHONPATH="src")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_that_is_asked_to_end_does_and_goes_on(number, prepared, start, tally, is_whole):
+    """At random moments from its start on: imports, compiling, epochs, MLflow's model."""
+    if not is_whole:
+        pytest.skip("15 trainings: `make faults` runs them; tests/test_interrupts.py is quick")
+    undisturbed, rng = prepared.digests(*RELU), random.Random(number)
+    begun = start(prepared, *TRAIN, *SMALL)
+    started = time.monotonic()
+    begun.process.wait()
+    length, failures, tried = time.monotonic() - started, [], 15
+    for _ in range(tried):
+        moment = rng.uniform(0.05, 0.95) * length
+        before = statuses(prepared)
+        begun = start(prepared, *TRAIN, *SMALL)
+        time.sleep(moment)
+        seconds, ended = begun.end(number), begun.process.returncode
+        new = {
+            status
+            for name, all_of in statuses(prepared).items()
+            for status in all_of[len(before.get(name, [])) :]
+        }
+        last = begun.said().rstrip().splitlines()[-1:]
+        told = [
+            f"actlab: stopped by {number.name}; what is finished is kept:"
+            " the same command goes on from there"
+        ]
+        if ended == 0:  # it was faster than thought
+            continue
+        if (
+            seconds > 2
+            or ended != 128 + number
+            or last != told
+            or not new <= {"KILLED", "FINISHED"}
+        ):
+            failures.append(f"{moment:.1f} s: {seconds:.2f} s, {ended}, {last}, {new}")
+    tally(f"{number.name} to a training, ended within 2 s and its runs KILLED", tried, failures)
+    prepared.run(*TRAIN, *SMALL, PYTHONPATH="src")
+    assert prepared.digests(*RELU) == undisturbed
+
+
+def test_a_sweep_that_is_asked_to_end_takes_its_workers_along(prepared, start, tally, is_whole):
+    if not is_whole:
+        pytest.skip("three sweeps of a minute: `make faults` runs them")
+    failures = []
+    for number, group in ((signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, False)):
+        begun = start(prepared, *TRAIN, *SWEEP, "training.learning_rate=0.002")
+        assert begun.wait_until(
+            lambda: sum(1 for _ in (prepared.folder / "checkpoints").glob(f"*/*/{STATE}")) >= 2
+        ), begun.said()
+        time.sleep(5)
+        seconds = begun.end(number, group)
+        running = [name for name, each in statuses(prepared).items() if "RUNNING" in each]
+        if seconds > 2 or running:
+            failures.append(f"{number.name}: {seconds:.2f} s, running: {running}")
+    tally("a joblib sweep that is ended: no process after 2 s, no run RUNNING", 3, failures)
+
+
+# --- The pipeline -------------------------------------------------------------------------
+
+STAGES = [
+    *("fetch-data", "preprocess", "activations", "train@sigmoid-mlp", "train@leaky_relu-mlp"),
+    *("train-matched@leaky_relu-mlp", "gradients", "timing", "theory", "report"),
+]
+
+
+def begins(stage: str, begun: Started) -> bool:
+    return f"Running stage '{stage}'" in begun.said()
+
+
+def outputs(study: Study) -> dict[str, str]:
+    return study.digests("data", "models", "results", "matched", "reports")
+
+
+def changed(one: dict[str, str], other: dict[str, str]) -> set[str]:
+    return {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
+
+
+def kill_in(study: Study, start: Callable[..., Started], stage: str, delay: float, group: bool):
+    """Run the pipeline, kill it some time after a stage has begun; whether that was in time.
+
+    Gives why not all of its processes ended, or an empty text.
+    """
+    begun = start(study, "dvc", "repro")
+    if not begun.wait_until(lambda: begins(stage, begun)):
+        return False, f"{stage} did not run: {begun.said()[-500:]}"
+    time.sleep(delay)
+    in_time = begun.process.poll() is None
+    seconds = begun.end(signal.SIGKILL, group)
+    return in_time, f"{stage}: {seconds:.1f} s to the end of its process" if seconds > 2 else ""
+
+
+def test_a_killed_pipeline_completes_as_if_nothing_had_been(
+    root, mnist_raw, tmp_path, start, tally, is_whole
+):
+    """50 kills: five pipelines from nothing, each killed once in every stage."""
+    if not is_whole:
+        pytest.skip("half an hour: `make faults` runs it")
+    study = small_study(root, tmp_path / "undisturbed", mnist_raw)
+    begun, began = start(study, "dvc", "repro"), {}
+    for stage in STAGES:
+        assert begun.wait_until(lambda stage=stage: begins(stage, begun)), begun.said()
+        began[stage] = time.monotonic()
+    assert begun.process.wait() == 0, begun.said()
+    ends = [*list(began.values())[1:], time.monotonic()]
+    lengths = {stage: end - began[stage] for stage, end in zip(STAGES, ends, strict=True)}
+    undisturbed = outputs(study)
+    study.run("dvc", "repro", "--force")
+    of_times = changed(undisturbed, outputs(study))
+    assert not any(name.startswith(("data/", "models/", "results/")) for name in of_times)
+
+    rng, failures, kills = random.Random(0), [], 0
+    for number in range(5):
+        study = small_study(root, tmp_path / f"killed-{number}", mnist_raw)
+        for stage in STAGES:
+            group = rng.random() < 0.5  # or DVC's process alone
+            in_time, failure = kill_in(
+                study, start, stage, rng.uniform(0, 1) * lengths[stage], group
+            )
+            kills += in_time
+            failures += [failure] if failure else []
+        study.run("dvc", "repro")
+        differing = changed(undisturbed, outputs(study)) - of_times
+        found = statuses(study)
+        running = [name for name, each in found.items() if "RUNNING" in each]
+        unfinished = [name for name, each in found.items() if "FINISHED" not in each]
+        again = study.repro()
+        for what in (differing, leftovers(study), running, unfinished, again):
+            failures += [f"pipeline {number}: {sorted(what)}"] if what else []
+    tally("dvc repro killed, then completed as undisturbed", kills, failures)
+    assert kills >= 45
