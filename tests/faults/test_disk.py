@@ -85,7 +85,8 @@ def suffer_stage(study: Study, name: str, parts: list[float]) -> list[list[str]]
         filler.unlink()
         wrong = []
         lines = [line for line in said.splitlines() if line.startswith("actlab: ")]
-        if status != 1 or len(lines) != 1 or "Traceback" in said:
+        is_last = lines and said.endswith(f"{lines[0]}\n")
+        if status != 1 or len(lines) != 1 or not is_last or "Traceback" in said:
             wrong.append(f"status {status}, said {said[-2000:]!r}")
         elif not (
             "make room" in lines[0] and any(out in lines[0] for out in [*outs, "checkpoints"])
