@@ -283,7 +283,8 @@ def suffer_read_only(folder: Path, easy: dict[str, str], what: str) -> list[str]
         mount("-o", "remount,bind,ro", path)
 
     return survive(
-        Fault(disk.name, protect, lambda: subprocess.run(["umount", path], check=True)), easy
+        Fault(disk.name, protect, lambda: subprocess.run(["umount", "--lazy", path], check=True)),
+        easy,
     )
 
 
