@@ -62,6 +62,7 @@ CONFIG.matched.activations = []  # most tests are of a study without; no configu
 NAME = "leaky_relu/mlp"
 METRICS = ("loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds")
 EVERYTHING = [f"{NAME}: 2 seeds", f"{NAME}: gradients", "report"]
+GRADIENTS = Path("results/gradients.csv")
 MODELS, RESULTS = Path("models/leaky_relu-mlp"), Path("results/leaky_relu-mlp")
 
 
@@ -278,13 +279,69 @@ def test_a_live_training_is_all_there_and_sync_changes_nothing(
     assert capsys.readouterr() == ("", "")
 
 
-def test_an_epoch_is_in_the_store_when_the_next_one_is_trained(root: Path) -> None:
+def test_an_epoch_that_takes_long_is_in_the_store_when_the_next_one_is_trained(
+    root: Path,
+) -> None:
     with tracking.ConfigurationRun(CONFIG, "dvc") as run:
         for seed, epoch in ((0, 1), (1, 1), (0, 2), (1, 2)):
+            time.sleep(max(0.0, run._write_at - time.monotonic()))
             run.log_epoch(seed, epoch, {"loss": 1 / epoch, "epoch_seconds": 20.0})
             held = content()[f"{NAME}/seed-{seed}"]
             assert held["status"] == "RUNNING"
             assert held["metrics"]["loss"] == [(1, 1.0), (2, 0.5)][:epoch]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many metrics every call of `log_batch` from now on has."""
+    from mlflow import MlflowClient
+
+    works, counts = MlflowClient.log_batch, []
+
+    def counted(self: Any, run: str, metrics: Any = (), *rest: Any) -> None:
+        counts.append(len(metrics))
+        works(self, run, metrics, *rest)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", counted)
+    return counts
+
+
+def test_epochs_that_follow_fast_are_written_together(root: Path, calls: list[int]) -> None:
+    with tracking.ConfigurationRun(CONFIG, "dvc") as run:
+        for epoch in range(1, 41):
+            for seed in SEEDS:
+                run.log_epoch(seed, epoch, {"loss": seed + epoch / 100})
+        assert calls == [0, 1]  # the parent, the first epoch of all
+        run._write_at = -1.0
+        run.log_epoch(0, 41, {"loss": 0.41})
+        assert calls == [0, 1, 40, 40]  # each of both seeds
+        run.log_epoch(0, 42, {"loss": 0.42})
+        assert len(calls) == 4
+        run.finish_seed(0, {"test_loss": 0.5}, next(MODELS.glob("seed-0/*")))
+        assert calls[4:] == [2]
+    held = content()
+    expected = [(epoch, epoch / 100) for epoch in range(1, 43)]
+    assert held[f"{NAME}/seed-0"]["metrics"]["loss"] == expected
+    assert [step for step, _ in held[f"{NAME}/seed-1"]["metrics"]["loss"]] == [*range(1, 41)]
+
+
+def test_a_store_that_is_slow_is_left_alone_as_long_as_a_write_takes(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tracking.ConfigurationRun(CONFIG, "dvc")
+    now = [100.0]
+    monkeypatch.setattr(tracking.time, "monotonic", lambda: now[0])
+
+    def write(seed: int) -> None:
+        now[0] += 30.0
+        run._waiting.clear()
+
+    monkeypatch.setattr(run, "_write", write)
+    run.log_epoch(0, 1, {"loss": 1.0})
+    for waited, left in ((29.0, 1), (30.5, 0)):
+        now[0] = 130.0 + waited
+        run.log_epoch(0, 2, {"loss": 1.0})
+        assert len(run._waiting[0]) == left
 
 
 def test_sync_writes_to_an_empty_store_what_live_logging_writes(
@@ -546,13 +603,20 @@ def ended() -> int:
 
 def test_sync_closes_the_runs_of_processes_that_have_ended(root: Path) -> None:
     host, other = socket.gethostname(), f"{socket.gethostname()}-2"
+    unreaped = subprocess.Popen(["true"])
+    while tracking._started(unreaped.pid):
+        time.sleep(0.01)
     tagged = {
         "configuration": (f"{host}:{ended()}", "RUNNING", "FAILED"),
         "seed": (f"{host}:{ended()}", "RUNNING", "FAILED"),
         "report": (f"{host}:{ended()}", "RUNNING", "FAILED"),
-        "this process": (f"{host}:{os.getpid()}", "RUNNING", "RUNNING"),
+        "unreaped": (f"{host}:{unreaped.pid}", "RUNNING", "FAILED"),
+        "number reused": (f"{host}:{os.getppid()}:1", "RUNNING", "FAILED"),
+        "this process": (tracking._this_process(), "RUNNING", "RUNNING"),
+        "this process, no start told": (f"{host}:{os.getpid()}", "RUNNING", "RUNNING"),
         "other process": (f"{host}:{os.getppid()}", "RUNNING", "RUNNING"),
         "other host": (f"{other}:{ended()}", "RUNNING", "RUNNING"),
+        "reused there": (f"{other}:{os.getppid()}:1", "RUNNING", "RUNNING"),
         "finished": (f"{host}:{ended()}", "FINISHED", "FINISHED"),
         "killed": (f"{host}:{ended()}", "KILLED", "KILLED"),
         "not ours": (None, "RUNNING", "RUNNING"),
@@ -566,9 +630,37 @@ def test_sync_closes_the_runs_of_processes_that_have_ended(root: Path) -> None:
             store.client.set_terminated(run, status)
     done = sync(CONFIG, ["train@leaky_relu-mlp", "gradients", "report"])
     assert sorted(done.written) == [
-        f"{name}: FAILED, its process has ended" for name in ("configuration", "report", "seed")
+        f"{name}: FAILED, its process has ended"
+        for name in ("configuration", "number reused", "report", "seed", "unreaped")
     ]
     assert statuses() == {name: after for name, (_, _, after) in tagged.items()}
+    unreaped.wait()
+
+
+def write_live(what: str) -> None:
+    """What a stage writes."""
+    if what == "training":
+        with tracking.ConfigurationRun(CONFIG, "dvc") as run:
+            log_live(run)
+    elif what == "gradients":
+        tracking.log_gradients(CONFIG, tables.read_table(GRADIENTS, tables.GRADIENTS))
+    elif what == "report":
+        tracking.log_report(CONFIG, Path("reports"))
+    else:
+        Path("reports/comparisons.csv").write_text("")
+        tracking.log_comparison(Path("reports"), "", {}, {})
+
+
+@pytest.mark.parametrize("what", ["training", "gradients", "report", "comparison"])
+def test_whoever_writes_next_closes_the_runs_of_a_killed_process(root: Path, what: str) -> None:
+    store = tracking.connect()
+    store.create_run("killed", {"actlab.process": f"{socket.gethostname()}:{ended()}:1"})
+    write_live(what)
+    assert statuses()["killed"] == "FAILED"
+    # Once a process: to look for them takes a call.
+    store.create_run("later", {"actlab.process": f"{socket.gethostname()}:{ended()}:1"})
+    write_live(what)
+    assert statuses()["later"] == "RUNNING"
 
 
 @pytest.mark.parametrize(

@@ -23,12 +23,14 @@ Runs are found by their tags:
 `actlab.gradients_sha256`   of a configuration's rows of gradients.csv, once they are logged
 `actlab.report_sha256`      of summary.csv and report.md
 `claim.<name>`              of the report: the verdict on a claim of the notebook
-`actlab.process`            host:pid of the process that writes the run
+`actlab.process`            host:pid:start of the process that writes the run; the start is in clock
+                            ticks since the machine's, and is left out where /proc does not tell it
 ==========================  ==================================================================
 
 A run is set to FINISHED after everything else of it is written. Tracking never stops a
 training: when the store fails, one line says so, every later call does nothing, and
-`actlab.sync` writes what is missing from the pipeline's outputs.
+`actlab.sync` writes what is missing from the pipeline's outputs. What a killed process left
+running is set to FAILED by the next that writes to the store from the same machine.
 """
 
 import functools
@@ -67,7 +69,7 @@ from actlab.config import (
 )
 from actlab.datasets import DATASETS
 from actlab.errors import UserError
-from actlab.outputs import written_whole
+from actlab.outputs import is_alive, written_whole
 from actlab.statistics import mean_interval
 from actlab.tables import CLAIMS, HEALTH, read_table
 
@@ -88,6 +90,9 @@ COMPARED = "compare"
 
 #: A configuration's metric that a sweep selects by: its mean validation accuracy over seeds.
 OBJECTIVE = "objective"
+
+#: Seconds between two writes of epochs; a store that takes longer to write has as long.
+PAUSE = 1.0
 
 _SQLITE = "sqlite:///"
 _WEIGHTS = "actlab.weights_sha256"
@@ -201,7 +206,7 @@ class Store:
             "mlflow.user": user,
             "mlflow.source.name": "actlab",
             "mlflow.source.type": "LOCAL",
-            "actlab.process": f"{socket.gethostname()}:{os.getpid()}",
+            "actlab.process": _this_process(),
             **tags,
         }
         return self.client.create_run(self.experiment, tags=tags, run_name=name).info.run_id
@@ -213,15 +218,12 @@ class Store:
         params: Mapping[str, object] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Write metrics, 1,000 a batch as MLflow takes them, then parameters and tags."""
+        """Write metrics, parameters and tags, 1,000 a call as MLflow takes them, in no order."""
         from mlflow.entities import Param, RunTag
 
-        for start in range(0, len(metrics), 1000):
-            self.client.log_batch(run, metrics[start : start + 1000])
-        if params or tags:
-            given = [Param(key, str(value)) for key, value in (params or {}).items()]
-            marks = [RunTag(key, value) for key, value in (tags or {}).items()]
-            self.client.log_batch(run, params=given, tags=marks)
+        given = [Param(key, str(value)) for key, value in (params or {}).items()]
+        marks = [RunTag(key, value) for key, value in (tags or {}).items()]
+        self.client.log_batch(run, metrics, given, marks)
 
     def search(self, status: str, tags: Mapping[str, str], at_most: int = 50_000) -> list[Run]:
         """Give the undeleted runs of a status that bear some tags, the newest first.
@@ -277,8 +279,7 @@ class Store:
 
     def record_failure(self, config: Config, fingerprint: str, cause: str) -> None:
         """Write the cause to the failed run of this process, which is made if need be."""
-        process = f"{socket.gethostname()}:{os.getpid()}"
-        tags = {"actlab.fingerprint": fingerprint, "actlab.process": process}
+        tags = {"actlab.fingerprint": fingerprint, "actlab.process": _this_process()}
         if found := self.search("FAILED", tags, at_most=1):
             run = found[0].info.run_id
         else:
@@ -292,27 +293,41 @@ class Store:
         """Set this host's running runs to FAILED whose process has ended; give their names."""
         closed = []
         for run in self.search("RUNNING", {}):
-            host = run.data.tags.get("actlab.process", "").rpartition(":")[0]
+            host = run.data.tags.get("actlab.process", "").partition(":")[0]
             if host == socket.gethostname() and not _is_at_work(run):
                 self.client.set_terminated(run.info.run_id, "FAILED")
                 closed.append(run.info.run_name)
         return closed
 
 
+def _this_process() -> str:
+    started = _started(os.getpid())
+    return ":".join([socket.gethostname(), str(os.getpid()), *([started] if started else [])])
+
+
 def _is_at_work(run: Run) -> bool:
     """Tell whether a run's process is one of this host that has not ended."""
-    host, _, process = run.data.tags.get("actlab.process", "").rpartition(":")
-    return host == socket.gethostname() and _is_alive(int(process))
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+    host, _, process = run.data.tags.get("actlab.process", "").partition(":")
+    number, _, started = process.partition(":")
+    if host != socket.gethostname() or not is_alive(int(number)):
         return False
-    except PermissionError:  # somebody else's
-        pass
-    return True
+    # The number of a process that has ended may be another's by now; older runs bear no start.
+    now = _started(int(number))
+    return now is None or (now != "" and started in ("", now))
+
+
+def _started(process: int) -> str | None:
+    """Give when a process of this machine began, in clock ticks since the machine did.
+
+    Empty when it has ended and nobody has asked how; None where the system does not tell.
+    """
+    try:
+        told = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The name before them, in parentheses, may hold spaces and parentheses.
+    state, *rest = told.rpartition(")")[2].split()
+    return "" if state in ("Z", "X") else rest[18]
 
 
 def connect() -> Store:
@@ -350,6 +365,19 @@ def connect() -> Store:
 def _require_writable(file: Path) -> None:
     with closing(sqlite3.connect(file, timeout=5)) as database:
         database.execute("BEGIN IMMEDIATE")  # fails at once where MLflow tries for minutes
+
+
+# Those in which this process has closed what others left running.
+_closed: set[str] = set()
+
+
+def _connect_to_write() -> Store:
+    """Open the store to write to it; the first time, close what ended processes left running."""
+    store, uri = connect(), tracking_uri()
+    if uri not in _closed:
+        store.close_ended()
+        _closed.add(uri)
+    return store
 
 
 def _find_experiment(client: MlflowClient, folder: Path | None) -> str:
@@ -498,10 +526,11 @@ class ConfigurationRun:
 
     `config` names them; `source` says what trains, a stage of the pipeline or a job of a sweep;
     `fingerprint` and `code` are those of `config`, where it is this code that trains.
-    The first epoch opens the store and the parent, each seed's first epoch its run. Leaving by
-    an exception sets what is unfinished to FAILED, by KeyboardInterrupt to KILLED; leaving
-    without `finish` is a failure too. No method raises because of MLflow, unless an open
-    `store` was given.
+    The first epoch opens the store and the parent. Epochs are written together, those of every
+    seed, `PAUSE` after the last write at the earliest, so that training does not wait for a store
+    that is slow; a seed's first write opens its run. Leaving by an exception sets what is
+    unfinished to FAILED, by KeyboardInterrupt to KILLED; leaving without `finish` is a failure
+    too. No method raises because of MLflow, unless an open `store` was given.
 
     >>> with ConfigurationRun(config, "dvc") as run:  # doctest: +SKIP
     ...     run.log_epoch(0, 1, {"loss": 0.4, "accuracy": 0.9})
@@ -526,6 +555,9 @@ class ConfigurationRun:
         self._runs: dict[int | None, str] = {}
         self._open: list[str] = []
         self._logged: dict[int, list[Metric]] = defaultdict(list)
+        self._waiting: dict[int, list[Metric]] = defaultdict(list)
+        self._params: dict[int, dict[str, object]] = {}
+        self._write_at = -math.inf
         self._digests: dict[int, str] = {}
 
     @property
@@ -547,9 +579,15 @@ class ConfigurationRun:
     @_unless_lost
     def log_epoch(self, seed: int, epoch: int, metrics: Mapping[str, float]) -> None:
         """Log `tables.HISTORY` and `epoch_seconds` of a seed's epoch, counted from 1."""
-        run, values = self._run(seed), [_metric(*each, epoch) for each in metrics.items()]
-        self._store.write(run, values)
+        values = [_metric(*each, epoch) for each in metrics.items()]
         self._logged[seed] += values
+        self._waiting[seed] += values
+        if (began := time.monotonic()) < self._write_at:
+            return
+        for each in [*self._waiting]:
+            self._write(each)
+        ended = time.monotonic()
+        self._write_at = ended + max(PAUSE, ended - began)
 
     @_unless_lost
     def finish_seed(
@@ -564,14 +602,15 @@ class ConfigurationRun:
         The SHA-256 of the file of its final weights becomes a tag. `updates` are the rows of
         `tables.UPDATES` behind the seed: `health/update_ratio/hidden_1`, the epoch as step.
         """
-        run, values = self._run(seed), [_metric(*each) for each in metrics.items()]
+        values = [_metric(*each) for each in metrics.items()]
         values += [
             _metric(f"health/update_ratio/{layer}", ratio, epoch) for epoch, layer, ratio in updates
         ]
         self._digests[seed] = _sha256(weights.read_bytes())
-        self._store.write(run, values, tags={_WEIGHTS: self._digests[seed]})
         self._logged[seed] += values
-        self._end(run, "FINISHED")
+        self._waiting[seed] += values
+        self._write(seed, {_WEIGHTS: self._digests[seed]})
+        self._end(self._run(seed), "FINISHED")
 
     @_unless_lost
     def finish(
@@ -632,7 +671,14 @@ class ConfigurationRun:
 
     @functools.cached_property
     def _store(self) -> Store:
-        return self._given or connect()
+        return self._given or _connect_to_write()
+
+    def _write(self, seed: int, tags: Mapping[str, str] | None = None) -> None:
+        """Write what waits of a seed, and the parameters of a new run."""
+        run = self._run(seed)
+        self._store.write(run, self._waiting[seed], self._params.get(seed), tags)
+        self._waiting.pop(seed, None)
+        self._params.pop(seed, None)
 
     def _run(self, seed: int | None = None) -> str:
         """Give the id of a seed's run, or of the parent; the first call opens it, and the store."""
@@ -640,19 +686,21 @@ class ConfigurationRun:
             return self._runs[seed]
         config, name = self._config, _run_name(self._config, self._source)
         if seed is None:
-            own = {
-                "seeds": ",".join(map(str, config.seeds)),
-                "report.confidence": str(config.report.confidence),
-            }
             tags = {"actlab.kind": "configuration", **self._marks, **sweep_tags(config.sweep)}
         else:
-            name, own = f"{name}/seed-{seed}", {"seed": str(seed)}
+            name = f"{name}/seed-{seed}"
             below = {"mlflow.parentRunId": self._run()}
             tags = {"actlab.kind": "seed", "actlab.seed": str(seed), **below}
         tags |= {"actlab.source": self._source, **_names(config)}
         run = self._runs[seed] = self._store.create_run(name, tags)
         self._open.append(run)
-        self._store.write(run, params=_parameters(config) | own)
+        params = _parameters(config)
+        if seed is None:
+            params["seeds"] = ",".join(map(str, config.seeds))
+            params["report.confidence"] = str(config.report.confidence)
+            self._store.write(run, params=params)
+        else:  # a call less, which may take seconds
+            self._params[seed] = params | {"seed": str(seed)}
         _log_dataset(self._store, run, config)
         return run
 
@@ -668,8 +716,12 @@ class ConfigurationRun:
 
     @_unless_lost
     def _close(self, status: str) -> None:
-        """End what is still open: children first, the parent last."""
+        """End what is still open: children first, the parent last; then write what waits."""
         for run in reversed(self._open[:]):
+            self._end(run, status)
+        for seed in [*self._waiting]:  # an interrupted process has little time: it comes second
+            self._write(seed)
+        for run in self._open[:]:
             self._end(run, status)
 
 
@@ -789,7 +841,7 @@ def log_gradients(config: Config, table: pd.DataFrame) -> None:
     names = itertools.product(config.activations, config.networks)
     trained = [read_trained(config, activation, network) for activation, network in names]
     try:
-        store = connect()
+        store = _connect_to_write()
         written = {_name(one): write_gradients(store, one, files, table) for one, files in trained}
     except Exception as error:  # as in `_unless_lost`
         tqdm.write(said(error, "the gradients are not logged"))
@@ -816,9 +868,17 @@ def write_gradients(
         return False
     for seed, run in seeds.items():
         if not run.data.tags.items() >= mark.items():  # cut short before
-            store.write(run.info.run_id, _gradients(rows.loc[rows["seed"] == seed]), tags=mark)
-    store.write(parent.info.run_id, _gradients(rows, "_mean"), tags=mark)
+            _write_marked(store, run, _gradients(rows.loc[rows["seed"] == seed]), mark)
+    _write_marked(store, parent, _gradients(rows, "_mean"), mark)
     return True
+
+
+def _write_marked(
+    store: Store, run: Run, metrics: Sequence[Metric], mark: Mapping[str, str]
+) -> None:
+    """Write metrics, then the tag that says that they are all there."""
+    store.write(run.info.run_id, metrics)
+    store.write(run.info.run_id, tags=mark)
 
 
 def _gradients(rows: pd.DataFrame, suffix: str = "") -> list[Metric]:
@@ -838,7 +898,7 @@ def _gradients(rows: pd.DataFrame, suffix: str = "") -> list[Metric]:
 def log_report(config: Config, reports: Path) -> None:
     """Log the folder of the report as a run named report, unless MLflow has that report."""
     try:
-        write_report(connect(), config, reports)
+        write_report(_connect_to_write(), config, reports)
     except Exception as error:  # as in `_unless_lost`
         tqdm.write(said(error, "the report is not logged"))
 
@@ -1075,7 +1135,7 @@ def log_comparison(
         By the names of their tags; MLflow takes up to a hundred at once.
     """
     try:
-        write_comparison(connect(), folder, sweep, params, verdicts)
+        write_comparison(_connect_to_write(), folder, sweep, params, verdicts)
     except Exception as error:  # as in `_unless_lost`
         tqdm.write(said(error, "the comparison is not logged", advice=False))
 

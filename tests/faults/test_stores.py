@@ -1,0 +1,377 @@
+"""MLflow stores that refuse, die, are slow, full, read-only or locked, while something trains."""
+
+import itertools
+import os
+import random
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faulty import Proxy
+from mounts import fill, mount, where_mounts_are_allowed
+from small_training import (
+    EPOCHS,
+    VALUES,
+    Fault,
+    compared,
+    digests,
+    mended,
+    plant,
+    survive,
+    train,
+    train_under,
+    use,
+    write_seed,
+)
+
+from actlab import tracking
+
+pytestmark = [
+    # As in test_tracking.py.
+    pytest.mark.filterwarnings(
+        "ignore:The ``noload`` loader strategy:DeprecationWarning:mlflow.store.tracking"
+    ),
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning:mlflow"),
+]
+
+Tally = Callable[[str, int, list[str]], None]
+
+
+@pytest.fixture(scope="module")
+def easy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What the training writes that nothing disturbs; its folder is the current one."""
+    before, uri = Path.cwd(), os.environ.get("MLFLOW_TRACKING_URI")
+    folder = tmp_path_factory.mktemp("stores")
+    plant(folder)
+    use(folder, "sqlite:///mlflow.db")
+    assert "MLflow" not in train()
+    assert compared(tracking.connect()) == []
+    yield digests()
+    os.chdir(before)
+    os.environ.pop("MLFLOW_TRACKING_URI")
+    if uri is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = uri
+
+
+@pytest.fixture
+def store(easy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of SQLite's that is new and empty."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    tracking.connect()
+    return tmp_path / "mlflow.db"
+
+
+# --- A server -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of MLflow's own server."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    command = "mlflow server --backend-store-uri sqlite:///server.db --workers 1 --port"
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command.split(), str(port)],
+        cwd=tmp_path_factory.mktemp("server"),
+        env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_TRACKING_URI": ""},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(1200):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
+                    break
+            except (urllib.error.URLError, TimeoutError, ConnectionError):
+                assert process.poll() is None
+                time.sleep(0.1)
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture
+def proxy(
+    easy: dict[str, str], server: int, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], Proxy]]:
+    """A function that gives a proxy before the server, where an experiment of its own is used."""
+    proxies = []
+
+    def begin() -> Proxy:
+        proxies.append(Proxy(server))
+        # Each has the server to itself, as far as it can see.
+        monkeypatch.setattr(tracking, "EXPERIMENT", f"actlab-{proxies[-1].port}")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{proxies[-1].port}")
+        return proxies[-1]
+
+    yield begin
+    for each in proxies:
+        each.die()
+
+
+def count_requests(proxy: Proxy) -> int:
+    """Give how many requests an easy training makes."""
+    proxy.requests = 0
+    assert "MLflow" not in train()
+    assert compared(tracking.connect()) == []
+    return proxy.requests
+
+
+def failing(proxy: Proxy, how: str | float, first: int, last: int = sys.maxsize) -> Fault:
+    """The server fails at some requests, by their numbers."""
+    name = f"{how} from request {first}" if last > first else f"{how} at request {first}"
+
+    def begin() -> None:
+        proxy.die()
+        proxy.fault = lambda number: how if first <= number <= last else ""
+        proxy.live()
+
+    return Fault(name, begin, proxy.mend, loss="this training is ")
+
+
+def test_a_server_that_refuses_or_fails_costs_a_line(
+    proxy: Callable[[], Proxy], easy: dict[str, str], is_whole: bool, tally: Tally
+) -> None:
+    if not is_whole:
+        pytest.skip("test_tracking.py kills one; `make faults` does it at every moment")
+    for how, names in (
+        ("die", "MLflow's server is killed"),
+        ("drop", "MLflow's server drops every connection"),
+        ("500", "MLflow's server answers 500"),
+    ):
+        total = count_requests(proxy())
+        moments = range(1, total + 1) if how == "die" else sorted({1, 2, 5, total // 2, total})
+        failures = [
+            line for first in moments for line in survive(failing(proxy(), how, first), easy)
+        ]
+        tally(f"{names}, from its n-th request on", len(moments), failures)
+
+
+def test_a_server_that_refuses_from_the_start(
+    proxy: Callable[[], Proxy], easy: dict[str, str], is_whole: bool, tally: Tally
+) -> None:
+    if not is_whole:
+        pytest.skip("test_tracking.py has it: `make faults` trains meanwhile")
+    refusing = proxy()
+    failures = survive(Fault("refused", refusing.die, refusing.live), easy)
+    tally("MLflow's server refuses connections", 1, failures)
+
+
+def test_an_answer_that_is_lost_is_asked_for_again(
+    proxy: Callable[[], Proxy], is_whole: bool, tally: Tally
+) -> None:
+    """MLflow tries a second time: nothing is lost, and nothing of it is there twice."""
+    if not is_whole:
+        pytest.skip("takes a minute: `make faults` does it")
+    failures = []
+    total = count_requests(proxy())
+    for how in ("mute", "drop", "500"):
+        for first in range(1, total, 3):
+            one = proxy()
+            one.fault = lambda number, at=first, how=how: how if number == at else ""
+            said = train()
+            one.mend()
+            if "MLflow at" in said:
+                failures += [f"{how} {first}: {each}" for each in mended()]
+                continue
+            # The run whose making was answered to nobody is of this process, which has not ended.
+            left = [each for each in compared(tracking.connect()) if "claim to be" not in each]
+            failures += [f"{how} {first}: {each}" for each in left]
+    tally("MLflow's server fails one request", 3 * len(range(1, total, 3)), failures)
+
+
+def test_a_slow_server_is_asked_as_often_for_many_epochs_as_for_few(
+    proxy: Callable[[], Proxy], is_whole: bool, tally: Tally
+) -> None:
+    if not is_whole:
+        pytest.skip("test_tracking.py counts the calls: `make faults` waits 2 s for each")
+    counts, failures = {}, []
+    for epochs in (EPOCHS, 150):
+        slow = proxy()
+        slow.fault = lambda number: 2.0
+        began = time.monotonic()
+        said = train(epochs)
+        took = time.monotonic() - began
+        counts[epochs] = slow.requests
+        print(f"{epochs} epochs: {took:.0f} s, {slow.requests} requests")
+        failures += [line for line in said.splitlines() if "MLflow" in line]
+        slow.mend()
+        failures += compared(tracking.connect())
+    if counts[150] > counts[EPOCHS] + 20:
+        failures.append(f"{counts}")
+    tally("MLflow's server takes 2 s a call", 2, failures)
+
+
+# --- A file of SQLite's -------------------------------------------------------------------
+
+LOCK = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_store_that_another_process_has_locked(
+    store: Path, easy: dict[str, str], after: int, is_whole: bool, tally: Tally
+) -> None:
+    if not is_whole:
+        pytest.skip("takes a minute: `make faults` does it")
+    others: list[subprocess.Popen[str]] = []
+
+    def lock() -> None:
+        command = [sys.executable, "-c", LOCK, str(store)]
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        others.append(subprocess.Popen(command, text=True, **pipes))
+        assert others[-1].stdout
+        assert others[-1].stdout.readline() == "locked\n"
+
+    def unlock() -> None:
+        others[-1].communicate()
+
+    loss = "logged in part only" if after else "not logged"
+    fault = Fault("locked", lock, unlock, after, loss)
+    when = "in the middle" if after else "from the start"
+    tally(f"SQLite store locked by another process, {when}", 1, survive(fault, easy))
+
+
+def suffer_full(folder: Path, easy: dict[str, str], after: int, is_new: bool) -> list[str]:
+    """Train while the disk of the store fills up before a write; 0 is from the start."""
+    when = f"write {after}" if after else "the start, no store yet" if is_new else "the start"
+    disk = folder / when
+    disk.mkdir()
+    mount("-t", "tmpfs", "-o", "size=16m", "none", disk)
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{disk}/mlflow.db"
+    if not is_new:
+        tracking.connect()
+    name, unfill = f"full from {when}", (disk / "filler").unlink
+    fault = Fault(name, lambda: fill(disk), unfill, after, "this training is ")
+    wrong = survive(fault, easy)
+    with closing(sqlite3.connect(disk / "mlflow.db")) as database:
+        if database.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
+            wrong.append(f"{name}: the store is damaged")
+    return wrong
+
+
+def suffer_read_only(folder: Path, easy: dict[str, str], what: str) -> list[str]:
+    """Train with a store whose file or folder cannot be written."""
+    disk = folder / f"read-only {what}"
+    disk.mkdir()
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{disk}/mlflow.db"
+    tracking.connect()
+    path = disk if what == "folder" else disk / "mlflow.db"
+
+    def protect() -> None:
+        mount("--bind", path, path)
+        mount("-o", "remount,bind,ro", path)
+
+    return survive(
+        Fault(disk.name, protect, lambda: subprocess.run(["umount", "--lazy", path], check=True)),
+        easy,
+    )
+
+
+def suffer_disks(name: str) -> dict[str, list[list[str]]]:
+    """Train with stores on such disks; the process has to be allowed to mount."""
+    folder = Path(name)
+    plant(folder)
+    use(folder, "sqlite:///easy/mlflow.db")
+    _, writes, _ = train_under(Fault("none", list, list))
+    easy = digests()
+    moments = [(0, True), *((after, False) for after in range(writes + 1))]
+    return {
+        "full": [suffer_full(folder, easy, *moment) for moment in moments],
+        "read-only": [suffer_read_only(folder, easy, what) for what in ("folder", "file")],
+    }
+
+
+def test_a_store_on_a_disk_that_is_full_or_read_only(
+    tmp_path: Path, is_whole: bool, tally: Tally
+) -> None:
+    if not is_whole:
+        pytest.skip("takes a minute: `make faults` does it")
+    (tmp_path / "work").mkdir()
+    found = where_mounts_are_allowed(
+        "test_stores", "suffer_disks", tmp_path, str(tmp_path / "work")
+    )
+    for what, wrong in found.items():
+        tally(f"SQLite store on a disk that is {what}", len(wrong), [*itertools.chain(*wrong)])
+
+
+# --- Writers, one of them killed ----------------------------------------------------------
+
+WRITERS = 8
+
+
+def write_beside_a_kill(folder: Path, context: Any, rng: random.Random) -> list[str]:
+    """Have one of several writers killed; give a line for each thing that is wrong then."""
+    tracking.connect()
+    at_once = context.Barrier(WRITERS + 1, timeout=60)
+    writers = [
+        context.Process(target=write_seed, args=(number, at_once, folder))
+        for number in range(WRITERS)
+    ]
+    for each in writers:
+        each.start()
+    at_once.wait()
+    time.sleep(rng.uniform(0.1, 1.5))
+    killed = rng.randrange(WRITERS)
+    writers[killed].kill()
+    for each in writers:
+        each.join()
+    wrong = [
+        f"writer {number} ended with {each.exitcode}"
+        for number, each in enumerate(writers)
+        if number != killed and each.exitcode != 0
+    ]
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        if database.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
+            wrong.append("the store is damaged")
+    store = tracking.connect()
+    store.close_ended()
+    if store.search("RUNNING", {}):
+        wrong.append("a run claims to be running")
+    seeds = store.search("FINISHED", {"actlab.kind": "seed"})
+    for run in seeds:
+        number = int(run.data.tags["actlab.seed"])
+        for name in VALUES:
+            logged = store.client.get_metric_history(run.info.run_id, name)
+            expected = [(epoch, epoch + number / 10) for epoch in range(1, EPOCHS + 1)]
+            if sorted((each.step, each.value) for each in logged) != expected:
+                wrong.append(f"{name} of writer {number} is not whole")
+    missing = {*range(WRITERS)} - {int(run.data.tags["actlab.seed"]) for run in seeds} - {killed}
+    return wrong + [f"the run of writer {number} is not finished" for number in sorted(missing)]
+
+
+def test_writers_to_one_store_of_which_one_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_whole: bool, tally: Tally
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    rounds, failures, rng = 20 if is_whole else 1, [], random.Random(0)
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["mlflow", "actlab.tracking", "mlflow.store.tracking"])
+    for number in range(rounds):
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        monkeypatch.setenv("DVC_ROOT", str(folder))
+        wrong = write_beside_a_kill(folder, context, rng)
+        if wrong:
+            failures.append(f"round {number}: {'; '.join(wrong)}")
+        shutil.rmtree(folder)
+    tally("SQLite store under 8 writers, one of them killed", rounds, failures)

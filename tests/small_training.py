@@ -1,0 +1,201 @@
+"""A real training of two seeds that takes seconds, while its MLflow store fails."""
+
+import hashlib
+import io
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from planted import configured
+
+from actlab import datasets, tables, tracking
+from actlab.config import (
+    ActivationConfig,
+    Config,
+    NetworkConfig,
+    PathsConfig,
+    TrainingConfig,
+)
+from actlab.sync import sync
+
+SEEDS, EPOCHS = [0, 1], 6
+NAME = "relu/mlp"
+MODELS, RESULTS = Path("models/relu-mlp"), Path("results/relu-mlp")
+TIMINGS = Path("timings/relu-mlp.csv")
+
+
+def small(epochs: int = EPOCHS) -> Config:
+    """Its configuration; paths count from the current folder, as DVC's do."""
+    config = configured(
+        Path(),
+        seeds=SEEDS,
+        training=TrainingConfig(epochs, 32, 0.001, [0, 1]),
+        activation=ActivationConfig("relu", "relu", {}),
+        network=NetworkConfig("mlp", [4]),
+        paths=PathsConfig(
+            *(None, "data/raw", "data/processed", "."),
+            *("models", "results", "timings", "reports", "matched", "checkpoints"),
+        ),
+    )
+    config.matched.activations = []  # nothing is trained twice; no configuration is without
+    return config
+
+
+def plant(folder: Path) -> None:
+    """Write images to train on: noise, whose label is the brightest tenth of it."""
+    rng = np.random.default_rng(0)
+
+    def split(count: int) -> datasets.Split:
+        images = rng.random((count, 784), dtype=np.float32)
+        brightness = images[:, :780].reshape(count, 10, 78).mean(axis=2)
+        return datasets.Split(images, brightness.argmax(axis=1).astype(np.int32))
+
+    splits = datasets.Splits(split(128), None, split(64))
+    made_with = {"name": "mnist", "validation_size": 0, "split_seed": 0}
+    datasets.save_processed(splits, folder / "data/processed", made_with)
+
+
+def train(epochs: int = EPOCHS) -> str:
+    """Train it anew in the current folder; give what it says."""
+    from actlab.stages.train import train
+
+    for path in (MODELS, RESULTS):
+        shutil.rmtree(path, ignore_errors=True)
+    told = io.StringIO()
+    with redirect_stdout(told), redirect_stderr(told):
+        train(small(epochs))
+    return told.getvalue()
+
+
+def digests() -> dict[str, str]:
+    """Give the SHA-256 of what it wrote and can repeat."""
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+        for folder in (MODELS, RESULTS)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@dataclass
+class Fault:
+    """What happens to a store: `begin` before the write `after` (0: before all), `end` after."""
+
+    name: str
+    begin: Callable[[], object]
+    end: Callable[[], object]
+    after: int = 0
+    loss: str = "this training is not logged"
+
+
+def survive(fault: Fault, undisturbed: dict[str, str], epochs: int = EPOCHS) -> list[str]:
+    """Train while a store fails, mend it, sync twice; give a line for each thing that is wrong."""
+    said, _, took = train_under(fault, epochs)
+    wrong = [] if digests() == undisturbed else ["the outputs are not those of an easy training"]
+    lines = [line for line in said.splitlines() if "MLflow" in line]
+    if len(lines) != 1 or fault.loss not in lines[0] or "Traceback" in said:
+        wrong.append(f"said {lines or said!r}")
+    wrong += mended(epochs)
+    return [f"{fault.name}: {each} ({took:.0f} s)" for each in wrong]
+
+
+def train_under(fault: Fault, epochs: int = EPOCHS) -> tuple[str, int, float]:
+    """Train while a store fails, then mend it; give what was said, the writes, the seconds."""
+    writes, write = [], tracking.Store.write
+
+    def counted(self: tracking.Store, *args: Any, **named: Any) -> None:
+        writes.append(args)
+        if len(writes) == fault.after:
+            fault.begin()
+        write(self, *args, **named)
+
+    if not fault.after:
+        fault.begin()
+    began = time.monotonic()
+    tracking.Store.write = counted
+    try:
+        said = train(epochs)
+    finally:
+        tracking.Store.write = write
+        took = time.monotonic() - began
+        fault.end()
+    return said, len(writes), took
+
+
+def mended(epochs: int = EPOCHS) -> list[str]:
+    """Sync twice; give a line for each thing of the store that is not as in the files."""
+    store = tracking.connect()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for run in store.search("RUNNING", {}):  # as if the process of the training had ended
+        process = f"{socket.gethostname()}:{ended.pid}"
+        store.client.set_tag(run.info.run_id, "actlab.process", process)
+    synced = [sync(small(epochs), ["gradients", "report"]).written for _ in range(2)]
+    wrong = []
+    if f"{NAME}: 2 seeds" not in synced[0] or synced[1]:
+        wrong.append(f"sync wrote {synced[0]}, then {synced[1]}")
+    return wrong + compared(store)
+
+
+def compared(store: tracking.Store) -> list[str]:
+    """Give a line for each thing of the store that is not as in the files, or is there twice."""
+    wrong = []
+    if running := store.search("RUNNING", {}):
+        wrong.append(f"{len(running)} runs claim to be running")
+    parents = store.search("FINISHED", {"actlab.kind": "configuration"})
+    if len(parents) != 1:
+        return [*wrong, f"{len(parents)} finished configurations"]
+    below = {"mlflow.parentRunId": parents[0].info.run_id}
+    runs = {int(run.data.tags["actlab.seed"]): run for run in store.search("FINISHED", below)}
+    if sorted(runs) != SEEDS:
+        return [*wrong, f"finished seeds {sorted(runs)}"]
+    history = tables.read_table(RESULTS / "history.csv", tables.HISTORY)
+    history = history.merge(tables.read_table(TIMINGS, tables.TIMINGS))
+    test = tables.read_table(RESULTS / "test.csv", tables.TEST).set_index("seed")
+    for seed, run in runs.items():
+        rows = tables.where(history, seed=seed)
+        expected = {
+            name: list(zip(rows["epoch"], rows[name], strict=True))
+            for name in (*tables.HISTORY[2:], "epoch_seconds")
+        }
+        expected |= {name: [(0, test.loc[seed, name])] for name in tables.TEST[1:]}
+        for name, values in expected.items():
+            logged = store.client.get_metric_history(run.info.run_id, name)
+            if {(each.step, each.value) for each in logged} != set(values):
+                wrong.append(f"{name} of seed {seed} is not that of the files")
+    return wrong
+
+
+def use(folder: Path, uri: str) -> None:
+    """Work in a folder, with a store."""
+    os.chdir(folder)
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+
+
+#: What `write_seed` logs.
+VALUES = ("loss", "accuracy", "val_loss", "val_accuracy")
+
+
+def write_seed(number: int, at_once: Any, folder: Path) -> None:
+    """Log a seed as a training does, to the store of a folder, in a process of its own."""
+    os.environ["DVC_ROOT"] = str(folder)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    tracking.PAUSE = 0.0  # more writes, among which a kill comes
+    weights = folder / f"weights-{number}"
+    weights.write_bytes(bytes([number]))
+    at_once.wait()
+    with tracking.ConfigurationRun(configured(folder, seeds=[number]), "sweep") as run:
+        for epoch in range(1, EPOCHS + 1):
+            run.log_epoch(number, epoch, dict.fromkeys(VALUES, epoch + number / 10))
+            time.sleep(0.05)
+        run.finish_seed(number, {"test_accuracy": 0.9}, weights)
+    sys.exit(1 if run.is_lost else 0)
