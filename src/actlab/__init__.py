@@ -34,5 +34,6 @@ A map, in the order of the data:
 =================  ==========================================================
 
 `runtime` is TensorFlow as actlab runs it, `outputs` writes files whole or not
-at all, `locks` lets one process at a time train a configuration, `errors` holds what a person at the keyboard can mend.
+at all, `locks` lets one process at a time train a configuration, `errors`
+holds what a person at the keyboard can mend.
 """

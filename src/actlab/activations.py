@@ -173,7 +173,7 @@ class Activation:
         return float(np.abs(self.derivative(points, **constants)).max())
 
 
-def _as_float(value: int) -> float:
+def _as_float(value: Any) -> float:
     return float(value) if abs(value) < 2**1023 else math.copysign(math.inf, value)
 
 

@@ -50,6 +50,13 @@ class Begun:
     fitted: Fitted | None
 
 
+class _InMemory(io.BytesIO):
+    """What Keras takes for a file of weights. Where HDF5 itself finds the disk full, it crashes."""
+
+    def __str__(self) -> str:
+        return "in memory.weights.h5"
+
+
 class Checkpoints:
     """The checkpoints of one training, in a folder that no other process writes to meanwhile."""
 
@@ -63,7 +70,9 @@ class Checkpoints:
     def keep(self, seed: int, epoch: int, model: Any) -> None:
         """Keep a model's weights, for good."""
         with written_whole(self.weights(seed, epoch)) as path:
-            model.save_weights(path)
+            held = _InMemory()
+            model.save_weights(held)
+            path.write_bytes(held.getbuffer())
 
     def save(self, state: State, epochs: Sequence[Epoch], updates: Sequence[Update]) -> None:
         """Save a seed's state with all that is known of its epochs.

@@ -16,7 +16,8 @@ def written_whole(path: Path, sync: bool = True) -> Iterator[Path]:
 
     The block may write a file or make a folder at the temporary path. When it
     ends, that takes the place of whatever `path` held before; when it raises,
-    `path` stays as it was and nothing is left behind. What a killed process left behind here,
+    `path` stays as it was and nothing is left behind; an OSError that it raises names the file or
+    folder by its place at `path`. What a killed process left behind here,
     the next call for the same `path` removes.
 
     Parameters
@@ -54,6 +55,11 @@ def written_whole(path: Path, sync: bool = True) -> Iterator[Path]:
             raise
         if sync:
             _sync_one(path.parent)
+    except OSError as error:  # what `write` raises names no file, and what names one, a passing one
+        told = Path(os.fsdecode(error.filename or new))
+        if told.is_relative_to(new):
+            error.filename = str(path / told.relative_to(new))
+        raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

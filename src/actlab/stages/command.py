@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_origin
 
 import hydra
 import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -101,7 +101,11 @@ def _run_hydra(stage: Callable[..., Any], sweepable: bool) -> list[Exception]:
     ConfigStore.instance().store("schema", Config)
     failures: list[Exception] = []
 
+    composed_once = False
+
     def job(composed: Any) -> Any:
+        nonlocal composed_once
+        composed_once = True
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             # By its name: no stage of DVC's runs it, so that none has to depend on it.
             sweeping = importlib.import_module("actlab.stages.sweeping")
@@ -113,8 +117,63 @@ def _run_hydra(stage: Callable[..., Any], sweepable: bool) -> list[Exception]:
             remove_untouched(root)
         return None
 
-    hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="config")(job)()
+    try:
+        hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="config")(job)()
+    except Exception as error:  # Hydra and OmegaConf let through what Python and YAML raise
+        if composed_once or isinstance(error, UserError):
+            raise
+        if broken := _find_broken_file(root):
+            raise UserError(broken) from error
+        if isinstance(error, HydraException | OmegaConfBaseException | OSError):
+            raise
+        given = " ".join(" ".join(sys.argv[1:]).split())[:200]
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UserError(
+            f"params.yaml, conf/ and {given or 'no arguments'} make no configuration: {said}"
+        ) from error
     return failures
+
+
+def _find_broken_file(root: Path) -> str | None:
+    """Say which file makes no configuration, where Hydra's own words do not name it."""
+    for path in [root / "params.yaml", *sorted((root / "conf").rglob("*.yaml"))]:
+        name = path.relative_to(root)
+        try:
+            content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, ValueError, TypeError, RecursionError, OSError) as error:
+            return f"{name} is no YAML that can be read: {' '.join(str(error).split())[:200]}"
+        if not isinstance(content, dict | None):
+            return f"{name} holds {str(content)[:50]!r}: it has to hold keys and their values"
+        for key in content or {}:
+            if not isinstance(key, str):
+                return f"{name} has the key {key!r}: a key has to be a text"
+        if path.parent == root and (misfit := _find_misfit(Config, content or {})):
+            return f"{misfit} (in {name})"
+    return None
+
+
+def _find_misfit(section: Any, values: dict, prefix: str = "") -> str | None:
+    """Say which value is no section, or no list, where one has to be."""
+    known = {field.name: field.type for field in fields(section)}
+    for name, value in values.items():
+        key, allowed = f"{prefix}{name}", known.get(name)
+        if is_dataclass(allowed):
+            if not isinstance(value, dict):
+                return f"{key} is {str(value)[:50]}: it has to hold {_keys(key)}"
+            if misfit := _find_misfit(allowed, value, f"{key}."):
+                return misfit
+        elif get_origin(allowed) is list and not isinstance(value, list):
+            return f"{key} is {str(value)[:50]}: it has to be a list"
+    return None
+
+
+def _require_flat_lists(values: dict, prefix: str = "") -> None:
+    """Refuse lists in lists: OmegaConf lets empty ones pass as numbers."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            _require_flat_lists(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and any(isinstance(each, list | dict) for each in value):
+            raise UserError(f"{prefix}{name} is {value!r}: it has to be a list of single values")
 
 
 def remove_untouched(root: Path) -> None:
@@ -142,6 +201,8 @@ def check(composed: Any, root: Path) -> Config:
         raise UserError(f"{missing[0]} is missing: give it in params.yaml or conf/")
     # Hydra's `+key=value` adds keys that the schema does not know; a second merge refuses them.
     values = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(values, dict)
+    _require_flat_lists(values)
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
     assert isinstance(config, Config)
     for key, group in (("activations", "activation"), ("networks", "network")):
@@ -184,14 +245,20 @@ def explain(error: Exception) -> str:
             parent = key.rpartition(".")[0]
             return f"{key} is unknown: {parent or 'the configuration'} has {_keys(parent)}"
         case OmegaConfBaseException():
-            return f"{error.full_key}: {str(error).splitlines()[0]}"
+            place, line = error.full_key or "params.yaml, conf/ or an override", str(error)
+            allowed = ": it has to be a list" if "is not a ListConfig" in line else ""
+            return f"{place}: {line.splitlines()[0].rstrip('.')}{allowed}"
+        case OverrideParseException(override=str(override)):
+            given = " ".join(override.split())[:200]
+            return f"{given} is no override: {str(error).splitlines()[0]}"
         case HydraException():
             return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
         case yaml.YAMLError():
             return f"a configuration file is no YAML: {' '.join(str(error).split())}"
         case OSError():
             place = f"{error.filename}: " if error.filename else ""
-            reason = error.strerror or " ".join(str(error).split())  # NumPy's has no errno
+            # NumPy's has no errno; HDF5's words are several lines.
+            reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
             return f"{place}{reason}: make room or mend the access to it, then run this again"
     raise error
 
