@@ -676,7 +676,9 @@ def test_the_whole_chain_of_a_study_at_the_edge(name, root, tmp_path, monkeypatc
     seeds = list(map(int, given.get("seeds", (0, 1))))
     from mlflow import MlflowClient
 
-    client = MlflowClient("sqlite:///mlflow.db")
+    client = MlflowClient(
+        f"sqlite:///{tmp_path}/mlflow.db"
+    )  # by its path: MLflow keeps stores by name
     (experiment,) = client.search_experiments(filter_string="name = 'actlab'")
     runs = {each.info.run_name: each for each in client.search_runs([experiment.experiment_id])}
     assert {each.info.status for each in runs.values()} == {"FINISHED"}
