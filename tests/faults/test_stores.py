@@ -279,13 +279,23 @@ def suffer_read_only(folder: Path, easy: dict[str, str], what: str) -> list[str]
     path = disk if what == "folder" else disk / "mlflow.db"
 
     def protect() -> None:
+        disconnect()
         mount("--bind", path, path)
         mount("-o", "remount,bind,ro", path)
 
-    return survive(
-        Fault(disk.name, protect, lambda: subprocess.run(["umount", "--lazy", path], check=True)),
-        easy,
-    )
+    def open_up() -> None:
+        disconnect()
+        subprocess.run(["umount", path], check=True)
+
+    return survive(Fault(disk.name, protect, open_up), easy)
+
+
+def disconnect() -> None:
+    """Close MLflow's connections, as if the process that is next were another."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    for engine in SqlAlchemyStore._engine_map.values():
+        engine.dispose()
 
 
 def suffer_disks(name: str) -> dict[str, list[list[str]]]:
