@@ -373,9 +373,10 @@ broken = st.builds(
     lambda path, text: Change(
         (
             path,
-            f"'{Path(path).stem}'",
+            f"{Path(path).stem}'",
             f"{Path(path).parent.name}." if path.count("/") == 2 else path,
             *re.findall(r"^[a-z]{4,}(?=:)", text),
+            *("missing mandatory value", "1 is unknown"),  # of an empty file; of a number
         ),
         path=path,
         text=text,
@@ -512,12 +513,14 @@ class Study:
             return f"{len(told)} lines: {err[:400]!r}"
         names = {name for each in changes for name in each.names if name}
         if how == "compare":  # which finds too few runs
-            names |= {"compare.filter", "no finished run"}
+            names |= {"compare.filter", "no finished run", "no finished configuration"}
         if not any(name in told[0] for name in names):
             return f"names none of its keys: {told[0][:300]}"
         if jobs:  # a job that failed in training has a run that says why
             left = {name for name in new if "history.csv" in name}
             return f"it left {left}" if left or grew.get("FINISHED") else None
+        if how == "sweep":
+            new -= {"multirun", "multirun/multirun.yaml"}  # Hydra's own, of the sweep
         if new:
             return f"it left {sorted(new)[:5]}"
         return f"it left runs: {grew}" if any(grew.values()) else None

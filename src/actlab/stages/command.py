@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import json
 import os
 import shutil
 import sys
@@ -140,6 +141,7 @@ def _find_broken_file(root: Path) -> str | None:
         name = path.relative_to(root)
         try:
             content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+            json.dumps(content, default=str, skipkeys=True)  # finds what holds itself
         except (yaml.YAMLError, ValueError, TypeError, RecursionError, OSError) as error:
             return f"{name} is no YAML that can be read: {' '.join(str(error).split())[:200]}"
         if not isinstance(content, dict | None):
@@ -147,7 +149,8 @@ def _find_broken_file(root: Path) -> str | None:
         for key in content or {}:
             if not isinstance(key, str):
                 return f"{name} has the key {key!r}: a key has to be a text"
-        if path.parent == root and (misfit := _find_misfit(Config, content or {})):
+        values_of_all = path.parent == root or name == Path("conf/config.yaml")
+        if values_of_all and (misfit := _find_misfit(Config, content or {})):
             return f"{misfit} (in {name})"
     return None
 
@@ -246,6 +249,8 @@ def explain(error: Exception) -> str:
             return f"{key} is unknown: {parent or 'the configuration'} has {_keys(parent)}"
         case OmegaConfBaseException():
             place, line = error.full_key or "params.yaml, conf/ or an override", str(error)
+            if place.startswith("hydra."):  # where Hydra repeats the overrides
+                place = " ".join(" ".join(sys.argv[1:]).split())[:200] or place
             allowed = ": it has to be a list" if "is not a ListConfig" in line else ""
             return f"{place}: {line.splitlines()[0].rstrip('.')}{allowed}"
         case OverrideParseException(override=str(override)):
