@@ -755,6 +755,20 @@ def test_a_report_that_cannot_be_written_is_failed_and_written_again(
     assert [run.info.status for run in stored_runs()] == ["FINISHED", "FINISHED", "FAILED"]
 
 
+def test_a_report_that_is_interrupted_is_killed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    def interrupt(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MlflowClient, "log_artifacts", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        tracking.log_report(CONFIG, Path("reports"))
+    assert statuses() == {"report": "KILLED"}
+
+
 @pytest.mark.parametrize("what", ["refused", "no database"])
 def test_a_store_that_cannot_be_used_costs_one_line(
     root: Path, what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -48,8 +48,8 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, cast
@@ -895,6 +895,19 @@ def _gradients(rows: pd.DataFrame, suffix: str = "") -> list[Metric]:
     ]
 
 
+@contextmanager
+def _ended(store: Store, run: str) -> Iterator[None]:
+    """End a run after the block: FINISHED, or FAILED where it raises, KILLED by an interrupt."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(Exception):  # what failed first is what is told
+            failed = isinstance(error, Exception)
+            store.client.set_terminated(run, "FAILED" if failed else "KILLED")
+        raise
+    store.client.set_terminated(run, "FINISHED")
+
+
 def log_report(config: Config, reports: Path) -> None:
     """Log the folder of the report as a run named report, unless MLflow has that report."""
     try:
@@ -915,18 +928,13 @@ def write_report(store: Store, config: Config, reports: Path) -> bool:
     listed = {name: getattr(config, name) for name in ("activations", "networks", "seeds")}
     params = {name: ",".join(map(str, values)) for name, values in listed.items()}
     params["report.confidence"] = str(config.report.confidence)
-    try:
+    with _ended(store, run):
         store.write(run, params=params, tags=verdicts)
         for path in sorted(reports.iterdir()):
             if path.is_dir() and path.name != COMPARED:
                 store.client.log_artifacts(run, str(path), path.name)
             elif path.is_file():
                 store.client.log_artifact(run, str(path))
-    except BaseException:
-        with suppress(Exception):  # what failed first is what is told
-            store.client.set_terminated(run, "FAILED")
-        raise
-    store.client.set_terminated(run, "FINISHED")
     return True
 
 
@@ -1154,15 +1162,10 @@ def write_comparison(
     if store.search("FINISHED", tags):
         return False
     run = store.create_run(f"comparison {sweep or 'runs'}", tags | {"actlab.source": "sweep"})
-    try:
+    with _ended(store, run):
         store.write(run, params=params)
         marks = list(verdicts.items())
         for start in range(0, len(marks), 100):
             store.write(run, tags=dict(marks[start : start + 100]))
         store.client.log_artifacts(run, str(folder))
-    except BaseException:
-        with suppress(Exception):  # what failed first is what is told
-            store.client.set_terminated(run, "FAILED")
-        raise
-    store.client.set_terminated(run, "FINISHED")
     return True
