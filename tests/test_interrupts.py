@@ -34,6 +34,15 @@ with interrupts.listening("the same command goes on", watch_parent=False):
         except KeyboardInterrupt:
             pass
 """
+# The main thread waits in C for a lock that it holds: no handler of Python's runs.
+IN_C = """
+import ctypes
+mutex = ctypes.create_string_buffer(64)
+with interrupts.listening("the same command goes on", watch_parent=False):
+    ctypes.CDLL(None).pthread_mutex_lock(mutex)
+    told("at work")
+    ctypes.CDLL(None).pthread_mutex_lock(mutex)
+"""
 WITH_A_CHILD = (
     """
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
@@ -62,6 +71,7 @@ with interrupts.listening("", watch_parent=False):
 assert not interrupts.is_listening()
 assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+assert signal.set_wakeup_fd(-1) == -1
 thread = threading.Thread(
     target=lambda: interrupts.listening("", watch_parent=False).__enter__()
 )
@@ -104,18 +114,22 @@ def wait_for(process, line):
     return before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("code", [AT_WORK, STUCK])
+SAID = {AT_WORK: "cleaned up\n", STUCK: "still at work\n", IN_C: ""}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("code", SAID)
 def test_a_process_ends_within_two_seconds(code, number, started):
     process = started(code)
     wait_for(process, "at work")
+    time.sleep(0.2)  # it is there a moment later
     sent = time.monotonic()
     process.send_signal(number)
     said, _ = process.communicate(timeout=10)
     assert time.monotonic() - sent < 2
     assert process.returncode == 128 + number
     stopped = f"\nactlab: stopped by {number.name}; the same command goes on\n"
-    assert said == ("cleaned up\n" if code is AT_WORK else "still at work\n") + stopped
+    assert said == SAID[code] + stopped
 
 
 def is_running(process):
@@ -149,6 +163,26 @@ def test_a_killed_parent_ends_its_child(started):
     while is_running(int(child)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_running(int(child))
+
+
+IGNORED = """
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+signal.signal(signal.SIGTERM, lambda *_: told("theirs"))  # submitit
+with interrupts.listening("", watch_parent=True):
+    told("at work")
+    time.sleep(3)
+told("ended by itself")
+"""
+
+
+def test_signals_that_are_ignored_or_taken_keep_their_meaning(started):
+    process = started(IGNORED)
+    wait_for(process, "at work")
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=10)
+    assert said == "theirs\nended by itself\n"
+    assert process.returncode == 0
 
 
 def test_signals_mean_afterwards_what_they_meant_before(started):

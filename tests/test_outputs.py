@@ -1,4 +1,7 @@
+import os
 from fnmatch import fnmatch
+from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 
@@ -47,9 +50,63 @@ def test_a_rename_that_fails_brings_back_what_was_there(tmp_path):
     target = tmp_path / "results"
     target.mkdir()
     (target / "old").write_text("1")
-    with pytest.raises(FileNotFoundError), written_whole(target):
+    with pytest.raises(FileNotFoundError), written_whole(target, sync=False):
         pass  # the block has written nothing: there is nothing to rename
     assert names(target) == ["old"]
+    assert names(tmp_path) == ["results"]
+
+
+def write_new(target):
+    with written_whole(target) as path:
+        path.mkdir()
+        (path / "new").write_text("2")
+
+
+@pytest.mark.parametrize("at", ["before", "results"])
+def test_an_interrupt_in_the_midst_of_the_renames_loses_nothing(at, tmp_path, monkeypatch):
+    target = tmp_path / "results"
+    target.mkdir()
+    (target / "old").write_text("1")
+    for name in ("rename", "replace"):
+        renames = getattr(Path, name)
+
+        def interrupted(self, to, renames=renames):
+            result = renames(self, to)
+            if Path(to).name == at and self.exists() is False and armed.pop(at, None):
+                raise KeyboardInterrupt
+            return result
+
+        monkeypatch.setattr(Path, name, interrupted)
+    armed = {at: True}
+    with pytest.raises(KeyboardInterrupt):
+        write_new(target)
+    assert armed == {}
+    assert names(target) == (["old"] if at == "before" else ["new"])
+    assert names(tmp_path) == ["results"]
+
+
+def write_and_die(path):
+    with written_whole(path) as new:
+        new.mkdir()
+        (new / "half").write_text("")
+        os._exit(9)
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    target = tmp_path / "results"
+    process = get_context("fork").Process(target=write_and_die, args=(target,))
+    process.start()
+    process.join()
+    assert process.exitcode == 9
+    (left,) = names(tmp_path)
+    assert left.endswith(".partial")
+    with written_whole(target) as path:
+        assert not (tmp_path / left).exists()
+        with written_whole(target) as other:  # this process is at work: its own is left alone
+            other.write_text("first")
+        assert path.parent.is_dir()
+        path.write_text("second")
+    assert target.read_text() == "second"
     assert names(tmp_path) == ["results"]
 
 

@@ -290,7 +290,7 @@ with FileLock(sys.argv[1]):
 
 def test_a_job_waits_for_the_process_that_trains_the_same(sweep):
     sweep.run("activation=relu", HELD_OUT)
-    lock = sweep.folder / f"checkpoints/{fingerprint(sweep.trained[0])}.lock"
+    lock = sweep.folder / "checkpoints/.locks" / fingerprint(sweep.trained[0])
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True
     )

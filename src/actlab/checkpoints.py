@@ -9,9 +9,12 @@ is pickled. A finished training removes its folder.
 import hashlib
 import io
 import json
+import platform
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +85,7 @@ class Checkpoints:
         """
         known = {
             "epoch": state.epoch,
+            "processor": _processor(),
             "epochs": [asdict(each) for each in epochs],
             "updates": list(updates),
         }
@@ -98,11 +102,14 @@ class Checkpoints:
     def load(self, seed: int, kept_epochs: Sequence[int]) -> Begun | None:
         """Give what there is of a seed; None where there is nothing, or it is damaged or in part.
 
-        The weights of those `kept_epochs` that are behind it have to be there.
+        The weights of those `kept_epochs` that are behind it have to be there; the last of them is
+        the last epoch. On another processor a seed begins anew, since that may round differently.
         """
         if (found := _read(self._seed(seed) / STATE)) is None:
             return None
         known, arrays = found
+        if known["processor"] != _processor():
+            return None
         variables = [arrays[str(place)] for place in range(len(arrays))]
         state = State(seed, known["epoch"], variables)
         epochs = [Epoch(**each) for each in known["epochs"]]
@@ -111,7 +118,8 @@ class Checkpoints:
         if not all(path.is_file() for path in kept):
             return None
         fitted = None
-        if tested := _read(self._seed(seed) / FITTED):
+        is_last = state.epoch == max(kept_epochs)
+        if is_last and (tested := _read(self._seed(seed) / FITTED)):
             fitted = Fitted(test_logits=tested[1]["test_logits"], **tested[0])
         return Begun(state, epochs, updates, fitted)
 
@@ -139,6 +147,19 @@ def _read(path: Path) -> tuple[Any, dict[str, np.ndarray]] | None:
         return None
     if hashlib.sha256(content).digest() != digest:
         return None
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        arrays = dict(file)
-    return json.loads(arrays.pop("known").tobytes()), arrays
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = dict(file)
+        return json.loads(arrays.pop("known").tobytes()), arrays
+    except (ValueError, KeyError):  # a digest is easily made, by what is not actlab
+        return None
+
+
+@cache
+def _processor() -> str:
+    """Tell the processor by what it can do, as far as the system says."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith(("flags", "Features")):
+                return hashlib.sha256(line.encode()).hexdigest()
+    return platform.processor()

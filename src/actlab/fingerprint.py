@@ -34,7 +34,7 @@ CODE = (
 )
 
 #: The packages whose arithmetic it is.
-PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy")
+PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scipy")
 
 
 def fingerprint(config: Config) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 def alone_with(folder: str, fingerprint: str, title: str) -> Iterator[Path]:
     """Give the folder of a training's checkpoints, once no other process here trains it.
 
-    A process that has it already gets it again. The lock, a file beside the folder, ends with its
-    process.
+    A process that has it already gets it again. The lock ends with its process; its file stays,
+    since a file that is locked cannot be removed safely on a network file system.
 
     Parameters
     ----------
@@ -26,8 +26,9 @@ def alone_with(folder: str, fingerprint: str, title: str) -> Iterator[Path]:
     from filelock import FileLock, Timeout
 
     place = Path(os.environ.get("DVC_ROOT") or Path.cwd(), folder, fingerprint)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{place}.lock", is_singleton=True)
+    locks = place.parent / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(locks / fingerprint, is_singleton=True)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -36,8 +37,4 @@ def alone_with(folder: str, fingerprint: str, title: str) -> Iterator[Path]:
     try:
         yield place
     finally:
-        if (
-            lock.lock_counter == 1
-        ):  # whoever waits finds that this file is no more, and makes another
-            Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()

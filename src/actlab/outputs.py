@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all."""
 
+import errno
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 
@@ -38,19 +40,19 @@ def written_whole(path: Path, sync: bool = True) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path)
     # .dvcignore and .gitignore know the name.
-    prefix = f".{path.name}.{socket.gethostname()}.{os.getpid()}."
+    prefix = f".{path.name}.{this_machine()}.{os.getpid()}."
     scratch = Path(tempfile.mkdtemp(prefix=prefix, suffix=".partial", dir=path.parent))
     new, old = scratch / path.name, scratch / "before"
     try:
         yield new
         if sync:
             _sync(new)
-        if path.is_dir():
-            path.rename(old)
         try:
+            if path.is_dir():
+                path.rename(old)
             new.replace(path)
         except BaseException:  # Ctrl-C too
-            if old.is_dir():
+            if old.is_dir() and not path.exists():
                 old.rename(path)
             raise
         if sync:
@@ -62,6 +64,19 @@ def written_whole(path: Path, sync: bool = True) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@cache
+def this_machine() -> str:
+    """Name what the numbers of processes hold for: a host, and a namespace where there are such.
+
+    Containers on one host, or of one host's name, number their processes each for itself.
+    """
+    try:
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return socket.gethostname()
+    return f"{socket.gethostname()}-{''.join(filter(str.isdigit, namespace))}"
 
 
 def is_alive(process: int) -> bool:
@@ -80,7 +95,7 @@ def _remove_abandoned(path: Path) -> None:
     name = re.compile(rf"\.{re.escape(path.name)}\.(.+)\.(\d+)\.[^.]+\.partial")
     for entry in os.scandir(path.parent):
         found = name.fullmatch(entry.name)
-        if found and found[1] == socket.gethostname() and not is_alive(int(found[2])):
+        if found and found[1] == this_machine() and not is_alive(int(found[2])):
             # A kill between two renames: what was there before is there no more.
             before = Path(entry.path, "before")
             if before.is_dir() and not path.exists():
@@ -101,5 +116,9 @@ def _sync_one(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems know no such thing of a folder.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)

@@ -23,8 +23,9 @@ Runs are found by their tags:
 `actlab.gradients_sha256`   of a configuration's rows of gradients.csv, once they are logged
 `actlab.report_sha256`      of summary.csv and report.md
 `claim.<name>`              of the report: the verdict on a claim of the notebook
-`actlab.process`            host:pid:start of the process that writes the run; the start is in clock
-                            ticks since the machine's, and is left out where /proc does not tell it
+`actlab.process`            machine:pid:start of the process that writes the run; the machine is the
+                            host and its namespace of processes, the start in clock ticks since the
+                            machine's; both are left out where /proc does not tell them
 ==========================  ==================================================================
 
 A run is set to FINISHED after everything else of it is written. Tracking never stops a
@@ -69,7 +70,7 @@ from actlab.config import (
 )
 from actlab.datasets import DATASETS
 from actlab.errors import UserError
-from actlab.outputs import is_alive, written_whole
+from actlab.outputs import is_alive, this_machine, written_whole
 from actlab.statistics import mean_interval
 from actlab.tables import CLAIMS, HEALTH, read_table
 
@@ -294,7 +295,8 @@ class Store:
         closed = []
         for run in self.search("RUNNING", {}):
             host = run.data.tags.get("actlab.process", "").partition(":")[0]
-            if host == socket.gethostname() and not _is_at_work(run):
+            # Older runs name the host alone.
+            if host in (this_machine(), socket.gethostname()) and not _is_at_work(run):
                 self.client.set_terminated(run.info.run_id, "FAILED")
                 closed.append(run.info.run_name)
         return closed
@@ -302,14 +304,14 @@ class Store:
 
 def _this_process() -> str:
     started = _started(os.getpid())
-    return ":".join([socket.gethostname(), str(os.getpid()), *([started] if started else [])])
+    return ":".join([this_machine(), str(os.getpid()), *([started] if started else [])])
 
 
 def _is_at_work(run: Run) -> bool:
     """Tell whether a run's process is one of this host that has not ended."""
     host, _, process = run.data.tags.get("actlab.process", "").partition(":")
     number, _, started = process.partition(":")
-    if host != socket.gethostname() or not is_alive(int(number)):
+    if host not in (this_machine(), socket.gethostname()) or not is_alive(int(number)):
         return False
     # The number of a process that has ended may be another's by now; older runs bear no start.
     now = _started(int(number))
@@ -720,7 +722,8 @@ class ConfigurationRun:
         for run in reversed(self._open[:]):
             self._end(run, status)
         for seed in [*self._waiting]:  # an interrupted process has little time: it comes second
-            self._write(seed)
+            if seed in self._runs or status != "KILLED":
+                self._write(seed)
         for run in self._open[:]:
             self._end(run, status)
 

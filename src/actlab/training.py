@@ -405,7 +405,7 @@ def fit_seeds(
                 at_work -= 1
             else:
                 yield event
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         is_interrupted = True
         raise
     finally:

@@ -61,7 +61,8 @@ def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
     """
     in_dvc = "DVC_STAGE" in os.environ
     again = "`dvc repro`" if in_dvc else "the same command"
-    advice = f"what is finished is kept: {again} goes on from there"
+    goes_on = "goes on from there" if sweepable else "runs this stage again"
+    advice = f"what is finished is kept: {again} {goes_on}"
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print on several lines
     failures: list[Exception] = []
@@ -71,7 +72,7 @@ def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
         sys.stdout.flush()
     except interrupts.Interrupted as interrupted:
         interrupts.leave(interrupted.number, advice)
-    except KeyboardInterrupt:  # in a thread of a notebook's, where nothing listens
+    except KeyboardInterrupt:  # before anything listens, or after
         sys.exit(130)
     except BrokenPipeError:  # `--help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a command within two seconds, and what it holds is kept.
+"""SIGINT, SIGTERM and SIGHUP end a command within two seconds, and what it holds is kept.
 
 The first signal raises `Interrupted` where the main thread stands, so that runs are set to KILLED
 and temporary files removed; what has not ended by then is left. The processes of a sweep's
@@ -7,12 +7,15 @@ launcher, and a stage of DVC's, end likewise when the process that started them 
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
+
+from actlab import stages
 
 #: Seconds from the signal to the end of the process, whatever it is at.
 GRACE = 1.6
@@ -23,10 +26,9 @@ GRACE_OF_CHILDREN = 0.8
 #: Seconds between two looks at the parent.
 _LOOKS = 0.2
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# The signal that this process is ending by.
-_ending_by: signal.Signals | None = None
+_is_ending = False
 _is_listening = False
 _is_watching = False
 
@@ -60,7 +62,10 @@ def is_listening() -> bool:
 
 @contextmanager
 def listening(advice: str, watch_parent: bool) -> Iterator[None]:
-    """Let SIGINT and SIGTERM raise `Interrupted` in the block; inside another, do nothing.
+    """Let the signals raise `Interrupted` in the block; inside another, do nothing.
+
+    A signal that is ignored (nohup) or that a launcher has taken for itself (submitit's SIGTERM,
+    so that a preempted job of SLURM's is queued again) keeps its meaning.
 
     Parameters
     ----------
@@ -73,41 +78,63 @@ def listening(advice: str, watch_parent: bool) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or _is_listening:
         yield
         return
-    if watch_parent:
-        _watch_parent()
+    import psutil  # not in the handler: an import may be what is interrupted
+
+    def end_children() -> None:
+        """Ask what this process has started to end, and wait a moment for those at work."""
+        with suppress(psutil.Error):
+            children = [
+                child
+                for child in psutil.Process().children(recursive=True)
+                if not any("resource_tracker" in word for word in child.cmdline())  # ends by itself
+            ]
+            for child in children:
+                with suppress(psutil.Error):
+                    child.terminate()
+            psutil.wait_procs(children, timeout=GRACE_OF_CHILDREN)
 
     def interrupt(number: int, frame: object) -> None:
-        global _ending_by
-        if _ending_by is not None:
+        global _is_ending
+        if _is_ending:
             return
-        _ending_by = signal.Signals(number)
-        timer = threading.Timer(GRACE, leave, (number, advice))
-        timer.daemon = True
-        timer.start()
-        _end_children()
+        _is_ending = True
+        with suppress(Exception):
+            end_children()
         raise Interrupted(number)
 
-    before = {each: signal.signal(each, interrupt) for each in _SIGNALS}
-    _is_listening = True
-    try:
-        yield
-    finally:
-        _is_listening = False
-        if _ending_by is None:
-            for each, handler in before.items():
-                signal.signal(each, handler)
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    before = {each: signal.getsignal(each) for each in _SIGNALS}
+    taken = [each for each, handler in before.items() if handler in usual]
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        # Python's own handlers wait for the main thread, which may be in a long call of C's.
+        theirs.setblocking(False)
+        woken_before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        limit = threading.Thread(target=_end_in_time, args=(ours, taken, advice), daemon=True)
+        limit.start()
+        for each in taken:
+            signal.signal(each, interrupt)
+        if watch_parent and signal.SIGTERM in taken:
+            _watch_parent()
+        _is_listening = True
+        try:
+            yield
+        finally:
+            _is_listening = False
+            if not _is_ending:
+                for each in taken:
+                    signal.signal(each, before[each])
+                signal.set_wakeup_fd(woken_before)
+                theirs.shutdown(socket.SHUT_RDWR)
+                limit.join()
 
 
-def _end_children() -> None:
-    """Ask the processes that this one has started to end, and wait a moment for those at work."""
-    import psutil
-
-    with suppress(psutil.Error):
-        children = psutil.Process().children(recursive=True)
-        for child in children:
-            with suppress(psutil.Error):
-                child.terminate()
-        psutil.wait_procs(children, timeout=GRACE_OF_CHILDREN)
+def _end_in_time(woken: socket.socket, signals: list[signal.Signals], advice: str) -> None:
+    """Wait for the byte of a signal, then a while, and end the process."""
+    while numbers := woken.recv(1):
+        if numbers[0] in signals:
+            time.sleep(GRACE)
+            leave(numbers[0], advice)
 
 
 def _watch_parent() -> None:
@@ -115,10 +142,9 @@ def _watch_parent() -> None:
     if _is_watching:
         return
     _is_watching = True
-    parent = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == stages.PARENT:
             time.sleep(_LOOKS)
         os.kill(os.getpid(), signal.SIGTERM)
 

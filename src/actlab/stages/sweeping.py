@@ -9,6 +9,7 @@ processes from training the same, such as a resumed sweep and what a kill left r
 import json
 import os
 import shlex
+import shutil
 import sys
 import time
 import traceback
@@ -121,17 +122,20 @@ def _train_once(train: Callable[[Config, str], Any], config: Config) -> Outcome:
 
     job = f"job {HydraConfig.get().job.num + 1}"
     digest = fingerprint(config)
-    with alone_with(config.paths.checkpoints, digest, job):
+    with alone_with(config.paths.checkpoints, digest, job) as checkpoints:
         try:
             store = tracking.connect()
             found = None if config.force else store.find_finished(digest)
             if found:
                 store.write(found.run, tags=tracking.sweep_tags(config.sweep))
+                shutil.rmtree(checkpoints, ignore_errors=True)  # killed between the two
                 print(f"{job}: skipped, MLflow has it finished (force=true trains again)")
                 return Outcome("skipped", found.objective, 0.0)
             store.close_unfinished(digest)
         except Exception as error:  # MLflow lets through what its server or its database raises
             raise UserError(tracking.said(error, "nothing is trained", advice=False)) from error
+        if config.force:
+            shutil.rmtree(checkpoints, ignore_errors=True)
         if config.models_at_once is None:
             config = replace(config, models_at_once=_models_at_once())
         try:

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
@@ -144,8 +145,9 @@ def _train(
                     checkpoints.finish(event)
                     fitted[event.seed] = event
                     tell_fitted(event)
-        except Exception:
-            events.close()  # no thread goes on
+        except BaseException as error:
+            with suppress(BaseException):
+                events.throw(error)  # so that no thread goes on
             raise
         in_order = [fitted[seed] for seed in sorted(fitted)]
         models, results = _write(config, layers, spec, checkpoints, epochs, in_order, updates)
