@@ -5,7 +5,8 @@
 The notebook's network (784-128-64-10, ReLU, Adam, batches of 128) on the 60,000 images of
 data/raw, training alone, after one unrecorded epoch. Each side is a process of its own with
 the threads that it chooses for itself; in every round each trains one epoch after the other,
-so that a slow minute of the machine falls on both.
+so that a slow minute of the machine falls on both. A checkpoint, which follows each epoch of a
+training, is what `checkpoints` writes after the 20th epoch.
 """
 
 import argparse
@@ -60,22 +61,30 @@ def prepare_keras() -> dict[str, Callable[[], float]]:
 
 def prepare_actlab() -> dict[str, Callable[[], float]]:
     """Prepare the trainer: one model alone, and a model a core side by side, per model-epoch."""
+    import numpy as np
+
+    from actlab.checkpoints import Checkpoints
     from actlab.config import ActivationConfig, NetworkConfig
     from actlab.model import ModelSpec, build_model
     from actlab.runtime import keras
-    from actlab.training import available_cores, compile_epoch, shuffled_order, to_device
+    from actlab.training import (
+        Epoch,
+        State,
+        available_cores,
+        compile_epoch,
+        shuffled_order,
+        to_device,
+    )
 
     train = to_device(load_training_split())
     spec = ModelSpec(
         ActivationConfig("relu", "relu", {}), NetworkConfig("mlp", HIDDEN), "glorot_uniform"
     )
     cores = available_cores()
-    programs = [
-        compile_epoch(
-            build_model(spec, seed), keras.optimizers.Adam(LEARNING_RATE), train, BATCH_SIZE
-        )
-        for seed in range(cores)
+    models = [
+        (build_model(spec, seed), keras.optimizers.Adam(LEARNING_RATE)) for seed in range(cores)
     ]
+    programs = [compile_epoch(*each, train, BATCH_SIZE) for each in models]
     pool = ThreadPoolExecutor(cores)
 
     def train_epochs(seed: int, epochs: int) -> None:
@@ -92,7 +101,22 @@ def prepare_actlab() -> dict[str, Callable[[], float]]:
         list(pool.map(lambda seed: train_epochs(seed, epochs), range(cores)))
         return (time.perf_counter() - started) / (cores * epochs)
 
-    return {"actlab, one model": alone, f"actlab, {cores} at once": side_by_side}
+    checkpoints = Checkpoints(ROOT / "checkpoints/benchmark")
+    epochs = [
+        Epoch(0, epoch, 1 / 3, 1 / 3, 1 / 3, 1 / 3, 1.0, 1.0, cores) for epoch in range(1, 21)
+    ]
+    variables = [*models[0][0].variables, *models[0][1].variables]
+
+    def checkpoint() -> float:
+        started = time.perf_counter()
+        state = State(0, 20, [np.array(variable) for variable in variables])
+        checkpoints.save(state, epochs, [])
+        seconds = time.perf_counter() - started
+        checkpoints.remove()
+        return seconds
+
+    ways = {"actlab, one model": alone, f"actlab, {cores} at once": side_by_side}
+    return ways | {"a checkpoint": checkpoint}
 
 
 def serve(side: str, connection: Connection) -> None:
