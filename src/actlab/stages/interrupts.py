@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
-from actlab import stages
+#: The process that started this one, as early as can be: it may end while packages are imported.
+PARENT = os.getppid()
 
 #: Seconds from the signal to the end of the process, whatever it is at.
 GRACE = 1.6
@@ -144,7 +145,7 @@ def _watch_parent() -> None:
     _is_watching = True
 
     def watch() -> None:
-        while os.getppid() == stages.PARENT:
+        while os.getppid() == PARENT:
             time.sleep(_LOOKS)
         os.kill(os.getpid(), signal.SIGTERM)
 
