@@ -12,6 +12,10 @@ BEGIN = """
 import os, signal, subprocess, sys, threading, time
 from actlab.stages import interrupts
 
+# Whoever started the tests may ignore them: a shell in the background, nohup.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 def told(line):
     print(line, flush=True)
 """

@@ -33,6 +33,7 @@ from actlab.config import (
     TimingConfig,
     TrainingConfig,
 )
+from actlab.datasets import Split, Splits, save_processed
 from actlab.errors import UserError
 from actlab.stages.report import report as write_report
 
@@ -128,8 +129,8 @@ def prepare(study, folder):
     figures.save_figure(sample, folder / "reports/data/sample_images")
     tables.write_frame(counts(), folder / "reports/data/class_counts.csv")
     rng = np.random.default_rng(0)
-    (folder / "processed").mkdir()
-    np.save(folder / "processed/test_labels.npy", np.arange(30, dtype=np.int32) % 10)
+    split = Split(np.zeros((30, 4), np.float32), np.arange(30, dtype=np.int32) % 10)
+    save_processed(Splits(split, None, split), folder / "processed", {})
     blocks = []
     for name, network in study.configurations():
         logits: dict[str, Any] = {f"seed-{seed}": rng.normal(size=(30, 10)) for seed in study.seeds}

@@ -722,8 +722,7 @@ class ConfigurationRun:
         for run in reversed(self._open[:]):
             self._end(run, status)
         for seed in [*self._waiting]:  # an interrupted process has little time: it comes second
-            if seed in self._runs or status != "KILLED":
-                self._write(seed)
+            self._write(seed)
         for run in self._open[:]:
             self._end(run, status)
 

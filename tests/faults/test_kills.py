@@ -26,6 +26,12 @@ SMALL = ["run=stage", "activation=relu", "training.epochs=8", "models_at_once=1"
 SWEEP = ["-m", "hydra/launcher=joblib", "activation=relu,tanh", "training.epochs=200"]
 
 
+def heed_signals() -> None:
+    """Undo what whoever started the tests ignores: a shell in the background, nohup."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Started:
     """A command of a study in a session of its own, its output in a file."""
 
@@ -39,6 +45,7 @@ class Started:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=heed_signals,
             )
 
     def said(self) -> str:
