@@ -190,7 +190,10 @@ def test_load_raw_reads_no_more_than_the_largest_file_has(raw):
         load_raw("tiny", raw)
 
 
-@pytest.mark.skipif(not Path("/proc/self/mem").is_file(), reason="Linux has a file that fails")
+@pytest.mark.skipif(
+    not Path("/proc/self/mem").is_file(),
+    reason="only Linux has a file that is there and cannot be read, by root neither",
+)
 def test_load_raw_says_why_a_file_cannot_be_read(raw):
     path = raw / NAMES[1]
     path.unlink()
