@@ -159,12 +159,21 @@ def test_a_constant_that_an_own_function_does_not_take_is_one_line(study, root, 
 
 
 def test_missing_data_names_the_command_that_makes_it(study, command):
+    before = files(study)
     finished = command(study, "train", "run=stage")
     assert finished.returncode == 1
     assert finished.stderr == (
         "actlab: data/processed/data.json is missing: run `dvc repro preprocess` to make it\n"
     )
-    assert not (study / "mlflow.db").exists()
+    assert files(study) == before
+
+
+def test_a_list_that_may_be_missing_is_one_all_the_same(study, command):
+    path = study / "conf/config.yaml"
+    path.write_text(path.read_text().replace("by: null", "by: {}"))
+    assert command(study, "train").stderr == (
+        "actlab: compare.by is {}: it has to be a list (in conf/config.yaml)\n"
+    )
 
 
 def test_a_key_missing_from_params_is_named(study, command):

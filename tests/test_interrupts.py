@@ -91,9 +91,10 @@ def started(root):
     """Start Python code; ends it at last."""
     processes = []
 
-    def start(code):
+    def start(code, **how):
         process = subprocess.Popen(
             [sys.executable, "-c", BEGIN + code],
+            **how,
             env=os.environ | {"PYTHONPATH": str(root / "src")},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -169,6 +170,24 @@ def test_a_killed_parent_ends_its_child(started):
     assert not is_running(int(child))
 
 
+# Its parent has ended before the module is imported.
+LATE = """
+while os.getppid() == int(sys.argv[1]):
+    time.sleep(0.01)
+"""
+PARENT_THAT_ENDS = f"""
+code = {BEGIN.replace("from actlab", LATE + "from actlab") + UNDER_A_PARENT!r}
+subprocess.Popen([sys.executable, "-c", code, str(os.getpid())])
+"""
+
+
+def test_a_process_whose_parent_had_ended_before_it_looked_ends(started):
+    """In a session of its own: what process 1 itself started may have it for a parent."""
+    process = started(PARENT_THAT_ENDS, start_new_session=True)
+    said, _ = process.communicate(timeout=10)
+    assert "stopped by SIGTERM; `dvc repro` goes on" in said
+
+
 IGNORED = """
 signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
 signal.signal(signal.SIGTERM, lambda *_: told("theirs"))  # submitit
@@ -187,6 +206,26 @@ def test_signals_that_are_ignored_or_taken_keep_their_meaning(started):
     said, _ = process.communicate(timeout=10)
     assert said == "theirs\nended by itself\n"
     assert process.returncode == 0
+
+
+# What a library does at the end of the process, TensorFlow for one, takes a while.
+FINISHED = """
+import atexit
+from actlab.stages import command
+
+atexit.register(lambda: (told("at its end"), time.sleep(1)))
+command.run(lambda config: told("at work"))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_has_finished_ends_with_its_own_status(number, started):
+    process = started(FINISHED)
+    wait_for(process, "at its end")
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert said == ""
 
 
 def test_signals_mean_afterwards_what_they_meant_before(started):

@@ -371,6 +371,12 @@ def test_an_unfair_comparison_is_refused(arguments, line, sweep):
     assert not sweep.trained
 
 
+def test_a_sweep_over_no_value_is_refused(sweep):
+    _, err = sweep.run("training.epochs=range(3,3)", status=1)
+    assert err == "actlab: training.epochs=range(3,3) gives no value: there is nothing to run\n"
+    assert not sweep.trained
+
+
 def test_fair_mode_tests_nothing_that_was_chosen_from_less(sweep):
     """And the command that is told is that of the whole sweep, which completes it."""
 

@@ -478,6 +478,15 @@ def test_a_live_matched_training_is_what_sync_writes(
     assert sync(MATCHED, stale).left_out[1].startswith(f"{NAME} matched: its outputs are not what")
 
 
+def test_a_name_that_mlflow_gives_no_model_is_logged(root: Path) -> None:
+    config = replace(CONFIG, activation=replace(CONFIG.activation, name="a.b"))
+    with tracking.ConfigurationRun(config, "dvc") as run:
+        log_live(run)
+    assert statuses()["a.b/mlp"] == "FINISHED"
+    (model,) = client().search_logged_models(experiment_ids=["1"])
+    assert model.name == "a-b-mlp"
+
+
 def test_gradients_go_to_the_newest_run_of_their_weights(root: Path) -> None:
     for source in ("dvc", "dvc", "sweep"):
         with tracking.ConfigurationRun(CONFIG, source) as run:

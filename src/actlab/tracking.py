@@ -739,7 +739,7 @@ def _log_model(store: Store, run: str, config: Config, models: Path) -> tuple[st
         example[:] = np.load(images, mmap_mode="r")[:1]
     logged = store.client.create_logged_model(
         store.experiment,
-        name=re.sub("[/ ]", "-", _name(config)),
+        name=re.sub("[^A-Za-z0-9_-]", "-", _name(config)),  # MLflow refuses a few
         source_run_id=run,
         tags=_names(config),
         params={key: str(value) for key, value in _parameters(config).items()},

@@ -42,6 +42,9 @@ class GridSweeper(BasicSweeper):
         assert self.config is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        for each in overrides:
+            if each.is_sweep_override() and not [*each.sweep_string_iterator()]:
+                raise UserError(f"{each.input_line} gives no value: there is nothing to run")
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")

@@ -1,5 +1,6 @@
 """What every command has in common: compose the configuration, check it, say what is wrong."""
 
+import atexit
 import hashlib
 import importlib
 import json
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, NoReturn, get_origin
+from typing import Any, NoReturn, get_args, get_origin
 
 from actlab.stages import interrupts  # first, since it looks at who started this process
 
@@ -72,6 +73,7 @@ def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
     try:
         with interrupts.listening(advice, watch_parent=in_dvc):
             failures = _run_hydra(stage, sweepable)
+        atexit.register(interrupts.ignore)  # runs before those of TensorFlow, which take a while
         sys.stdout.flush()
     except interrupts.Interrupted as interrupted:
         interrupts.leave(interrupted.number, advice)
@@ -169,9 +171,15 @@ def _find_misfit(section: Any, values: dict, prefix: str = "") -> str | None:
                 return f"{key} is {str(value)[:50]}: it has to hold {_keys(key)}"
             if misfit := _find_misfit(allowed, value, f"{key}."):
                 return misfit
-        elif get_origin(allowed) is list and not isinstance(value, list):
+        elif _is_list(allowed, value) and not isinstance(value, list):
             return f"{key} is {str(value)[:50]}: it has to be a list"
     return None
+
+
+def _is_list(allowed: Any, value: Any) -> bool:
+    """Whether a list has to be given, where None is none that may be."""
+    kinds = [get_origin(each) for each in (allowed, *get_args(allowed))]
+    return list in kinds and value is not None
 
 
 def _require_flat_lists(values: dict, prefix: str = "") -> None:

@@ -18,16 +18,28 @@ from typing import NoReturn
 #: The process that started this one, as early as can be: it may end while packages are imported.
 PARENT = os.getppid()
 
+
+def _is_orphan_of_birth() -> bool:
+    """Whether the parent had ended already, and process 1, of another session, is in its place."""
+    try:
+        return PARENT == 1 and os.getsid(0) != os.getsid(1)
+    except OSError:
+        return False
+
+
+PARENT_HAD_ENDED = _is_orphan_of_birth()
+
 #: Seconds from the signal to the end of the process, whatever it is at.
 GRACE = 1.6
 
 #: Seconds that processes started by this one have for what they hold, before this one goes on.
-GRACE_OF_CHILDREN = 0.8
+GRACE_OF_CHILDREN = 1.2
 
 #: Seconds between two looks at the parent.
 _LOOKS = 0.2
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_USUAL = (signal.SIG_DFL, signal.default_int_handler)
 
 _is_ending = False
 _is_listening = False
@@ -54,6 +66,13 @@ def leave(number: int, advice: str = "") -> NoReturn:
         with suppress(OSError):
             os.write(2, line.encode())  # at once, beside the bars and lines of other threads
     os._exit(128 + number)
+
+
+def ignore() -> None:
+    """Let a command that has done its work end with its own status, whatever comes now."""
+    for each in _SIGNALS:
+        if signal.getsignal(each) in _USUAL:
+            signal.signal(each, signal.SIG_IGN)
 
 
 def is_listening() -> bool:
@@ -103,9 +122,8 @@ def listening(advice: str, watch_parent: bool) -> Iterator[None]:
             end_children()
         raise Interrupted(number)
 
-    usual = (signal.SIG_DFL, signal.default_int_handler)
     before = {each: signal.getsignal(each) for each in _SIGNALS}
-    taken = [each for each, handler in before.items() if handler in usual]
+    taken = [each for each, handler in before.items() if handler in _USUAL]
     ours, theirs = socket.socketpair()
     with ours, theirs:
         # Python's own handlers wait for the main thread, which may be in a long call of C's.
@@ -145,7 +163,7 @@ def _watch_parent() -> None:
     _is_watching = True
 
     def watch() -> None:
-        while os.getppid() == PARENT:
+        while os.getppid() == PARENT and not PARENT_HAD_ENDED:
             time.sleep(_LOOKS)
         os.kill(os.getpid(), signal.SIGTERM)
 

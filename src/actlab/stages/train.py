@@ -57,9 +57,10 @@ def train(config: Config, job: str | None = None) -> Trained:
         check(config.activation)
     name = f"{config.activation.name}-{config.network.name}"
     title, digest = f"{job}, {name}" if job else name, fingerprint(config)
+    splits = load_splits(config)  # what they refuse leaves nothing
     with alone_with(config.paths.checkpoints, digest, title) as folder:
         checkpoints = Checkpoints(folder)
-        trained = _train(config, title, job is None, digest, checkpoints)
+        trained = _train(config, splits, title, job is None, digest, checkpoints)
         # What a sweep's next start has to log is what it looks for in MLflow.
         if trained.is_logged or job is None:
             checkpoints.remove()
@@ -67,13 +68,17 @@ def train(config: Config, job: str | None = None) -> Trained:
 
 
 def _train(
-    config: Config, title: str, is_alone: bool, digest: str, checkpoints: Checkpoints
+    config: Config,
+    splits: Splits,
+    title: str,
+    is_alone: bool,
+    digest: str,
+    checkpoints: Checkpoints,
 ) -> Trained:
     from actlab import progress, tables, tracking, training
     from actlab.fingerprint import code_of
     from actlab.model import ModelSpec, build_model, describe_layers
 
-    splits = load_splits(config)
     spec = ModelSpec(config.activation, config.network, config.model.kernel_initializer)
     protocol = training.Protocol(
         config.training.epochs,
