@@ -590,11 +590,19 @@ def study(root, mnist_raw, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("ACTLAB_DATA", raising=False)
+
     # Who configures logging, Hydra or MLflow's alembic, shuts all handlers first: absl's closes the
-    # stream that pytest reads.
-    monkeypatch.setattr(logging, "shutdown", lambda handlers=None: None)
+    # stream that pytest reads. Those of files in the study may go.
+    def close_files(references):
+        for handler in (reference() for reference in references):
+            is_file = isinstance(handler, logging.FileHandler)
+            if is_file and Path(handler.baseFilename).is_relative_to(tmp_path):
+                handler.close()
+
+    monkeypatch.setattr(logging, "shutdown", close_files)
     path = list(sys.path)
     yield Study(tmp_path, capsys, monkeypatch)
+    close_files(logging._handlerList)  # pyright: ignore[reportAttributeAccessIssue]
     sys.path[:] = path
     HydraConfig.instance().cfg = None
 
