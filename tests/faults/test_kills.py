@@ -276,6 +276,19 @@ def changed(one: dict[str, str], other: dict[str, str]) -> set[str]:
     return {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
 
 
+def mend_lock(study: Study, start: Callable[..., Started]) -> int:
+    """Remove a dvc.lock that the kill has cut short, as docs/reliability.md says; 1 where it has.
+
+    DVC writes it in its place.
+    """
+    asked = start(study, "dvc", "status")
+    if asked.process.wait() == 0:
+        return 0
+    assert re.search(r"dvc\.lock' (validation failed|is invalid)", asked.said()), asked.said()
+    (study.folder / "dvc.lock").unlink()
+    return 1
+
+
 def kill_in(study: Study, start: Callable[..., Started], stage: str, delay: float, group: bool):
     """Run the pipeline, kill it some time after a stage has begun; whether that was in time.
 
@@ -316,7 +329,7 @@ def test_a_killed_pipeline_completes_as_if_nothing_had_been(
     of_others = {Path(name).name for name in in_report} - told
     assert all("time" in name or "second" in name for name in of_others), of_others
 
-    rng, failures, kills = random.Random(0), [], 0
+    rng, failures, kills, cut = random.Random(0), [], 0, 0
     for number in range(5):
         study = small_study(root, tmp_path / f"killed-{number}", mnist_raw, training=longer)
         for stage in STAGES:
@@ -326,6 +339,7 @@ def test_a_killed_pipeline_completes_as_if_nothing_had_been(
             )
             kills += in_time
             failures += [failure] if failure else []
+            cut += mend_lock(study, start)
         study.run("dvc", "repro")
         differing = changed(undisturbed, outputs(study)) - of_times
         found = statuses(study)
@@ -334,5 +348,6 @@ def test_a_killed_pipeline_completes_as_if_nothing_had_been(
         again = study.repro()
         for what in (differing, leftovers(study), running, unfinished, again):
             failures += [f"pipeline {number}: {sorted(what)}"] if what else []
-    tally("dvc repro killed, then completed as undisturbed", kills, failures)
+    what = f"dvc repro killed ({cut} cut dvc.lock short: removed), completed as undisturbed"
+    tally(what, kills, failures)
     assert kills >= 45
