@@ -5,7 +5,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup setup-ray repro test test-all faults lint ui study lock lock-ray
+.PHONY: help setup setup-ray setup-bench repro test test-all faults lint ui study bench bench-quick \
+	lock lock-ray lock-bench
 
 COMPILE := uv pip compile pyproject.toml --universal --generate-hashes \
 	--no-emit-index-url --no-header --python-version 3.11 --upgrade -q
@@ -22,6 +23,11 @@ setup-ray: $(VENV)-ray/ready ## the same with ray, in .venv-ray
 
 $(VENV)-ray/ready: requirements-ray.lock pyproject.toml
 	@PYTHON=$(PYTHON) sh setup.sh requirements-ray.lock
+
+setup-bench: $(VENV)-bench/ready ## the same with the peers that are benchmarked, in .venv-bench: 8 GB
+
+$(VENV)-bench/ready: requirements-bench.lock pyproject.toml
+	@PYTHON=$(PYTHON) sh setup.sh requirements-bench.lock
 
 repro: $(VENV)/ready ## the whole pipeline, from raw data to report and MLflow
 	@dvc repro
@@ -53,8 +59,17 @@ study: ## the README's numbers and main figure, from the last repro
 	@mkdir -p docs/study
 	@cp reports/summary.csv reports/comparisons.csv reports/claims.csv reports/tables/matched_trained.csv reports/figures/gradient_by_layer.png docs/study/
 
+bench: $(VENV)-bench/ready ## an epoch beside Keras, PyTorch, JAX, NumPy and scikit-learn: docs/benchmarks.md
+	@$(VENV)-bench/bin/python benchmarks/bench.py --write
+
+bench-quick: $(VENV)/ready ## a minute: an epoch beside its matrix products, against the baseline
+	@python benchmarks/bench.py --quick
+
 lock: $(VENV)/ready ## requirements.lock with the newest versions, from pyproject.toml
 	@$(COMPILE) $(addprefix --extra ,dev joblib slurm optuna postgres) -o requirements.lock
 
 lock-ray: $(VENV)/ready ## requirements-ray.lock likewise
 	@$(COMPILE) --extra dev --extra ray -o requirements-ray.lock
+
+lock-bench: $(VENV)/ready ## requirements-bench.lock, what it shares with requirements.lock as there
+	@$(COMPILE) --extra dev --extra bench -c requirements.lock -o requirements-bench.lock

@@ -9,11 +9,13 @@ from planted import CONSTANTS
 from actlab.config import ActivationConfig, NetworkConfig
 from actlab.datasets import Split
 from actlab.model import ModelSpec, build_model
-from actlab.runtime import keras
+from actlab.runtime import keras, tf
 from actlab.training import (
+    DeviceSplit,
     Epoch,
     Fitted,
     Protocol,
+    as_numbers,
     compile_epoch,
     compile_evaluation,
     compile_step,
@@ -133,6 +135,40 @@ def test_evaluation_is_that_of_keras(mnist):
     assert ours.loss == pytest.approx(loss, rel=1e-5)
     assert ours.accuracy == pytest.approx(accuracy, abs=1e-6)
     np.testing.assert_allclose(ours.logits, model(split.images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_every_level_of_grey_is_itself_to_the_bit_on_the_device(jit_compile):
+    images = np.arange(256, dtype=np.float32).reshape(8, 32) / np.float32(255)
+    held = to_device(Split(images, np.zeros(8, np.int32))).images
+    assert held.dtype == tf.uint8
+    numbers = tf.function(as_numbers, jit_compile=jit_compile, autograph=False)(held)
+    assert numbers.numpy().tobytes() == images.tobytes()
+
+
+@pytest.mark.parametrize(
+    "images",
+    [np.full((2, 8), 0.3), np.full((2, 8), np.nan), np.full((2, 8), -1 / 255), np.full((2, 8), 2)],
+)
+def test_other_images_are_left_as_they_are(images):
+    images = images.astype(np.float32)
+    held = to_device(Split(images, np.zeros(2, np.int32))).images
+    assert held.dtype == tf.float32
+    np.testing.assert_array_equal(as_numbers(held), images)
+
+
+def test_images_held_as_bytes_train_to_the_bit_as_numbers_do(mnist):
+    some, results = take(mnist.train, 700), []
+    plain = DeviceSplit(tf.constant(some.images), tf.constant(some.labels))
+    for train in (to_device(some), plain):
+        model = build_model(spec_of(), 0)
+        told = compile_epoch(model, keras.optimizers.Adam(0.01), train, 128)(
+            shuffled_order(0, 1, 700)
+        )
+        evaluated = compile_evaluation(model)(train)
+        results.append([*map(np.asarray, (told, *evaluated)), *model.get_weights()])
+    for of_bytes, of_numbers in zip(*results, strict=True):
+        np.testing.assert_array_equal(of_bytes, of_numbers)
 
 
 def test_every_epoch_has_an_order_of_its_own():

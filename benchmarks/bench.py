@@ -1,0 +1,449 @@
+"""How long an epoch takes: actlab beside its peers and the matrix products alone, in turn.
+
+    make setup-bench && dvc repro fetch-data
+    make bench          # half an hour: writes docs/benchmarks.md, docs/study/bench/
+    make bench-quick    # a minute: actlab and NumPy's products, against benchmarks/baseline.json
+
+`peers.py` has what is run. Each side is a process of its own that is started with the cores it
+may use: all of them, or one. In a round each side trains an epoch each way, one side after the
+other, so that a slow minute of the machine falls on all of them; a ratio is of two times of one
+round. Of the first epoch the losses are compared: who has not trained the same is not timed.
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import peers
+from peers import Training
+
+ROOT = Path(__file__).parents[1]
+NETWORKS = {"mlp": (128, 64), "deep": (64,) * 8}
+BATCH_SIZES = (32, 128, 1024)
+#: What one core does; what all do, with a model on all of them, or one on each.
+ONE_CORE, ALL_CORES, MODEL_A_CORE = "one core", "one model", "a model a core"
+ACTLAB = "actlab"
+#: Of the mean loss of the first epoch, relative.
+SAME_ORDER, OTHER_ORDER = 2e-3, 0.1
+MARKS = "<!-- measured -->\n", "<!-- /measured -->\n"
+
+
+class UnequalError(Exception):
+    """A side that has not trained what the others have."""
+
+
+# --- A process of a side ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process does: a side's epochs, `models` at once, or matrix products."""
+
+    data: Path
+    side: str
+    network: str
+    batch_size: int
+    models: int = 1
+    threads: int = 1
+    seed: int = 0
+    with_products: bool = False
+
+
+def serve(job: Job, connection: Connection) -> None:
+    """Train an epoch; then do what is asked: train so many more, or multiply."""
+    images = np.load(job.data / "images.npy", mmap_mode="r")
+    labels = np.load(job.data / "labels.npy")
+    trainings = [
+        Training(NETWORKS[job.network], job.batch_size, images, labels, seed)
+        for seed in range(job.seed, job.seed + job.models)
+    ]
+    prepare = peers.actlab if job.side == ACTLAB else peers.PEERS[job.side]
+    trainers = [prepare(training, job.threads) for training in trainings]
+    multiply = peers.SGEMM[job.side](trainings[0], job.threads) if job.with_products else None
+    losses = [train(1) for train in trainers]
+    if multiply:
+        multiply()
+    pool, trained = ThreadPoolExecutor(job.models), 1
+    connection.send((losses[0], peers.flop(trainings[0])))
+    while asked := connection.recv():
+        what, models, epochs = asked
+        started = time.perf_counter()
+        if what == "multiply":
+            assert multiply
+            for _ in range(epochs):
+                multiply()
+        else:
+            numbers = range(trained + 1, trained + epochs + 1)
+            list(pool.map(lambda train: [train(each) for each in numbers], trainers[:models]))  # noqa: B023
+            trained += epochs
+        connection.send(time.perf_counter() - started)
+
+
+class Side:
+    """A process that waits to be asked, and the cores that it may use."""
+
+    def __init__(self, job: Job, cores: Sequence[int]) -> None:
+        self.job = job
+        context = get_context("spawn")
+        self._connection, there = context.Pipe()
+        with _started_with(cores, job.threads):
+            self._process = context.Process(target=serve, args=(job, there), daemon=True)
+            self._process.start()
+        there.close()
+
+    def first(self) -> tuple[float, int]:
+        """Give the mean loss of the first epoch, and the operations of its matrix products."""
+        try:
+            return self._connection.recv()
+        except EOFError:
+            sys.exit(f"bench: {self.job.side} ended: see above")
+
+    def ask(self, what: str, models: int = 1, epochs: int = 1) -> None:
+        """Have it train epochs of so many models, or multiply as often."""
+        self._connection.send((what, models, epochs))
+
+    def seconds(self) -> float:
+        """Wait for what it was asked; the seconds it took."""
+        return self._connection.recv()
+
+    def end(self) -> None:
+        """Let the process end."""
+        self._connection.send(None)
+        self._process.join()
+
+
+@contextmanager
+def _started_with(cores: Sequence[int], threads: int) -> Iterator[None]:
+    """Hand cores and numbers of threads to the processes that are started meanwhile."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    before = os.environ.copy()
+    os.environ |= dict.fromkeys(names, str(threads))
+    can_pin = hasattr(os, "sched_setaffinity")
+    mine = os.sched_getaffinity(0) if can_pin else set()
+    try:
+        if can_pin:
+            os.sched_setaffinity(0, cores)
+        yield
+    finally:
+        if can_pin:
+            os.sched_setaffinity(0, mine)
+        os.environ.clear()
+        os.environ |= before
+
+
+def cores() -> list[int]:
+    """Cores of this process."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+# --- Rounds -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds of a model-epoch of a side, in a round; `products` where it multiplied alone."""
+
+    network: str
+    batch_size: int
+    round: int
+    side: str
+    way: str
+    seconds: float
+
+
+def products_of(side: str) -> str:
+    """Name the matrix products that a side multiplies."""
+    return f"products, {side.split(',')[0]}"
+
+
+def save_images(folder: Path) -> None:
+    """Write the training images and labels where each process maps them into its memory."""
+    from actlab.datasets import build_splits, load_raw
+
+    split = build_splits(*load_raw("mnist", ROOT / "data/raw")).train
+    np.save(folder / "images.npy", split.images)
+    np.save(folder / "labels.npy", split.labels)
+
+
+def measure(
+    data: Path, network: str, batch_size: int, rounds: int, names: Sequence[str]
+) -> tuple[list[Timed], dict[str, float], int]:
+    """Time actlab, the named peers, and the products of those that have them.
+
+    Gives the times, the losses of the first epoch by side, and the operations of the products.
+    """
+    available = cores()
+    pinned: dict[str, list[Side]] = {}
+    whole: dict[str, Side] = {}
+    losses: dict[str, float] = {}
+    operations = 0
+    start = time.monotonic()
+    job = Job(data, ACTLAB, network, batch_size, models=len(available))
+    whole[ACTLAB] = Side(job, available)
+    losses[ACTLAB], operations = whole[ACTLAB].first()
+    for name in names:
+        each = [
+            Side(Job(data, name, network, batch_size, 1, 1, seed, name in peers.SGEMM), [core])
+            for seed, core in enumerate(available)
+        ]
+        whole[name] = Side(Job(data, name, network, batch_size, 1, len(available)), available)
+        first = [side.first()[0] for side in (whole[name], *each)]
+        losses[name] = first[0]
+        pinned[name] = each
+    for name, loss in losses.items():
+        allowed = OTHER_ORDER if name in peers.OWN_ORDER else SAME_ORDER
+        if not abs(loss / losses[ACTLAB] - 1) < allowed:
+            raise UnequalError(f"{name}: loss {loss:.5f}, actlab's {losses[ACTLAB]:.5f}")
+
+    def one(side: Side, what: str, models: int = 1, epochs: int = 1) -> float:
+        side.ask(what, models, epochs)
+        return side.seconds() / (models * epochs)
+
+    def each_core(sides: Sequence[Side], what: str, epochs: int) -> float:
+        started = time.perf_counter()
+        for side in sides:
+            side.ask(what, 1, epochs)
+        for side in sides:
+            side.seconds()
+        return (time.perf_counter() - started) / (len(sides) * epochs)
+
+    epochs = 1 if batch_size < 100 else 2
+    found: list[Timed] = []
+    print(f"{network}, batches of {batch_size}: started in {time.monotonic() - start:.0f} s")
+    for number in range(1, rounds + 1):
+
+        def add(side: str, way: str, seconds: float, number: int = number) -> None:
+            found.append(Timed(network, batch_size, number, side, way, seconds))
+
+        add(ACTLAB, ONE_CORE, one(whole[ACTLAB], "train"))
+        add(ACTLAB, MODEL_A_CORE, one(whole[ACTLAB], "train", len(available), epochs))
+        for name, sides in pinned.items():
+            if sides[0].job.with_products:
+                add(products_of(name), ONE_CORE, one(sides[0], "multiply"))
+                add(products_of(name), MODEL_A_CORE, each_core(sides, "multiply", epochs))
+            add(name, ONE_CORE, one(sides[0], "train"))
+            add(name, ALL_CORES, one(whole[name], "train"))
+            add(name, MODEL_A_CORE, each_core(sides, "train", epochs))
+        print(f"  round {number} of {rounds}, {time.monotonic() - start:.0f} s", flush=True)
+    for side in (*whole.values(), *(side for each in pinned.values() for side in each)):
+        side.end()
+    return found, losses, operations
+
+
+def seconds_of(times: Sequence[Timed], side: str, way: str) -> list[float]:
+    """Give the seconds of a side, by rounds."""
+    return [each.seconds for each in times if (each.side, each.way) == (side, way)]
+
+
+def fastest(times: Sequence[Timed], sides: Sequence[str], ways: Sequence[str]) -> tuple[str, str]:
+    """Give the side and the way with the least median."""
+    return min(
+        ((side, way) for side in sides for way in ways if seconds_of(times, side, way)),
+        key=lambda each: statistics.median(seconds_of(times, *each)),
+    )
+
+
+def ratios(one: Sequence[float], other: Sequence[float]) -> tuple[float, float, float]:
+    """Give the median, least and largest of what one took in units of the other, by rounds."""
+    each = [a / b for a, b in zip(one, other, strict=True)]
+    return statistics.median(each), min(each), max(each)
+
+
+# --- What is written ----------------------------------------------------------------------
+
+
+def hardware() -> str:
+    """Name the processor and how many of its cores are used."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        name = lines[0].partition(": ")[2] if lines else name
+    count = len(cores())
+    return f"{count} core{'s' if count > 1 else ''} of an {name}"
+
+
+def _spread(of: tuple[float, float, float]) -> str:
+    return "{:.2f} ({:.2f} to {:.2f})".format(*of)
+
+
+def table(times: Sequence[Timed], operations: int) -> str:
+    """Write the times of a network and a batch size as Markdown."""
+    limits = [name for name in {each.side: None for each in times} if name.startswith("products")]
+    sides = [name for name in {each.side: None for each in times} if name not in limits]
+    one_limit = seconds_of(times, *fastest(times, limits, [ONE_CORE]))
+    limit, limit_way = fastest(times, limits, [MODEL_A_CORE])
+    all_limit = seconds_of(times, limit, limit_way)
+    ours = seconds_of(times, ACTLAB, MODEL_A_CORE)
+    lines = [
+        "| | one core, s | in units of the products | all cores, s a model | how"
+        " | in units of the products | actlab is faster by |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in (*sides, *limits):
+        one = seconds_of(times, name, ONE_CORE)
+        best = fastest(times, [name], [ALL_CORES, MODEL_A_CORE])
+        every = seconds_of(times, *best)
+        cells = [
+            name,
+            f"{statistics.median(one):.3f}",
+            _spread(ratios(one, one_limit)),
+            f"{statistics.median(every):.3f}",
+            best[1],
+            _spread(ratios(every, all_limit)),
+            "" if name == ACTLAB else _spread(ratios(every, ours)),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    speed = (
+        operations / statistics.median(one_limit) / 1e9,
+        operations / statistics.median(all_limit) / 1e9,
+    )
+    lines += [
+        "",
+        f"{operations / 1e9:.1f} GFLOP of products an epoch: {speed[0]:.0f} GFLOP/s on one core,"
+        f" {speed[1]:.0f} on all.",
+    ]
+    return "\n".join(lines)
+
+
+def write(times: Sequence[Timed], tables: dict[str, str], rounds: int) -> None:
+    """Write the times, the figure, and the tables into the page between its marks."""
+    folder = ROOT / "docs/study/bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "epochs.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Timed.__dataclass_fields__)
+        writer.writerows((*list(vars(each).values())[:-1], f"{each.seconds:.5f}") for each in times)
+    plot(times).savefig(folder / "epochs.png", dpi=120)
+    page = ROOT / "docs/benchmarks.md"
+    before, rest = page.read_text().split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    said = [f"{hardware()}; {rounds} rounds, median (least to largest).", ""]
+    for title, text in tables.items():
+        said += [f"### {title}", "", text, ""]
+    page.write_text(before + MARKS[0] + "\n".join(said) + MARKS[1] + after)
+
+
+def plot(times: Sequence[Timed]):
+    """Draw seconds of a model-epoch on all cores, in units of the products, by side."""
+    from matplotlib.figure import Figure
+
+    cells = list({(each.network, each.batch_size): None for each in times})
+    columns = len({size for _, size in cells})
+    figure = Figure((4 * columns, 3.2 * len({name for name, _ in cells})), layout="constrained")
+    axes = figure.subplots(len(cells) // columns, columns, squeeze=False, sharey=True).flat
+    for axis, (network, size) in zip(axes, cells, strict=True):
+        of = [each for each in times if (each.network, each.batch_size) == (network, size)]
+        names = list({each.side: None for each in of})
+        limits = [name for name in names if name.startswith("products")]
+        limit = seconds_of(of, *fastest(of, limits, [MODEL_A_CORE]))
+        sides = [name for name in names if name not in limits][::-1]
+        for place, name in enumerate(sides):
+            best = fastest(of, [name], [ALL_CORES, MODEL_A_CORE])
+            middle, least, most = ratios(seconds_of(of, *best), limit)
+            color = "#4477aa" if name == ACTLAB else "#bbbbbb"
+            axis.barh(place, middle, color=color)
+            axis.plot([least, most], [place, place], color="black", linewidth=1)
+            axis.text(most, place, f" {middle:.2f}", va="center", fontsize=8)
+        axis.set_xscale("log")
+        axis.set_xlim(1, axis.get_xlim()[1] * 2)
+        axis.set_yticks(range(len(sides)), sides, fontsize=8)
+        axis.set_title(f"{network}, batches of {size}", fontsize=9)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel(
+        "time of a model-epoch on all cores, in units of its matrix products alone", fontsize=9
+    )
+    return figure
+
+
+def compare_with_baseline(times: Sequence[Timed], path: Path, is_new: bool) -> None:
+    """Say how the ratios to NumPy's products stand to those that are committed."""
+    now = {
+        way: statistics.median(
+            a / b
+            for a, b in zip(
+                seconds_of(times, ACTLAB, way),
+                seconds_of(times, products_of("NumPy"), way),
+                strict=True,
+            )
+        )
+        for way in (ONE_CORE, MODEL_A_CORE)
+    }
+    if is_new:
+        told = {
+            "hardware": hardware(),
+            "ratios": {way: round(each, 3) for way, each in now.items()},
+        }
+        path.write_text(json.dumps(told, indent=2) + "\n")
+        print(f"written to {path.relative_to(ROOT)}")
+        return
+    baseline = json.loads(path.read_text())
+    if baseline["hardware"] != hardware():
+        print(f"the baseline is of {baseline['hardware']}; this is {hardware()}")
+    for way, ratio in now.items():
+        change = ratio / baseline["ratios"][way] - 1
+        verdict = "MORE THAN 20 % WORSE" if change > 0.2 else "as before"
+        print(
+            f"{way}: {ratio:.2f} times the products, baseline {baseline['ratios'][way]:.2f}"
+            f" ({change:+.0%}): {verdict}"
+        )
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description="How long an epoch takes, beside others.")
+    parser.add_argument("--rounds", type=int, default=7, help="how many (default: 7)")
+    parser.add_argument("--network", choices=NETWORKS, nargs="+", default=list(NETWORKS))
+    parser.add_argument("--batch-size", type=int, nargs="+", default=list(BATCH_SIZES))
+    parser.add_argument("--peer", choices=peers.PEERS, nargs="*", default=list(peers.PEERS))
+    parser.add_argument(
+        "--quick", action="store_true", help="actlab and NumPy's products, mlp, 128"
+    )
+    parser.add_argument("--new-baseline", action="store_true", help="commit what --quick measures")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and study")
+    asked = parser.parse_args()
+    if not (ROOT / "data/raw").is_dir():
+        sys.exit("bench: there is no data/raw: run `dvc repro fetch-data`")
+    with TemporaryDirectory() as folder:
+        save_images(Path(folder))
+        if asked.quick or asked.new_baseline:
+            times, _, _ = measure(Path(folder), "mlp", 128, 15, ["NumPy"])
+            compare_with_baseline(times, ROOT / "benchmarks/baseline.json", asked.new_baseline)
+        else:
+            run(asked, Path(folder))
+
+
+def run(asked: argparse.Namespace, data: Path) -> None:
+    """Measure each network and batch size; print, and write where that is asked."""
+    times, tables = [], {}
+    for network in asked.network:
+        for size in asked.batch_size:
+            found, losses, operations = measure(data, network, size, asked.rounds, asked.peer)
+            title = f"{network}, batches of {size}"
+            tables[title] = table(found, operations)
+            print(tables[title])
+            print({name: round(loss, 5) for name, loss in losses.items()}, flush=True)
+            times += found
+    if asked.write:
+        write(times, tables, asked.rounds)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT / "src"))
+    main()

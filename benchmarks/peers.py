@@ -1,0 +1,405 @@
+"""One epoch of the same training by each library, as its users write it for speed.
+
+A peer is a function that takes what is trained and gives another: the number of an epoch, from 1,
+-> the epoch's mean loss, its batches measured before their own update. All start from the same
+weights, and but for those of `OWN_ORDER`, which shuffle by themselves, see the same batches.
+`products` is what no trainer can be faster than: the matrix products of an epoch, and nothing else.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+LEARNING_RATE, BETA_1, BETA_2, EPSILON = 0.001, 0.9, 0.999, 1e-7  # Adam as Keras has it
+
+Trainer = Callable[[int], float]
+Weights = list[tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained: a dense ReLU network (784, hidden, 10) by Adam on images.
+
+    `images` (n, 784) float32 and `labels` (n,) int32.
+    """
+
+    hidden: tuple[int, ...]
+    batch_size: int
+    images: np.ndarray
+    labels: np.ndarray
+    seed: int = 0
+
+    @cached_property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of each layer."""
+        units = [self.images.shape[1], *self.hidden, 10]
+        return list(pairwise(units))
+
+    def initial_weights(self) -> Weights:
+        """Draw Glorot-uniform kernels; biases of zero."""
+        rng = np.random.default_rng(self.seed)
+        weights = []
+        for inputs, outputs in self.shapes:
+            most = np.sqrt(6 / (inputs + outputs))
+            kernel = rng.uniform(-most, most, (inputs, outputs)).astype(np.float32)
+            weights.append((kernel, np.zeros(outputs, np.float32)))
+        return weights
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Shuffle the images' places."""
+        rng = np.random.default_rng([self.seed, epoch])
+        return rng.permutation(len(self.labels)).astype(np.int32)
+
+    def batches(self, epoch: int) -> Sequence[np.ndarray]:
+        """Cut the order into batches, the last of what is left."""
+        count = len(self.labels)
+        return np.split(self.order(epoch), range(self.batch_size, count, self.batch_size))
+
+
+def actlab(training: Training, threads: int) -> Trainer:
+    """Train by actlab's own program, on one thread whatever `threads` says."""
+    from actlab.config import ActivationConfig, NetworkConfig
+    from actlab.datasets import Split
+    from actlab.model import ModelSpec, build_model
+    from actlab.runtime import keras
+    from actlab.training import compile_epoch, to_device
+
+    network = NetworkConfig("benchmark", list(training.hidden))
+    spec = ModelSpec(ActivationConfig("relu", "relu", {}), network, "glorot_uniform")
+    model = build_model(spec, training.seed)
+    model.set_weights([array for pair in training.initial_weights() for array in pair])
+    split = to_device(Split(training.images, training.labels))
+    optimizer = keras.optimizers.Adam(LEARNING_RATE)
+    run_epoch = compile_epoch(model, optimizer, split, training.batch_size)
+    return lambda epoch: run_epoch(training.order(epoch))[0]
+
+
+def _keras_fit(training: Training, threads: int, **compiling: Any) -> Trainer:
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    import keras
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    model: Any = keras.Sequential(
+        [
+            keras.Input((training.images.shape[1],)),
+            *(keras.layers.Dense(units, activation="relu") for units in training.hidden),
+            keras.layers.Dense(10),
+        ]
+    )
+    model.set_weights([array for pair in training.initial_weights() for array in pair])
+    model.compile(
+        optimizer=keras.optimizers.Adam(LEARNING_RATE),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        **compiling,
+    )
+
+    def train(epoch: int) -> float:
+        told = model.fit(
+            training.images, training.labels, batch_size=training.batch_size, verbose=0
+        )
+        return told.history["loss"][0]
+
+    return train
+
+
+def keras_fit(training: Training, threads: int) -> Trainer:
+    """Train by `model.fit` as the notebook calls it."""
+    return _keras_fit(training, threads)
+
+
+def keras_fit_tuned(training: Training, threads: int) -> Trainer:
+    """Train by `model.fit` compiled by XLA, many steps an execution."""
+    return _keras_fit(training, threads, jit_compile=True, steps_per_execution=64)
+
+
+def _torch(training: Training, threads: int, is_compiled: bool) -> Trainer:
+    import torch  # pyright: ignore[reportMissingImports]
+
+    torch.set_num_threads(threads)
+    layers: list[Any] = []
+    for kernel, bias in training.initial_weights():
+        layer = torch.nn.Linear(*kernel.shape)
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(kernel.T.copy()))
+            layer.bias.copy_(torch.from_numpy(bias))
+        layers += [layer, torch.nn.ReLU()]
+    model = torch.nn.Sequential(*layers[:-1])
+    optimizer = torch.optim.Adam(
+        model.parameters(), LEARNING_RATE, (BETA_1, BETA_2), EPSILON, fused=True
+    )
+    images = torch.from_numpy(np.array(training.images))
+    labels = torch.from_numpy(training.labels.astype(np.int64))
+
+    def loss_of(batch: Any) -> Any:
+        return torch.nn.functional.cross_entropy(model(images[batch]), labels[batch])
+
+    if is_compiled:
+        loss_of = torch.compile(loss_of, dynamic=False)
+
+    def train(epoch: int) -> float:
+        total = torch.zeros(())
+        for batch in torch.from_numpy(training.order(epoch)).split(training.batch_size):
+            loss = loss_of(batch)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            total += loss.detach() * len(batch)
+        return float(total) / len(labels)
+
+    return train
+
+
+def torch_eager(training: Training, threads: int) -> Trainer:
+    """Train by PyTorch, its Adam fused."""
+    return _torch(training, threads, is_compiled=False)
+
+
+def torch_compiled(training: Training, threads: int) -> Trainer:
+    """Train likewise, forward and backward by `torch.compile`."""
+    return _torch(training, threads, is_compiled=True)
+
+
+def jax_scan(training: Training, threads: int) -> Trainer:
+    """Train by JAX, an epoch one program: `lax.scan` over the batches, Adam written out."""
+    import jax  # pyright: ignore[reportMissingImports]
+    import jax.numpy as jnp  # pyright: ignore[reportMissingImports]
+
+    images, labels = jnp.asarray(training.images), jnp.asarray(training.labels)
+    count, size = len(training.labels), training.batch_size
+
+    def loss_of(weights: Any, batch: Any) -> Any:
+        values = images[batch]
+        for kernel, bias in weights[:-1]:
+            values = jax.nn.relu(values @ kernel + bias)
+        kernel, bias = weights[-1]
+        likely = jax.nn.log_softmax(values @ kernel + bias)
+        return -jnp.mean(jnp.take_along_axis(likely, labels[batch][:, None], axis=1))
+
+    def step(state: Any, batch: Any) -> Any:
+        weights, mean, square, number = state
+        loss, slope = jax.value_and_grad(loss_of)(weights, batch)
+        number = number + 1
+        rate = LEARNING_RATE * jnp.sqrt(1 - BETA_2**number) / (1 - BETA_1**number)
+        mean = jax.tree.map(lambda m, g: m + (g - m) * (1 - BETA_1), mean, slope)
+        square = jax.tree.map(lambda v, g: v + (g * g - v) * (1 - BETA_2), square, slope)
+        weights = jax.tree.map(
+            lambda w, m, v: w - rate * m / (jnp.sqrt(v) + EPSILON), weights, mean, square
+        )
+        return (weights, mean, square, number), loss * batch.shape[0]
+
+    def run(state: Any, order: Any) -> Any:
+        whole = count // size * size
+        state, losses = jax.lax.scan(step, state, order[:whole].reshape(-1, size))
+        total = jnp.sum(losses)
+        if count % size:
+            state, loss = step(state, order[whole:])
+            total += loss
+        return state, total / count
+
+    epoch_program = jax.jit(run, donate_argnums=0)
+    weights = [
+        (jnp.asarray(kernel), jnp.asarray(bias)) for kernel, bias in training.initial_weights()
+    ]
+    state = (
+        weights,
+        jax.tree.map(jnp.zeros_like, weights),
+        jax.tree.map(jnp.zeros_like, weights),
+        jnp.zeros((), jnp.float32),
+    )
+
+    def train(epoch: int) -> float:
+        nonlocal state
+        state, loss = epoch_program(state, training.order(epoch))
+        return float(loss)
+
+    return train
+
+
+def numpy_arrays(training: Training, threads: int) -> Trainer:
+    """Train by NumPy: forward, backward and Adam written out, Adam on one flat array."""
+    initial = training.initial_weights()
+    flat = np.concatenate([array.ravel() for pair in initial for array in pair])
+    slopes, mean, square, scratch = (np.zeros_like(flat) for _ in range(4))
+
+    def views(of: np.ndarray) -> Weights:
+        cuts = np.cumsum([array.size for pair in initial for array in pair])[:-1]
+        parts = iter(np.split(of, cuts))
+        return [(next(parts).reshape(kernel.shape), next(parts)) for kernel, _ in initial]
+
+    weights, gradients = views(flat), views(slopes)
+    number = 0
+
+    def step(batch: np.ndarray) -> float:
+        nonlocal number
+        rows, labels = np.arange(len(batch)), training.labels[batch]
+        inputs = [training.images[batch]]
+        for kernel, bias in weights[:-1]:
+            values = inputs[-1] @ kernel
+            values += bias
+            inputs.append(np.maximum(values, 0, out=values))
+        kernel, bias = weights[-1]
+        logits = inputs[-1] @ kernel + bias
+        logits -= logits.max(axis=1, keepdims=True)
+        likely = np.exp(logits)
+        total = likely.sum(axis=1, keepdims=True)
+        loss = float(np.sum(np.log(total[:, 0]) - logits[rows, labels]))
+        likely /= total
+        likely[rows, labels] -= 1
+        likely /= np.float32(len(batch))
+        back = likely
+        for layer in reversed(range(len(weights))):
+            np.matmul(inputs[layer].T, back, out=gradients[layer][0])
+            back.sum(axis=0, out=gradients[layer][1])
+            if layer:
+                back = back @ weights[layer][0].T
+                back *= inputs[layer] > 0
+        number += 1
+        rate = np.float32(LEARNING_RATE * np.sqrt(1 - BETA_2**number) / (1 - BETA_1**number))
+        np.subtract(slopes, mean, out=scratch)
+        np.multiply(scratch, np.float32(1 - BETA_1), out=scratch)
+        np.add(mean, scratch, out=mean)
+        np.square(slopes, out=scratch)
+        np.subtract(scratch, square, out=scratch)
+        np.multiply(scratch, np.float32(1 - BETA_2), out=scratch)
+        np.add(square, scratch, out=square)
+        np.sqrt(square, out=scratch)
+        np.add(scratch, np.float32(EPSILON), out=scratch)
+        np.divide(mean, scratch, out=scratch)
+        np.multiply(scratch, rate, out=scratch)
+        np.subtract(flat, scratch, out=flat)
+        return loss
+
+    return lambda epoch: sum(map(step, training.batches(epoch))) / len(training.labels)
+
+
+def scikit_learn(training: Training, threads: int) -> Trainer:
+    """Train by scikit-learn's MLPClassifier, without its weight decay."""
+    from sklearn.neural_network import MLPClassifier  # pyright: ignore[reportMissingImports]
+
+    model: Any = MLPClassifier(
+        training.hidden,
+        alpha=0,
+        batch_size=training.batch_size,  # pyright: ignore[reportArgumentType]
+        learning_rate_init=LEARNING_RATE,
+        epsilon=EPSILON,
+        random_state=training.seed,
+    )
+    first, classes = slice(training.batch_size), np.arange(10)
+    model.partial_fit(training.images[first], training.labels[first], classes=classes)
+    weights = training.initial_weights()
+    model.coefs_ = [kernel for kernel, _ in weights]
+    model.intercepts_ = [bias for _, bias in weights]
+    del model._optimizer  # so that it makes a new one, of these weights
+
+    def train(epoch: int) -> float:
+        model.partial_fit(training.images, training.labels)
+        return model.loss_curve_[-1]
+
+    return train
+
+
+PEERS: dict[str, Callable[[Training, int], Trainer]] = {
+    "Keras, model.fit": keras_fit,
+    "Keras, model.fit tuned": keras_fit_tuned,
+    "PyTorch": torch_eager,
+    "PyTorch, compiled": torch_compiled,
+    "JAX, lax.scan": jax_scan,
+    "NumPy": numpy_arrays,
+    "scikit-learn": scikit_learn,
+}
+OWN_ORDER = {"Keras, model.fit", "Keras, model.fit tuned", "scikit-learn"}
+
+
+# --- The limit ----------------------------------------------------------------------------
+
+
+def products(training: Training) -> list[tuple[int, int, int, int]]:
+    """Give the matrix products of an epoch: rows, inner, columns, and how often.
+
+    A layer takes one forward, one for its kernel's gradient, and, but for the first, one for its
+    inputs' gradient.
+    """
+    whole, rest = divmod(len(training.labels), training.batch_size)
+    found = []
+    for size, times in ((training.batch_size, whole), (rest, 1)):
+        if not size or not times:
+            continue
+        for layer, (inputs, outputs) in enumerate(training.shapes):
+            found += [(size, inputs, outputs, times), (inputs, size, outputs, times)]
+            found += [(size, outputs, inputs, times)] if layer else []
+    return found
+
+
+def flop(training: Training) -> int:
+    """Count the multiplications and additions of an epoch's matrix products."""
+    return sum(2 * m * k * n * times for m, k, n, times in products(training))
+
+
+def _operands(m: int, k: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    left, right = rng.random((m, k), np.float32), rng.random((k, n), np.float32)
+    return left, right, np.empty((m, n), np.float32)
+
+
+def sgemm_numpy(training: Training, threads: int) -> Callable[[], None]:
+    """Give the matrix products of an epoch by NumPy, its operands in cache."""
+    work = [(*_operands(m, k, n), times) for m, k, n, times in products(training)]
+
+    def multiply() -> None:
+        for left, right, out, times in work:
+            for _ in range(times):
+                np.matmul(left, right, out=out)
+
+    return multiply
+
+
+def sgemm_torch(training: Training, threads: int) -> Callable[[], None]:
+    """Give the same by PyTorch."""
+    import torch  # pyright: ignore[reportMissingImports]
+
+    torch.set_num_threads(threads)
+    work = [
+        ([torch.from_numpy(each) for each in _operands(m, k, n)], times)
+        for m, k, n, times in products(training)
+    ]
+
+    def multiply() -> None:
+        for (left, right, out), times in work:
+            for _ in range(times):
+                torch.mm(left, right, out=out)
+
+    return multiply
+
+
+def sgemm_xla(training: Training, threads: int) -> Callable[[], None]:
+    """Give the same by XLA, through JAX: a step's products are one program."""
+    import jax  # pyright: ignore[reportMissingImports]
+
+    @jax.jit
+    def multiply_all(pairs: Any) -> Any:
+        return [left @ right for left, right in pairs]
+
+    work: dict[int, list[Any]] = {}
+    for m, k, n, times in products(training):
+        work.setdefault(times, []).append(tuple(map(jax.numpy.asarray, _operands(m, k, n)[:2])))
+
+    def multiply() -> None:
+        for times, pairs in work.items():
+            for _ in range(times):
+                jax.block_until_ready(multiply_all(pairs))
+
+    return multiply
+
+
+SGEMM: dict[str, Callable[[Training, int], Callable[[], None]]] = {
+    "NumPy": sgemm_numpy,
+    "PyTorch": sgemm_torch,
+    "JAX, lax.scan": sgemm_xla,
+}
