@@ -14,7 +14,6 @@ import argparse
 import csv
 import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -29,6 +28,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import peers
+from page import cores, hardware, write_between
 from peers import Training
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +39,6 @@ ONE_CORE, ALL_CORES, MODEL_A_CORE = "one core", "one model", "a model a core"
 ACTLAB = "actlab"
 #: Of the mean loss of the first epoch, relative.
 SAME_ORDER, OTHER_ORDER = 2e-3, 0.1
-MARKS = "<!-- measured -->\n", "<!-- /measured -->\n"
 
 
 class UnequalError(Exception):
@@ -143,13 +142,6 @@ def _started_with(cores: Sequence[int], threads: int) -> Iterator[None]:
             os.sched_setaffinity(0, mine)
         os.environ.clear()
         os.environ |= before
-
-
-def cores() -> list[int]:
-    """Cores of this process."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
 
 
 # --- Rounds -------------------------------------------------------------------------------
@@ -268,17 +260,6 @@ def ratios(one: Sequence[float], other: Sequence[float]) -> tuple[float, float, 
 # --- What is written ----------------------------------------------------------------------
 
 
-def hardware() -> str:
-    """Name the processor and how many of its cores are used."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        name = lines[0].partition(": ")[2] if lines else name
-    count = len(cores())
-    return f"{count} core{'s' if count > 1 else ''} of an {name}"
-
-
 def _spread(of: tuple[float, float, float]) -> str:
     return "{:.2f} ({:.2f} to {:.2f})".format(*of)
 
@@ -331,13 +312,10 @@ def write(times: Sequence[Timed], tables: dict[str, str], rounds: int) -> None:
         writer.writerow(Timed.__dataclass_fields__)
         writer.writerows((*list(vars(each).values())[:-1], f"{each.seconds:.5f}") for each in times)
     plot(times).savefig(folder / "epochs.png", dpi=120)
-    page = ROOT / "docs/benchmarks.md"
-    before, rest = page.read_text().split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
     said = [f"{hardware()}; {rounds} rounds, median (least to largest).", ""]
     for title, text in tables.items():
         said += [f"### {title}", "", text, ""]
-    page.write_text(before + MARKS[0] + "\n".join(said) + MARKS[1] + after)
+    write_between("epochs", "\n".join(said))
 
 
 def plot(times: Sequence[Timed]):

@@ -29,13 +29,16 @@ from tqdm import tqdm
 ROOT = Path(__file__).parents[1]
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "gelu", "silu")
 DEPTHS = (1, 2, 4, 8, 16, 32)
-LEARNING_RATES = (0.0003, 0.001, 0.003)
+LEARNING_RATES = [round(0.0003 * 1.3**power, 6) for power in range(20)]
 CONFIGURATIONS, SEEDS, EPOCHS = 143, range(6), 20
 MOST_SECONDS = 30
 
 
-def fill(name: str) -> None:
-    """Write the runs into mlflow.db of the current folder; `name` is the sweep's."""
+def fill(name: str, first: int, last: int) -> None:
+    """Write runs into mlflow.db of the current folder, all in a sweep of that name.
+
+    Of the configurations from `first` up to `last`, in an order that is always the same.
+    """
     sys.path.insert(0, str(ROOT / "tests"))
     from planted import activation_of, configured  # pyright: ignore[reportMissingImports]
 
@@ -43,15 +46,15 @@ def fill(name: str) -> None:
     from actlab.config import NetworkConfig, TrainingConfig
 
     tracking._log_model = lambda *_: (None, 101_770)  # a second each, and nothing to compare
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(first)
     store = tracking.connect()
     folder = Path("outputs")
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for file in ("history.csv", "layers.csv", "test.csv", "model.json", "weights.h5"):
         (folder / file).touch()
     base = configured(Path(), seeds=list(SEEDS))
-    jobs = list(islice(product(ACTIVATIONS, DEPTHS, LEARNING_RATES), CONFIGURATIONS))
-    for activation, depth, rate in tqdm(jobs, unit="configuration"):
+    jobs = list(islice(product(LEARNING_RATES, ACTIVATIONS, DEPTHS), first, last))
+    for rate, activation, depth in tqdm(jobs, unit="configuration"):
         config = replace(
             base,
             activation=activation_of(activation),
@@ -71,12 +74,10 @@ def fill(name: str) -> None:
                 test = {"test_loss": 1.1 - accuracy, "test_accuracy": accuracy}
                 run.finish_seed(seed, test | {"compile_seconds": 1.0}, folder / "weights.h5")
             run.finish(folder, folder)
-    for parent in store.search("FINISHED", {"actlab.kind": "configuration"}):
-        store.write(parent.info.run_id, tags={f"sweep.{name}": "yes"})
 
 
-def bookkeep() -> None:
-    """Time what a job of six seeds and 20 epochs asks of the store, without its model."""
+def bookkeep() -> dict[str, float]:
+    """Time what a job of six seeds and 20 epochs asks of the store, without its model; seconds."""
     sys.path.insert(0, str(ROOT / "tests"))
     from planted import configured  # pyright: ignore[reportMissingImports]
 
@@ -114,10 +115,29 @@ def bookkeep() -> None:
         )
     timed("ending the configuration's", lambda: run.finish(folder, folder, 0.5))
     timed("finding it finished: a job that is skipped", lambda: store.find_finished(digest))
-    for what, seconds in took.items():
-        print(f"{seconds:.3f} s  {what}")
-    around = sum(seconds for what, seconds in took.items() if "beside" not in what)
-    print(f"{around:.2f} s before and after the training, in all")
+    return took
+
+
+def around(took: dict[str, float]) -> float:
+    """Sum the seconds of a job's bookkeeping that are before and after its training."""
+    return sum(seconds for what, seconds in took.items() if "beside" not in what)
+
+
+def prepare(folder: Path) -> None:
+    """Go into a folder that has what a comparison needs, but for the store."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(ROOT / "conf", folder / "conf", dirs_exist_ok=True)
+    shutil.copy(ROOT / "params.yaml", folder)
+    os.chdir(folder)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+def compare(name: str) -> float:
+    """Compare the configurations of a sweep as a user does; give the seconds."""
+    started = time.perf_counter()
+    command = [sys.executable, "-m", "actlab.stages.compare", f"sweep={name}"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
 
 
 def main() -> None:
@@ -126,25 +146,19 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the store is made, or is already")
     parser.add_argument("--rounds", type=int, default=3, help="comparisons that are timed")
     given = parser.parse_args()
-    folder = (given.folder or Path(tempfile.mkdtemp())).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(ROOT / "conf", folder / "conf", dirs_exist_ok=True)
-    shutil.copy(ROOT / "params.yaml", folder)
-    os.chdir(folder)
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    prepare((given.folder or Path(tempfile.mkdtemp())).resolve())
     if not Path("mlflow.db").exists():
         started = time.perf_counter()
-        fill("bench")
+        fill("bench", 0, CONFIGURATIONS)
         print(f"filled in {time.perf_counter() - started:.0f} s")
     slowest = 0.0
     for _ in range(given.rounds):
-        started = time.perf_counter()
-        command = [sys.executable, "-m", "actlab.stages.compare", "sweep=bench"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        took = time.perf_counter() - started
-        slowest = max(slowest, took)
+        slowest = max(slowest, took := compare("bench"))
         print(f"compared in {took:.1f} s", flush=True)
-    bookkeep()
+    took = bookkeep()
+    for what, seconds in took.items():
+        print(f"{seconds:.3f} s  {what}")
+    print(f"{around(took):.2f} s before and after the training, in all")
     if slowest >= MOST_SECONDS:
         sys.exit(f"a comparison took {slowest:.1f} s: it has to take less than {MOST_SECONDS}")
 

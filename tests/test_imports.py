@@ -54,6 +54,24 @@ def test_the_core_needs_neither_hydra_nor_mlflow_nor_dvc(root):
     assert not held & TRACKING
 
 
+KERAS_CAN_DO_WITHOUT = {"sklearn", "matplotlib"}
+
+
+def test_keras_comes_without_what_it_can_do_without(root):
+    held = modules_after("actlab.runtime", root=root)
+    assert "keras" in held
+    assert not held & KERAS_CAN_DO_WITHOUT
+    # And nothing keeps them from being imported afterwards, or takes them away.
+    assert modules_after("actlab.runtime", "matplotlib", "sklearn.base", root=root) >= (
+        KERAS_CAN_DO_WITHOUT
+    )
+    assert modules_after("sklearn.base", "matplotlib", "actlab.runtime", root=root) >= (
+        KERAS_CAN_DO_WITHOUT
+    )
+    # What is tested is there to be hidden.
+    assert modules_after("keras", root=root) >= KERAS_CAN_DO_WITHOUT
+
+
 def test_importing_actlab_brings_nothing_heavy(root):
     assert not modules_after("actlab", root=root) & (TRACKING | {"tensorflow", "numpy", "pandas"})
 

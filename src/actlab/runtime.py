@@ -7,6 +7,9 @@ it the bits); the cores are kept busy by training several models side by side.
 """
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # announces itself at every start otherwise
@@ -18,8 +21,25 @@ os.environ["XLA_FLAGS"] = " ".join(
     [os.environ.get("XLA_FLAGS", ""), "--xla_cpu_enable_concurrency_optimized_scheduler=false"]
 ).strip()
 
-import keras
-import tensorflow as tf
+
+@contextmanager
+def _absent(*names: str) -> Iterator[None]:
+    """Let modules that nobody has imported be missing, as where they are not installed."""
+    hidden = [name for name in names if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # pyright: ignore[reportArgumentType]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+# Keras imports both where it can, for its wrappers and galleries: a quarter of the time it takes.
+# Who wants those in the same process imports keras, or the two, before actlab.
+with _absent("sklearn", "matplotlib"):
+    import keras
+    import tensorflow as tf
 
 # A warning at every second model that its programs are compiled anew, which is meant.
 tf.get_logger().setLevel("ERROR")

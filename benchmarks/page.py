@@ -1,0 +1,36 @@
+"""What the benchmarks write into docs/benchmarks.md, and the machine that they ran on."""
+
+import os
+import platform
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/benchmarks.md"
+
+
+def cores() -> list[int]:
+    """Give the cores of this process."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def hardware() -> str:
+    """Name the processor, and how many of its cores this process may use."""
+    name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = info.read_text().splitlines()
+        told = {key.strip(): value for key, _, value in (line.partition(":") for line in lines)}
+        name = told.get("model name", name).strip()
+        if "cpu family" in told:
+            name += f" (family {told['cpu family'].strip()}, model {told['model'].strip()})"
+    count = len(cores())
+    return f"{count} core{'' if count == 1 else 's'} of an {name}"
+
+
+def write_between(mark: str, text: str) -> None:
+    """Put a text into the page, between the two comments that bear the mark."""
+    first, last = f"<!-- {mark} -->\n", f"<!-- /{mark} -->\n"
+    before, rest = PAGE.read_text().split(first)
+    _, after = rest.split(last)
+    PAGE.write_text(f"{before}{first}{text}{last}{after}")
