@@ -61,9 +61,17 @@ class Job:
     seed: int = 0
     with_products: bool = False
 
+    @property
+    def errors(self) -> Path:
+        """What its process says on the standard error."""
+        name = f"{self.side}-{self.threads}-{self.seed}".replace(" ", "-")
+        return self.data / f"{name}.err"
+
 
 def serve(job: Job, connection: Connection) -> None:
     """Train an epoch; then do what is asked: train so many more, or multiply."""
+    said = os.open(job.errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(said, 2)  # libraries greet there; it is shown where the process ends
     images = np.load(job.data / "images.npy", mmap_mode="r")
     labels = np.load(job.data / "labels.npy")
     trainings = [
@@ -109,6 +117,7 @@ class Side:
         try:
             return self._connection.recv()
         except EOFError:
+            print(self.job.errors.read_text()[-2000:], file=sys.stderr)
             sys.exit(f"bench: {self.job.side} ended: see above")
 
     def ask(self, what: str, models: int = 1, epochs: int = 1) -> None:
