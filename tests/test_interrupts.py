@@ -228,6 +228,41 @@ def test_a_command_that_has_finished_ends_with_its_own_status(number, started):
     assert said == ""
 
 
+# A module is taken apart where `taken apart` is said.
+ENDING = """
+import atexit, importlib.machinery, sys
+from actlab.stages import command
+
+class Held:
+    def __del__(self, write=__import__("os").write):
+        write(1, b"taken apart")
+
+held = Held()
+atexit.register(lambda: told("at its end"))
+if is_command:
+    __spec__ = importlib.machinery.ModuleSpec("actlab.stages.any", None)
+
+def stage(config):
+    told("at work")
+    if fails:
+        raise OSError("no room")
+
+command.run(stage)
+print("buffered")
+"""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("is_command", [True, False])
+def test_a_command_that_has_finished_is_not_taken_apart(is_command, fails, started):
+    process = started(f"is_command, fails = {is_command}, {fails}\n{ENDING}")
+    said, _ = process.communicate(timeout=30)
+    refused = "actlab: no room: make room or mend the access to it, then run this again"
+    told = ["at work", refused if fails else "buffered", "at its end"]
+    assert said.splitlines() == (told if is_command else [*told, "taken apart"])
+    assert process.returncode == (1 if fails else 0)
+
+
 def test_signals_mean_afterwards_what_they_meant_before(started):
     said, _ = started(AFTERWARDS).communicate(timeout=30)
     assert said == "as before\n"

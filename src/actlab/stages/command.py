@@ -1,6 +1,5 @@
 """What every command has in common: compose the configuration, check it, say what is wrong."""
 
-import atexit
 import hashlib
 import importlib
 import json
@@ -73,8 +72,8 @@ def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
     try:
         with interrupts.listening(advice, watch_parent=in_dvc):
             failures = _run_hydra(stage, sweepable)
-        atexit.register(interrupts.ignore)  # runs before those of TensorFlow, which take a while
         sys.stdout.flush()
+        interrupts.finish(1 if failures else 0)
     except interrupts.Interrupted as interrupted:
         interrupts.leave(interrupted.number, advice)
     except KeyboardInterrupt:  # before anything listens, or after

@@ -5,6 +5,8 @@ and temporary files removed; what has not ended by then is left. The processes o
 launcher, and a stage of DVC's, end likewise when the process that started them is no more.
 """
 
+import atexit
+import logging
 import os
 import signal
 import socket
@@ -44,6 +46,7 @@ _USUAL = (signal.SIG_DFL, signal.default_int_handler)
 _is_ending = False
 _is_listening = False
 _is_watching = False
+_status: int | None = None
 
 
 class Interrupted(KeyboardInterrupt):
@@ -68,11 +71,34 @@ def leave(number: int, advice: str = "") -> NoReturn:
     os._exit(128 + number)
 
 
-def ignore() -> None:
-    """Let a command that has done its work end with its own status, whatever comes now."""
+def finish(status: int) -> None:
+    """Let a command that has done its work end with its own status, whatever comes now.
+
+    And soon: where the process is one of ours from its start, it ends behind what others have
+    registered for its end, and its modules are not taken apart, which takes TensorFlow a second.
+    """
+    global _status
+    atexit.register(_ignore)  # runs before those of others, which may take a while
+    main = getattr(sys.modules["__main__"], "__spec__", None)
+    if main and main.name.startswith("actlab.stages."):
+        _status = status
+
+
+def _ignore() -> None:
     for each in _SIGNALS:
         if signal.getsignal(each) in _USUAL:
             signal.signal(each, signal.SIG_IGN)
+
+
+def _end_at_once() -> None:
+    if _status is not None:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_status)
+
+
+atexit.register(_end_at_once)  # as the first, so that it runs as the last
 
 
 def is_listening() -> bool:
