@@ -132,7 +132,7 @@ def table(found: Seconds) -> str:
     for name, row in seconds.iterrows():
         cells = [f"{value:.1f}" if value else "" for value in row]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    work = seconds.loc["all"].drop([TRAINING, COMPILING, IMPORTS, "all"]).sum()
+    work = seconds.loc["all"].drop([TRAINING, COMPILING, IMPORTS, "all"], errors="ignore").sum()
     lines += [
         "",
         f"{work:.0f} of {total:.0f} s, {work / total:.0%}, are neither training nor imports nor"

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # announces itself at every start otherwise
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # or the first process takes all of it
 # XLA would hand the kernels of a deep network to TensorFlow's one intra-op thread, which all
 # models share: two trained side by side took turns (0.57 s an epoch each, against 0.30 s).
 # With the sequential schedule each program stays on the thread that called it.

@@ -1,7 +1,7 @@
 """Models and images -> histories: a whole epoch is one compiled XLA program.
 
-`model.fit` spends most of an epoch of a small network in Python and tf.data;
-`benchmarks/epoch.py` measures both. Layers, loss and optimiser are Keras's own, and the
+`model.fit` spends most of an epoch of a small network in Python and tf.data, as
+`benchmarks/bench.py` measures. Layers, loss and optimiser are Keras's own, and the
 result is that of `model.fit` for the same weights and order of batches, which
 `tests/test_training.py` holds to 1e-5.
 """
