@@ -1,5 +1,6 @@
 """What the benchmarks compare is the same work, and what they say follows from the times."""
 
+import csv
 import json
 
 import bench
@@ -76,6 +77,27 @@ def test_a_table_tells_ratios_within_rounds():
         "| 0.264 | a model a core | 3.00 (3.00 to 3.00) | 2.40 (2.40 to 2.40) |"
     )
     assert "91 GFLOP/s on one core, 182 on all" in lines[-1]
+
+
+def test_the_readme_has_the_table_of_the_page(root):
+    with (root / "docs/study/bench/epochs.csv").open(newline="") as file:
+        rows = [
+            (int(row["batch_size"]), int(row["round"]), float(row["seconds"]), row)
+            for row in csv.DictReader(file)
+        ]
+    times = [
+        Timed(row["network"], size, number, row["side"], row["way"], seconds)
+        for size, number, seconds, row in rows
+        if (row["network"], size) == ("mlp", 128)
+    ]
+    readme = (root / "README.md").read_text().splitlines()
+    page = (root / "docs/benchmarks.md").read_text()
+    lines = bench.table(times, 0).splitlines()[2:-2]
+    assert len(lines) == 11
+    for line in lines:
+        assert f"\n{line}\n" in page
+        name, _, _, median, _, of_products, faster = map(str.strip, line[1:-1].split("|"))
+        assert f"| {name} | {median} | {of_products} | {faster} |".replace("|  |", "| |") in readme
 
 
 @pytest.mark.parametrize(
