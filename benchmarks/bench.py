@@ -28,15 +28,15 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import peers
-from page import cores, hardware, write_between
+from page import ROOT, cores, hardware, write_between
 from peers import Training
 
-ROOT = Path(__file__).parents[1]
 NETWORKS = {"mlp": (128, 64), "deep": (64,) * 8}
 BATCH_SIZES = (32, 128, 1024)
 #: What one core does; what all do, with a model on all of them, or one on each.
 ONE_CORE, ALL_CORES, MODEL_A_CORE = "one core", "one model", "a model a core"
 ACTLAB = "actlab"
+TIMES = ROOT / "docs/study/bench/epochs.csv"
 #: Of the mean loss of the first epoch, relative.
 SAME_ORDER, OTHER_ORDER = 0.01, 0.1
 
@@ -230,7 +230,7 @@ def measure(
     for number in range(1, rounds + 1):
 
         def add(side: str, way: str, seconds: float, number: int = number) -> None:
-            found.append(Timed(network, batch_size, number, side, way, seconds))
+            found.append(Timed(network, batch_size, number, side, way, round(seconds, 5)))
 
         add(ACTLAB, ONE_CORE, one(whole[ACTLAB], "train"))
         add(ACTLAB, MODEL_A_CORE, one(whole[ACTLAB], "train", len(available), epochs))
@@ -312,18 +312,43 @@ def table(times: Sequence[Timed], operations: int) -> str:
     return "\n".join(lines)
 
 
-def write(times: Sequence[Timed], tables: dict[str, str], rounds: int) -> None:
-    """Write the times, the figure, and the tables into the page between its marks."""
-    folder = ROOT / "docs/study/bench"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "epochs.csv").open("w", newline="") as file:
+def cells(times: Sequence[Timed]) -> dict[tuple[str, int], list[Timed]]:
+    """Give the times by network and batch size."""
+    found: dict[tuple[str, int], list[Timed]] = {}
+    for each in times:
+        found.setdefault((each.network, each.batch_size), []).append(each)
+    return found
+
+
+def read(path: Path) -> list[Timed]:
+    """Read the times that `write` wrote."""
+    with path.open(newline="") as file:
+        return [
+            Timed(
+                row["network"],
+                int(row["batch_size"]),
+                int(row["round"]),
+                row["side"],
+                row["way"],
+                float(row["seconds"]),
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+def write(times: Sequence[Timed], operations: dict[tuple[str, int], int]) -> None:
+    """Write the times, the figure, and the tables into the page."""
+    TIMES.parent.mkdir(parents=True, exist_ok=True)
+    with TIMES.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Timed.__dataclass_fields__)
-        writer.writerows((*list(vars(each).values())[:-1], f"{each.seconds:.5f}") for each in times)
-    plot(times).savefig(folder / "epochs.png", dpi=120)
+        writer.writerows(vars(each).values() for each in times)
+    plot(times).savefig(TIMES.with_suffix(".png"), dpi=120)
+    rounds = max(each.round for each in times)
     said = [f"{hardware()}; {rounds} rounds, median (least to largest).", ""]
-    for title, text in tables.items():
-        said += [f"### {title}", "", text, ""]
+    for (network, size), of in cells(times).items():
+        title = f"### {network}, batches of {size}"
+        said += [title, "", table(of, operations[network, size]), ""]
     write_between("epochs", "\n".join(said))
 
 
@@ -331,12 +356,12 @@ def plot(times: Sequence[Timed]):
     """Draw seconds of a model-epoch on all cores, in units of the products, by side."""
     from matplotlib.figure import Figure
 
-    cells = list({(each.network, each.batch_size): None for each in times})
-    columns = len({size for _, size in cells})
-    figure = Figure((4 * columns, 3.2 * len({name for name, _ in cells})), layout="constrained")
-    axes = figure.subplots(len(cells) // columns, columns, squeeze=False, sharey=True).flat
-    for axis, (network, size) in zip(axes, cells, strict=True):
-        of = [each for each in times if (each.network, each.batch_size) == (network, size)]
+    found = cells(times)
+    columns = len({size for _, size in found})
+    rows = len(found) // columns
+    figure = Figure((4 * columns, 3.2 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
+    for axis, ((network, size), of) in zip(axes, found.items(), strict=True):
         names = list({each.side: None for each in of})
         limits = [name for name in names if name.startswith("products")]
         limit = seconds_of(of, *fastest(of, limits, [MODEL_A_CORE]))
@@ -419,17 +444,17 @@ def main() -> None:
 
 def run(asked: argparse.Namespace, data: Path) -> None:
     """Measure each network and batch size; print, and write where that is asked."""
-    times, tables = [], {}
+    times: list[Timed] = []
+    operations = {}
     for network in asked.network:
         for size in asked.batch_size:
-            found, losses, operations = measure(data, network, size, asked.rounds, asked.peer)
-            title = f"{network}, batches of {size}"
-            tables[title] = table(found, operations)
-            print(tables[title])
-            print({name: round(loss, 5) for name, loss in losses.items()}, flush=True)
+            found, losses, of_products = measure(data, network, size, asked.rounds, asked.peer)
+            print(table(found, of_products))
+            print({name: round(float(loss), 5) for name, loss in losses.items()}, flush=True)
             times += found
+            operations[network, size] = of_products
     if asked.write:
-        write(times, tables, asked.rounds)
+        write(times, operations)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """What the benchmarks compare is the same work, and what they say follows from the times."""
 
-import csv
 import json
 
 import bench
@@ -80,16 +79,7 @@ def test_a_table_tells_ratios_within_rounds():
 
 
 def test_the_readme_has_the_table_of_the_page(root):
-    with (root / "docs/study/bench/epochs.csv").open(newline="") as file:
-        rows = [
-            (int(row["batch_size"]), int(row["round"]), float(row["seconds"]), row)
-            for row in csv.DictReader(file)
-        ]
-    times = [
-        Timed(row["network"], size, number, row["side"], row["way"], seconds)
-        for size, number, seconds, row in rows
-        if (row["network"], size) == ("mlp", 128)
-    ]
+    times = bench.cells(bench.read(root / "docs/study/bench/epochs.csv"))["mlp", 128]
     readme = (root / "README.md").read_text().splitlines()
     page = (root / "docs/benchmarks.md").read_text()
     lines = bench.table(times, 0).splitlines()[2:-2]
