@@ -139,6 +139,7 @@ def table(of: str, sizes: dict[int, Told]) -> str:
 def plot(told: dict[str, dict[int, Told]]):
     """Draw what was measured against each size, both axes logarithmic."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure((3.4 * len(told), 3.2), layout="constrained")
     axes = figure.subplots(1, len(told), squeeze=False)[0]
@@ -149,6 +150,10 @@ def plot(told: dict[str, dict[int, Told]]):
             label = f"{key.removesuffix(', s')} ({exponent(sizes, key):.2f})"
             axis.loglog(list(sizes), values, marker="o", color=color, label=label)
         axis.set_xlabel(of)
+        axis.minorticks_off()
+        axis.set_xticks(list(sizes), [f"{size:,}" for size in sizes], fontsize=7)
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.legend(fontsize=7, title="seconds (exponent)", title_fontsize=7)
         axis.spines[["top", "right"]].set_visible(False)
     return figure
