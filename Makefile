@@ -24,7 +24,7 @@ setup-ray: $(VENV)-ray/ready ## the same with ray, in .venv-ray
 $(VENV)-ray/ready: requirements-ray.lock pyproject.toml
 	@PYTHON=$(PYTHON) sh setup.sh requirements-ray.lock
 
-setup-bench: $(VENV)-bench/ready ## the same with the peers that are benchmarked, in .venv-bench: 8 GB
+setup-bench: $(VENV)/ready $(VENV)-bench/ready ## the same with the peers that are benchmarked, in .venv-bench: 8 GB
 
 $(VENV)-bench/ready: requirements-bench.lock pyproject.toml
 	@PYTHON=$(PYTHON) sh setup.sh requirements-bench.lock
@@ -59,10 +59,12 @@ study: ## the README's numbers and main figure, from the last repro
 	@mkdir -p docs/study
 	@cp reports/summary.csv reports/comparisons.csv reports/claims.csv reports/tables/matched_trained.csv reports/figures/gradient_by_layer.png docs/study/
 
-bench: $(VENV)-bench/ready ## an epoch beside Keras, PyTorch, JAX, NumPy and scikit-learn: docs/benchmarks.md
+bench: $(VENV)/ready $(VENV)-bench/ready ## an epoch beside Keras, PyTorch, JAX, NumPy and scikit-learn: docs/benchmarks.md
+	@dvc repro --quiet fetch-data
 	@$(VENV)-bench/bin/python benchmarks/bench.py --write
 
 bench-quick: $(VENV)/ready ## a minute: an epoch beside its matrix products, against the baseline
+	@dvc repro --quiet fetch-data
 	@python benchmarks/bench.py --quick
 
 lock: $(VENV)/ready ## requirements.lock with the newest versions, from pyproject.toml

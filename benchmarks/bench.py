@@ -1,6 +1,5 @@
 """How long an epoch takes: actlab beside its peers and the matrix products alone, in turn.
 
-    make setup-bench && dvc repro fetch-data
     make bench          # half an hour: writes docs/benchmarks.md, docs/study/bench/
     make bench-quick    # a minute: actlab and NumPy's products, against benchmarks/baseline.json
 
