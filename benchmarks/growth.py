@@ -183,7 +183,7 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description="How time and memory grow.")
     parser.add_argument("--of", choices=SIZES, nargs="+", default=list(SIZES))
-    parser.add_argument("--rounds", type=int, default=3, help="how many (default: 3)")
+    parser.add_argument("--rounds", type=int, default=2, help="how many (default: 2)")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and study")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args()

@@ -3,7 +3,7 @@
 A peer is a function that takes what is trained and gives another: the number of an epoch, from 1,
 -> the epoch's mean loss, its batches measured before their own update. All start from the same
 weights, and but for those of `OWN_ORDER`, which shuffle by themselves, see the same batches.
-`products` is what no trainer can be faster than: the matrix products of an epoch, and nothing else.
+`products` are the matrix products of an epoch, and nothing else.
 """
 
 import os

@@ -282,7 +282,7 @@ def mend_lock(study: Study, start: Callable[..., Started]) -> int:
     DVC writes it in its place.
     """
     asked = start(study, "dvc", "status")
-    if asked.process.wait() == 0:
+    if asked.process.wait(timeout=60) == 0:
         return 0
     assert re.search(r"dvc\.lock' (validation failed|is invalid)", asked.said()), asked.said()
     (study.folder / "dvc.lock").unlink()
@@ -350,4 +350,5 @@ def test_a_killed_pipeline_completes_as_if_nothing_had_been(
             failures += [f"pipeline {number}: {sorted(what)}"] if what else []
     what = f"dvc repro killed ({cut} cut dvc.lock short: removed), completed as undisturbed"
     tally(what, kills, failures)
+    assert cut <= 3  # a moment of each stage's
     assert kills >= 45
