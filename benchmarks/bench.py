@@ -278,8 +278,7 @@ def table(times: Sequence[Timed], operations: int) -> str:
     limits = [name for name in {each.side: None for each in times} if name.startswith("products")]
     sides = [name for name in {each.side: None for each in times} if name not in limits]
     one_limit = seconds_of(times, *fastest(times, limits, [ONE_CORE]))
-    limit, limit_way = fastest(times, limits, [MODEL_A_CORE])
-    all_limit = seconds_of(times, limit, limit_way)
+    all_limit = seconds_of(times, *fastest(times, limits, [MODEL_A_CORE]))
     ours = seconds_of(times, ACTLAB, MODEL_A_CORE)
     lines = [
         "| | one core, s | in units of the products | all cores, s a model | how"

@@ -174,9 +174,8 @@ def write(told: dict[str, dict[int, Told]], rounds: int) -> None:
         )
     plot(told).savefig(folder / "growth.png", dpi=120)
     tables = "\n\n".join(table(of, sizes) for of, sizes in told.items())
-    write_between(
-        "growth", f"{hardware()}; median of {rounds} rounds, the store once.\n\n{tables}\n"
-    )
+    said = f"{hardware()}; median of {rounds} rounds{', the store once' if 'runs' in told else ''}."
+    write_between("growth", f"{said}\n\n{tables}\n")
 
 
 def main() -> None:
