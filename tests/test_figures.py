@@ -2,23 +2,37 @@ import math
 import struct
 import subprocess
 import sys
+from concurrent.futures import Executor, Future
 from itertools import combinations
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from planted import activations_of, compared, description_of, plant
 
 from actlab import figures, tables
 from actlab.activations import ACTIVATIONS
 from actlab.descriptions import join_curves
-from actlab.report import draw
+from actlab.report import draw, draw_differences
+
+
+class Drawn(NamedTuple):
+    """What a drawing has drawn, and the table behind it."""
+
+    figure: Figure
+    table: pd.DataFrame
 
 
 def drawings_of(study):
-    return draw(study, activations_of(study), compared(study)[1], 0.95)
+    drawings = draw(study, activations_of(study), 0.95)
+    if differences := draw_differences(study, compared(study)[1], 0.95):
+        drawings["accuracy_differences"] = differences
+    return {name: Drawn(drawing.plot(), drawing.table) for name, drawing in drawings.items()}
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +54,46 @@ def test_the_same_figure_gives_the_same_bytes(default, tmp_path):
     figures.save_figure(drawings["loss_curves"].figure, tmp_path / "again/loss_curves")
     for path in [*(tmp_path / "anew").iterdir(), *(tmp_path / "again").iterdir()]:
         assert path.read_bytes() == (tmp_path / "first" / path.name).read_bytes(), path.name
+
+
+class Beside(Executor):
+    """An executor that does the first things it is given, and does not come to the others."""
+
+    def __init__(self, done):
+        self.left = done
+
+    def submit(self, call, /, *arguments):
+        future = Future()
+        if self.left:
+            self.left -= 1
+            try:
+                future.set_running_or_notify_cancel()
+                future.set_result(call(*arguments))
+            except Exception as error:
+                future.set_exception(error)
+        return future
+
+
+def empty():
+    return Figure()
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_figures_are_saved_here_and_beside(done, tmp_path):
+    plots = {tmp_path / name: empty for name in ("one", "other")}
+    finish = figures.save_figures(plots, Beside(done))
+    assert len(list(tmp_path.iterdir())) == 2 * done
+    finish()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("one.png", "one.svg", "other.png", "other.svg")
+    }
+
+
+def test_what_fails_beside_is_raised_here(tmp_path):
+    (tmp_path / "file").touch()
+    finish = figures.save_figures({tmp_path / "file/one": empty}, Beside(1))
+    with pytest.raises(OSError, match="file"):
+        finish()
 
 
 def test_files_are_at_150_dots_an_inch_and_bear_no_date(default, tmp_path):

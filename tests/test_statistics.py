@@ -17,7 +17,7 @@ from actlab.statistics import (
     holm,
     mean_interval,
     median_interval,
-    new_images_interval,
+    new_images_intervals,
     paired_ratio,
     paired_tests,
     resample_images,
@@ -321,7 +321,7 @@ def test_the_intervals_cover_what_they_say(seeds, least):
 def test_the_interval_for_new_images_covers_their_mean():
     # Differences with an effect of the seed, of the image, and of both; the truth is 0.
     rng = np.random.default_rng(4)
-    shares = resample_images(200, resamples=400)
+    counts = resample_images(200, resamples=400)
     covered = only_seeds = 0
     for _ in range(400):
         differences = (
@@ -329,7 +329,7 @@ def test_the_interval_for_new_images_covers_their_mean():
             + 4 * rng.normal(size=(1, 200))
             + rng.normal(size=(6, 200))
         )
-        low, high = new_images_interval(differences, shares, 0.95)
+        [(low, high)] = new_images_intervals(differences, counts, [0.95])
         covered += low < 0 < high
         interval = mean_interval(differences.mean(axis=1), 0.95)
         only_seeds += interval.low < 0 < interval.high
@@ -337,12 +337,27 @@ def test_the_interval_for_new_images_covers_their_mean():
     assert only_seeds / 400 < 0.9  # which is why it is needed
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_the_interval_for_new_images_does_not_depend_on_the_order_of_sums(scale):
+    rng = np.random.default_rng(0)
+    differences = scale * rng.normal(size=(3, 500)) * np.exp(rng.normal(0, 5, 500))
+    counts, order = resample_images(500, 100), rng.permutation(500)
+    [one] = new_images_intervals(differences, counts, [0.95])
+    [low, high] = new_images_intervals(differences[:, order], counts[:, order], [0.95])[0]
+    assert high - low == pytest.approx(one[1] - one[0], rel=1e-13)
+    of_seeds = (counts / 500) @ differences.T
+    drawn = np.random.default_rng(1).multinomial(3, np.full(3, 1 / 3), 100)
+    error = (of_seeds * drawn).sum(axis=1).std(ddof=1) / 3 * np.sqrt(3 / 2)
+    assert (high - low) / 2 == pytest.approx(error * stats.t.ppf(0.975, 2), rel=1e-9)
+
+
 def test_the_interval_for_new_images_is_about_the_seeds_where_images_agree():
     differences = np.repeat(np.array([[0.1], [0.2], [0.4], [0.3]]), 50, axis=1)
-    low, high = new_images_interval(differences, resample_images(50, 4000), 0.95)
-    interval = mean_interval(differences.mean(axis=1), 0.95)
-    assert (low, high) == pytest.approx((interval.low, interval.high), rel=0.05)
-    assert np.isnan(new_images_interval(differences[:1], resample_images(50), 0.95)).all()
+    intervals = new_images_intervals(differences, resample_images(50, 4000), [0.95, 0.99])
+    for confidence, interval in zip((0.95, 0.99), intervals, strict=True):
+        of_seeds = mean_interval(differences.mean(axis=1), confidence)
+        assert interval == pytest.approx((of_seeds.low, of_seeds.high), rel=0.05)
+    assert np.isnan(new_images_intervals(differences[:1], resample_images(50), [0.95])).all()
 
 
 def test_the_number_of_seeds_is_that_of_statsmodels():

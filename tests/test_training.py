@@ -138,10 +138,11 @@ def test_evaluation_is_that_of_keras(mnist):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_every_level_of_grey_is_itself_to_the_bit_on_the_device(jit_compile):
-    images = np.arange(256, dtype=np.float32).reshape(8, 32) / np.float32(255)
-    held = to_device(Split(images, np.zeros(8, np.int32))).images
-    assert held.dtype == tf.uint8
+@pytest.mark.parametrize(("rows", "dtype"), [(8, tf.int32), (128, tf.uint8)])
+def test_every_level_of_grey_is_itself_to_the_bit_on_the_device(rows, dtype, jit_compile):
+    images = np.arange(256, dtype=np.float32).reshape(rows, -1) / np.float32(255)
+    held = to_device(Split(images, np.zeros(rows, np.int32))).images
+    assert held.dtype == dtype
     numbers = tf.function(as_numbers, jit_compile=jit_compile, autograph=False)(held)
     assert numbers.numpy().tobytes() == images.tobytes()
 

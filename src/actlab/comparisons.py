@@ -30,7 +30,7 @@ from actlab.statistics import (
     holm,
     mean_interval,
     median_interval,
-    new_images_interval,
+    new_images_intervals,
     paired_tests,
     resample_images,
     seeds_needed,
@@ -268,7 +268,7 @@ def compare(
         first minus second; those of a metric in ratios are of natural logarithms.
     """
     by_image = {"test_accuracy": right, "test_loss": losses}
-    shares = resample_images(next(iter(right.values())).shape[1])
+    resampled = resample_images(next(iter(right.values())).shape[1])
     count = len(list(combinations(study.activations, 2)))
     each = 1 - (1 - config.confidence) / max(1, count)  # Bonferroni
     rows = []
@@ -289,8 +289,9 @@ def compare(
             about_new: dict[str, Any] = {}
             if name in by_image:
                 first, second = (by_image[name][row[key], network] for key in ("first", "second"))
-                low, high = new_images_interval(first - second, shares, config.confidence)
-                wide = new_images_interval(first - second, shares, each)
+                (low, high), wide = new_images_intervals(
+                    first - second, resampled, (config.confidence, each)
+                )
                 about_new = {
                     "new_images_low": low,
                     "new_images_high": high,

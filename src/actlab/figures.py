@@ -7,7 +7,8 @@ lies on its foot as a hollow triangle.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from functools import wraps
 from pathlib import Path
@@ -19,6 +20,8 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from matplotlib import colormaps
 from matplotlib import style as looks
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.figure import Figure
@@ -121,11 +124,48 @@ def save_figure(figure: Figure, stem: Path) -> None:
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
     with _look():
-        # Layout is settled once: it would move a little with every drawing.
-        figure.draw_without_rendering()
+        # Straight to the canvases: `savefig` draws everything twice. Layout is settled by the
+        # first drawing alone: it would move a little with the second.
+        dpi = figure.dpi
+        figure.set_dpi(150)
+        FigureCanvasAgg(figure).print_png(f"{stem}.png", metadata={"Software": None})
         figure.set_layout_engine("none")
-        figure.savefig(f"{stem}.png", dpi=150, metadata={"Software": None})
-        figure.savefig(f"{stem}.svg", metadata={"Date": None, "Creator": None})
+        FigureCanvasSVG(figure).print_svg(f"{stem}.svg", metadata={"Date": None, "Creator": None})
+        figure.set_dpi(dpi)  # which an SVG leaves at 72
+
+
+def _plot_and_save(plot: Callable[[], Figure], stem: Path) -> None:
+    save_figure(plot(), stem)
+
+
+def save_figures(
+    plots: Mapping[Path, Callable[[], Figure]], beside: Executor
+) -> Callable[[], None]:
+    """Let another process draw and save figures; give what does here all that it has not begun.
+
+    Parameters
+    ----------
+    plots
+        What draws each figure, by the stem of its files. It has to be what pickle can take.
+    beside
+        Draws the first ones first.
+
+    Returns
+    -------
+    Callable
+        Ends when all are saved; raises what was raised there.
+    """
+    saved = {stem: beside.submit(_plot_and_save, plot, stem) for stem, plot in plots.items()}
+
+    def finish() -> None:
+        for stem in list(plots)[::-1]:
+            if saved[stem].cancel():
+                save_figure(plots[stem](), stem)
+        for future in saved.values():
+            if not future.cancelled():
+                future.result()
+
+    return finish
 
 
 def _styled(plot: Callable[_Arguments, Figure]) -> Callable[_Arguments, Figure]:

@@ -10,6 +10,7 @@ import re
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, cast
 
@@ -145,19 +146,23 @@ class Image(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """A figure and the table that it shows."""
+    """What draws a figure, in this process or in another, and the table that it shows."""
 
-    figure: Figure
+    plot: Callable[[], Figure]
     table: pd.DataFrame
+
+    @classmethod
+    def of(cls, plot: Callable[..., Figure], table: pd.DataFrame, *others: Any) -> "Drawing":
+        """Give the drawing that `plot` makes of the table and what else it takes."""
+        return cls(partial(plot, table, *others), table)
 
 
 def draw(
     study: Study,
     activations: Sequence[Description],
-    comparisons: pd.DataFrame,
     confidence: float,
 ) -> dict[str, Drawing]:
-    """Draw every figure of the report, by the name of its files.
+    """Give what draws each figure of the study, by the name of its files.
 
     Parameters
     ----------
@@ -165,8 +170,6 @@ def draw(
         What was measured.
     activations
         The study's activations, in its order.
-    comparisons
-        `comparisons.compare` of it.
     confidence
         Of every interval.
     """
@@ -179,30 +182,28 @@ def draw(
     initial = where(by_layer, epoch=0)
     ratios = tables.theory_ratios(study, confidence)
     steps = cast(pd.DataFrame, ratios[ratios["layer"] != "all"])
-    drawings = {
-        "activation_functions": Drawing(
-            figures.plot_activation_functions(curves, activations), curves
+    return {
+        "activation_functions": Drawing.of(figures.plot_activation_functions, curves, activations),
+        "accuracy_curves": Drawing.of(figures.plot_accuracy_curves, accuracy, confidence),
+        "loss_curves": Drawing.of(figures.plot_loss_curves, loss, confidence),
+        "test_accuracy": Drawing.of(figures.plot_test_accuracy, test, confidence),
+        "epoch_seconds": Drawing.of(figures.plot_epoch_seconds, study.timings),
+        "gradient_first_layer": Drawing.of(
+            figures.plot_first_layer_gradients, first_layer, confidence
         ),
-        "accuracy_curves": Drawing(figures.plot_accuracy_curves(accuracy, confidence), accuracy),
-        "loss_curves": Drawing(figures.plot_loss_curves(loss, confidence), loss),
-        "test_accuracy": Drawing(figures.plot_test_accuracy(test, confidence), test),
-        "epoch_seconds": Drawing(figures.plot_epoch_seconds(study.timings), study.timings),
-        "gradient_first_layer": Drawing(
-            figures.plot_first_layer_gradients(first_layer, confidence), first_layer
-        ),
-        "gradient_by_layer": Drawing(figures.plot_gradients_by_layer(initial), initial),
-        "gradient_through_training": Drawing(
-            figures.plot_gradients_through_training(by_layer), by_layer
-        ),
-        "theory": Drawing(figures.plot_theory(steps, confidence), steps),
+        "gradient_by_layer": Drawing.of(figures.plot_gradients_by_layer, initial),
+        "gradient_through_training": Drawing.of(figures.plot_gradients_through_training, by_layer),
+        "theory": Drawing.of(figures.plot_theory, steps, confidence),
         **_draw_health(study, activations, confidence),
     }
-    if len(study.activations) > 1 and len(study.seeds) > 1:
-        table = where(comparisons, metric="test_accuracy")
-        drawings["accuracy_differences"] = Drawing(
-            figures.plot_accuracy_differences(table, confidence), table
-        )
-    return drawings
+
+
+def draw_differences(study: Study, comparisons: pd.DataFrame, confidence: float) -> Drawing | None:
+    """Give what draws `comparisons.compare` of it; None where there is nothing to compare."""
+    if len(study.activations) < 2 or len(study.seeds) < 2:
+        return None
+    table = where(comparisons, metric="test_accuracy")
+    return Drawing.of(figures.plot_accuracy_differences, table, confidence)
 
 
 def compose(
@@ -822,16 +823,17 @@ def _gradients(
 def _draw_health(
     study: Study, activations: Sequence[Description], confidence: float
 ) -> dict[str, Drawing]:
-    """Draw what there is: a network without hidden layers has no units that could be dead."""
+    """Give what there is: a network without hidden layers has no units that could be dead."""
     health = tables.layer_health(study, confidence)
     drawings = {}
     for statistic in figures.HEALTH_MAPS:
         rows = where(health, statistic=statistic)
         if len(rows):
-            drawings[f"health_{statistic}"] = Drawing(figures.plot_health_map(rows), rows)
+            drawings[f"health_{statistic}"] = Drawing.of(figures.plot_health_map, rows)
     if len(study.preactivations):
-        drawn = figures.plot_preactivations(study.preactivations, activations)
-        drawings["preactivations"] = Drawing(drawn, study.preactivations)
+        drawings["preactivations"] = Drawing.of(
+            figures.plot_preactivations, study.preactivations, activations
+        )
     return drawings
 
 

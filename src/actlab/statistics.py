@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Integer
+from jaxtyping import Float, Float64, Integer
 from scipy import special, stats
 
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
@@ -414,27 +414,27 @@ def _power(mean: float, sd: float, margin: float, alpha: float, seeds: int) -> f
     return max([power for power in powers if math.isfinite(power)], default=0.0)
 
 
-def resample_images(images: int, resamples: int = 2000) -> Float32[np.ndarray, "resamples images"]:
-    """Draw images with replacement: each row holds every image's share of one resample.
+def resample_images(images: int, resamples: int = 2000) -> Float64[np.ndarray, "resamples images"]:
+    """Draw images with replacement: each row counts how often one resample has every image.
 
     The same arguments give the same draws.
 
     >>> resample_images(4, resamples=3).sum(axis=1)
-    array([1., 1., 1.], dtype=float32)
+    array([4., 4., 4.])
     """
     rng = np.random.default_rng(0)
-    shares = np.empty((resamples, images), dtype=np.float32)
-    for row in shares:
+    counts = np.empty((resamples, images))
+    for row in counts:
         row[:] = np.bincount(rng.integers(0, images, images), minlength=images)
-    return shares / np.float32(images)
+    return counts
 
 
-def new_images_interval(
+def new_images_intervals(
     differences: Float[np.ndarray, "seeds images"],
-    shares: Float32[np.ndarray, "resamples images"],
-    confidence: float,
-) -> tuple[float, float]:
-    """Interval of a mean difference over new seeds and new images, not only over new seeds.
+    counts: Float64[np.ndarray, "resamples images"],
+    confidences: Sequence[float],
+) -> list[tuple[float, float]]:
+    """Intervals of a mean difference over new seeds and new images, not only over new seeds.
 
     Seeds and images are resampled independently of each other (the pigeonhole bootstrap, Owen
     2007), since every seed sees the same images. The bootstrap's standard error, with
@@ -445,27 +445,31 @@ def new_images_interval(
     ----------
     differences
         First minus second, of one seed on one image; their mean is the comparison's.
-    shares
+    counts
         `resample_images`; one draw serves many comparisons.
-    confidence
-        The interval's coverage, between 0 and 1.
+    confidences
+        The coverage of each interval, between 0 and 1.
 
     Returns
     -------
-    tuple
-        Low and high; NaN where there are fewer than two seeds or a value is not finite.
+    list
+        Low and high of each; NaN where there are fewer than two seeds or a value is not finite.
     """
     seeds = len(differences)
     if seeds < 2 or not np.isfinite(differences).all():
-        return math.nan, math.nan
-    # einsum sums without BLAS, whose order of sums depends on the number of cores.
-    of_seeds = np.einsum("ri,si->rs", shares, differences.astype(np.float32))
-    drawn = np.random.default_rng(1).multinomial(seeds, np.full(seeds, 1 / seeds), len(shares))
-    means = (of_seeds.astype(np.float64) * drawn).sum(axis=1) / seeds
+        return [(math.nan, math.nan)] * len(confidences)
+    # BLAS sums in an order that depends on the number of cores. In units this small differences
+    # are whole numbers whose sums are below 2^53: exact, in whatever order.
+    images = differences.shape[1]
+    _, power = math.frexp(float(np.abs(differences).max()) * images)
+    of_seeds = counts @ np.rint(np.ldexp(differences, 52 - power)).T
+    of_seeds = np.ldexp(of_seeds, power - 52) / images
+    drawn = np.random.default_rng(1).multinomial(seeds, np.full(seeds, 1 / seeds), len(counts))
+    means = (of_seeds * drawn).sum(axis=1) / seeds
     error = float(means.std(ddof=1)) * math.sqrt(seeds / (seeds - 1))
-    half = float(stats.t.ppf((1 + confidence) / 2, seeds - 1)) * error
     mean = float(differences.mean(dtype=np.float64))
-    return mean - half, mean + half
+    halves = [float(stats.t.ppf((1 + each) / 2, seeds - 1)) * error for each in confidences]
+    return [(mean - half, mean + half) for half in halves]
 
 
 def calibration_error(

@@ -6,6 +6,7 @@ launcher, and a stage of DVC's, end likewise when the process that started them 
 """
 
 import atexit
+import gc
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
@@ -92,10 +94,12 @@ def _ignore() -> None:
 
 def _end_at_once() -> None:
     if _status is not None:
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(_status)
+        try:
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(_status)
 
 
 atexit.register(_end_at_once)  # as the first, so that it runs as the last
@@ -172,6 +176,33 @@ def listening(advice: str, watch_parent: bool) -> Iterator[None]:
                 signal.set_wakeup_fd(woken_before)
                 theirs.shutdown(socket.SHUT_RDWR)
                 limit.join()
+
+
+@contextmanager
+def process_beside() -> Iterator[Executor]:
+    """Give a process that works beside this one, and ends with it however that ends.
+
+    SIGINT, which a terminal sends to both, is this one's to answer. Neither process looks for
+    garbage meanwhile: figures are many small objects.
+    """
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    beside = ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin_beside)
+    gc.disable()
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        beside.submit(os.getpid)  # starts it now
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        yield beside
+    finally:
+        gc.enable()
+        beside.shutdown(cancel_futures=True)
+
+
+def _begin_beside() -> None:
+    gc.disable()
+    _watch_parent()
 
 
 def _end_in_time(woken: socket.socket, signals: list[signal.Signals], advice: str) -> None:
