@@ -62,13 +62,13 @@ class Beside(Executor):
     def __init__(self, done):
         self.left = done
 
-    def submit(self, call, /, *arguments):
+    def submit(self, call, /, *arguments, **keywords):
         future = Future()
         if self.left:
             self.left -= 1
             try:
                 future.set_running_or_notify_cancel()
-                future.set_result(call(*arguments))
+                future.set_result(call(*arguments, **keywords))
             except Exception as error:
                 future.set_exception(error)
         return future

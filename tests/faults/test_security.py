@@ -724,7 +724,10 @@ def evil_pages(tmp_path_factory, is_whole):
     of_study = report.compose(
         study, described, counts, blocks_of(study), *both, nothing, ledger, config
     )
-    drawn = dict(report.draw(study, described, both[1], 0.95))
+    drawn: dict = {
+        name: swept_figures.Drawing(each.plot(), each.table, "", "")
+        for name, each in report.draw(study, described, 0.95).items()
+    }
 
     runs = plant_grid(["tanh", "relu"], {"network__depth": ["1", "2"]}, seeds=2)
     for each in runs.parents:
