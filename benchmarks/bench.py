@@ -29,8 +29,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import peers
-from page import ROOT, cores, hardware, write_between
+from page import ROOT, cores, write_between
 from peers import Training
+
+from actlab.provenance import hardware
 
 NETWORKS = {"mlp": (128, 64), "deep": (64,) * 8}
 BATCH_SIZES = (32, 128, 1024)
@@ -264,6 +266,13 @@ def seconds_of(times: Sequence[Timed], side: str, way: str) -> list[float]:
     return [each.seconds for each in times if (each.side, each.way) == (side, way)]
 
 
+def sides_of(times: Sequence[Timed]) -> tuple[list[str], list[str]]:
+    """Give those that were timed, and the products that were, each in an order of their own."""
+    timed = {each.side for each in times}
+    sides, limits = (ACTLAB, *peers.PEERS), map(products_of, peers.SGEMM)
+    return [name for name in sides if name in timed], [name for name in limits if name in timed]
+
+
 def fastest(times: Sequence[Timed], sides: Sequence[str], ways: Sequence[str]) -> tuple[str, str]:
     """Give the side and the way with the least median."""
     return min(
@@ -287,8 +296,7 @@ def _spread(of: tuple[float, float, float]) -> str:
 
 def table(times: Sequence[Timed], operations: int) -> str:
     """Write the times of a network and a batch size as Markdown."""
-    limits = [name for name in {each.side: None for each in times} if name.startswith("products")]
-    sides = [name for name in {each.side: None for each in times} if name not in limits]
+    sides, limits = sides_of(times)
     one_limit = seconds_of(times, *fastest(times, limits, [ONE_CORE]))
     all_limit = seconds_of(times, *fastest(times, limits, [MODEL_A_CORE]))
     ours = seconds_of(times, ACTLAB, MODEL_A_CORE)
@@ -373,10 +381,9 @@ def plot(times: Sequence[Timed]):
     figure = Figure((4 * columns, 3.2 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
     for axis, ((network, size), of) in zip(axes, found.items(), strict=True):
-        names = list({each.side: None for each in of})
-        limits = [name for name in names if name.startswith("products")]
+        sides, limits = sides_of(of)
         limit = seconds_of(of, *fastest(of, limits, [MODEL_A_CORE]))
-        sides = [name for name in names if name not in limits][::-1]
+        sides.reverse()
         for place, name in enumerate(sides):
             best = fastest(of, [name], [ALL_CORES, MODEL_A_CORE])
             middle, least, most = ratios(seconds_of(of, *best), limit)

@@ -1,7 +1,6 @@
 """What the benchmarks write into docs/benchmarks.md, and the machine that they ran on."""
 
 import os
-import platform
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -13,19 +12,6 @@ def cores() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
-
-
-def hardware() -> str:
-    """Name the processor, and how many of its cores this process may use."""
-    name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
-    if info.is_file():
-        lines = info.read_text().splitlines()
-        told = {key.strip(): value for key, _, value in (line.partition(":") for line in lines)}
-        name = told.get("model name", name).strip()
-        if "cpu family" in told:
-            name += f" (family {told['cpu family'].strip()}, model {told['model'].strip()})"
-    count = len(cores())
-    return f"{count} core{'' if count == 1 else 's'} of an {name}"
 
 
 def write_between(mark: str, text: str) -> None:

@@ -2,6 +2,7 @@
 
     python benchmarks/pipeline.py           # with the defaults, in a clone: as long as `make repro`
     python benchmarks/pipeline.py --write   # and into docs/benchmarks.md
+    python benchmarks/pipeline.py --nothing # what `dvc repro` takes where there is nothing to do
 
 The pipeline runs from nothing in a clone of the last commit, in a temporary folder. Five times a
 second py-spy tells what each thread of each of its processes is in, whether in Python or in what
@@ -12,6 +13,8 @@ training, where a model is trained while another is watched.
 import argparse
 import json
 import os
+import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -23,7 +26,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import psutil
-from page import ROOT, hardware, write_between
+import yaml
+from page import ROOT, write_between
+
+from actlab.provenance import hardware
 
 SECONDS = 0.2
 TRAINING, COMPILING, IMPORTS = "training", "compiling", "imports"
@@ -167,11 +173,46 @@ def profile(folder: Path) -> Seconds:
     return found
 
 
+def time_nothing(folder: Path, rounds: int = 7) -> tuple[list[float], list[float]]:
+    """Time `dvc repro` with nothing to do: here, and of as many stages that only copy a file."""
+    stages = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+    chain = {
+        f"stage-{at}": {"cmd": f"cp {at} {at + 1}", "deps": [str(at)], "outs": [str(at + 1)]}
+        for at in range(len(stages))
+    }
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    subprocess.run(["dvc", "init", "--quiet"], cwd=folder, check=True)
+    shutil.copy(ROOT / ".dvc/config", folder / ".dvc/config")
+    (folder / "0").write_text("copied\n")
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": chain}))
+    subprocess.run(["dvc", "repro", "--quiet"], cwd=folder, check=True)
+    ours, theirs = [], []
+    for _ in range(rounds):
+        for where, took in ((ROOT, ours), (folder, theirs)):
+            started = time.perf_counter()
+            told = subprocess.run(
+                ["dvc", "repro"], cwd=where, check=True, capture_output=True, text=True
+            )
+            took.append(time.perf_counter() - started)
+            if "Running stage" in told.stdout:
+                sys.exit(f"pipeline: there was something to do in {where}: run it again")
+    return ours, theirs
+
+
 def main() -> None:
     """Profile, print and write."""
     parser = argparse.ArgumentParser(description="Where each second of `dvc repro` goes.")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    parser.add_argument(
+        "--nothing", action="store_true", help="time `dvc repro` where there is nothing to do"
+    )
     asked = parser.parse_args()
+    if asked.nothing:
+        with TemporaryDirectory() as folder:
+            ours, theirs = map(statistics.median, time_nothing(Path(folder)))
+        print(f"dvc repro with nothing to do: {ours:.2f} s")
+        print(f"as many stages that only copy a file: {theirs:.2f} s")
+        return
     with TemporaryDirectory() as folder:
         text = table(profile(Path(folder)))
     print(text)

@@ -872,3 +872,54 @@ def test_what_theory_cannot_tell_is_said_and_not_counted(tmp_path):
     assert "for 12 of 12 ratios" in layers
     assert "for 4 of 4 geometric means" in whole
     assert untold.startswith("For some layers of relu theory has no prediction: ")
+
+
+# --- The answer in brief ------------------------------------------------------------------
+
+
+def answer_of(folder, accuracies, networks, **given):
+    names = list(dict.fromkeys(name for name, _ in accuracies))
+    study = plant(folder, names, networks, epochs=1, accuracies=accuracies, **given)
+    return findings.answer_findings(study, tables.summarise(study, 0.95), compared(study)[1])
+
+
+def test_the_answer_in_brief_is_a_sentence_for_the_first_network_and_the_last(tmp_path):
+    good, bad = [0.970, 0.971, 0.972], [0.930, 0.932, 0.931]
+    accuracies = {}
+    for network in ("mlp", "wide", "deep"):
+        worse = network != "mlp"
+        accuracies |= {
+            ("sigmoid", network): bad if worse else [0.969, 0.972, 0.971],
+            ("relu", network): good,
+        }
+    mlp, deep = answer_of(
+        tmp_path, accuracies, dict.fromkeys(("mlp", "wide", "deep"), (4,)), seeds=range(3)
+    )
+    low, high = stats.ttest_1samp(good, 0).confidence_interval(0.95)
+    value = f"97.10 % ({100 * low:.2f} to {100 * high:.2f})"
+    assert (
+        mlp
+        == f"On mlp relu has the highest mean test accuracy, {value}: undecided against sigmoid."
+    )
+    low, high = stats.ttest_1samp(np.subtract(good, bad), 0).confidence_interval(0.95)
+    assert deep == (
+        f"On deep relu has the highest mean test accuracy, {value}: it is better than sigmoid"
+        f" (4.00 points, {100 * low:.2f} to {100 * high:.2f})."
+    )
+
+
+def test_the_answer_in_brief_claims_no_order_of_one_seed_and_none_of_one_activation(tmp_path):
+    (said,) = answer_of(
+        tmp_path / "one seed",
+        {("sigmoid", "mlp"): [0.96], ("relu", "mlp"): [0.97]},
+        {"mlp": (4,)},
+        seeds=[0],
+    )
+    assert said == (
+        "On mlp relu has the highest mean test accuracy, 97.00 % (one seed); one seed shows no"
+        " order."
+    )
+    (said,) = answer_of(
+        tmp_path / "one activation", {("relu", "mlp"): [0.97]}, {"mlp": (4,)}, seeds=[0]
+    )
+    assert said == "On mlp relu reaches a test accuracy of 97.00 % (one seed)."

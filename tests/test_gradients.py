@@ -312,7 +312,7 @@ def test_densities_are_those_of_all_preactivations(tmp_path):
     keep_models(tmp_path, spec, [0, 1], [0, 1, 3])
     rows = list(bin_preactivations(tmp_path, [0, 1], batch.images, 12))
     assert [row[:2] for row in rows[::12]] == [
-        (epoch, f"hidden_{at}") for epoch in (0, 3) for at in (1, 2)
+        (epoch, f"hidden_{at}") for epoch in (0, 1, 3) for at in (1, 2)
     ]
     for at in range(0, len(rows), 12):
         epoch, layer = rows[at][:2]

@@ -170,7 +170,7 @@ def test_gradients_cover_what_was_trained(study):
     ]
     assert all(0 < float(row["update_ratio"]) < 0.1 for row in steps)
     bins = study.rows("results/preactivations.csv")
-    assert len(bins) == 2 * 2 * 2 * 60
+    assert len(bins) == 2 * 3 * 2 * 60
 
 
 def test_theory_is_held_to_every_configured_activation(study):
@@ -304,7 +304,7 @@ def test_what_is_added_or_changed_is_trained_alone(study):
 def test_a_users_own_function_is_in_every_table(study):
     for name, count in (
         ("results/gradients.csv", 2 * 2 * (3 * 2 * 3 + 2 * 9 + 5) + 2 * (3 * 2 * 3 + 2 * 9 + 5)),
-        ("results/preactivations.csv", 2 * 2 * 60),
+        ("results/preactivations.csv", 3 * 2 * 60),
         ("results/theory/mean_field.csv", 3),
         ("reports/summary.csv", 1),
         ("reports/tables/activation_functions.csv", 401),

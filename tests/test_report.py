@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import vl_convert
+from browser import opened
 from planted import (
     REPORT,
     activations_of,
@@ -36,6 +38,7 @@ from actlab.config import (
 from actlab.datasets import Split, Splits, save_processed
 from actlab.errors import UserError
 from actlab.stages.report import report as write_report
+from actlab.tables import where
 
 VOID = {"meta", "img", "br", "link", "hr"}
 
@@ -202,9 +205,12 @@ def test_the_page_needs_nothing_else_and_speaks_of_every_image(written):
     folder, _ = written
     html = read(folder, "report.html")
     page = Page(html)
-    assert len(html) < 5e6
-    assert not re.search(r"https?:|//cdn|@import|url\(", html)
-    assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object"} == set()
+    assert len(html) < 6e6
+    assert not re.search(r"//cdn|@import|url\(", html.partition("<script")[0])
+    assert {tag for tag, _ in page.tags} & {"link", "iframe", "object"} == set()
+    assert all("src" not in attributes for attributes in page.attributes("script"))
+    policy = next(each for each in page.attributes("meta") if "http-equiv" in each)
+    assert policy["content"].startswith("default-src 'none'; img-src data:;")
     images = page.attributes("img")
     assert len(images) == 17
     for attributes in images:
@@ -213,10 +219,43 @@ def test_the_page_needs_nothing_else_and_speaks_of_every_image(written):
         )
         assert len(attributes["alt"]) > 20
         assert int(attributes["width"]) > 100
-    anchors = {attributes["href"] for attributes in page.attributes("a")}
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    assert anchors == {f"#{anchor}" for anchor in ids}
+    links = {attributes["href"] for attributes in page.attributes("a")}
+    runs = {link for link in links if link.startswith(report.MLFLOW)}
+    assert report.run_link("relu/mlp") in runs
+    for link in links - runs:
+        if link.startswith("#"):
+            assert link.removeprefix("#") in ids
+        else:
+            assert (folder / "reports" / link).is_file(), link
+
+
+def test_the_page_says_what_reproduces_it(written, root):
+    folder, _ = written
+    text = Page(read(folder, "report.html")).text
+    assert "Seeds 0, 1, 2" in text
+    assert f"numpy {np.__version__}" in text
+    assert "Command make repro" in text
+
+
+def test_every_chart_is_one_that_vega_takes(written):
+    folder, _ = written
+    html = read(folder, "report.html")
+    found = re.search(r'<script type="application/json" id="charts">(.*?)</script>', html, re.S)
+    assert found
+    drawn = json.loads(found[1])
+    assert len(drawn) == 12
+    for path, chart in drawn.items():
+        assert (folder / "reports" / path).is_file()
+        for view in chart["views"]:
+            svg = vl_convert.vegalite_to_svg(view["spec"] | {"width": 300})
+            assert svg.count('aria-roledescription="') > 0
+            # A name is a value: in an expression it would be code.
+            expressions = re.findall(
+                r'"(?:filter|calculate|test)": "(.*?)"', json.dumps(view["spec"])
+            )
+            assert not [each for each in expressions if "relu" in each or "mlp" in each]
 
 
 def test_markdown_links_files_that_are_there(written):
@@ -640,11 +679,14 @@ def test_the_ledger_comes_first_and_is_that_of_the_table(written):
     html, markdown = read(folder, "report.html"), read(folder, "report.md")
     page = Page(html)
     told = composed(study, folder)
-    for text, answer in ((page.text, told.answer[0]), (markdown, report.markdown(told.answer[0]))):
-        assert text.index("The notebook's claims") < text.index(answer)
+    for text, brief, answer in (
+        (page.text, told.brief[0], told.answer[0]),
+        (markdown, report.markdown(told.brief[0]), report.markdown(told.answer[0])),
+    ):
+        assert text.index(brief) < text.index("The notebook's claims") < text.index(answer)
         for verdict in VERDICTS:
             assert f"{table['verdict'].tolist().count(verdict)} {verdict}" in text
-    rows = re.findall(r'<tr role="row"><td.*?</tr>', html)
+    rows = re.findall(r"<li><details>.*?</details></li>", html, re.S)
     lines = [line for line in markdown.splitlines() if re.match(r"\| .* \| \*\*", line)]
     for row, in_html, line in zip(table.to_dict("records"), rows, lines, strict=True):
         cells = [row[key] for key in ("claim", "verdict", "numbers", "section")]
@@ -652,8 +694,8 @@ def test_the_ledger_comes_first_and_is_that_of_the_table(written):
         badge = row["verdict"].replace(" ", "-")
         assert f'<span class="badge {badge}">' in in_html
         assert f".{badge} {{ color: var(--" in html
-        shown = re.findall(r"<td[^>]*>(?:<span[^>]*>)?(.*?)(?:</span>)?</td>", in_html)
-        assert [unescape(cell).replace("\u00a0", " ") for cell in shown] == cells
+        shown = " ".join(unescape(re.sub(r"<[^>]*>", "", in_html)).split())
+        assert shown == (f"{cells[1]} {cells[0]} {cells[2]} In the notebook: {cells[3]}.")
         claim, verdict, *others = map(report.markdown, cells)
         assert line == f"| {' | '.join([claim, f'**{verdict}**', *others])} |"
         assert row["rule"] in page.text
@@ -843,3 +885,117 @@ def test_blocks_that_seeds_share_are_said(tmp_path):
     assert "There are 3 blocks for 6 seeds: they go round" in text
     few = plant(tmp_path / "few", ["relu"], {"mlp": (4,)}, seeds=[0, 1, 2], epochs=2)
     assert "they go round" not in page_of(composed(few, tmp_path / "few")).text
+
+
+# --- In a browser -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [360, 800, 1440])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_and_asks_for_nothing(written, width, scheme):
+    folder, _ = written
+    with opened(folder / "reports/report.html", width, color_scheme=scheme) as (page, said):
+        see_all(page)
+        assert page.locator(".plot svg").count() >= 24
+        assert page.locator(".picture.replaced").count() == 12
+        assert said == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        paper, ink = page.evaluate(
+            "[getComputedStyle(document.body).backgroundColor,"
+            " getComputedStyle(document.querySelector('.plot svg .role-axis-label text'))"
+            ".fill]"
+        )
+        assert contrast(paper, ink) > 4.5
+
+
+def see_all(page):
+    """Scroll through the page, and wait until every chart is drawn."""
+    count = page.locator("[data-chart]").count()
+    for place in range(count):
+        page.locator("[data-chart]").nth(place).scroll_into_view_if_needed()
+    page.wait_for_function(f"document.querySelectorAll('.picture.replaced').length == {count}")
+
+
+def contrast(one, other):
+    """The ratio of WCAG 2.2 of two colours as rgb(r, g, b)."""
+    levels = []
+    for color in (one, other):
+        parts = np.array([int(each) for each in re.findall(r"\d+", color)[:3]]) / 255
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        levels.append(float(linear @ [0.2126, 0.7152, 0.0722]))
+    return (max(levels) + 0.05) / (min(levels) + 0.05)
+
+
+def paths_of(page, path):
+    """The lines that a chart draws in its first view."""
+    plot = page.locator(f'[data-chart="{path}"] .plot').first
+    return plot.evaluate(
+        "each => [...each.querySelectorAll('.mark-line path')].map(path => path.getAttribute('d'))"
+    )
+
+
+def test_an_activation_can_be_left_out_and_epochs_stepped_through(written):
+    folder, study = written
+    with opened(folder / "reports/report.html", 1200) as (page, said):
+        see_all(page)
+        gradients = "figures/gradient_through_training.png"
+        before = paths_of(page, gradients)
+        assert len(before) == len(study.activations)
+        page.locator("#choose label", has_text="tanh").locator("input").uncheck()
+        page.wait_for_timeout(200)
+        assert len(paths_of(page, gradients)) == len(before) - 1
+        slider = page.locator(f'[data-chart="{gradients}"] input[type=range]')
+        slider.focus()
+        page.keyboard.press("End")
+        page.wait_for_timeout(200)
+        after = paths_of(page, gradients)
+        assert page.locator(f'[data-chart="{gradients}"] output').inner_text() == str(study.epochs)
+        assert len(after) == len(before) - 1
+        assert not set(after) & set(before)
+        claim = page.locator(".claims summary").first
+        claim.focus()
+        page.keyboard.press("Enter")
+        assert page.locator(".claims details").first.evaluate("each => each.open")
+        assert said == []
+
+
+def test_a_point_under_the_pointer_tells_its_value(written):
+    folder, _ = written
+    with opened(folder / "reports/report.html", 1200) as (page, said):
+        see_all(page)
+        plot = page.locator('[data-chart="figures/accuracy_curves.png"] .plot').first
+        plot.scroll_into_view_if_needed()
+        box = plot.bounding_box()
+        assert box
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        tip = page.locator("#vg-tooltip-element")
+        tip.wait_for(state="visible")
+        told = dict(line.split("\t") for line in tip.inner_text().splitlines())
+        table = where(
+            pd.read_csv(folder / "reports/tables/accuracy_curves.csv"),
+            network="mlp",
+            activation=told["activation"],
+            split=told["split"],
+            epoch=int(told["epoch"]),
+        )
+        assert told["Accuracy"] == f"{100 * table['mean'].item():.1f}%"
+        assert said == []
+
+
+def test_on_paper_every_figure_is_there_and_every_claim_open(written):
+    folder, _ = written
+    with opened(folder / "reports/report.html", 1200) as (page, _):
+        see_all(page)
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        page.emulate_media(media="print")
+        assert page.locator(".picture:visible").count() == 17
+        assert page.locator(".chart:visible").count() == 0
+        assert page.locator(".claims details[open]").count() == len(CLAIMS)
+
+
+def test_without_scripts_every_figure_is_there(written):
+    folder, _ = written
+    with opened(folder / "reports/report.html", 800, java_script_enabled=False) as (page, said):
+        assert page.locator(".picture:visible").count() == 17
+        assert page.locator(".chart:visible").count() == 0
+        assert said == []

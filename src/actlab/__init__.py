@@ -23,6 +23,8 @@ A map, in the order of the data:
 `comparisons`      every pair of activations, with its verdict
 `claims`           the ledger: every claim of the notebook, with its verdict
 `figures`          tables -> Matplotlib figures
+`charts`           tables -> the report's interactive charts
+`provenance`       what reproduces a report: commit, inputs, versions, machine
 `findings`         tables -> sentences that say no more than the numbers
 `report`           tables and figures -> Markdown and HTML
 `tracking`         all of it -> MLflow, while it happens; finished runs <- MLflow

@@ -1201,12 +1201,14 @@ def plot_preactivations(preactivations: pd.DataFrame, activations: Sequence[Desc
     Parameters
     ----------
     preactivations
-        activation, network, epoch, layer, bin_low, bin_high, density.
+        activation, network, epoch, layer, bin_low, bin_high, density; of the epochs the first and
+        the last are drawn.
     activations
         Whose curves they are.
     """
     figure, grid, _ = _grid(preactivations, cell=0.34)
-    epochs = sorted(set(preactivations["epoch"]))
+    kept = preactivations["epoch"]
+    epochs = sorted({int(kept.min()), int(kept.max())})
     styles = line_styles(_names(preactivations, "activation"))
     of = {each.name: each for each in activations}
     for (network, name), axes in grid.items():

@@ -132,6 +132,59 @@ def comparison_findings(
     return told
 
 
+def answer_findings(study: Study, summary: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
+    """Answer by test accuracy in a sentence a network, of the first network and of the last.
+
+    Parameters
+    ----------
+    study
+        What was measured.
+    summary
+        `tables.summarise` of it.
+    comparisons
+        `comparisons.compare` of it.
+    """
+    told = []
+    for network in dict.fromkeys((study.networks[0], study.networks[-1])):
+        rows = where(summary, network=network)
+        rows = rows[np.isfinite(rows["test_accuracy_mean"].to_numpy(dtype=float))]
+        if rows.empty:
+            told.append(f"On {network} no test accuracy is a number.")
+            continue
+        best = rows.loc[rows["test_accuracy_mean"].idxmax()]
+        low, high = best["test_accuracy_ci_low"], best["test_accuracy_ci_high"]
+        is_single = not math.isfinite(low)
+        value = percent(best["test_accuracy_mean"])
+        value += " (one seed)" if is_single else f" ({100 * low:.2f} to {100 * high:.2f})"
+        name = best["activation"]
+        if len(study.activations) == 1:
+            told.append(f"On {network} {name} reaches a test accuracy of {value}.")
+            continue
+        lead = f"On {network} {name} has the highest mean test accuracy, {value}"
+        if is_single:
+            told.append(f"{lead}; one seed shows no order.")
+            continue
+        pairs = [
+            towards(comparisons, network, "test_accuracy", name, other)
+            for other in study.activations
+            if other != name
+        ]
+        told.append(f"{lead}: {'; '.join(_briefly(pairs))}.")
+    return told
+
+
+def _briefly(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    for verdict, words in _VERDICTS.items():
+        of = [row for row in rows if row["verdict"] == verdict]
+        shown = verdict in ("better", "worse")
+        names = [
+            f"{row['other']} ({difference_text('test_accuracy', row)})" if shown else row["other"]
+            for row in of
+        ]
+        if names:
+            yield f"{words} {join(names)}"
+
+
 def _never_reached(study: Study, scores: pd.DataFrame) -> str:
     """Say of how many seeds a value is a lower bound."""
     counts = {

@@ -259,7 +259,7 @@ def bin_preactivations(
     images: Float32[np.ndarray, "images pixels"],
     bins: int,
 ) -> Iterator[tuple[int, str, float, float, float]]:
-    """Tell how the pre-activations of each hidden layer are distributed, first and last.
+    """Tell how the pre-activations of each hidden layer are distributed at each kept epoch.
 
     All seeds, images and units are pooled. Of the bins of a layer at an epoch all but the
     outermost are of one width; those are at least as wide, and reach on to the smallest and to
@@ -289,13 +289,12 @@ def bin_preactivations(
 
     def preactivations_of(epoch_at: int) -> Iterator[tuple[str, np.ndarray]]:
         for seed in seeds:
-            epoch = kept_epochs(folder, seed)[epoch_at]
-            read_weights(model, weights_path(folder, seed, epoch))
+            path = weights_path(folder, seed, kept_epochs(folder, seed)[epoch_at])
+            read_weights(model, path)
             for layer, values in zip(hidden, program(given), strict=True):
                 yield layer, values.numpy().ravel()
 
-    epochs = kept_epochs(folder, seeds[0])
-    for epoch_at in (0, -1) if len(epochs) > 1 else (0,):
+    for epoch_at, epoch in enumerate(kept_epochs(folder, seeds[0])):
         # Twice through the models: to find the bins and to fill them, one model in memory.
         ends: dict[str, list[np.ndarray]] = {layer: [] for layer in hidden}
         for layer, values in preactivations_of(epoch_at):
@@ -311,7 +310,7 @@ def bin_preactivations(
             if layer in finite:
                 density = counts[layer] / counts[layer].sum() / np.diff(edges[layer])
                 for (low, high), value in zip(pairwise(edges[layer]), density, strict=True):
-                    yield epochs[epoch_at], layer, float(low), float(high), float(value)
+                    yield epoch, layer, float(low), float(high), float(value)
 
 
 def _edges(ends: Float[np.ndarray, "models 4"], bins: int) -> Float[np.ndarray, " edges"]:

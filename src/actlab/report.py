@@ -5,6 +5,7 @@ templates only lay it out, each escaping what it is given.
 """
 
 import base64
+import dataclasses
 import math
 import re
 import struct
@@ -13,19 +14,22 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, cast
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from actlab import figures, tables
+from actlab import charts, figures, tables
+from actlab.charts import Chart
 from actlab.claims import VERDICTS
 from actlab.comparisons import METRICS
 from actlab.config import MATCHED, Config
 from actlab.datasets import DATASETS
 from actlab.descriptions import Description, join_curves
 from actlab.findings import (
+    answer_findings,
     comparison_findings,
     conclusion_findings,
     counted,
@@ -44,7 +48,11 @@ from actlab.findings import (
     spread_findings,
     theory_findings,
 )
+from actlab.provenance import Fact
 from actlab.tables import Study, where, written
+
+#: Where `make ui` shows the runs of a fresh store, by their name.
+MLFLOW = "http://127.0.0.1:5000/#/experiments/1/runs?searchFilter="
 
 
 @dataclass(frozen=True)
@@ -54,13 +62,15 @@ class Text:
     kind: ClassVar[str] = "text"
     lines: tuple[str, ...]
     points: bool = False
+    data: str | None = None
 
 
 @dataclass(frozen=True)
 class Grid:
     """A table of cells as they are shown; the first `words` columns are text, not numbers.
 
-    The cells of `prose` are sentences, which may break into lines.
+    The cells of `prose` are sentences, which may break into lines. `data` is the CSV behind it, in
+    the report's folder; `runs` names the MLflow run of each row, where a row is of one.
     """
 
     kind: ClassVar[str] = "grid"
@@ -69,6 +79,8 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
     words: int = 1
     prose: bool = False
+    data: str | None = None
+    runs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,9 +134,11 @@ class Report:
 
     title: str
     question: str
+    brief: tuple[str, ...]
     ledger: Ledger | None
     answer: tuple[str, ...]
     sections: tuple[Section, ...]
+    facts: tuple[Fact, ...] = ()
 
     @property
     def pictures(self) -> list[Picture]:
@@ -262,6 +276,7 @@ def compose(
             f" {join(_shape(study, network) for network in study.networks)};"
             f" {counted(len(study.seeds), 'seed')} and {counted(study.epochs, 'epoch')} each."
         ),
+        brief=tuple(answer_findings(study, summary, comparisons)),
         ledger=_ledger(claims),
         answer=(*by_metric["test_accuracy"], *depth[0], *divergence_findings(study)),
         sections=(
@@ -335,6 +350,8 @@ def _results(
             for row in summary.to_dict("records")
         ),
         words=2,
+        data="summary.csv",
+        runs=_runs(summary.to_dict("records")),
     )
 
 
@@ -390,6 +407,7 @@ def _data(class_counts: pd.DataFrame, config: Config) -> Section:
                     )
                     for split in splits
                 ),
+                data="data/class_counts.csv",
             ),
         ),
     )
@@ -529,14 +547,19 @@ def _curves(study: Study, config: Config) -> Section:
                 f" {join(study.activations)} on {join(study.networks)}.",
                 "tables/loss_curves.csv",
             ),
-            *_points(loss_findings(study)),
+            *_points(loss_findings(study), "tables/loss_curves.csv"),
         ),
     )
 
 
-def _points(lines: Iterable[str]) -> list[Text]:
+def _points(lines: Iterable[str], data: str | None = None) -> list[Text]:
     lines = tuple(lines)
-    return [Text(lines, points=True)] if lines else []
+    return [Text(lines, points=True, data=data)] if lines else []
+
+
+def _runs(rows: Iterable[Mapping[Any, Any]]) -> tuple[str, ...]:
+    """Name the MLflow run of each row's configuration."""
+    return tuple(f"{row['activation']}/{row['network']}" for row in rows)
 
 
 def _test_accuracy(study: Study, summary: pd.DataFrame, config: Config) -> Section:
@@ -552,7 +575,7 @@ def _test_accuracy(study: Study, summary: pd.DataFrame, config: Config) -> Secti
             f"Test accuracy of every seed with mean and interval: {measured}.",
             "tables/test_accuracy.csv",
         ),
-        *_points(spread_findings(study, summary)),
+        *_points(spread_findings(study, summary), "summary.csv"),
     ]
     if len(study.activations) > 1 and len(study.seeds) > 1:
         margin = 100 * config.report.equivalence_margin
@@ -582,7 +605,7 @@ def _comparisons(
         for metric in ("test_loss", "calibration_error", "epochs_to_target")
         for line in by_metric[metric]
     ]
-    blocks: list[Text | Grid | Picture] = [*_points(told)]
+    blocks: list[Text | Grid | Picture] = [*_points(told, "comparisons.csv")]
     if len(study.activations) > 1 and len(study.seeds) > 1:
         blocks.append(
             Grid(
@@ -608,6 +631,7 @@ def _comparisons(
                     for row in comparisons.to_dict("records")
                 ),
                 words=4,
+                data="comparisons.csv",
             )
         )
     return Section("Comparisons", tuple(blocks))
@@ -625,7 +649,9 @@ def _time(
     return Section(
         "Time",
         (
-            *_points([*by_metric["epoch_seconds"], *by_metric["seconds_to_target"]]),
+            *_points(
+                [*by_metric["epoch_seconds"], *by_metric["seconds_to_target"]], "comparisons.csv"
+            ),
             Text(
                 (
                     "These times are of a run of their own: in one process, one model at a time on"
@@ -643,7 +669,8 @@ def _time(
                     config.timing.kernel_units,
                     config.training.batch_size,
                     config.report.confidence,
-                )
+                ),
+                "tables/kernel_times.csv",
             ),
             _kernel_times(study, config),
             Picture(
@@ -676,6 +703,8 @@ def _time(
                     for row in times
                 ),
                 words=2,
+                data="tables/epoch_seconds.csv",
+                runs=_runs(times),
             ),
         ),
     )
@@ -715,6 +744,7 @@ def _median_times(study: Study, comparisons: pd.DataFrame, confidence: float) ->
                 for row in rows.to_dict("records")
             ),
             words=4,
+            data="comparisons.csv",
         )
     ]
 
@@ -759,6 +789,7 @@ def _kernel_times(study: Study, config: Config) -> Grid:
             for row in rows
         ),
         words=2,
+        data="tables/kernel_times.csv",
     )
 
 
@@ -793,7 +824,7 @@ def _gradients(
                 f" {measured}.",
                 "tables/gradient_first_layer.csv",
             ),
-            *_points(first_layer),
+            *_points(first_layer, "tables/first_layer_ratios.csv"),
             Picture(
                 "figures/gradient_by_layer.png",
                 "Before training: the Euclidean norm of each layer's gradient, on"
@@ -804,7 +835,7 @@ def _gradients(
                 f" {join(study.activations)} on {join(study.networks)}.",
                 "tables/gradient_by_layer.csv",
             ),
-            *_points(depth),
+            *_points(depth, "tables/layer_factors.csv"),
             Picture(
                 "figures/gradient_through_training.png",
                 "The same norms, arithmetic means over seeds, after"
@@ -916,7 +947,10 @@ def _health(study: Study, config: Config) -> Section:
         )
     return Section(
         "Health of the networks",
-        (*blocks, *_points(health_findings(study, config.report.confidence))),
+        (
+            *blocks,
+            *_points(health_findings(study, config.report.confidence), "tables/health.csv"),
+        ),
     )
 
 
@@ -955,7 +989,7 @@ def _theory(study: Study, matched: pd.DataFrame, config: Config) -> Section:
                 f" layers: {measured}.",
                 "tables/theory.csv",
             ),
-            *_points(theory_findings(study, config.report.confidence)),
+            *_points(theory_findings(study, config.report.confidence), "theory.csv"),
             Grid(
                 "Per layer, as geometric means over all layers. The initialiser matched stands for"
                 " the one that the activation's literature recommends. The file theory.csv has all"
@@ -976,6 +1010,7 @@ def _theory(study: Study, matched: pd.DataFrame, config: Config) -> Section:
                     for row in whole.to_dict("records")
                 ),
                 words=3,
+                data="theory.csv",
             ),
             Grid(
                 "Of the theory, for layers of one width: the variance σ² of a layer's weights"
@@ -1001,6 +1036,7 @@ def _theory(study: Study, matched: pd.DataFrame, config: Config) -> Section:
                     for row in study.mean_field.to_dict("records")
                 ),
                 words=2,
+                data="tables/mean_field.csv",
             ),
             *_matching(study, matched, config),
             Grid(
@@ -1030,7 +1066,9 @@ def _matching(study: Study, matched: pd.DataFrame, config: Config) -> list[Text 
             )
         ]
     changes = tables.matched_changes(study, config.report.confidence)
-    blocks: list[Text | Grid] = [*_points(matched_findings(study, config.report.confidence))]
+    blocks: list[Text | Grid] = [
+        *_points(matched_findings(study, config.report.confidence), "tables/matched_changes.csv")
+    ]
     if len(changes):
         blocks.append(
             Grid(
@@ -1081,7 +1119,7 @@ def _matching(study: Study, matched: pd.DataFrame, config: Config) -> list[Text 
 
 def _trained_twice(study: Study, matched: pd.DataFrame, config: Config) -> list[Text | Grid]:
     told = matched_training_findings(study, matched, config.matched, config.report.target_accuracy)
-    blocks: list[Text | Grid] = [*_points(told)]
+    blocks: list[Text | Grid] = [*_points(told, "tables/matched_trained.csv")]
     if len(matched) and len(study.seeds) > 1:
         blocks.append(
             Grid(
@@ -1120,6 +1158,8 @@ def _trained_twice(study: Study, matched: pd.DataFrame, config: Config) -> list[
                     for row in matched.to_dict("records")
                 ),
                 words=3,
+                data="tables/matched_trained.csv",
+                runs=tuple(f"{run} matched" for run in _runs(matched.to_dict("records"))),
             )
         )
     return blocks
@@ -1152,6 +1192,7 @@ def _born_dead(study: Study) -> list[Grid]:
                 for row in study.born_dead.to_dict("records")
             ),
             words=2,
+            data="tables/born_dead.csv",
         )
     ]
 
@@ -1309,6 +1350,7 @@ def _rules(claims: pd.DataFrame, config: Config) -> Section:
                 ),
                 words=4,
                 prose=True,
+                data="claims.csv",
             ),
         ),
     )
@@ -1333,7 +1375,12 @@ def render_markdown(report: Report) -> str:
     return _environment().get_template("report.md.jinja").render(report=report)
 
 
-def render_html(report: Report, images: Mapping[str, Image]) -> str:
+def render_html(
+    report: Report,
+    images: Mapping[str, Image],
+    interactive: Mapping[str, Chart] | None = None,
+    activations: Sequence[str] = (),
+) -> str:
     """Write the report as one HTML page that needs nothing else.
 
     Parameters
@@ -1342,8 +1389,24 @@ def render_html(report: Report, images: Mapping[str, Image]) -> str:
         What to say.
     images
         The image of each `Picture.path`.
+    interactive
+        What takes the place of some of them where scripts run.
+    activations
+        Those that a reader may choose from.
     """
-    return _environment().get_template("report.html.jinja").render(report=report, images=images)
+    of_figures = {path: dataclasses.asdict(chart) for path, chart in (interactive or {}).items()}
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            report=report,
+            images=images,
+            charts=of_figures,
+            styles=charts.swatches(activations),
+            vega=charts.vega() if of_figures else "",
+            mlflow=MLFLOW,
+        )
+    )
 
 
 def render_text(study: Study, confidence: float) -> str:
@@ -1400,6 +1463,15 @@ def tied(text: str) -> str:
     return text.replace(" × ", "\u00a0×\u00a0").replace(" %", "\u00a0%")
 
 
+def run_link(name: str) -> str:
+    """Give the address of a run in the page that `make ui` opens, by its name.
+
+    >>> run_link("relu/mlp").removeprefix(MLFLOW)
+    'attributes.run_name%20%3D%20%27relu%2Fmlp%27'
+    """
+    return MLFLOW + quote(f"attributes.run_name = '{name}'", safe="")
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("actlab"),
@@ -1411,4 +1483,5 @@ def _environment() -> Environment:
     )
     environment.filters["md"] = markdown
     environment.filters["tied"] = tied
+    environment.filters["run"] = run_link
     return environment

@@ -327,6 +327,7 @@ def compose(
     return Report(
         title=f"Comparison of the sweep {sweep.name}" if sweep.name else "Comparison of runs",
         question=_question(sweep, selected),
+        brief=(),
         ledger=None,
         answer=(*answer(sweep, summary, compared, sensitivity, config.confidence), *notes),
         sections=tuple(sections),

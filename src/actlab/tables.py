@@ -68,8 +68,8 @@ HEALTH = (
     "one_sign_batch_fraction",
 )
 
-#: One row a bin; `results/preactivations.csv`. `epoch` is 0 or the last; the density is that of
-#: the pre-activations of a hidden layer, over all seeds, units and images of the probe test.
+#: One row a bin; `results/preactivations.csv`. The density is that of the pre-activations
+#: of a hidden layer, over all seeds, units and images of the probe test.
 PREACTIVATIONS = ("activation", "network", "epoch", "layer", "bin_low", "bin_high", "density")
 
 #: One row a layer at a kept epoch of one seed; `results/<activation>-<network>/updates.csv`.

@@ -1,5 +1,6 @@
 """Write the report of all configurations: `python -m actlab.stages.report`."""
 
+import dataclasses
 import json
 from concurrent.futures import Executor
 from pathlib import Path
@@ -17,7 +18,17 @@ def report(config: Config) -> None:
 
 def write_report(config: Config, beside: Executor) -> None:
     """Do so, half of the figures in the process beside."""
-    from actlab import claims, comparisons, descriptions, figures, report, tables, tracking
+    from actlab import (
+        charts,
+        claims,
+        comparisons,
+        descriptions,
+        figures,
+        provenance,
+        report,
+        tables,
+        tracking,
+    )
     from actlab.datasets import load_labels
     from actlab.outputs import written_whole
 
@@ -63,6 +74,9 @@ def write_report(config: Config, beside: Executor) -> None:
         composed = report.compose(
             study, activations, counts, blocks, scores, compared, matched, examined, config
         )
+        facts = provenance.facts(Path.cwd(), config.seeds)
+        composed = dataclasses.replace(composed, facts=tuple(facts))
+        interactive = charts.build(study, {name: each.table for name, each in drawings.items()})
         with written_whole(reports / "tables") as folder:
             for name, drawing in drawings.items():
                 tables.write_frame(drawing.table, folder / f"{name}.csv")
@@ -87,11 +101,17 @@ def write_report(config: Config, beside: Executor) -> None:
         for name, table in tables.plot_tables(study).items():
             tables.write_frame(table, folder / f"{name}.csv")
     images = {picture.path: report.embed(reports / picture.path) for picture in composed.pictures}
+    page = report.render_html(
+        composed,
+        images,
+        {f"figures/{name}.png": chart for name, chart in interactive.items()},
+        study.activations,
+    )
     metrics = json.dumps(tables.metrics(summary), indent=2, allow_nan=False) + "\n"
     for name, text in (
         ("metrics.json", metrics),
         ("report.md", report.render_markdown(composed)),
-        ("report.html", report.render_html(composed, images)),
+        ("report.html", page),
     ):
         with written_whole(reports / name) as path:
             path.write_text(text, encoding="utf-8")

@@ -1,0 +1,107 @@
+"""What reproduces a report: commit, inputs, versions, machine, command."""
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+#: What of the repository decides what a run gives; changes elsewhere are not told.
+SOURCES = ("src", "conf", "custom", "dvc.yaml", "params.yaml", "requirements.lock")
+
+#: Whose versions are told, by the names under which they are installed.
+PACKAGES = (
+    *("tensorflow-cpu", "tensorflow", "keras", "numpy", "scipy", "statsmodels", "pandas"),
+    *("matplotlib", "hydra-core", "dvc", "mlflow"),
+)
+
+
+class Fact(NamedTuple):
+    """Something that a reader needs to get the same, and what it is."""
+
+    name: str
+    value: str
+
+
+def facts(root: Path, seeds: Sequence[int]) -> list[Fact]:
+    """Tell what reproduces the report that the repository at `root` gives now."""
+    return [
+        Fact("Command", "make repro, or dvc repro where everything is installed"),
+        Fact("Git commit", _commit(root)),
+        Fact("Inputs", _inputs(root)),
+        Fact("Seeds", ", ".join(map(str, seeds))),
+        Fact("Python", f"{platform.python_version()}, {_versions()}"),
+        Fact("Machine", f"{hardware()}, {platform.system()}"),
+    ]
+
+
+def digest(lock: str) -> str:
+    """Give the SHA-256 of the text of a dvc.lock without its stage `report`.
+
+    DVC writes that stage last, with the report's own digest in it.
+
+    >>> digest("stages: {train: {}, report: {}}") == digest("stages: {train: {}}")
+    True
+    """
+    content = yaml.safe_load(lock) or {}
+    stages = {name: of for name, of in content.get("stages", {}).items() if name != "report"}
+    text = yaml.safe_dump(stages, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hardware() -> str:
+    """Name the processor, and how many of its cores this process may use."""
+    name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = info.read_text().splitlines()
+        told = {key.strip(): value for key, _, value in (line.partition(":") for line in lines)}
+        name = told.get("model name", name).strip()
+        if "cpu family" in told:
+            name += f" (family {told['cpu family'].strip()}, model {told['model'].strip()})"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} core{'' if cores == 1 else 's'} of an {name}"
+
+
+def _commit(root: Path) -> str:
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return "not known: no git repository"
+    changed = _git(root, "status", "--porcelain", "--", *SOURCES)
+    return f"{commit}, with changes that are not committed" if changed else commit
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(root), *arguments]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.strip()
+
+
+def _inputs(root: Path) -> str:
+    lock = root / "dvc.lock"
+    if not lock.is_file():
+        return "not known: no dvc.lock"
+    return f"SHA-256 of dvc.lock without its stage report: {digest(lock.read_text())}"
+
+
+def _versions() -> str:
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+if __name__ == "__main__":
+    for name, value in facts(Path.cwd(), [int(each) for each in sys.argv[1:]]):
+        print(f"{name}: {value}")
