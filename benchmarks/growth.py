@@ -164,10 +164,23 @@ def plot(told: dict[str, dict[int, Told]]):
     return figure
 
 
+def read(path: Path) -> dict[str, dict[int, Told]]:
+    """Read the numbers that `write` wrote; none where there is no such file."""
+    told: dict[str, dict[int, Told]] = {}
+    if path.is_file():
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                sizes = told.setdefault(row["of"], {})
+                sizes.setdefault(int(row["size"]), {})[row["measured"]] = float(row["value"])
+    return told
+
+
 def write(told: dict[str, dict[int, Told]], rounds: int) -> None:
-    """Write the numbers, the figure, and the tables into the page."""
+    """Write the numbers, the figure, and the tables into the page; keep what was not measured."""
     folder = ROOT / "docs/study/bench"
     folder.mkdir(parents=True, exist_ok=True)
+    before = read(folder / "growth.csv")
+    told = {of: told.get(of) or before[of] for of in SIZES if of in told or of in before}
     with (folder / "growth.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("of", "size", "measured", "value"))

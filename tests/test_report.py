@@ -253,7 +253,7 @@ def test_every_chart_is_one_that_vega_takes(written):
             assert svg.count('aria-roledescription="') > 0
             # A name is a value: in an expression it would be code.
             expressions = re.findall(
-                r'"(?:filter|calculate|test)": "(.*?)"', json.dumps(view["spec"])
+                r'"(?:filter|calculate|test|expr)": "(.*?)"', json.dumps(view["spec"])
             )
             assert not [each for each in expressions if "relu" in each or "mlp" in each]
 
@@ -970,7 +970,8 @@ def test_a_point_under_the_pointer_tells_its_value(written):
         page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         tip = page.locator("#vg-tooltip-element")
         tip.wait_for(state="visible")
-        told = dict(line.split("\t") for line in tip.inner_text().splitlines())
+        cells = tip.locator("td").all_inner_texts()
+        told = dict(zip(cells[::2], cells[1::2], strict=True))
         table = where(
             pd.read_csv(folder / "reports/tables/accuracy_curves.csv"),
             network="mlp",
@@ -978,7 +979,7 @@ def test_a_point_under_the_pointer_tells_its_value(written):
             split=told["split"],
             epoch=int(told["epoch"]),
         )
-        assert told["Accuracy"] == f"{100 * table['mean'].item():.1f}%"
+        assert told["Accuracy"] == f"{100 * table['mean'].item():.2f}%"
         assert said == []
 
 

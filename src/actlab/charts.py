@@ -69,7 +69,7 @@ def build(study: Study, drawn: Mapping[str, pd.DataFrame]) -> dict[str, Chart]:
     makers: dict[str, Callable[[pd.DataFrame], Chart]] = {
         "activation_functions": lambda table: _functions(table, names),
         "accuracy_curves": lambda table: _curves(table, study, "Accuracy", ".1%"),
-        "loss_curves": lambda table: _curves(table, study, "Loss (nats)", ".3f"),
+        "loss_curves": lambda table: _curves(table, study, "Loss (nats)", ".1f"),
         "test_accuracy": lambda table: _test_accuracy(table, study),
         "accuracy_differences": lambda table: _differences(table, study),
         "gradient_through_training": lambda table: _by_layer(
@@ -118,8 +118,9 @@ def _curves(table: pd.DataFrame, study: Study, title: str, form: str) -> Chart:
             "value": 1,
         }
         line["encoding"]["detail"] = {"field": "split"}
-        tips = [Tip("split", "split"), Tip("epoch", "epoch", "d"), Tip("mean", title, form)]
-        hovered = _hovered(x, y, study.activations, [*tips, *_interval(form)])
+        exact = form.replace("1", "2" if "%" in form else "4")
+        tips = [Tip("split", "split"), Tip("epoch", "epoch", "d"), Tip("mean", title, exact)]
+        hovered = _hovered(x, y, study.activations, [*tips, *_interval(exact)])
         spec["layer"] = [band, line, hovered]
         views.append(View(f"{network} (paler: on training images)", spec))
     return Chart(tuple(views))
@@ -227,7 +228,7 @@ def _by_layer(table: pd.DataFrame, study: Study, title: str, share: bool) -> Cha
         layers = list(dict.fromkeys(rows["layer"]))
         columns = ["activation", "epoch", "layer", "mean", "low", "high"]
         spec = _spec(rows[columns], study.activations, epoch=True)
-        form = ".1%" if share else ".1e"
+        form = ".1%" if share else ".2e"
         y = _axis("mean", title, form)
         values = rows["mean"].to_numpy(dtype=float)
         finite = values[np.isfinite(values)]
@@ -385,15 +386,20 @@ def _line(encoding: Spec, names: Sequence[str]) -> Spec:
 def _hovered(x: Spec, y: Spec, names: Sequence[str], tips: Sequence[Tip]) -> Spec:
     """Mark the point that is nearest to the pointer, and tell its values."""
     nearest = {"type": "point", "on": "pointerover", "clear": "pointerout", "nearest": True}
+    # Written out: Vega-Lite looks for texts, not for numbers, in the wrong place near a point.
+    told = ", ".join(
+        f"'{tip.title}': " + (f"format({value}, '{tip.form}')" if tip.form else value)
+        for tip in (Tip("activation", "activation"), *tips)
+        for value in [f"(datum.datum || datum).{tip.column}"]
+    )
     return {
         "params": [{"name": "near", "select": nearest}],
-        "mark": {"type": "point", "filled": True, "size": 90},
+        "mark": {"type": "point", "filled": True, "size": 90, "tooltip": {"expr": f"{{{told}}}"}},
         "encoding": {
             "x": x,
             "y": y,
             "color": _color(names),
             "opacity": {"condition": {"param": "near", "empty": False, "value": 1}, "value": 0},
-            "tooltip": _tips([Tip("activation", "activation"), *tips]),
         },
     }
 

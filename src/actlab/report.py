@@ -528,7 +528,9 @@ def _curves(study: Study, config: Config) -> Section:
         if len(study.seeds) > 1
         else ""
     )
-    drawn = f"Thin lines are single seeds, thick lines their mean.{band} {watched}"
+    drawn = (
+        f"Lines are means over seeds; in the picture thin lines are single seeds.{band} {watched}"
+    )
     return Section(
         "Learning curves",
         (
