@@ -21,6 +21,10 @@ def find() -> str:
     return named
 
 
+def _fetched(url: str) -> list[str]:
+    return [] if url.startswith(("file:", "data:", "blob:")) else [url]
+
+
 @contextmanager
 def opened(
     path: Path, width: int, height: int = 900, **context: Any
@@ -34,12 +38,7 @@ def opened(
             page = browser.new_page(viewport={"width": width, "height": height}, **context)
             page.on("console", lambda each: said.append(f"{each.type}: {each.text}"))
             page.on("pageerror", lambda each: said.append(str(each)))
-            page.on(
-                "request",
-                lambda each: (
-                    each.url.startswith(("file:", "data:", "blob:")) or said.append(each.url)
-                ),
-            )
+            page.on("request", lambda each: said.extend(_fetched(each.url)))
             page.goto(path.as_uri())
             yield page, said
         finally:

@@ -8,7 +8,7 @@ activations and networks are values in a chart, never part of an expression.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -91,7 +91,7 @@ def _functions(table: pd.DataFrame, names: Sequence[str]) -> Chart:
     thinned = table.iloc[:: max(1, len(table) // len(names) // 200)]
     views = []
     for column, title in (("value", "Value φ(x)"), ("derivative", "Derivative φ′(x)")):
-        spec = _spec(thinned[["activation", "x", column]], names)
+        spec = _spec(thinned, ["activation", "x", column], names)
         x, y = _axis("x", "x", ".1f"), _axis(column, title, ".1f")
         tips = [Tip("x", "x", ".2f"), Tip(column, title, ".4f")]
         spec["layer"] = [_line({"x": x, "y": y}, names), _hovered(x, y, names, tips)]
@@ -103,9 +103,8 @@ def _curves(table: pd.DataFrame, study: Study, title: str, form: str) -> Chart:
     views = []
     for network in study.networks:
         rows = where(table, network=network)
-        spec = _spec(
-            rows[["activation", "split", "epoch", "mean", "low", "high"]], study.activations
-        )
+        columns = ["activation", "split", "epoch", "mean", "low", "high"]
+        spec = _spec(rows, columns, study.activations)
         x = _axis("epoch", "Epoch", "d")
         y = _axis("mean", title, form)
         band = _line({"x": x, "y": _axis("low", title, form), "y2": {"field": "high"}}, [])
@@ -133,7 +132,8 @@ def _test_accuracy(table: pd.DataFrame, study: Study) -> Chart:
         rows = where(table, network=network)
         long = rows.melt(["activation", "mean", "low", "high"], seeds, "seed", "accuracy")
         long["seed"] = long["seed"].str.removeprefix("seed_")
-        spec = _spec(long, study.activations, height=34 * len(study.activations) + 40)
+        height = 34 * len(study.activations) + 40
+        spec = _spec(long, list(long.columns), study.activations, height)
         y = {"field": "activation", "type": "nominal", "title": None, "sort": study.activations}
         x = _axis("accuracy", "Test accuracy", ".1%", 8)
         color = _color(study.activations)
@@ -180,7 +180,7 @@ def _differences(table: pd.DataFrame, study: Study) -> Chart:
         for column in ("mean", "low", "high", "margin"):
             rows[column] = 100 * rows[column]
         columns = ["pair", "first", "second", "mean", "low", "high", "margin", "verdict"]
-        spec = _spec(rows[columns], [], height=30 * len(rows) + 40)
+        spec = _spec(rows, columns, [], height=30 * len(rows) + 40)
         spec["transform"] = [
             {"filter": "indexof(shown, datum.first) >= 0 && indexof(shown, datum.second) >= 0"}
         ]
@@ -223,19 +223,20 @@ def _by_layer(table: pd.DataFrame, study: Study, title: str, share: bool) -> Cha
     views = []
     for network in study.networks:
         rows = where(table, network=network)
-        if not share:
-            rows = rows[rows["mean"] > 0]  # a logarithmic axis has no zero
+        if not share:  # a logarithmic axis has no zero
+            rows = cast(pd.DataFrame, rows[rows["mean"] > 0])
         layers = list(dict.fromkeys(rows["layer"]))
         columns = ["activation", "epoch", "layer", "mean", "low", "high"]
-        spec = _spec(rows[columns], study.activations, epoch=True)
+        spec = _spec(rows, columns, study.activations, epoch=True)
         form = ".1%" if share else ".2e"
         y = _axis("mean", title, form)
         values = rows["mean"].to_numpy(dtype=float)
-        finite = values[np.isfinite(values)]
+        finite = values[np.isfinite(values)].tolist()
         if share:
-            y["scale"] = {"domain": [0, max(0.01, *finite.tolist())]}
+            y["scale"] = {"domain": [0, max([0.01, *finite])]}
         else:
-            y["scale"] = {"type": "log", "domain": [finite.min(), finite.max()], "nice": True}
+            ends = [min(finite, default=0.1), max(finite, default=1.0)]
+            y["scale"] = {"type": "log", "domain": ends, "nice": True}
             y["axis"] = {"format": ".0e", "tickCount": 5}
         x = {"field": "layer", "type": "nominal", "title": "Layer", "sort": layers}
         x["axis"] = {"labelAngle": 0, "labelExpr": "replace(datum.label, 'hidden_', '')"}
@@ -251,20 +252,22 @@ def _by_layer(table: pd.DataFrame, study: Study, title: str, share: bool) -> Cha
 def _preactivations(table: pd.DataFrame, study: Study) -> Chart:
     """Draw the distributions of a layer at an epoch, each as high as its own peak."""
     keys = ["activation", "network", "epoch", "layer"]
-    inner = table[table.groupby(keys).cumcount() > 0]  # the outermost reach on to the extremes
-    inner = inner[inner.groupby(keys).cumcount(ascending=False) > 0]
-    drawn = inner[keys].copy()
-    drawn["x"] = (inner["bin_low"] + inner["bin_high"]) / 2
-    drawn["height"] = inner["density"] / inner.groupby(keys)["density"].transform("max")
+    bins = table.groupby(keys)
+    # The outermost reach on to the extremes.
+    is_inner = (bins.cumcount() > 0) & (bins.cumcount(ascending=False) > 0)
+    drawn = cast(pd.DataFrame, table[is_inner])
+    drawn = drawn.assign(
+        x=(drawn["bin_low"] + drawn["bin_high"]) / 2,
+        height=drawn["density"] / drawn.groupby(keys)["density"].transform("max"),
+    )
     layers = list(dict.fromkeys(drawn["layer"]))
     views = []
     for network in study.networks:
         rows = where(drawn, network=network)
         if rows.empty:
             continue
-        spec = _spec(
-            rows[["activation", "epoch", "layer", "x", "height"]], study.activations, epoch=True
-        )
+        columns = ["activation", "epoch", "layer", "x", "height"]
+        spec = _spec(rows, columns, study.activations, epoch=True)
         spec["params"].append({"name": "layer", "value": layers[0]})
         spec["transform"].append({"filter": "datum.layer == layer"})
         x = _axis("x", "Pre-activation", ".3~g")
@@ -282,7 +285,7 @@ def _preactivations(table: pd.DataFrame, study: Study) -> Chart:
 
 
 def _epochs(table: pd.DataFrame) -> Control:
-    return Control("epoch", "After epoch", tuple(sorted({int(each) for each in table["epoch"]})))
+    return Control("epoch", "After epoch", tuple(sorted(set(table["epoch"].tolist()))))
 
 
 def _parameters(names: Sequence[str]) -> list[Spec]:
@@ -290,9 +293,14 @@ def _parameters(names: Sequence[str]) -> list[Spec]:
 
 
 def _spec(
-    table: pd.DataFrame, names: Sequence[str], height: int = 260, epoch: bool = False
+    table: pd.DataFrame,
+    columns: Sequence[str],
+    names: Sequence[str],
+    height: int = 260,
+    epoch: bool = False,
 ) -> Spec:
-    """Begin a view of a table, of which the activations that are chosen are shown."""
+    """Begin a view of a table's columns, of which the activations that are chosen are shown."""
+    table = cast(pd.DataFrame, table[list(columns)])
     numbers = {
         column: "number" for column in table.columns if pd.api.types.is_numeric_dtype(table[column])
     }
@@ -309,7 +317,7 @@ def _spec(
         "transform": [{"filter": "indexof(shown, datum.activation) >= 0"}] if names else [],
     }
     if epoch:
-        spec["params"].append({"name": "epoch", "value": int(table["epoch"].min())})
+        spec["params"].append({"name": "epoch", "value": min(table["epoch"].tolist(), default=0)})
         spec["transform"].append({"filter": "datum.epoch == epoch"})
     return spec
 

@@ -1207,8 +1207,8 @@ def plot_preactivations(preactivations: pd.DataFrame, activations: Sequence[Desc
         Whose curves they are.
     """
     figure, grid, _ = _grid(preactivations, cell=0.34)
-    kept = preactivations["epoch"]
-    epochs = sorted({int(kept.min()), int(kept.max())})
+    kept = preactivations["epoch"].tolist()
+    epochs = sorted({min(kept), max(kept)})
     styles = line_styles(_names(preactivations, "activation"))
     of = {each.name: each for each in activations}
     for (network, name), axes in grid.items():

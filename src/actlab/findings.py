@@ -146,12 +146,15 @@ def answer_findings(study: Study, summary: pd.DataFrame, comparisons: pd.DataFra
     """
     told = []
     for network in dict.fromkeys((study.networks[0], study.networks[-1])):
-        rows = where(summary, network=network)
-        rows = rows[np.isfinite(rows["test_accuracy_mean"].to_numpy(dtype=float))]
-        if rows.empty:
+        rows = [
+            row
+            for row in where(summary, network=network).to_dict("records")
+            if math.isfinite(row["test_accuracy_mean"])
+        ]
+        if not rows:
             told.append(f"On {network} no test accuracy is a number.")
             continue
-        best = rows.loc[rows["test_accuracy_mean"].idxmax()]
+        best = max(rows, key=lambda row: row["test_accuracy_mean"])
         low, high = best["test_accuracy_ci_low"], best["test_accuracy_ci_high"]
         is_single = not math.isfinite(low)
         value = percent(best["test_accuracy_mean"])
