@@ -1,0 +1,186 @@
+"""The pages of docs/lessons, written from templates that hold no measured number: `make lessons`.
+
+A template (`scripts/lessons/*.md.jinja`) takes numbers and verdicts from the tables of docs/study,
+and shows what its Python prints. What its words take for granted it says with `expect`: where a
+new study says otherwise, nothing is written, and the error names the words to be written anew.
+"""
+
+import contextlib
+import io
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from actlab import findings
+from actlab.findings import percent
+from actlab.tables import where, written
+
+ROOT = Path(__file__).parents[1]
+TEMPLATES = ROOT / "scripts/lessons"
+PAGES = ROOT / "docs/lessons"
+STUDY = ROOT / "docs/study"
+
+#: What a verdict of the ledger says of the notebook.
+JUDGED = {"supported": "right", "refuted": "wrong", "undecided": "not proved"}
+
+
+class LessonError(Exception):
+    """A lesson says what its study does not."""
+
+
+class Numbers:
+    """What the templates may ask of a study.
+
+    Attributes
+    ----------
+    folder
+        Where the study's tables are, `docs/study` or one like it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._tables: dict[str, pd.DataFrame] = {}
+
+    def rows(self, table: str, **values: Any) -> list[dict[str, Any]]:
+        """Give the rows of a table that hold these values."""
+        if table not in self._tables:
+            self._tables[table] = pd.read_csv(self.folder / f"{table}.csv")
+        records: Any = where(self._tables[table], **values).to_dict("records")
+        return records
+
+    def row(self, table: str, **values: Any) -> dict[str, Any]:
+        """Give the one row that holds these values."""
+        found = self.rows(table, **values)
+        if len(found) != 1:
+            raise LessonError(f"{table}.csv has {len(found)} rows with {values}: one is needed")
+        return found[0]
+
+    def claim(self, name: str) -> dict[str, Any]:
+        """Give a row of the ledger."""
+        return self.row("claims", name=name)
+
+    def ledger(self, *names: str) -> str:
+        """Give rows of the ledger as a table."""
+        lines = ["| the notebook says | it is | because |", "| --- | --- | --- |"]
+        for name in names:
+            row = self.claim(name)
+            judged = f"{JUDGED[row['verdict']]} (**{row['verdict']}**)"
+            lines.append(f"| {row['claim']} | {judged} | {row['numbers']} `{name}` |")
+        return "\n".join(lines)
+
+    def counts(self) -> dict[str, int]:
+        """Count the verdicts of the ledger."""
+        claims = self.rows("claims")
+        counted = {verdict: 0 for verdict in JUDGED}
+        for row in claims:
+            counted[row["verdict"]] += 1
+        return counted | {"all": len(claims)}
+
+    def accuracy(self, activation: str, network: str) -> str:
+        """Write a mean test accuracy with its interval."""
+        row = self.row("summary", activation=activation, network=network)
+        mean, low, high = (row[f"test_accuracy_{key}"] for key in ("mean", "ci_low", "ci_high"))
+        return f"{percent(mean)} ({100 * low:.2f} to {100 * high:.2f})"
+
+    def pair(self, metric: str, network: str, first: str, second: str) -> dict[str, Any]:
+        """Give the comparison of two activations, the difference being first minus second."""
+        comparisons = pd.DataFrame(self.rows("comparisons"))
+        return findings.towards(comparisons, network, metric, first, second)
+
+    def difference(self, metric: str, network: str, first: str, second: str) -> str:
+        """Write the difference of two activations with its interval."""
+        return findings.difference_text(metric, self.pair(metric, network, first, second))
+
+    def score(self, metric: str, network: str, activation: str) -> float:
+        """Give the mean over seeds of what two activations are compared by."""
+        found = self.rows("scores", metric=metric, network=network, activation=activation)
+        return sum(row["value"] for row in found) / len(found)
+
+
+def times(row: dict[str, Any], digits: int = 2) -> str:
+    """Write a ratio, or another geometric mean, with its interval.
+
+    >>> times({"geometric_mean": 0.22691, "low": 0.21688, "high": 0.23742}, 3)
+    '0.227 (0.217 to 0.237)'
+    """
+    mean, low, high = (written(row[key], digits) for key in ("geometric_mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
+
+
+def share(row: dict[str, Any], key: str = "share", digits: int = 1) -> str:
+    """Write a share in percent with its interval.
+
+    >>> share({"share": 0.16146, "low": 0.12804, "high": 0.20163})
+    '16.1 % (12.8 to 20.2)'
+    """
+    mean, low, high = (f"{100 * max(0, row[each]):.{digits}f}" for each in (key, "low", "high"))
+    return f"{mean} % ({low} to {high})"
+
+
+def expect(holds: bool, words: str) -> str:
+    """Refuse to go on where the study does not bear out a template's words."""
+    if not holds:
+        raise LessonError(f"the study does not say that {words}: write that anew")
+    return ""
+
+
+def run(code: str) -> str:
+    """Show Python and what it prints, run at the root of the repository."""
+    printed, before = io.StringIO(), Path.cwd()
+    try:
+        os.chdir(ROOT)
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code.strip(), "a lesson", "exec"), {})
+    finally:
+        os.chdir(before)
+    return f"```python\n{code.strip()}\n```\n\n```\n{printed.getvalue().rstrip()}\n```"
+
+
+def templates() -> list[str]:
+    """Name the pages that there are templates of."""
+    return sorted(path.name.removesuffix(".jinja") for path in TEMPLATES.glob("*.md.jinja"))
+
+
+def render(page: str, study: Path = STUDY) -> str:
+    """Write a page from its template and a study.
+
+    Raises
+    ------
+    LessonError
+        When the study does not bear out the template's words.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    numbers = Numbers(study)
+    asked = {name: getattr(numbers, name) for name in vars(Numbers) if not name.startswith("_")}
+    environment.globals |= asked | {"expect": expect, "run": run, "times": times, "share": share}
+    environment.filters |= {"written": written, "percent": percent, "sqrt": math.sqrt}
+    try:
+        return environment.get_template(f"{page}.jinja").render()
+    except LessonError as error:
+        raise LessonError(f"scripts/lessons/{page}.jinja: {error}") from error
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write every page, or those that are named."""
+    try:
+        pages = {page: render(page) for page in arguments or templates()}
+    except LessonError as error:
+        sys.exit(f"actlab: {error}")
+    for page, text in pages.items():
+        (PAGES / page).write_text(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
