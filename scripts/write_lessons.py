@@ -84,9 +84,17 @@ class Numbers:
 
     def accuracy(self, activation: str, network: str) -> str:
         """Write a mean test accuracy with its interval."""
-        row = self.row("summary", activation=activation, network=network)
-        mean, low, high = (row[f"test_accuracy_{key}"] for key in ("mean", "ci_low", "ci_high"))
-        return f"{percent(mean)} ({100 * low:.2f} to {100 * high:.2f})"
+        return test_accuracy(self.row("summary", activation=activation, network=network))
+
+    def by_depth(self, layers: int, activation: str, kernel_initializer: str) -> dict[str, Any]:
+        """Give a row of the sweep over depths."""
+        keys = ("network.depth", "activation.name", "model.kernel_initializer")
+        values = dict(zip(keys, (layers, activation, kernel_initializer), strict=True))
+        return self.row("depth/summary", **values)
+
+    def in_fair(self, phase: str, activation: str) -> dict[str, Any]:
+        """Give a row of the fair sweep: `baseline` is one setting for all, `tuned` its own."""
+        return self.row("fair/summary", **{"phase": phase, "activation.name": activation})
 
     def pair(self, metric: str, network: str, first: str, second: str) -> dict[str, Any]:
         """Give the comparison of two activations, the difference being first minus second."""
@@ -97,10 +105,35 @@ class Numbers:
         """Write the difference of two activations with its interval."""
         return findings.difference_text(metric, self.pair(metric, network, first, second))
 
+    def matched(self, metric: str, activation: str) -> dict[str, Any]:
+        """Give what He's initialiser does to an activation on deep, its difference written out."""
+        row = self.row("matched_trained", network="deep", activation=activation, metric=metric)
+        return row | {"difference": findings.difference_text(metric, row)}
+
     def score(self, metric: str, network: str, activation: str) -> float:
         """Give the mean over seeds of what two activations are compared by."""
         found = self.rows("scores", metric=metric, network=network, activation=activation)
         return sum(row["value"] for row in found) / len(found)
+
+
+def test_accuracy(row: dict[str, Any]) -> str:
+    """Write the mean test accuracy of a summary's row with its interval.
+
+    >>> keys = ("mean", "ci_low", "ci_high")
+    >>> test_accuracy({f"test_accuracy_{key}": 0.97 for key in keys})
+    '97.00 % (97.00 to 97.00)'
+    """
+    mean, low, high = (row[f"test_accuracy_{key}"] for key in ("mean", "ci_low", "ci_high"))
+    return f"{percent(mean)} ({100 * low:.2f} to {100 * high:.2f})"
+
+
+def with_spread(row: dict[str, Any]) -> str:
+    """Write the mean test accuracy of a summary's row with its standard deviation over seeds.
+
+    >>> with_spread({"test_accuracy_mean": 0.55187, "test_accuracy_sd": 0.37971})
+    '55.19 % (37.97)'
+    """
+    return f"{percent(row['test_accuracy_mean'])} ({100 * row['test_accuracy_sd']:.2f})"
 
 
 def times(row: dict[str, Any], digits: int = 2) -> str:
@@ -123,11 +156,10 @@ def share(row: dict[str, Any], key: str = "share", digits: int = 1) -> str:
     return f"{mean} % ({low} to {high})"
 
 
-def expect(holds: bool, words: str) -> str:
+def expect(holds: bool, words: str) -> None:
     """Refuse to go on where the study does not bear out a template's words."""
     if not holds:
         raise LessonError(f"the study does not say that {words}: write that anew")
-    return ""
 
 
 def run(code: str) -> str:
@@ -157,15 +189,20 @@ def render(page: str, study: Path = STUDY) -> str:
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
+        extensions=["jinja2.ext.do"],
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     numbers = Numbers(study)
-    asked = {name: getattr(numbers, name) for name in vars(Numbers) if not name.startswith("_")}
-    environment.globals |= asked | {"expect": expect, "run": run, "times": times, "share": share}
-    environment.filters |= {"written": written, "percent": percent, "sqrt": math.sqrt}
+    environment.globals |= {
+        name: getattr(numbers, name) for name in vars(Numbers) if not name.startswith("_")
+    }
+    environment.globals |= {each.__name__: each for each in (expect, run)}
+    environment.filters |= {
+        each.__name__: each for each in (math.sqrt, percent, share, test_accuracy, times, with_spread, written)
+    }
     try:
         return environment.get_template(f"{page}.jinja").render()
     except LessonError as error:
