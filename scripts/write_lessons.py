@@ -9,7 +9,9 @@ import contextlib
 import io
 import math
 import os
+import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -156,6 +158,15 @@ def share(row: dict[str, Any], key: str = "share", digits: int = 1) -> str:
     return f"{mean} % ({low} to {high})"
 
 
+def thousands(value: float) -> str:
+    """Write a large number without the digits that nobody needs.
+
+    >>> thousands(24_830.2)
+    '25,000'
+    """
+    return f"{1000 * round(value / 1000):,}"
+
+
 def expect(holds: bool, words: str) -> None:
     """Refuse to go on where the study does not bear out a template's words."""
     if not holds:
@@ -172,6 +183,42 @@ def run(code: str) -> str:
     finally:
         os.chdir(before)
     return f"```python\n{code.strip()}\n```\n\n```\n{printed.getvalue().rstrip()}\n```"
+
+
+def reflow(text: str, width: int = 105) -> str:
+    """Break paragraphs and points anew: numbers of any length stand where a template names them.
+
+    >>> print(reflow("one two\\nthree\\n\\n| a | table |\\n\\n- four five\\n", width=9))
+    one two
+    three
+    <BLANKLINE>
+    | a | table |
+    <BLANKLINE>
+    - four
+      five
+    <BLANKLINE>
+    """
+    fenced, blocks = False, []
+    for block in text.split("\n\n"):
+        is_code = fenced or block.startswith("```")
+        fenced ^= block.count("```") % 2 == 1
+        if is_code or block.lstrip("\n").startswith(("|", "!", "<", "#")):
+            blocks.append(block)
+            continue
+        end = "\n" if block.endswith("\n") else ""
+        parts = re.split(r"^(?=- )", block.strip("\n"), flags=re.MULTILINE)
+        blocks.append("\n".join(_fill(part, width) for part in parts if part) + end)
+    return "\n\n".join(blocks)
+
+
+def _fill(paragraph: str, width: int) -> str:
+    return textwrap.fill(
+        " ".join(paragraph.split()),
+        width,
+        subsequent_indent="  " if paragraph.startswith("- ") else "",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def templates() -> list[str]:
@@ -201,10 +248,10 @@ def render(page: str, study: Path = STUDY) -> str:
     }
     environment.globals |= {each.__name__: each for each in (expect, run)}
     environment.filters |= {
-        each.__name__: each for each in (math.sqrt, percent, share, test_accuracy, times, with_spread, written)
+        each.__name__: each for each in (math.sqrt, percent, share, test_accuracy, thousands, times, with_spread, written)
     }
     try:
-        return environment.get_template(f"{page}.jinja").render()
+        return reflow(environment.get_template(f"{page}.jinja").render())
     except LessonError as error:
         raise LessonError(f"scripts/lessons/{page}.jinja: {error}") from error
 
