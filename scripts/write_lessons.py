@@ -8,7 +8,6 @@ new study says otherwise, nothing is written, and the error names the words to b
 import contextlib
 import io
 import math
-import os
 import re
 import sys
 import textwrap
@@ -175,14 +174,10 @@ def expect(holds: bool, words: str) -> None:
 
 def run(code: str) -> str:
     """Show Python and what it prints, run at the root of the repository."""
-    printed, before = io.StringIO(), Path.cwd()
-    try:
-        os.chdir(ROOT)
-        with contextlib.redirect_stdout(printed):
-            exec(compile(code.strip(), "a lesson", "exec"), {})
-    finally:
-        os.chdir(before)
-    return f"```python\n{code.strip()}\n```\n\n```\n{printed.getvalue().rstrip()}\n```"
+    printed = io.StringIO()
+    with contextlib.chdir(ROOT), contextlib.redirect_stdout(printed):
+        exec(compile(code.strip(), "a lesson", "exec"), {})
+    return f"```python\n{code.strip()}\n```\n\n```\n{printed.getvalue().rstrip()}\n```\n"
 
 
 def reflow(text: str, width: int = 105) -> str:
@@ -199,7 +194,7 @@ def reflow(text: str, width: int = 105) -> str:
     <BLANKLINE>
     """
     fenced, blocks = False, []
-    for block in text.split("\n\n"):
+    for block in re.sub(r"\n{3,}", "\n\n", text).split("\n\n"):
         is_code = fenced or block.startswith("```")
         fenced ^= block.count("```") % 2 == 1
         if is_code or block.lstrip("\n").startswith(("|", "!", "<", "#")):
@@ -246,10 +241,9 @@ def render(page: str, study: Path = STUDY) -> str:
     environment.globals |= {
         name: getattr(numbers, name) for name in vars(Numbers) if not name.startswith("_")
     }
-    environment.globals |= {each.__name__: each for each in (expect, run)}
-    environment.filters |= {
-        each.__name__: each for each in (math.sqrt, percent, share, test_accuracy, thousands, times, with_spread, written)
-    }
+    environment.globals["expect"] = expect
+    shown = (math.sqrt, percent, run, share, test_accuracy, thousands, times, with_spread, written)
+    environment.filters |= {each.__name__: each for each in shown}
     try:
         return reflow(environment.get_template(f"{page}.jinja").render())
     except LessonError as error:
