@@ -78,7 +78,7 @@ class Numbers:
     def counts(self) -> dict[str, int]:
         """Count the verdicts of the ledger."""
         claims = self.rows("claims")
-        counted = {verdict: 0 for verdict in JUDGED}
+        counted = dict.fromkeys(JUDGED, 0)
         for row in claims:
             counted[row["verdict"]] += 1
         return counted | {"all": len(claims)}
@@ -181,9 +181,9 @@ def run(code: str) -> str:
 
 
 def reflow(text: str, width: int = 105) -> str:
-    """Break paragraphs and points anew: numbers of any length stand where a template names them.
+    r"""Break paragraphs and points anew: numbers of any length stand where a template names them.
 
-    >>> print(reflow("one two\\nthree\\n\\n| a | table |\\n\\n- four five\\n", width=9))
+    >>> print(reflow("one two\nthree\n\n| a | table |\n\n- four five\n", width=9))
     one two
     three
     <BLANKLINE>
@@ -206,14 +206,19 @@ def reflow(text: str, width: int = 105) -> str:
     return "\n\n".join(blocks)
 
 
+#: What stays on one line: code, a number with its sign or unit, one that would look like a list's.
+_TIED = re.compile(r"`[^`]+`|× [\d(]|\d (?:%|×)|\S+ \d+[.)](?=\s|$)")
+
+
 def _fill(paragraph: str, width: int) -> str:
+    tied = _TIED.sub(lambda found: found[0].replace(" ", "\0"), " ".join(paragraph.split()))
     return textwrap.fill(
-        " ".join(paragraph.split()),
+        tied,
         width,
         subsequent_indent="  " if paragraph.startswith("- ") else "",
         break_long_words=False,
         break_on_hyphens=False,
-    )
+    ).replace("\0", " ")
 
 
 def templates() -> list[str]:
