@@ -279,6 +279,8 @@ def test_commands_of_a_lesson_are_there(lesson, compose):
     assert len(told) >= 3
     for each in told:
         check_command(each, compose)
+    for override in re.findall(r"`([a-z_]+(?:\.[a-z_]+)*=[\w.]+)`", lesson):
+        compose([override])
 
 
 @pytest.mark.parametrize(
