@@ -5,11 +5,18 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup setup-ray setup-bench repro test test-all faults lint ui study fashion bench bench-quick \
+.PHONY: help setup setup-ray setup-bench repro test test-all faults lint ui study lessons fashion \
+	bench bench-quick \
 	lock lock-ray lock-bench
 
 COMPILE := uv pip compile pyproject.toml --universal --generate-hashes \
 	--no-emit-index-url --no-header --python-version 3.11 --upgrade -q
+
+STUDY_TABLES := matched_trained matched_changes first_layer_ratios layer_factors scores mean_field \
+	born_dead dead_units one_sign_shares health_saturated_fraction health_update_ratio kernel_times
+LESSON_FIGURES := activation_functions accuracy_curves loss_curves accuracy_differences \
+	gradient_first_layer health_backprop_rms health_dead_fraction health_saturated_fraction \
+	preactivations theory
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,9 +70,14 @@ lint: $(VENV)/ready ## ruff and pyright
 ui: $(VENV)/ready ## the MLflow UI on this machine alone, with the runs
 	@MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(or $(PORT),5000)
 
-study: ## the README's numbers and main figure, from the last repro
-	@mkdir -p docs/study
-	@cp reports/summary.csv reports/comparisons.csv reports/claims.csv reports/tables/matched_trained.csv reports/figures/gradient_by_layer.png docs/study/
+study: $(VENV)/ready ## the numbers and figures of README and lessons, from the last repro
+	@mkdir -p docs/study docs/lessons/figures
+	@cp reports/summary.csv reports/comparisons.csv reports/claims.csv $(STUDY_TABLES:%=reports/tables/%.csv) reports/figures/gradient_by_layer.png docs/study/
+	@cp reports/data/sample_images.png $(LESSON_FIGURES:%=reports/figures/%.png) docs/lessons/figures/
+	@python scripts/write_lessons.py
+
+lessons: $(VENV)/ready ## docs/lessons, from scripts/lessons and the numbers in docs/study
+	@python scripts/write_lessons.py
 
 bench: $(VENV)/ready $(VENV)-bench/ready ## an epoch beside Keras, PyTorch, JAX, NumPy and scikit-learn: docs/benchmarks.md
 	@dvc repro --quiet fetch-data
