@@ -6,8 +6,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport PYTHONPATH PYTHONHOME
 
 .PHONY: help setup setup-ray setup-bench repro test test-all faults lint ui study lessons fashion \
-	bench bench-quick \
-	lock lock-ray lock-bench
+	bench bench-quick lock lock-ray lock-bench
 
 COMPILE := uv pip compile pyproject.toml --universal --generate-hashes \
 	--no-emit-index-url --no-header --python-version 3.11 --upgrade -q
@@ -31,15 +30,7 @@ setup-ray: $(VENV)-ray/ready ## the same with ray, in .venv-ray
 $(VENV)-ray/ready: requirements-ray.lock pyproject.toml
 	@PYTHON=$(PYTHON) sh setup.sh requirements-ray.lock
 
-setup-fashion: $(VENV)/ready ## the same on Fashion-MNIST, as an experiment: docs/fashion_mnist.md
-	@dvc exp run --temp --name fashion --force -S data.name=fashion_mnist -S report.target_accuracy=0.87
-	@mkdir -p docs/study/fashion_mnist
-	@for name in summary comparisons claims; do \
-		dvc get --quiet --force . reports/$$name.csv --rev fashion -o docs/study/fashion_mnist/$$name.csv; \
-	done
-	@python scripts/carry_over.py
-
-bench: $(VENV)/ready $(VENV)-bench/ready ## the same with the peers that are benchmarked, in .venv-bench: 8 GB
+setup-bench: $(VENV)/ready $(VENV)-bench/ready ## the same with the peers that are benchmarked, in .venv-bench: 8 GB
 
 $(VENV)-bench/ready: requirements-bench.lock pyproject.toml
 	@PYTHON=$(PYTHON) sh setup.sh requirements-bench.lock
@@ -78,6 +69,14 @@ study: $(VENV)/ready ## the numbers and figures of README and lessons, from the 
 
 lessons: $(VENV)/ready ## docs/lessons, from scripts/lessons and the numbers in docs/study
 	@python scripts/write_lessons.py
+
+fashion: $(VENV)/ready ## the same on Fashion-MNIST, as an experiment: docs/fashion_mnist.md
+	@dvc exp run --temp --name fashion --force -S data.name=fashion_mnist -S report.target_accuracy=0.87
+	@mkdir -p docs/study/fashion_mnist
+	@for name in summary comparisons claims; do \
+		dvc get --quiet --force . reports/$$name.csv --rev fashion -o docs/study/fashion_mnist/$$name.csv; \
+	done
+	@python scripts/carry_over.py
 
 bench: $(VENV)/ready $(VENV)-bench/ready ## an epoch beside Keras, PyTorch, JAX, NumPy and scikit-learn: docs/benchmarks.md
 	@dvc repro --quiet fetch-data
