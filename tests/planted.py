@@ -57,7 +57,7 @@ def configured(root: Path, **values: Any) -> Config:
         "matched": MatchedConfig(["relu", "tanh"], ["mlp", "deep"]),
         "training": TrainingConfig(1, 128, 0.001, [0]),
         "gradients": GradientsConfig(32, 2048, 0.05, 60),
-        "timing": TimingConfig(2, 16, 5, 100),
+        "timing": TimingConfig(2, 1, 16, 5, 100),
         "theory": TheoryConfig(["matched"], 16, 3, 8, [0, 1]),
         "report": REPORT,
         "activation": ActivationConfig("relu", "relu", {}),

@@ -112,6 +112,7 @@ def files(folder):
         ("report.equivalence_margin=0", "report.equivalence_margin is 0.0: it has to be a numb"),
         ("report.equivalence_margin_ratio=inf", "report.equivalence_margin_ratio is inf: it has"),
         ("timing.blocks=1", "timing.blocks is 1: it has to be 2 or more"),
+        ("timing.block_epochs=0", "timing.block_epochs is 0: it has to be 1 or more"),
         ("timing.kernel_units=0", "timing.kernel_units is 0: it has to be 1 or more"),
         ("timing.kernel_repetitions=0", "timing.kernel_repetitions is 0: it has to be 1 or more"),
         (

@@ -1,5 +1,6 @@
 import statistics
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -255,15 +256,31 @@ def test_training_learns(mnist):
 
 def test_every_block_times_every_model_once_in_an_order_of_its_own(mnist):
     specs = {name: spec_of(name, (8,)) for name in ("relu", "tanh", "sigmoid")}
-    timed = list(time_epochs(specs, take(mnist.train, 500), Protocol(1, 64, 0.01, []), blocks=8))
+    timed = list(time_epochs(specs, take(mnist.train, 500), Protocol(1, 64, 0.01, []), 8, 2))
     assert [each.block for each in timed] == [block for block in range(1, 9) for _ in range(3)]
     assert [each.place for each in timed] == [0, 1, 2] * 8
     orders = {tuple(each.name for each in timed[at : at + 3]) for at in range(0, 24, 3)}
     assert {frozenset(order) for order in orders} == {frozenset(specs)}
     assert len(orders) > 3
     assert all(each.epoch_seconds > 0 for each in timed)
-    again = time_epochs(specs, take(mnist.train, 500), Protocol(1, 64, 0.01, []), blocks=8)
+    again = time_epochs(specs, take(mnist.train, 500), Protocol(1, 64, 0.01, []), 8, 2)
     assert [each.name for each in again] == [each.name for each in timed]
+
+
+def test_a_stall_in_one_epoch_of_a_turn_is_not_timed(mnist, monkeypatch):
+    def stalling(*arguments):
+        calls = iter(range(100))
+
+        def run_epoch(batches):
+            time.sleep(0.2 if next(calls) % 2 else 0.0)
+            return 0.0, 0.0
+
+        return run_epoch
+
+    monkeypatch.setattr("actlab.training.compile_epoch", stalling)
+    of = {"relu": spec_of("relu", (8,))}, take(mnist.train, 50), Protocol(1, 64, 0.01, [])
+    assert max(each.epoch_seconds for each in time_epochs(*of, blocks=3, epochs=2)) < 0.1
+    assert max(each.epoch_seconds for each in time_epochs(*of, blocks=3, epochs=1)) > 0.1
 
 
 def test_a_failure_while_compiling_reaches_the_caller(mnist, monkeypatch):

@@ -268,6 +268,8 @@ class TimingConfig:
     ----------
     blocks
         In each, every activation has its turn.
+    block_epochs
+        Epochs that an activation trains in its turn; the shortest counts.
     kernel_units
         Inputs and units of the layer whose passes are timed alone.
     kernel_repetitions
@@ -277,16 +279,20 @@ class TimingConfig:
     """
 
     blocks: int
+    block_epochs: int
     kernel_units: int
     kernel_repetitions: int
     elementwise_repetitions: int
 
     def __post_init__(self) -> None:
         _require(self.blocks >= 2, "timing.blocks", self.blocks, "2 or more")
-        for name in ("kernel_units", "kernel_repetitions", "elementwise_repetitions"):
+        for name in (
+            *("block_epochs", "kernel_units", "kernel_repetitions", "elementwise_repetitions"),
+        ):
             _require(getattr(self, name) >= 1, f"timing.{name}", getattr(self, name), "1 or more")
         repetitions = {f"{of}_repetitions": 1_000_000_000 for of in ("kernel", "elementwise")}
-        _require_at_most("timing", self, {"blocks": 10_000, "kernel_units": 10_000, **repetitions})
+        most = {"blocks": 10_000, "block_epochs": 100, "kernel_units": 10_000, **repetitions}
+        _require_at_most("timing", self, most)
 
 
 @dataclass

@@ -658,7 +658,8 @@ def _time(
                 (
                     "These times are of a run of their own: in one process, one model at a time on"
                     f" one thread, {counted(config.timing.blocks, 'block')} in which every"
-                    " activation trains one epoch, in an order drawn for the block."
+                    " activation has its turn, in an order drawn for the block: the shortest of"
+                    f" its {counted(config.timing.block_epochs, 'epoch')} counts."
                     f" {_loads(study, blocks)} The figure and the last table below are of the"
                     " trainings themselves, one activation after the other under whatever load the"
                     " machine had: no verdict rests on them.",

@@ -98,8 +98,8 @@ SUMMARY = (
 SCORES = ("network", "activation", "metric", "pair", "value", "censored")
 
 #: One row an epoch that is timed; `timings/blocks.csv`. In a block each activation on a network
-#: trains one epoch, in an order of its own: `place` counts from 0; `load` is the machine's
-#: average of the last minute, processes that run or wait.
+#: has its turn, of which the shortest epoch counts, in an order of its own: `place` counts from 0;
+#: `load` is the machine's average of the last minute, processes that run or wait.
 BLOCKS = ("network", "block", "place", "activation", "epoch_seconds", "load")
 
 #: One row a measurement of a dense layer alone; `timings/kernels.csv`. `operation` is forward,

@@ -456,7 +456,7 @@ def fit_seeds(
 
 @dataclass(frozen=True)
 class TimedEpoch:
-    """How long an epoch took, in a block in which every model trains one.
+    """How long an epoch took, in a block in which every model has its turn.
 
     `place` is its place in the order of the block, from 0; `load` the machine's average of the
     last minute, in processes that run or wait (NaN where the system does not tell).
@@ -470,13 +470,14 @@ class TimedEpoch:
 
 
 def time_epochs(
-    specs: Mapping[str, ModelSpec], train: Split, protocol: Protocol, blocks: int
+    specs: Mapping[str, ModelSpec], train: Split, protocol: Protocol, blocks: int, epochs: int
 ) -> Iterator[TimedEpoch]:
     """Time epochs of several models in one process, one model at a time, in blocks.
 
-    A block trains each model for one epoch, on the same batches, in an order drawn for the
+    A block trains each model for some epochs, on the same batches, in an order drawn for the
     block; one block more, before the first, is not recorded. So neither order nor warm-up nor
-    a slow minute of the machine tells the models apart.
+    a slow minute of the machine tells the models apart; and of a model's epochs in a block the
+    shortest counts, so that no single stall of the machine does.
 
     Parameters
     ----------
@@ -488,6 +489,8 @@ def time_epochs(
         Batch size and learning rate.
     blocks
         How many are recorded.
+    epochs
+        Of each model in a block.
 
     Yields
     ------
@@ -508,9 +511,11 @@ def time_epochs(
         batches = shuffled_order(0, block + 1, len(train.labels))
         order = np.random.default_rng([block]).permutation(len(specs))
         for place, name in enumerate(np.array(list(specs), dtype=object)[order]):
-            started = time.perf_counter()
-            programs[name](batches)
-            epoch_seconds = time.perf_counter() - started
+            epoch_seconds = float("inf")
+            for _ in range(epochs):
+                started = time.perf_counter()
+                programs[name](batches)
+                epoch_seconds = min(epoch_seconds, time.perf_counter() - started)
             load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
             if block:
                 yield TimedEpoch(block, place, name, epoch_seconds, load)

@@ -29,11 +29,13 @@ def timing(config: Config) -> None:
             for name in config.activations
         }
         activations |= {name: spec.activation for name, spec in specs.items()}
-        for timed in time_epochs(specs, train, protocol, config.timing.blocks):
+        for timed in time_epochs(
+            specs, train, protocol, config.timing.blocks, config.timing.block_epochs
+        ):
             rows.append(
                 (network, timed.block, timed.place, timed.name, timed.epoch_seconds, timed.load)
             )
-        print(f"{network}: {config.timing.blocks} blocks of {len(specs)} epochs", flush=True)
+        print(f"{network}: {config.timing.blocks} blocks of {len(specs)} activations", flush=True)
     repetitions = dict.fromkeys(OPERATIONS, config.timing.kernel_repetitions)
     repetitions["elementwise"] = config.timing.elementwise_repetitions
     kernels = time_kernels(
