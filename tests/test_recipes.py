@@ -1,0 +1,251 @@
+"""The recipes of docs/recipes.md, followed on a copy of the repository, and the pages beside it."""
+
+import csv
+import math
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from datetime import date
+
+import pages
+import pytest
+import yaml
+from studies import copy_repository
+
+RECIPES = ["An activation", "A network", "A data set", "A probe", "A claim"]
+
+#: Commands of the page, in one process: TensorFlow takes seconds to import. Tests come first,
+#: since their check of shapes has to be there before actlab is.
+DRIVER = """
+import os, runpy, shlex, sys
+import pytest
+
+for line in sys.stdin:
+    print(f"$ {line.strip()}", flush=True)
+    environment, words = {}, shlex.split(line)
+    while "=" in words[0]:
+        name, _, value = words.pop(0).partition("=")
+        environment[name] = value
+    os.environ.update(environment)
+    if words[0] == "pytest":
+        status = pytest.main([*words[1:], "-p", "no:cacheprovider"])
+        assert status == 0, status
+    elif words[1] == "-m":
+        sys.argv = words[2:]
+        runpy.run_module(words[2], run_name="__main__")
+    else:
+        runpy.run_path(words[1], run_name="__main__")
+    for name in environment:
+        del os.environ[name]
+"""
+
+
+@pytest.fixture(scope="module")
+def page(root):
+    return pages.blocks((root / "docs/recipes.md").read_text())
+
+
+def commands_under(page, heading):
+    """The commands of a recipe."""
+    told = "".join(block.text for block in page if (block.heading, block.language) == (heading, "sh"))
+    return told.splitlines()
+
+
+def test_the_page_has_the_five_recipes(root, page):
+    text = (root / "docs/recipes.md").read_text()
+    assert re.findall("^## (.+)$", text, re.MULTILINE) == RECIPES
+    for heading in RECIPES:
+        assert commands_under(page, heading)
+
+
+def test_the_words_before_a_block_say_what_its_first_line_says(page):
+    edits = [block for block in page if block.told]
+    assert len(edits) > 10
+    for block in edits:
+        # Of two edits of one file behind each other, the first tells of both.
+        assert f"`{block.told['title']}`" in block.before or not block.before.strip()
+        if "into" in block.told:
+            assert f"at the end of `{block.told['into']}`" in " ".join(block.before.split())
+
+
+class Followed:
+    """The copy in which all recipes were followed, and what its commands said."""
+
+    def __init__(self, folder, commands):
+        self.folder = folder
+        self.params = yaml.safe_load((folder / "params.yaml").read_text())
+        self.scale_down()
+        self.environment = os.environ | {
+            "PYTHONPATH": f"{folder / 'src'}",
+            "MLFLOW_TRACKING_URI": "",
+            "PYTHONWARNINGS": "",
+        }
+        self.environment.pop("DVC_ROOT", None)
+        finished = subprocess.run(
+            [sys.executable, "-c", DRIVER],
+            cwd=folder,
+            env=self.environment,
+            input="".join(f"{each}\n" for each in commands),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert finished.returncode == 0, finished.stdout
+        parts = re.split(r"^\$ (.+)\n", finished.stdout, flags=re.MULTILINE)
+        self.said = dict(zip(parts[1::2], parts[2::2], strict=True))
+
+    def scale_down(self):
+        """Leave the new activation on the new network, an epoch of one seed."""
+        params = self.params | {"activations": ["gaussian"], "networks": ["funnel"], "seeds": [0]}
+        params["matched"] = {"activations": ["gaussian"], "networks": ["funnel"]}
+        params["training"] = params["training"] | {"epochs": 1, "probe_epochs": []}
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
+
+    def rows(self, name):
+        with (self.folder / name).open(newline="") as file:
+            return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def followed(root, page, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("carried") / "actlab"
+    copy_repository(root, folder)
+    for block in page:
+        if block.told:
+            pages.apply(block, folder)
+    order = ["A probe", "A claim", "A data set", "An activation", "A network"]
+    commands = [each for heading in order for each in commands_under(page, heading)]
+    # DVC trains before it probes.
+    commands.remove("dvc repro gradients")
+    of_stage = "python -m actlab.stages.{} run=stage"
+    commands.append(f"{of_stage.format('train')} activation=gaussian network=funnel")
+    commands.append(of_stage.format("gradients"))
+    return Followed(folder, commands)
+
+
+def test_an_activation_is_checked_and_listed(followed):
+    assert followed.params["activations"] == ["sigmoid", "tanh", "relu", "leaky_relu", "gaussian"]
+    said = followed.said["python -m actlab.stages.activations"]
+    (row,) = re.findall(r"^gaussian +(\S+ \S+) +(\S+)", said, re.MULTILINE)
+    # exp(-x^2) is steepest at 1 / sqrt(2).
+    assert row == ("(0, 1]", f"{math.sqrt(2 / math.e):.4g}")
+    said = followed.said["python -m actlab.stages.train run=stage activation=gaussian network=funnel"]
+    assert "gaussian-funnel: mean test accuracy" in said
+    assert (followed.folder / "models/gaussian-funnel/model.json").is_file()
+
+
+def test_a_network_trains(followed):
+    assert followed.params["networks"] == ["mlp", "deep", "funnel"]
+    (said,) = [each for command, each in followed.said.items() if "network=funnel training" in command]
+    # 8 x 8 pixels, layers of 64, 32 and 16 units, four classes.
+    parameters = 65 * 64 + 65 * 32 + 33 * 16 + 17 * 4
+    assert f"{parameters:,}" in said
+    (history,) = (followed.folder / "multirun/single").glob("*/results/relu-funnel/history.csv")
+    assert len(followed.rows(history)) == 1
+
+
+def test_a_data_set_is_held_to_its_digests_and_learnt(followed):
+    assert followed.params["data"]["name"] == "stripes"
+    said = followed.said["ACTLAB_DATA=stripes python -m actlab.stages.fetch_data"]
+    assert "Stripes: four files from the folder stripes, SHA-256 right" in said
+    counts = followed.rows("reports/data/class_counts.csv")
+    assert [int(row["images"]) for row in counts] == [1024] * 4 + [512] * 4
+    # Four classes: chance is a quarter.
+    (row,) = followed.rows("results/gaussian-funnel/test.csv")
+    assert float(row["test_accuracy"]) > 0.5
+    path = followed.folder / "stripes/t10k-labels-idx1-ubyte"
+    changed = bytearray(path.read_bytes())
+    changed[-1] ^= 1
+    path.write_bytes(changed)
+    refused = subprocess.run(
+        [sys.executable, "-m", "actlab.stages.fetch_data"],
+        cwd=followed.folder,
+        env=followed.environment | {"ACTLAB_DATA": "stripes"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert "t10k-labels-idx1-ubyte is corrupted" in refused.stderr
+
+
+def test_a_probe_is_measured_of_every_hidden_layer(followed):
+    rows = [row for row in followed.rows("results/gradients.csv") if row["statistic"] == "zero_fraction"]
+    assert [(row["epoch"], row["layer"]) for row in rows] == [
+        (epoch, f"hidden_{at}") for epoch in "01" for at in (1, 2, 3)
+    ]
+    assert all(0 <= float(row["value"]) <= 1 for row in rows)
+    (said,) = [each for command, each in followed.said.items() if "test_gradients" in command]
+    assert re.search(r"^2 passed", said, re.MULTILINE)
+
+
+def test_a_claim_is_decided(followed):
+    (said,) = [each for command, each in followed.said.items() if "test_claims" in command]
+    # Four verdicts, each by its evidence and by its sentence; the ledger.
+    assert re.search(r"^9 passed", said, re.MULTILINE)
+
+
+def test_a_page_that_no_longer_fits_is_noticed(tmp_path):
+    (tmp_path / "a.py").write_text("NAMES = (\n    1,\n)\nx = 1\ny = 1\n")
+
+    def follow(told, text="    2,\n"):
+        (block,) = pages.blocks(f"## A\n\nIn `a.py`:\n\n   ```python {told}\n   {text}   ```\n")
+        pages.apply(block, tmp_path)
+        return (tmp_path / "a.py").read_text()
+
+    assert follow('title="a.py" into="NAMES"').startswith("NAMES = (\n    1,\n    2,\n)\n")
+    for told in ('title="a.py" after="= 1"', 'title="a.py" replaces="z"', 'title="a.py"'):
+        with pytest.raises(AssertionError):
+            follow(told)
+    with pytest.raises(AssertionError, match="has no TABLE"):
+        follow('title="a.py" into="TABLE"')
+
+
+# --- versions and licence ---------------------------------------------------------------------
+
+
+def test_one_version_in_project_citation_and_changelog(root):
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((root / "CITATION.cff").read_text())
+    changelog = (root / "CHANGELOG.md").read_text()
+    released = re.findall(r"^## (\d\S*) - (\S+)$", changelog, re.MULTILINE)
+    assert released[0] == (project["version"], str(citation["date-released"]))
+    assert citation["version"] == project["version"]
+    assert [when for _, when in released] == sorted((when for _, when in released), reverse=True)
+    date.fromisoformat(released[0][1])
+    assert re.findall(r"^## (.+)$", changelog, re.MULTILINE)[0] == "Unreleased"
+
+
+def test_one_licence_and_one_holder(root):
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((root / "CITATION.cff").read_text())
+    licence = (root / "LICENSE").read_text()
+    assert project["license"] == citation["license"] == "Apache-2.0"
+    assert "Apache License\n                           Version 2.0, January 2004" in licence
+    holder = project["authors"][0]["name"]
+    assert f"Copyright 2026 {holder}" in licence
+    assert citation["authors"][0]["name"].lower() == holder
+    for name in project["license-files"]:
+        assert (root / name).is_file()
+
+
+def test_the_citation_has_what_the_format_requires(root):
+    citation = yaml.safe_load((root / "CITATION.cff").read_text())
+    # https://github.com/citation-file-format/citation-file-format, schema-guide.md, 1.2.0
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["type"] == "software"
+    assert isinstance(citation["date-released"], date)
+
+
+def test_contributing_is_ten_lines(root):
+    text = (root / "CONTRIBUTING.md").read_text()
+    assert re.findall(r"^(\d+)\. ", text, re.MULTILINE) == [str(at) for at in range(1, 11)]
+    named = set(re.findall(r"`make ([a-z-]+)`", text))
+    made = set(re.findall(r"^([a-z-]+):", (root / "Makefile").read_text(), re.MULTILINE))
+    assert len(named) > 4
+    assert named <= made
