@@ -8,7 +8,6 @@ What stands behind a block's language says where it goes: `title="file"` alone m
 import ast
 import re
 import shlex
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,8 +76,3 @@ def _last_line(path: Path, name: str) -> int:
             assert node.end_lineno
             return node.end_lineno - 1
     raise AssertionError(f"{path.name} has no {name}")
-
-
-def page_of(text: str) -> str:
-    """Give a page without the indentation that a test writes it with."""
-    return textwrap.dedent(text)
