@@ -125,18 +125,15 @@ def test_the_map_names_every_module(root, imports):
 
 def test_every_name_of_a_module_that_the_page_calls_is_there(root, page):
     """`training.compile_step` is a name of training.py, `tests/test_imports.py` a file."""
-    names = re.findall(r"`(\w+)\.(\w+)`", page)
     files = re.findall(r"`((?:tests|conf|\.dvc|stages|hydra_plugins)/[\w/.]*\w)`", page)
-    called = 0
-    for module, name in names:
-        for path in (root / "src/actlab").glob(f"**/{module}.py"):
-            if name in ("py", "json", "csv"):
-                continue
-            called += 1
-            assert re.search(rf"^ *(def|class) {name}\b|^{name} ?[:=]", path.read_text(), re.MULTILINE), (
-                f"{module}.{name}"
-            )
-    assert called > 5
+    called = set()
+    for module, name in re.findall(r"`(\w+)\.(\w+)`", page):
+        sources = [path.read_text() for path in (root / "src/actlab").glob(f"**/{module}.py")]
+        if sources and name not in ("py", "json", "csv", "fit"):  # model.fit is Keras's
+            called.add(name)
+            defined = re.compile(rf"^(def|class) {name}\b|^{name} ?[:=]", re.MULTILINE)
+            assert any(map(defined.search, sources)), f"{module}.{name}"
+    assert len(called) > 5
     assert len(files) > 5
     for name in files:
         places = [root / name, root / "src" / name, root / "src/actlab" / name]

@@ -47,7 +47,9 @@ def page(root):
 
 def commands_under(page, heading):
     """The commands of a recipe."""
-    told = "".join(block.text for block in page if (block.heading, block.language) == (heading, "sh"))
+    told = "".join(
+        block.text for block in page if (block.heading, block.language) == (heading, "sh")
+    )
     return told.splitlines()
 
 
@@ -102,6 +104,11 @@ class Followed:
         params["training"] = params["training"] | {"epochs": 1, "probe_epochs": []}
         (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
 
+    def said_by(self, words):
+        """What the one command said that has these words."""
+        (said,) = [each for command, each in self.said.items() if words in command]
+        return said
+
     def rows(self, name):
         with (self.folder / name).open(newline="") as file:
             return list(csv.DictReader(file))
@@ -126,18 +133,22 @@ def followed(root, page, tmp_path_factory):
 
 def test_an_activation_is_checked_and_listed(followed):
     assert followed.params["activations"] == ["sigmoid", "tanh", "relu", "leaky_relu", "gaussian"]
-    said = followed.said["python -m actlab.stages.activations"]
+    said = followed.said_by("stages.activations")
     (row,) = re.findall(r"^gaussian +(\S+ \S+) +(\S+)", said, re.MULTILINE)
     # exp(-x^2) is steepest at 1 / sqrt(2).
     assert row == ("(0, 1]", f"{math.sqrt(2 / math.e):.4g}")
-    said = followed.said["python -m actlab.stages.train run=stage activation=gaussian network=funnel"]
+    said = followed.said[
+        "python -m actlab.stages.train run=stage activation=gaussian network=funnel"
+    ]
     assert "gaussian-funnel: mean test accuracy" in said
     assert (followed.folder / "models/gaussian-funnel/model.json").is_file()
 
 
 def test_a_network_trains(followed):
     assert followed.params["networks"] == ["mlp", "deep", "funnel"]
-    (said,) = [each for command, each in followed.said.items() if "network=funnel training" in command]
+    (said,) = [
+        each for command, each in followed.said.items() if "network=funnel training" in command
+    ]
     # 8 x 8 pixels, layers of 64, 32 and 16 units, four classes.
     parameters = 65 * 64 + 65 * 32 + 33 * 16 + 17 * 4
     assert f"{parameters:,}" in said
@@ -147,7 +158,7 @@ def test_a_network_trains(followed):
 
 def test_a_data_set_is_held_to_its_digests_and_learnt(followed):
     assert followed.params["data"]["name"] == "stripes"
-    said = followed.said["ACTLAB_DATA=stripes python -m actlab.stages.fetch_data"]
+    said = followed.said_by("stages.fetch_data")
     assert "Stripes: four files from the folder stripes, SHA-256 right" in said
     counts = followed.rows("reports/data/class_counts.csv")
     assert [int(row["images"]) for row in counts] == [1024] * 4 + [512] * 4
@@ -171,17 +182,19 @@ def test_a_data_set_is_held_to_its_digests_and_learnt(followed):
 
 
 def test_a_probe_is_measured_of_every_hidden_layer(followed):
-    rows = [row for row in followed.rows("results/gradients.csv") if row["statistic"] == "zero_fraction"]
+    rows = [
+        row for row in followed.rows("results/gradients.csv") if row["statistic"] == "zero_fraction"
+    ]
     assert [(row["epoch"], row["layer"]) for row in rows] == [
         (epoch, f"hidden_{at}") for epoch in "01" for at in (1, 2, 3)
     ]
     assert all(0 <= float(row["value"]) <= 1 for row in rows)
-    (said,) = [each for command, each in followed.said.items() if "test_gradients" in command]
+    said = followed.said_by("test_gradients")
     assert re.search(r"^2 passed", said, re.MULTILINE)
 
 
 def test_a_claim_is_decided(followed):
-    (said,) = [each for command, each in followed.said.items() if "test_claims" in command]
+    said = followed.said_by("test_claims")
     # Four verdicts, each by its evidence and by its sentence; the ledger.
     assert re.search(r"^9 passed", said, re.MULTILINE)
 

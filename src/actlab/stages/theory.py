@@ -62,9 +62,7 @@ def theory(config: Config) -> None:
         ):
             resolved = resolve_initializer(initializer, activation)
             names = (activation.name, network.name, initializer, resolved)
-            for row in probe_gradients(
-                activation, network, resolved, probe.seeds, batch, classes
-            ):
+            for row in probe_gradients(activation, network, resolved, probe.seeds, batch, classes):
                 matching.append((*names, *row))
         try:
             mean, variance = activation_moments(nonlinearity_of(activation), 0.0, 1.0)
