@@ -4,8 +4,10 @@ import csv
 import math
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pages
 import pytest
@@ -189,6 +191,9 @@ def test_a_probe_is_measured_of_every_hidden_layer(followed):
         (epoch, f"hidden_{at}") for epoch in "01" for at in (1, 2, 3)
     ]
     assert all(0 <= float(row["value"]) <= 1 for row in rows)
+    with closing(sqlite3.connect(followed.folder / "mlflow.db")) as store:
+        logged = store.execute("SELECT key FROM metrics WHERE key LIKE 'health/zero_fraction/%'")
+        assert len(logged.fetchall()) == 2 * len(rows)  # of the seed and of its parent
     said = followed.said_by("test_gradients")
     assert re.search(r"^2 passed", said, re.MULTILINE)
 
