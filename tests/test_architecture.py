@@ -141,6 +141,19 @@ def test_every_name_of_a_module_that_the_page_calls_is_there(root, page):
         assert any(each.exists() for each in places), name
 
 
+def test_no_value_of_the_configuration_has_a_default(root):
+    classes = ast.parse((root / "src/actlab/config.py").read_text()).body
+    fields = [
+        field
+        for each in classes
+        if isinstance(each, ast.ClassDef)
+        for field in each.body
+        if isinstance(field, ast.AnnAssign)
+    ]
+    assert len(fields) > 40
+    assert not [field for field in fields if field.value is not None]
+
+
 # --- the pipeline -----------------------------------------------------------------------------
 
 
