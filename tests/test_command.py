@@ -13,7 +13,6 @@ import yaml
 from actlab.config import TrainingConfig
 from actlab.errors import UserError
 
-
 CONF = Path(__file__).parents[1] / "conf"
 
 #: The files of each group, as they are listed where another is asked for.
