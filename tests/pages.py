@@ -1,30 +1,36 @@
 """Fenced blocks of a Markdown page, and what they do to a copy of the repository.
 
-What stands behind a block's language says where it goes: `title="file"` alone makes the file;
-`into="NAME"` puts it at the end of the table of that name, `after="text"`, `before="text"` and
-`replaces="text"` beside, or in place of, the one line that has the text.
+A block whose first line has `title="file"` makes that file. With a comment over it, which no reader
+sees, it goes into one that is there: `<!-- into NAME -->` at the end of the table of that name,
+`<!-- after text -->`, `before` and `replaces` beside, or in place of, the one line with the text.
 """
 
 import ast
 import re
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 _BLOCK = re.compile(
-    r"^(?P<indent> *)```(?P<language>\w*)(?P<told>[^\n]*)\n(?P<text>.*?)^(?P=indent)```$",
+    r"^(?P<indent> *)```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?\n"
+    r"(?P<text>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
+_PLACE = re.compile(r"<!-- (into|after|before|replaces) (.+) -->\s*$")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: the heading that it is under, the words before it, and itself."""
+    """A fenced block: the heading that it is under, the words before it, and itself.
+
+    `how` and `where` are of its comment; empty where it makes a file, or is no part of one.
+    """
 
     heading: str
     before: str
     language: str
-    told: dict[str, str]
+    title: str
+    how: str
+    where: str
     text: str
 
 
@@ -33,12 +39,15 @@ def blocks(page: str) -> list[Block]:
     found, end = [], 0
     for match in _BLOCK.finditer(page):
         headings = re.findall(r"^## (.+)$", page[: match.start()], re.MULTILINE)
+        before = page[end : match.start()]
+        place = _PLACE.search(before)
         found.append(
             Block(
                 headings[-1] if headings else "",
-                page[end : match.start()],
+                before[: place.start()] if place else before,
                 match["language"],
-                dict(word.split("=", 1) for word in shlex.split(match["told"])),
+                match["title"] or "",
+                *(place.groups() if place else ("", "")),
                 re.sub(f"^{match['indent']}", "", match["text"], flags=re.MULTILINE),
             )
         )
@@ -48,22 +57,19 @@ def blocks(page: str) -> list[Block]:
 
 def apply(block: Block, folder: Path) -> None:
     """Do what a block with a title says, in a copy of the repository."""
-    told = dict(block.told)
-    path = folder / told.pop("title")
-    if not told:
+    path = folder / block.title
+    if not block.how:
         assert not path.exists(), f"{path.name} is there already"
         path.write_text(block.text)
         return
-    ((how, where),) = told.items()
     lines = path.read_text().splitlines(keepends=True)
-    if how == "into":
-        at = _last_line(path, where)
+    if block.how == "into":
+        at = _last_line(path, block.where)
     else:
-        found = [number for number, line in enumerate(lines) if where in line]
-        assert len(found) == 1, f"{where!r} stands in {len(found)} lines of {path.name}"
+        found = [number for number, line in enumerate(lines) if block.where in line]
+        assert len(found) == 1, f"{block.where!r} stands in {len(found)} lines of {path.name}"
         at = found[0]
-    begin, end = {"after": (at + 1, at + 1), "replaces": (at, at + 1)}.get(how, (at, at))
-    assert how in ("into", "after", "before", "replaces"), how
+    begin, end = {"after": (at + 1, at + 1), "replaces": (at, at + 1)}.get(block.how, (at, at))
     lines[begin:end] = block.text
     path.write_text("".join(lines))
 

@@ -63,13 +63,13 @@ def test_the_page_has_the_five_recipes(root, page):
 
 
 def test_the_words_before_a_block_say_what_its_first_line_says(page):
-    edits = [block for block in page if block.told]
+    edits = [block for block in page if block.title]
     assert len(edits) > 10
     for block in edits:
         # Of two edits of one file behind each other, the first tells of both.
-        assert f"`{block.told['title']}`" in block.before or not block.before.strip()
-        if "into" in block.told:
-            assert f"at the end of `{block.told['into']}`" in " ".join(block.before.split())
+        assert f"`{block.title}`" in block.before or not block.before.strip()
+        if block.how == "into":
+            assert f"at the end of `{block.where}`" in " ".join(block.before.split())
 
 
 class Followed:
@@ -122,7 +122,7 @@ def followed(root, page, tmp_path_factory):
     folder = tmp_path_factory.mktemp("carried") / "actlab"
     copy_repository(root, folder)
     for block in page:
-        if block.told:
+        if block.title:
             pages.apply(block, folder)
     order = ["A probe", "A claim", "A data set", "An activation", "A network"]
     commands = [each for heading in order for each in commands_under(page, heading)]
@@ -209,14 +209,15 @@ def test_a_claim_is_decided(followed):
 def test_a_page_that_no_longer_fits_is_noticed(tmp_path):
     (tmp_path / "a.py").write_text("NAMES = (\n    1,\n)\nx = 1\ny = 1\n")
 
-    def follow(told, text="    2,\n"):
-        (block,) = pages.blocks(f"## A\n\nIn `a.py`:\n\n   ```python {told}\n   {text}   ```\n")
+    def follow(place, text="    2,\n"):
+        fence = f'```python title="a.py"\n    {text}    ```'
+        (block,) = pages.blocks(f"## A\n\nIn `a.py`:\n\n    {place}\n    {fence}\n")
         pages.apply(block, tmp_path)
         return (tmp_path / "a.py").read_text()
 
-    assert follow('title="a.py" into="NAMES"').startswith("NAMES = (\n    1,\n    2,\n)\n")
-    for told in ('title="a.py" after="= 1"', 'title="a.py" replaces="z"', 'title="a.py"'):
+    assert follow("<!-- into NAMES -->").startswith("NAMES = (\n    1,\n    2,\n)\n")
+    for place in ("<!-- after = 1 -->", "<!-- replaces z -->", ""):
         with pytest.raises(AssertionError):
-            follow(told)
+            follow(place)
     with pytest.raises(AssertionError, match="has no TABLE"):
-        follow('title="a.py" into="TABLE"')
+        follow("<!-- into TABLE -->")
