@@ -62,11 +62,8 @@ class Study:
             return list(csv.DictReader(file))
 
 
-def small_study(root: Path, folder: Path, raw: Path, **params: Any) -> Study:
-    """Copy the repository's files, as git has them, to a folder, with values of a small scale.
-
-    2,000 training images, the other 58,000 held out; `params` replaces values of params.yaml.
-    """
+def copy_repository(root: Path, folder: Path) -> None:
+    """Copy the repository's files, as git has them, to a folder."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=root,
@@ -78,6 +75,14 @@ def small_study(root: Path, folder: Path, raw: Path, **params: Any) -> Study:
         if (root / name).is_file() and name != "dvc.lock":
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(root / name, folder / name)
+
+
+def small_study(root: Path, folder: Path, raw: Path, **params: Any) -> Study:
+    """Copy the repository to a folder, with values of a small scale.
+
+    2,000 training images, the other 58,000 held out; `params` replaces values of params.yaml.
+    """
+    copy_repository(root, folder)
     study = Study(folder, raw)
     study.run("git", "init", "--quiet")
     values = yaml.safe_load((folder / "params.yaml").read_text())

@@ -5,12 +5,21 @@ import resource
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from actlab.config import TrainingConfig
 from actlab.errors import UserError
+
+CONF = Path(__file__).parents[1] / "conf"
+
+#: The files of each group, as they are listed where another is asked for.
+KNOWN = {
+    group: ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
+    for group in ("activation", "network")
+}
 
 
 @pytest.fixture
@@ -66,16 +75,25 @@ def files(folder):
         ("seeds=[-1]", "seeds is [-1]: it has to be a list of whole numbers from 0 to"),
         ("activations=[]", "activations is []: it has to be a list of at least one entry"),
         ("activations=[relu,relu]", "activations is ['relu', 'relu']: it has to be a list wit"),
-        ("activations=[rulu]", "activations has 'rulu': conf/activation/ has celu, cus"),
+        (
+            "activations=[rulu]",
+            f"activations has 'rulu': conf/activation/ has {KNOWN['activation']}",
+        ),
         ("matched.activations=[]", "matched.activations is []: it has to be a list of at least"),
         ("matched.activations=[elu,elu]", "matched.activations is ['elu', 'elu']: it has to be"),
-        ("matched.activations=[rulu]", "matched.activations has 'rulu': conf/activation/ has ce"),
+        (
+            "matched.activations=[rulu]",
+            f"matched.activations has 'rulu': conf/activation/ has {KNOWN['activation']}",
+        ),
         ("matched.networks=[]", "matched.networks is []: it has to be a list of at least one e"),
         ("matched.networks=[mlp,mlp]", "matched.networks is ['mlp', 'mlp']: it has to be a list"),
-        ("matched.networks=[wide]", "matched.networks has 'wide': conf/network/ has deep, mlp"),
-        ("networks=[wide]", "networks has 'wide': conf/network/ has deep, mlp, uniform"),
-        ("activation=rulu", "activation is 'rulu': it has to be one of celu, custom, elu,"),
-        ("network=wide", "network is 'wide': it has to be one of deep, mlp, uniform"),
+        (
+            "matched.networks=[gru]",
+            f"matched.networks has 'gru': conf/network/ has {KNOWN['network']}",
+        ),
+        ("networks=[gru]", f"networks has 'gru': conf/network/ has {KNOWN['network']}"),
+        ("activation=rulu", f"activation is 'rulu': it has to be one of {KNOWN['activation']}"),
+        ("network=gru", f"network is 'gru': it has to be one of {KNOWN['network']}"),
         ("network.hidden=[0]", "network.hidden is [0]: it has to be a list of whole numbers"),
         ("network.hidden=[1.5]", "network.hidden is [1.5]: it has to be a list of whole num"),
         ("network.hidden=0x64", "network.hidden is '0x64': it has to be a list of whole num"),

@@ -84,11 +84,22 @@ def raw(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", DATASETS)
 def test_files_of_a_known_data_set(name):
     dataset = DATASETS[name]
+    assert len({file.name for file in dataset.files}) == 4
+    for images, labels in (dataset.files[:2], dataset.files[2:]):
+        assert images.shape[0] == labels.shape[0]
+        assert images.shape[1:] == dataset.train_images.shape[1:]
+        assert len(labels.shape) == 1
+    assert dataset.pixels == math.prod(dataset.test_images.shape[1:])
+    assert len(dataset.classes) == len(set(dataset.classes)) > 1
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_the_two_that_come_with_actlab_have_files_of_one_size(name):
+    dataset = DATASETS[name]
     assert tuple(file.name for file in dataset.files) == NAMES
     # Sizes as the sites of both data sets give them.
     assert [file.size for file in dataset.files] == [47040016, 60008, 7840016, 10008]
-    assert dataset.training_images == 60000
-    assert len(dataset.classes) == len(set(dataset.classes)) == 10
+    assert (dataset.training_images, dataset.pixels, len(dataset.classes)) == (60000, 784, 10)
 
 
 def test_every_digest_is_another():

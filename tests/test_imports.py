@@ -8,6 +8,7 @@ import pytest
 
 CORE = [
     "activations",
+    "checkpoints",
     "claims",
     "comparisons",
     "config",

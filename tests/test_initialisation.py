@@ -143,6 +143,16 @@ def test_gradients_before_training_are_those_of_keras(initializer, images):
         assert [norm for _, of, norm in found if of == seed] == pytest.approx(norms, rel=1e-4)
 
 
+def test_images_may_have_any_size_and_any_number_of_classes():
+    images = np.random.default_rng(0).random((6, 9), dtype=np.float32)
+    batch = Split(images, np.arange(0, 24, 4, dtype=np.int32))
+    activation, network = activation_of("tanh"), NetworkConfig("net", [5])
+    norms = [each[2] for each in probe_gradients(activation, network, "matched", [0], batch, 21)]
+    ratios = probe_initialisation(activation, "matched", 8, 3, [0], batch, 21)
+    measured = np.array([*norms, *(each.ratio for each in ratios)])
+    assert (np.isfinite(measured) & (measured > 0)).all()
+
+
 def test_only_what_is_zero_for_every_negative_number_is_silent():
     silent = {name for name in ACTIVATIONS if is_silent_below_zero(activation_of(name))}
     assert "relu" in silent

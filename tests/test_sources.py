@@ -167,6 +167,16 @@ def test_a_source_that_fails_midway_leaves_nothing_to_the_next(tmp_path, fetch):
     assert_fetched(tmp_path)
 
 
+def test_a_data_set_without_a_source_comes_from_a_folder_alone(tmp_path):
+    with pytest.raises(UserError) as caught:
+        fetch_dataset("tiny", tmp_path / "data" / "raw")
+    assert str(caught.value) == (
+        "no source of Tiny serves: none is known."
+        " Name a folder that has the files: ACTLAB_DATA=folder dvc repro"
+    )
+    assert_nothing_left(tmp_path)
+
+
 def test_when_all_fail_one_line_has_every_reason(tmp_path, fetch):
     one, two = tmp_path / "one", write_folder(tmp_path / "two", OTHER)
     with pytest.raises(UserError) as caught:

@@ -18,6 +18,8 @@ A map, in the order of the data:
 `meanfield`        what a wide random layer makes of a signal's variance
 `theory`           an activation and an initialiser -> what a deep network does to a signal
 `initialisation`   an untrained network -> what its layers do to it, beside the theory
+`fingerprint`      a configuration -> a digest of all that decides what its training gives
+`progress`         how far a training is, on a terminal or in a log
 `statistics`       values over seeds -> means and intervals
 `tables`           the columns of every CSV; reading and summarising them
 `comparisons`      every pair of activations, with its verdict

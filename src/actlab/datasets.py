@@ -73,6 +73,11 @@ class DataSet:
         """How many labelled images there are to train on."""
         return self.train_labels.shape[0]
 
+    @property
+    def pixels(self) -> int:
+        """How many numbers an image is: what a network takes."""
+        return math.prod(self.train_images.shape[1:])
+
 
 #: Every data set that a configuration may name as `data.name`.
 DATASETS: dict[str, DataSet] = {

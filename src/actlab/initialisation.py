@@ -112,6 +112,7 @@ def probe_initialisation(
     depth: int,
     seeds: Sequence[int],
     batch: Split,
+    classes: int = 10,
 ) -> Iterator[Ratio]:
     """Measure networks of `depth` hidden layers of `width` units, one a seed, before training.
 
@@ -127,8 +128,11 @@ def probe_initialisation(
         Of the weights.
     batch
         The images that go through, and the labels for what comes back.
+    classes
+        How many labels there are.
     """
-    spec = ModelSpec(activation, NetworkConfig("probe", [width] * depth), kernel_initializer)
+    network, pixels = NetworkConfig("probe", [width] * depth), batch.images.shape[1]
+    spec = ModelSpec(activation, network, kernel_initializer, pixels, classes)
     model = build_model(spec, seeds[0])
     signals_of = compile_signals(model)
     for seed in seeds:
@@ -150,12 +154,13 @@ def compare_with_theory(
     depth: int,
     seeds: Sequence[int],
     batch: Split,
+    classes: int = 10,
 ) -> tuple[list[tuple[Any, ...]], tuple[Any, ...]]:
     """Set what `probe_initialisation` measures beside what `theory` predicts for these images.
 
     Parameters
     ----------
-    activation, kernel_initializer, width, depth, seeds, batch
+    activation, kernel_initializer, width, depth, seeds, batch, classes
         As those of `probe_initialisation`.
 
     Returns
@@ -177,7 +182,9 @@ def compare_with_theory(
     if len(first):
         with suppress(meanfield.UncertainError):
             predicted = theory.propagate(phi, first, sigma_w2, depth, width)
-    ratios = list(probe_initialisation(activation, kernel_initializer, width, depth, seeds, batch))
+    ratios = list(
+        probe_initialisation(activation, kernel_initializer, width, depth, seeds, batch, classes)
+    )
     rows: list[tuple[Any, ...]] = []
     for direction, logarithms, variances, mean_variance in (
         ("forward", predicted.forward, predicted.forward_variance, predicted.forward_mean_variance),
@@ -256,6 +263,7 @@ def probe_gradients(
     kernel_initializer: str,
     seeds: Sequence[int],
     batch: Split,
+    classes: int = 10,
 ) -> Iterator[tuple[str, int, float]]:
     """Measure the gradient of every kernel of a configured network before training.
 
@@ -269,6 +277,8 @@ def probe_gradients(
         Of the weights.
     batch
         The gradient is that of its mean cross-entropy.
+    classes
+        How many labels there are.
 
     Yields
     ------
@@ -276,7 +286,8 @@ def probe_gradients(
         layer, seed, and the Euclidean norm of the kernel's gradient
         (`gradients.summarise_gradient`).
     """
-    spec = ModelSpec(activation, network, kernel_initializer)
+    pixels = batch.images.shape[1]
+    spec = ModelSpec(activation, network, kernel_initializer, pixels, classes)
     model = build_model(spec, seeds[0])
     run_pass = compile_pass(model)
     for seed in seeds:

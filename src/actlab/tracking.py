@@ -463,7 +463,7 @@ def _log_dataset(store: Store, run: str, config: Config) -> None:
 
     data, held_out = DATASETS[config.data.name], config.data.validation_size
     split = f"{held_out}:{config.data.split_seed}" if held_out else ""
-    images = Schema([TensorSpec(np.dtype("float32"), (-1, 784))])
+    images = Schema([TensorSpec(np.dtype("float32"), (-1, data.pixels))])
     labels = Schema([TensorSpec(np.dtype("int32"), (-1,))])
     profile = {
         "training_images": data.training_images - held_out,

@@ -28,7 +28,7 @@ def theory(config: Config) -> None:
     """
     from actlab import descriptions, tables
     from actlab.config import MATCHED
-    from actlab.datasets import Split, load_processed
+    from actlab.datasets import DATASETS, Split, load_processed
     from actlab.initialisation import compare_with_theory, is_silent_below_zero, probe_gradients
     from actlab.meanfield import UncertainError
     from actlab.outputs import written_whole
@@ -36,7 +36,7 @@ def theory(config: Config) -> None:
     from actlab.theory import activation_moments, born_dead_probability
 
     test = load_processed(Path(config.paths.processed), asdict(config.data)).test
-    probe = config.theory
+    probe, classes = config.theory, len(DATASETS[config.data.name].classes)
     if probe.images > len(test.labels):
         raise UserError(
             f"theory.images is {probe.images}: there are {len(test.labels)} test images"
@@ -51,7 +51,7 @@ def theory(config: Config) -> None:
             resolved = resolve_initializer(initializer, activation)
             if resolved not in compared:
                 compared[resolved] = compare_with_theory(
-                    activation, resolved, probe.width, probe.depth, probe.seeds, batch
+                    activation, resolved, probe.width, probe.depth, probe.seeds, batch, classes
                 )
             rows, row = compared[resolved]
             names = (activation.name, initializer, resolved)
@@ -62,7 +62,7 @@ def theory(config: Config) -> None:
         ):
             resolved = resolve_initializer(initializer, activation)
             names = (activation.name, network.name, initializer, resolved)
-            for row in probe_gradients(activation, network, resolved, probe.seeds, batch):
+            for row in probe_gradients(activation, network, resolved, probe.seeds, batch, classes):
                 matching.append((*names, *row))
         try:
             mean, variance = activation_moments(nonlinearity_of(activation), 0.0, 1.0)

@@ -76,10 +76,14 @@ def _train(
     checkpoints: Checkpoints,
 ) -> Trained:
     from actlab import progress, tables, tracking, training
+    from actlab.datasets import DATASETS
     from actlab.fingerprint import code_of
     from actlab.model import ModelSpec, build_model, describe_layers
 
-    spec = ModelSpec(config.activation, config.network, config.model.kernel_initializer)
+    data, kernel_initializer = DATASETS[config.data.name], config.model.kernel_initializer
+    spec = ModelSpec(
+        config.activation, config.network, kernel_initializer, data.pixels, len(data.classes)
+    )
     protocol = training.Protocol(
         config.training.epochs,
         config.training.batch_size,
