@@ -8,6 +8,7 @@ import pytest
 
 CORE = [
     "activations",
+    "charts",
     "checkpoints",
     "claims",
     "comparisons",
@@ -23,6 +24,7 @@ CORE = [
     "model",
     "own",
     "pointwise",
+    "provenance",
     "report",
     "runtime",
     "statistics",
