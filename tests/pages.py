@@ -41,13 +41,15 @@ def blocks(page: str) -> list[Block]:
         headings = re.findall(r"^## (.+)$", page[: match.start()], re.MULTILINE)
         before = page[end : match.start()]
         place = _PLACE.search(before)
+        how, where = place.groups() if place else ("", "")
         found.append(
             Block(
                 headings[-1] if headings else "",
                 before[: place.start()] if place else before,
                 match["language"],
                 match["title"] or "",
-                *(place.groups() if place else ("", "")),
+                how,
+                where,
                 re.sub(f"^{match['indent']}", "", match["text"], flags=re.MULTILINE),
             )
         )
