@@ -258,7 +258,11 @@ SOURCES: dict[str, tuple[Source, ...]] = {
 
 
 def fetch_dataset(
-    name: str, folder: Path, source: Path | None = None, say: Callable[[str], object] = print
+    name: str,
+    folder: Path,
+    source: Path | None = None,
+    say: Callable[[str], object] = print,
+    otherwise: str = "Name a folder that has the files: ACTLAB_DATA=folder dvc repro",
 ) -> None:
     """Get a data set's four files, uncompressed, into a folder: all of them or none.
 
@@ -272,6 +276,8 @@ def fetch_dataset(
         A folder that has the files, plain or gzipped; with it, nothing else is tried.
     say
         Is given a line for each source that fails, and for the one that serves.
+    otherwise
+        What is to be done where none serves.
 
     Raises
     ------
@@ -299,8 +305,7 @@ def fetch_dataset(
                 f" {', '.join(file.name for file in DATASETS[name].files)}, plain or as .gz)"
             )
         raise UserError(
-            f"no source of {DATASETS[name].title} serves: {'; '.join(failures)}."
-            " Name a folder that has the files: ACTLAB_DATA=folder dvc repro"
+            f"no source of {DATASETS[name].title} serves: {'; '.join(failures)}. {otherwise}"
         )
 
 
