@@ -6,6 +6,8 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+import actlab
+
 NOTEBOOK = Path(__file__).parents[1] / "docs/lessons/activation_study.ipynb"
 
 
@@ -22,5 +24,6 @@ def execute(path: Path, *more: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 if __name__ == "__main__":
+    actlab.load_data("mnist")  # here, or the notebook would tell of a download
     nbformat.write(execute(NOTEBOOK), NOTEBOOK)
     sys.stdout.write(f"{NOTEBOOK} has its outputs\n")

@@ -1,4 +1,4 @@
-"""What mkdocs.yml leaves to code: pages that are files elsewhere, links between them, formulas.
+"""What mkdocs.yml leaves to code: pages that are files elsewhere, and links between them.
 
 The site has four kinds of pages: README.md as its home, the Markdown of docs/, the notebook of
 the lessons, and a page for the library and for each module of `src/actlab`, from the docstrings.
@@ -7,13 +7,11 @@ MkDocs calls the functions `on_...` here as it builds (`hooks` in mkdocs.yml).
 
 import ast
 import fnmatch
-import html
 import posixpath
 import re
 from pathlib import Path
 from typing import Any
 
-import latex2mathml.converter
 import nbformat
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -30,7 +28,7 @@ MODULES = (
     *("comparisons", "claims", "findings", "figures", "config", "errors"),
 )
 
-MERMAID = "assets/mermaid.min.js"
+MERMAID = "assets/mermaid.tiny.js"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -105,6 +103,7 @@ def _convert_notebook(name: str, docs: Path) -> dict[str, str | bytes]:
     }
     # Pandas brings a style of its own, the site has one.
     text = re.sub(r"<style scoped>.*?</style>", "", text, flags=re.DOTALL)
+    text = text.replace('<table border="1" class="dataframe">', "<table>")
     title, _, rest = text.lstrip().partition("\n")
     link = f"[The notebook]({posixpath.basename(name)}) to run, with what it gave when it last ran.\n"
     return {f"{page}.md": f"{title}\n\n{link}{rest}", **pictures}
@@ -135,21 +134,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return text if (ROOT / path).exists() else found[0]
 
     return _LINK.sub(lead, markdown)
-
-
-_FORMULA = re.compile(
-    r'<(span|div) class="arithmatex">\s*\\([(\[])(.*?)\\[)\]]\s*</\1>', flags=re.DOTALL
-)
-
-
-def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Write formulas as MathML, which browsers show without a script."""
-
-    def write(found: re.Match[str]) -> str:
-        display = "inline" if found[2] == "(" else "block"
-        return latex2mathml.converter.convert(html.unescape(found[3]), display=display)
-
-    return _FORMULA.sub(write, content)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:

@@ -202,14 +202,14 @@ def activation(function: str, /, name: str | None = None, **constants: Any) -> A
     if function.startswith("__main__."):
         # What is defined anew under the same name would not be found anew.
         raise UserError(f"{function} lives in this session alone: put it into a module of its own")
-    with _of_arguments():
-        try:
-            return ActivationConfig(name or function.rpartition(".")[2], function, constants)
-        except UserError as error:
-            if lacking := re.match(r"activation\.constants\.(\w+) is missing", str(error)):
-                hint = f'say so by actlab.activation("{function}", {lacking[1]}=...)'
-                raise UserError(f"{_of_argument(f'{function}: {error}')}; {hint}") from error
-            raise
+    try:
+        return ActivationConfig(name or function.rpartition(".")[2], function, constants)
+    except UserError as error:
+        line = _of_argument(str(error))
+        if lacking := re.match(r"(\w+) is missing", line):
+            hint = f'say so by actlab.activation("{function}", {lacking[1]}=...)'
+            line = f"{function}: {line}; {hint}"
+        raise UserError(line) from None
 
 
 def build(
@@ -666,7 +666,9 @@ def plot_curves(
         fitted.epochs,
         fitted.history,
         fitted.test,
-        *[nothing] * 3,
+        layers=nothing,
+        timings=nothing,
+        gradients=nothing,
     )
     curves = tables.learning_curves(study, metric, _confidence(confidence))
     plot = figures.plot_accuracy_curves if metric == "accuracy" else figures.plot_loss_curves
@@ -832,4 +834,4 @@ def _of_arguments() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(_of_argument(str(error))) from error
+        raise UserError(_of_argument(str(error))) from None
