@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 import actlab
 
@@ -18,7 +19,12 @@ def execute(path: Path, *more: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """
     notebook = nbformat.read(path, as_version=4)
     notebook.cells += more
-    NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False).execute()
+    # Without a port, which the kernel would warn of.
+    config = Config({"KernelManager": {"transport": "ipc"}})
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", record_timing=False, config=config
+    )
+    client.execute()
     notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     return notebook
 
