@@ -81,7 +81,7 @@ def _write_reference() -> dict[str, str | bytes]:
     }
     for name in MODULES:
         options = "    options:\n      heading_level: 1\n"
-        pages[f"reference/{name}.md"] = f"::: actlab.{name}\n{options}"
+        pages[f"reference/{name}.md"] = f"---\ntitle: {name}\n---\n::: actlab.{name}\n{options}"
     return pages
 
 
@@ -136,6 +136,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return _LINK.sub(lead, markdown)
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Give each diagram a box in which it can be moved, where it is wider than the page."""
+    return re.sub(
+        r'(<pre class="mermaid">.*?</pre>)', r'<div class="diagram">\1</div>', html, flags=re.DOTALL
+    )
+
+
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     """Bring the script that draws diagrams to the pages that have some, from the site itself.
 
@@ -145,3 +152,8 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
         return output
     up = "../" * page.url.count("/")
     return output.replace("</head>", f'<script src="{up}{MERMAID}"></script></head>', 1)
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Remove the page that a server shows for what is not there: it counts from the server's root."""
+    (Path(config.site_dir) / "404.html").unlink()

@@ -75,9 +75,12 @@ class Data:
         The name as it is written in a sentence.
     classes
         The name of each label.
-    train, validation, test
-        Each has `images`, float32 (n, pixels) from 0 to 1, and `labels`, int32 (n,). Without held-out
-        images `validation` is None.
+    train
+        Has `images`, float32 (n, pixels) from 0 to 1, and `labels`, int32 (n,).
+    validation
+        Likewise; None where no images are held out.
+    test
+        Likewise.
     """
 
     title: str
@@ -236,8 +239,10 @@ def build(
     kernel_initializer
         Of Keras's Glorot, He and LeCun initialisers, such as `he_uniform`, or `matched`: the one
         that the activation's literature recommends.
-    inputs, classes
-        Pixels of an image, and logits.
+    inputs
+        Pixels of an image.
+    classes
+        How many logits it gives.
 
     Returns
     -------
@@ -270,8 +275,10 @@ class Fit:
         By their names, in the order in which they were given.
     network
         The hidden layers.
-    seeds, epochs
+    seeds
         As they were given.
+    epochs
+        Likewise.
     history
         A row an epoch of a seed: activation, network, seed, epoch (from 1), loss (nats) and
         accuracy (a fraction) over the epoch, val_loss and val_accuracy after it (of the images that
@@ -375,12 +382,18 @@ def fit(
         One, or a list: each a function's name, or what `actlab.activation` gives.
     data
         Of `load_data`.
-    hidden, kernel_initializer
+    hidden
         As in `build`.
     seeds
         Each gives a network: its initial weights and the order of its batches.
-    epochs, batch_size, learning_rate
-        As in Keras.
+    epochs
+        How often a network sees each training image.
+    batch_size
+        Images a step; the last step of an epoch takes those that are left.
+    learning_rate
+        Of Adam, whose other values are Keras's.
+    kernel_initializer
+        As in `build`.
     probe_epochs
         After which epochs weights are kept for `probe`, besides before the first and after the
         last.
