@@ -6,9 +6,9 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport PYTHONPATH PYTHONHOME
 
 .PHONY: help setup setup-ray setup-bench repro test test-all faults lint ui study lessons fashion \
-	bench bench-quick lock lock-ray lock-bench
+	docs notebook bench bench-quick lock lock-ray lock-bench
 
-COMPILE := uv pip compile pyproject.toml --universal --generate-hashes \
+COMPILE := uv pip compile pyproject.toml --extra pipeline --universal --generate-hashes \
 	--no-emit-index-url --no-header --python-version 3.11 --upgrade -q
 
 STUDY_TABLES := matched_trained matched_changes first_layer_ratios layer_factors scores mean_field \
@@ -78,6 +78,13 @@ fashion: $(VENV)/ready ## the same on Fashion-MNIST, as an experiment: docs/fash
 	done
 	@python scripts/carry_over.py
 
+docs: $(VENV)/ready ## the documentation as a site: site/index.html, which reads offline
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "The documentation: site/index.html"
+
+notebook: $(VENV)/ready ## the lesson's notebook, run anew, with its outputs: a minute
+	@python scripts/run_notebook.py
+
 bench: $(VENV)/ready $(VENV)-bench/ready ## an epoch beside Keras, PyTorch, JAX, NumPy and scikit-learn: docs/benchmarks.md
 	@dvc repro --quiet fetch-data
 	@$(VENV)-bench/bin/python benchmarks/bench.py --write
@@ -87,7 +94,7 @@ bench-quick: $(VENV)/ready ## a minute: an epoch beside its matrix products, aga
 	@python benchmarks/bench.py --quick
 
 lock: $(VENV)/ready ## requirements.lock with the newest versions, from pyproject.toml
-	@$(COMPILE) $(addprefix --extra ,dev joblib slurm optuna postgres) -o requirements.lock
+	@$(COMPILE) $(addprefix --extra ,dev docs joblib slurm optuna postgres) -o requirements.lock
 
 lock-ray: $(VENV)/ready ## requirements-ray.lock likewise
 	@$(COMPILE) --extra dev --extra ray -o requirements-ray.lock

@@ -20,6 +20,7 @@ CORE = [
     "gradients",
     "initialisation",
     "kernels",
+    "library",
     "meanfield",
     "model",
     "own",
@@ -40,7 +41,12 @@ TRACKING = {"hydra", "mlflow", "dvc"}
 
 def modules_after(*modules, root):
     """The top-level modules that a fresh interpreter holds after importing some."""
-    command = f"import sys, {', '.join(modules)}; print(*{{m.split('.')[0] for m in sys.modules}})"
+    return modules_held(f"import {', '.join(modules)}", root)
+
+
+def modules_held(statements, root):
+    """The same after running some statements."""
+    command = f"{statements}\nimport sys; print(*{{m.split('.')[0] for m in sys.modules}})"
     finished = subprocess.run(
         [sys.executable, "-c", command],
         cwd=root / "src",
@@ -77,6 +83,19 @@ def test_keras_comes_without_what_it_can_do_without(root):
 
 def test_importing_actlab_brings_nothing_heavy(root):
     assert not modules_after("actlab", root=root) & (TRACKING | {"tensorflow", "numpy", "pandas"})
+
+
+HEAVY = {"tensorflow", "keras", "matplotlib", "numpy", "pandas", "scipy"}
+
+
+def test_a_notebook_pays_for_what_it_uses(root):
+    assert not modules_held("import actlab; dir(actlab); actlab.UserError", root) & HEAVY
+    # Data and tables need no network, and nothing at all needs what runs the pipeline.
+    named = modules_held("import actlab; actlab.load_data, actlab.compare", root)
+    assert named & (TRACKING | HEAVY) == {"numpy", "pandas", "scipy"}
+    built = modules_held("import actlab; actlab.build('relu')", root)
+    assert "keras" in built
+    assert not built & (TRACKING | {"matplotlib"})
 
 
 def test_stages_without_a_network_need_no_tensorflow(root):
@@ -124,9 +143,28 @@ def test_one_module_alone_imports_a_package(package, only, root):
     assert importers == only
 
 
-def test_packages_hold_nothing_but_a_docstring(root):
+def test_packages_compute_nothing(root):
     # dvc.yaml leaves them out of its dependencies, so that the map can be edited freely.
-    for path in (root / "src/actlab").rglob("__init__.py"):
-        (statement,) = ast.parse(path.read_text()).body
-        assert isinstance(statement, ast.Expr)
-        assert isinstance(statement.value, ast.Constant)
+    statements = {
+        path.parent.name: ast.parse(path.read_text()).body
+        for path in (root / "src/actlab").rglob("__init__.py")
+    }
+    (docstring,) = statements["stages"]
+    assert isinstance(docstring, ast.Expr)
+    assert isinstance(docstring.value, ast.Constant)
+    # The package imports its public names for type checkers alone, and where they are used.
+    _, typing, guarded, public, *functions = statements["actlab"]
+    assert ast.unparse(typing) == "from typing import TYPE_CHECKING"
+    assert isinstance(guarded, ast.If)
+    assert ast.unparse(guarded.test) == "TYPE_CHECKING"
+    assert isinstance(public, ast.Assign)
+    names = [
+        alias.name
+        for statement in guarded.body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+    ]
+    assert sorted(names) == sorted(ast.literal_eval(public.value))
+    for function in functions:
+        assert isinstance(function, ast.FunctionDef)
+        assert function.name in ("__getattr__", "__dir__")

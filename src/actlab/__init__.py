@@ -1,6 +1,15 @@
 """What the choice of activation function does to a network, measured.
 
-A map, in the order of the data:
+In a notebook, `import actlab` gives a few names, told in `library`:
+
+    mnist = actlab.load_data("mnist")
+    fitted = actlab.fit(["sigmoid", "relu"], mnist, hidden="8x64", seeds=range(3), epochs=3)
+    actlab.compare(fitted)
+    actlab.plot_gradients(actlab.probe(fitted, mnist))
+
+They import what they need when they are used: `import actlab` itself imports nothing.
+
+A map of the modules, in the order of the data:
 
 =================  ==========================================================
 `config`           the dataclasses that every configuration is checked against
@@ -35,9 +44,60 @@ A map, in the order of the data:
 `swept_figures`    tables of a sweep -> the figures that fit what was swept
 `swept_report`     tables and figures of a sweep -> sentences and a report
 `stages`           the commands that DVC and Hydra run
+`library`          what a notebook calls: the core, with arguments in place of files
 =================  ==========================================================
 
 `runtime` is TensorFlow as actlab runs it, `outputs` writes files whole or not
 at all, `locks` lets one process at a time train a configuration, `errors`
 holds what a person at the keyboard can mend.
 """
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from actlab.errors import UserError
+    from actlab.library import (
+        Data,
+        Fit,
+        activation,
+        build,
+        compare,
+        fit,
+        load_data,
+        plot_curves,
+        plot_functions,
+        plot_gradients,
+        plot_health,
+        plot_images,
+        probe,
+    )
+
+__all__ = [
+    "Data",
+    "Fit",
+    "UserError",
+    "activation",
+    "build",
+    "compare",
+    "fit",
+    "load_data",
+    "plot_curves",
+    "plot_functions",
+    "plot_gradients",
+    "plot_health",
+    "plot_images",
+    "probe",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name where it is first used (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module 'actlab' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module("actlab.errors" if name == "UserError" else "actlab.library"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]

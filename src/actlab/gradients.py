@@ -231,22 +231,55 @@ def probe_configuration(
     spec = ModelSpec.load(folder / "model.json")
     model = build_model(spec, seed=0)
     run_pass = compile_pass(model)
-    hidden = {layer.name for layer in model.layers[:-1]}
     for seed in seeds:
         for epoch in kept_epochs(folder, seed):
             read_weights(model, weights_path(folder, seed, epoch))
-            kernels = {layer.name: layer.kernel.numpy() for layer in model.layers}
-            trained = {layer.name: trained_constants(layer) for layer in model.layers}
-            for probe, batch in probes.items():
-                for layer, measured in run_pass(batch).items():
-                    said = summarise_gradient(measured.gradient, kernels[layer])
-                    if probe == held_out:
-                        activation = spec.activation if layer in hidden else None
-                        said |= summarise_health(
-                            measured, activation, saturated_below, trained[layer]
-                        )
-                    for statistic, value in said.items():
-                        yield seed, epoch, layer, probe, statistic, value
+            for row in probe_model(
+                model, run_pass, spec.activation, probes, held_out, saturated_below
+            ):
+                yield seed, epoch, *row
+
+
+def probe_model(
+    model: keras.Sequential,
+    run_pass: Callable[[Split], dict[str, LayerPass]],
+    activation: ActivationConfig,
+    probes: Mapping[str, Split],
+    held_out: str,
+    saturated_below: float,
+) -> Iterator[tuple[str, str, str, float]]:
+    """Measure the gradients and the health of a model as it stands.
+
+    Parameters
+    ----------
+    model
+        Its weights are those that are measured.
+    run_pass
+        `compile_pass` of it, once for all weights that it is given.
+    activation
+        Of its hidden layers.
+    probes, held_out, saturated_below
+        As in `probe_configuration`.
+
+    Yields
+    ------
+    tuple
+        layer, probe, statistic, value.
+    """
+    layers = {layer.name: layer for layer in model.layers}
+    output = model.layers[-1].name
+    for probe, batch in probes.items():
+        for name, measured in run_pass(batch).items():
+            said = summarise_gradient(measured.gradient, layers[name].kernel.numpy())
+            if probe == held_out:
+                said |= summarise_health(
+                    measured,
+                    None if name == output else activation,
+                    saturated_below,
+                    trained_constants(layers[name]),
+                )
+            for statistic, value in said.items():
+                yield name, probe, statistic, value
 
 
 #: Of a layer's pre-activations, the share on either side that its outermost bins take in.

@@ -259,7 +259,11 @@ SOURCES: dict[str, tuple[Source, ...]] = {
 
 
 def fetch_dataset(
-    name: str, folder: Path, source: Path | None = None, say: Callable[[str], object] = print
+    name: str,
+    folder: Path,
+    source: Path | None = None,
+    say: Callable[[str], object] = print,
+    otherwise: str = "Name a folder that has the files: ACTLAB_DATA=folder dvc repro",
 ) -> None:
     """Get a data set's four files, uncompressed, into a folder: all of them or none.
 
@@ -273,6 +277,8 @@ def fetch_dataset(
         A folder that has the files, plain or gzipped; with it, nothing else is tried.
     say
         Is given a line for each source that fails, and for the one that serves.
+    otherwise
+        What is to be done where none serves.
 
     Raises
     ------
@@ -301,8 +307,7 @@ def fetch_dataset(
             )
         reasons = "; ".join(failures) or "none is known"
         raise UserError(
-            f"no source of {DATASETS[name].title} serves: {reasons}."
-            " Name a folder that has the files: ACTLAB_DATA=folder dvc repro"
+            f"no source of {DATASETS[name].title} serves: {reasons}. {otherwise}"
         )
 
 

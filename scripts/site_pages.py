@@ -1,0 +1,159 @@
+"""What mkdocs.yml leaves to code: pages that are files elsewhere, and links between them.
+
+The site has four kinds of pages: README.md as its home, the Markdown of docs/, the notebook of
+the lessons, and a page for the library and for each module of `src/actlab`, from the docstrings.
+MkDocs calls the functions `on_...` here as it builds (`hooks` in mkdocs.yml).
+"""
+
+import ast
+import fnmatch
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from nbconvert import MarkdownExporter
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src/actlab"
+
+#: Modules of the core that the reference shows, after the library, in the order of the data.
+MODULES = (
+    *("sources", "datasets", "activations", "pointwise", "own", "model", "training", "kernels"),
+    *("gradients", "meanfield", "theory", "initialisation", "statistics", "tables"),
+    *("comparisons", "claims", "findings", "figures", "config", "errors"),
+)
+
+MERMAID = "assets/mermaid.tiny.js"
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are no Markdown of docs/."""
+    pages: dict[str, str | bytes] = {"index.md": (ROOT / "README.md").read_text()}
+    pages |= _write_reference()
+    for file in list(files):
+        if file.src_uri.endswith(".ipynb"):
+            pages |= _convert_notebook(file.src_uri, Path(config.docs_dir))
+    for name, content in pages.items():
+        files.append(File.generated(config, name, content=content))
+    config.nav = _expand(config.nav, sorted(file.src_uri for file in files))
+    return files
+
+
+def _expand(entries: Any, names: list[str]) -> Any:
+    """Put the pages of the site in place of a name with a star."""
+    if isinstance(entries, dict):
+        return {title: _expand(below, names) for title, below in entries.items()}
+    if not isinstance(entries, list):
+        return entries
+    expanded = []
+    for entry in entries:
+        if isinstance(entry, str) and "*" in entry:
+            found = fnmatch.filter(names, entry)
+            # A folder's own page comes first.
+            expanded += sorted(found, key=lambda name: (not name.endswith("/index.md"), name))
+        else:
+            expanded.append(_expand(entry, names))
+    return [entry for entry in expanded if not (isinstance(entry, dict) and [] in entry.values())]
+
+
+def _write_reference() -> dict[str, str | bytes]:
+    """Give the pages of the reference: the library, and a page a module."""
+    public = ast.literal_eval(
+        next(
+            node.value
+            for node in ast.parse((PACKAGE / "__init__.py").read_text()).body
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        )
+    )
+    functions = sorted(public, key=lambda name: (name[0].isupper(), name))
+    lead = "# actlab\n\nWhat `import actlab` gives. Each name imports what it needs when it is used.\n"
+    rows = [f"| [{name}]({name}.md) | {_said(name)} |" for name in MODULES]
+    modules = "\n".join(["## The core, module by module", "", "| module | |", "| --- | --- |", *rows])
+    pages: dict[str, str | bytes] = {
+        "reference/index.md": "\n\n".join(
+            [lead, *(f"::: actlab.{name}" for name in functions), modules]
+        )
+    }
+    for name in MODULES:
+        options = "    options:\n      heading_level: 1\n"
+        pages[f"reference/{name}.md"] = f"---\ntitle: {name}\n---\n::: actlab.{name}\n{options}"
+    return pages
+
+
+def _said(module: str) -> str:
+    """Give the first line of a module's docstring."""
+    text = ast.get_docstring(ast.parse((PACKAGE / f"{module}.py").read_text())) or ""
+    return text.partition("\n")[0]
+
+
+def _convert_notebook(name: str, docs: Path) -> dict[str, str | bytes]:
+    """Give a notebook as a page, and the pictures of its outputs."""
+    page = name.removesuffix(".ipynb")
+    notebook = nbformat.read(docs / name, as_version=4)
+    resources = {"unique_key": posixpath.basename(page), "output_files_dir": "outputs"}
+    text, resources = MarkdownExporter().from_notebook_node(notebook, resources)
+    folder = posixpath.dirname(page)
+    pictures = {
+        posixpath.join(folder, path): content for path, content in resources["outputs"].items()
+    }
+    # Pandas brings a style of its own, the site has one.
+    text = re.sub(r"<style scoped>.*?</style>", "", text, flags=re.DOTALL)
+    text = text.replace('<table border="1" class="dataframe">', "<table>")
+    title, _, rest = text.lstrip().partition("\n")
+    link = f"[The notebook]({posixpath.basename(name)}) to run, with what it gave when it last ran.\n"
+    return {f"{page}.md": f"{title}\n\n{link}{rest}", **pictures}
+
+
+_LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Lead links to where their files are in the site; what has no page stays as words."""
+    here = page.file.src_uri
+    folder = "." if here == "index.md" else posixpath.join("docs", posixpath.dirname(here))
+
+    def lead(found: re.Match[str]) -> str:
+        bang, text, target, anchor = found.groups()
+        path = posixpath.normpath(posixpath.join(folder, target))
+        if path == "README.md":
+            path = "docs/index.md"
+        elif module := re.fullmatch(r"src/actlab/(\w+)\.py", path):
+            path = f"docs/reference/{module[1]}.md"
+        if path.endswith(".ipynb") and not text.startswith("The notebook"):
+            path = f"{path.removesuffix('.ipynb')}.md"
+        name = path.removeprefix("docs/")
+        if path.startswith("docs/") and files.get_file_from_path(name):
+            name = posixpath.relpath(name, posixpath.dirname(here) or ".")
+            return f"{bang}[{text}]({name}{anchor or ''})"
+        # A file of the repository that is no page; what is not there at all is left to --strict.
+        return text if (ROOT / path).exists() else found[0]
+
+    return _LINK.sub(lead, markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Give each diagram a box in which it can be moved, where it is wider than the page."""
+    return re.sub(
+        r'(<pre class="mermaid">.*?</pre>)', r'<div class="diagram">\1</div>', html, flags=re.DOTALL
+    )
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Bring the script that draws diagrams to the pages that have some, from the site itself.
+
+    The theme would fetch it from the web where there is none.
+    """
+    if 'class="mermaid"' not in output:
+        return output
+    up = "../" * page.url.count("/")
+    return output.replace("</head>", f'<script src="{up}{MERMAID}"></script></head>', 1)
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Remove the page that a server shows for what is not there: it counts from the server's root."""
+    (Path(config.site_dir) / "404.html").unlink()

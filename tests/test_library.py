@@ -1,0 +1,520 @@
+"""What `import actlab` gives: equal to the core, and one line for each mistake of the user's."""
+
+import gzip
+import inspect
+import math
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy import stats
+from web import NAMES, TINY, plant
+
+import actlab
+from actlab import gradients, library, sources, training
+from actlab.config import ActivationConfig, NetworkConfig
+from actlab.datasets import Split
+from actlab.errors import UserError
+from actlab.figures import Figure
+from actlab.model import ModelSpec
+from actlab.runtime import keras, tf
+
+
+@pytest.fixture(scope="module")
+def small(mnist):
+    """The first images of real MNIST."""
+    train, test = (
+        Split(split.images[:count], split.labels[:count])
+        for split, count in ((mnist.train, 2_000), (mnist.test, 500))
+    )
+    return actlab.Data("MNIST", tuple("0123456789"), train, None, test)
+
+
+LEAKY = ActivationConfig("leaky", "leaky_relu", {"negative_slope": 0.1})
+
+
+@pytest.fixture(scope="module")
+def fitted(small):
+    return actlab.fit(["relu", LEAKY], small, [16, 8], seeds=[3, 1], epochs=2, probe_epochs=[1])
+
+
+@pytest.fixture(scope="module")
+def probed(fitted, small):
+    return actlab.probe(fitted, small, images=200)
+
+
+def planted(accuracies, history=None):
+    """A fit whose test accuracies are given, a list a name."""
+    names = list(accuracies)
+    seeds = tuple(range(len(accuracies[names[0]])))
+    rows = [
+        (name, "4x8", seed, 1 - value, value)
+        for name, values in accuracies.items()
+        for seed, value in zip(seeds, values, strict=True)
+    ]
+    columns = ["activation", "network", "seed", "test_loss", "test_accuracy"]
+    if history is None:
+        history = pd.DataFrame(columns=["activation", "network", "seed", "epoch", "val_accuracy"])
+    activations = {name: ActivationConfig(name, "relu", {}) for name in names}
+    network = NetworkConfig("4x8", "4x8")
+    table = pd.DataFrame(rows, columns=columns)
+    return actlab.Fit(activations, network, seeds, 3, history, table, {}, {})
+
+
+# Fit
+
+
+def test_a_fit_is_that_of_the_core(fitted, small):
+    spec = ModelSpec(LEAKY, NetworkConfig("16_8", [16, 8]), "glorot_uniform")
+    protocol = training.Protocol(2, 128, 0.001, [0, 2])
+    weights = {}
+    events = training.fit_seeds(
+        spec,
+        [1],
+        small.train,
+        small.test,
+        small.test,
+        protocol,
+        lambda seed, epoch, model, next_step: weights.update({epoch: model.get_weights()}),
+    )
+    *epochs, last = events
+    rows = fitted.history.query("activation == 'leaky' and seed == 1")
+    assert list(rows["epoch"]) == [1, 2]
+    for column in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        assert list(rows[column]) == [getattr(epoch, column) for epoch in epochs]
+    row = fitted.test.query("activation == 'leaky' and seed == 1")
+    assert row["test_accuracy"].item() == last.test_accuracy
+    assert row["test_loss"].item() == last.test_loss
+    for mine, core in zip(fitted.model("leaky", 1).get_weights(), weights[2], strict=True):
+        np.testing.assert_array_equal(mine, core)
+
+
+def test_a_fit_has_a_row_an_epoch_of_a_seed_of_an_activation(fitted):
+    keys = ["activation", "network", "seed", "epoch"]
+    assert fitted.history[keys].to_records(index=False).tolist() == [
+        (name, "16_8", seed, epoch)
+        for name in ("relu", "leaky")
+        for seed in (1, 3)
+        for epoch in (1, 2)
+    ]
+    assert (fitted.history["epoch_seconds"] > 0).all()
+    assert len(fitted.test) == 4
+    assert repr(fitted) == "relu, leaky on 16_8: seeds 3, 1, 2 epochs"
+
+
+def test_a_model_is_the_one_that_was_tested(fitted, small):
+    for name, seed in (("relu", 3), ("leaky", 1)):
+        logits = fitted.model(name, seed)(small.test.images).numpy()
+        right = float((logits.argmax(axis=1) == small.test.labels).mean())
+        row = fitted.test.query("activation == @name and seed == @seed")
+        assert row["test_accuracy"].item() == pytest.approx(right, abs=1e-7)
+
+
+def test_before_training_a_model_is_what_build_gives(fitted):
+    assert fitted.kept_epochs() == [0, 1, 2]
+    for name in ("relu", "leaky"):  # of one seed, both start alike
+        begun = fitted.model(name, 3, epoch=0)
+        for one, other in zip(begun.weights, actlab.build("tanh", [16, 8], seed=3).weights, strict=True):
+            np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_build_takes_constants_and_shapes():
+    model = actlab.build(LEAKY, "3x5", inputs=4, classes=2, kernel_initializer="matched")
+    assert [layer.units for layer in model.layers] == [5, 5, 5, 2]
+    assert model.layers[0].activation(tf.constant([-1.0])).numpy() == pytest.approx([-0.1])
+    limit = math.sqrt(6 / 4)  # He's uniform, of 4 inputs
+    kernel = model.layers[0].kernel.numpy()
+    assert 0.5 * limit < np.abs(kernel).max() <= limit
+
+
+def test_a_summary_has_students_interval_over_seeds(fitted):
+    row = fitted.summarise(confidence=0.9).iloc[1]
+    values = fitted.test.query("activation == 'leaky'")["test_accuracy"]
+    low, high = stats.t.interval(0.9, 1, values.mean(), values.std() / math.sqrt(2))
+    assert row["activation"] == "leaky"
+    assert [row["mean"], row["low"], row["high"]] == pytest.approx([values.mean(), low, high])
+    assert {row["seed_1"], row["seed_3"]} == set(values)
+
+
+# Probe
+
+
+def test_a_probe_measures_the_gradient_that_keras_gives(fitted, small, probed):
+    model = fitted.model("leaky", 1)
+    with tf.GradientTape() as tape:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(
+            small.test.labels[:200], model(small.test.images[:200])
+        )
+    kernels = [layer.kernel.value for layer in model.layers]
+    by_keras = [each.numpy() for each in tape.gradient(loss, kernels)]
+    rows = probed.query("activation == 'leaky' and seed == 1 and epoch == 2")
+    assert list(rows["layer"]) == ["hidden_1", "hidden_2", "output"]
+    norms = [np.linalg.norm(each) for each in by_keras]
+    np.testing.assert_allclose(rows["gradient_norm"], norms, rtol=1e-5)
+    means = [np.abs(each).mean() for each in by_keras]
+    np.testing.assert_allclose(rows["gradient_mean_abs"], means, rtol=1e-5)
+
+
+def test_a_probe_counts_the_units_that_are_dead(fitted, small, probed):
+    model = fitted.model("relu", 3)
+    hidden = small.test.images[:200] @ model.layers[0].kernel.numpy() + model.layers[0].bias.numpy()
+    rows = probed.query("activation == 'relu' and seed == 3 and epoch == 2")
+    dead = rows.set_index("layer")["dead_fraction"]
+    assert dead["hidden_1"] == (hidden <= 0).all(axis=0).mean()
+    assert math.isnan(dead["output"])
+    assert (probed.query("activation == 'leaky' and layer != 'output'")["dead_fraction"] == 0).all()
+
+
+def test_a_probe_has_a_row_a_layer_and_the_statistics_of_the_core(probed):
+    assert len(probed) == 2 * 2 * 3 * 3
+    said = len(gradients.STATISTICS) + len(library.tables.HEALTH)
+    assert len(probed.columns) == 5 + said
+    assert probed.drop(columns=["activation", "network", "layer"]).dtypes.map(str).isin(
+        ["int64", "float64"]
+    ).all()
+
+
+# Compare
+
+
+def test_a_difference_that_is_plain_is_found():
+    first, second = [0.97, 0.972, 0.968, 0.971], [0.93, 0.934, 0.929, 0.932]
+    row = actlab.compare(planted({"tanh": first, "sigmoid": second})).iloc[0]
+    assert (row["first"], row["second"], row["verdict"]) == ("tanh", "sigmoid", "better")
+    assert row["p_holm"] == pytest.approx(stats.ttest_rel(first, second).pvalue)
+    interval = stats.ttest_rel(first, second).confidence_interval(0.95)
+    assert [row["low"], row["high"]] == pytest.approx([interval.low, interval.high])
+    assert math.isnan(row["seeds_needed"])
+    losses = actlab.compare(planted({"tanh": first, "sigmoid": second}), "test_loss").iloc[0]
+    assert losses["verdict"] == "better"  # the smaller loss
+    assert losses["mean"] == pytest.approx(-row["mean"])
+
+
+def test_what_lies_within_the_margin_is_equivalent():
+    close = {"a": [0.9700, 0.9710, 0.9690], "b": [0.9701, 0.9709, 0.9691]}
+    assert actlab.compare(planted(close)).iloc[0]["verdict"] == "equivalent"
+    assert actlab.compare(planted(close), margin=1e-6).iloc[0]["verdict"] == "undecided"
+
+
+def test_what_is_undecided_says_how_many_seeds_would_settle_it():
+    row = actlab.compare(planted({"a": [0.97, 0.95, 0.96], "b": [0.96, 0.955, 0.95]})).iloc[0]
+    assert row["verdict"] == "undecided"
+    assert row["seeds_needed"] > 3
+
+
+def test_pairs_are_adjusted_together():
+    three = {"a": [0.97, 0.96, 0.98], "b": [0.95, 0.955, 0.952], "c": [0.9, 0.93, 0.91]}
+    table = actlab.compare(planted(three))
+    alone = [stats.ttest_rel(three[x], three[y]).pvalue for x, y in ("ab", "ac", "bc")]
+    assert list(table["first"] + table["second"]) == ["ab", "ac", "bc"]
+    np.testing.assert_allclose(table["p_holm"], holm(alone))
+
+
+def holm(p_values):
+    """Holm 1979, by its definition: the greatest of what is before, times those that are left."""
+    order = sorted(range(len(p_values)), key=lambda at: p_values[at])
+    adjusted, least = [0.0] * len(p_values), 0.0
+    for step, at in enumerate(order):
+        least = max(least, (len(p_values) - step) * p_values[at])
+        adjusted[at] = min(least, 1.0)
+    return adjusted
+
+
+def test_epochs_to_the_target_count_to_the_first_that_reaches_it():
+    curves = {("a", 0): [0.5, 0.8, 0.9], ("a", 1): [0.8, 0.7, 0.9], ("b", 0): [0.1, 0.2, 0.8]}
+    curves["b", 1] = [0.1, 0.2, 0.3]  # never: one more than the three
+    history = pd.DataFrame(
+        [
+            (name, "4x8", seed, epoch, value)
+            for (name, seed), values in curves.items()
+            for epoch, value in enumerate(values, start=1)
+        ],
+        columns=["activation", "network", "seed", "epoch", "val_accuracy"],
+    )
+    fit = planted({"a": [0.9, 0.9], "b": [0.8, 0.3]}, history)
+    row = actlab.compare(fit, "epochs_to_target", target=0.8).iloc[0]
+    assert row["mean"] == ((2 - 3) + (1 - 4)) / 2
+
+
+# Figures
+
+
+@pytest.fixture
+def shown():
+    """Hold a figure to what a notebook asks of it; gives its first panel."""
+
+    def check(figure):
+        assert isinstance(figure, Figure)
+        assert figure._repr_png_().startswith(b"\x89PNG")
+        return figure.axes[0]
+
+    return check
+
+
+def test_curves_show_the_history(fitted, shown):
+    panel = shown(actlab.plot_curves(fitted))
+    drawn = [line.get_ydata() for line in panel.lines]
+    for (_, seed), rows in fitted.history.groupby(["activation", "seed"]):
+        expected = 100 * rows["accuracy"].to_numpy()
+        assert any(np.allclose(line, expected) for line in drawn if len(line) == 2), seed
+    assert panel.get_ylabel() == "Accuracy (%)"
+    assert shown(actlab.plot_curves(fitted, "loss")).get_yscale() == "log"
+
+
+def test_gradients_are_drawn_layer_by_layer(probed, shown):
+    panel = shown(actlab.plot_gradients(probed, epoch=2))
+    means = probed[probed["epoch"] == 2].groupby(["activation", "layer"])["gradient_norm"].mean()
+    drawn = [line.get_ydata() for line in panel.lines if line.get_marker() != "None"]
+    for name in ("relu", "leaky"):
+        assert any(np.allclose(line, means[name].to_numpy()) for line in drawn)
+
+
+def test_health_has_its_map(probed, shown):
+    panel = shown(actlab.plot_health(probed, "saturated_fraction"))
+    assert [tick.get_text() for tick in panel.get_yticklabels()] == ["1", "2"]
+    panel = shown(actlab.plot_health(probed, "backprop_rms"))
+    assert [tick.get_text() for tick in panel.get_yticklabels()] == ["1", "2", "out"]
+
+
+def test_images_are_those_of_the_data(small, shown):
+    figure = actlab.plot_images(small, 7)
+    shown(figure)
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles == [str(label) for label in small.train.labels[:7]]
+    drawn = figure.axes[2].images[0].get_array()
+    np.testing.assert_array_equal(drawn.ravel(), np.rint(255 * small.train.images[2]))
+
+
+def test_functions_are_drawn_with_their_formulas(shown):
+    figure = actlab.plot_functions("tanh", LEAKY)
+    assert shown(figure).get_title() == "tanh"
+    assert [axes.get_title() for axes in figure.axes] == ["tanh", "leaky"]
+    line = figure.axes[1].lines[-2]
+    x, y = line.get_data()
+    np.testing.assert_allclose(y, np.where(x > 0, x, 0.1 * x))
+
+
+# Data
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    """A small data set whose one source is a folder; gives that folder."""
+    plant(monkeypatch)
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for name, content in TINY.items():
+        (folder / name).write_bytes(content)
+    monkeypatch.setitem(sources.SOURCES, "tiny", (sources.Folder(folder),))
+    monkeypatch.delenv("ACTLAB_DATA", raising=False)
+    return folder
+
+
+def test_data_is_downloaded_once_into_the_folder_that_is_named(tiny, tmp_path, capsys):
+    data = actlab.load_data("tiny", tmp_path / "mine" / "tiny")
+    assert data.train.images.shape == (20, 25)
+    assert "SHA-256 right" in capsys.readouterr().out
+    again = actlab.load_data("tiny", str(tmp_path / "mine" / "tiny"), validation_size=5)
+    assert capsys.readouterr().out == ""
+    assert again.validation
+    assert len(again.validation.labels) == 5
+    np.testing.assert_array_equal(data.test.images, again.test.images)
+    assert repr(again) == "Tiny: 15 images to train on, 5 held out, 10 to test on, 25 pixels each"
+
+
+def test_data_goes_to_the_users_cache_by_default(tiny, tmp_path, monkeypatch):
+    import pooch
+
+    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache" / name)
+    actlab.load_data("tiny")
+    assert {path.name for path in (tmp_path / "cache/actlab/tiny").iterdir()} == set(NAMES)
+
+
+def test_the_environment_names_a_folder(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACTLAB_DATA", str(tiny))
+    monkeypatch.setitem(sources.SOURCES, "tiny", ())
+    assert actlab.load_data("tiny").title == "Tiny"
+
+
+def test_gzipped_files_do(tiny, monkeypatch):
+    monkeypatch.setitem(sources.SOURCES, "tiny", ())
+    for path in list(tiny.iterdir()):
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    assert len(actlab.load_data("tiny", tiny).test.labels) == 10
+
+
+def test_a_folder_with_something_else_is_left_alone(tiny, tmp_path):
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years")
+    with pytest.raises(UserError, match=r"home does not hold Tiny: neither train-images.* is in it"):
+        actlab.load_data("tiny", folder)
+    assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_that_is_damaged_is_named(tiny):
+    (tiny / NAMES[1]).write_bytes(TINY[NAMES[1]][:-1] + b"\xff")
+    with pytest.raises(UserError, match=f"{NAMES[1]} is corrupted"):
+        actlab.load_data("tiny", tiny)
+
+
+def test_where_no_source_serves_the_line_says_what_a_notebook_can_do(tiny, tmp_path):
+    for path in list(tiny.iterdir()):
+        path.unlink()
+    with pytest.raises(UserError, match=r"no source of Tiny serves: .*load_data\(\.\.\., folder="):
+        actlab.load_data("tiny", tmp_path / "new")
+
+
+# Mistakes
+
+
+MISTAKES = {
+    "data": (lambda _: actlab.load_data("mnits"), "name is 'mnits': it has to be one of mnist,"),
+    "held out": (
+        lambda _: actlab.load_data("mnist", validation_size=60_000),
+        "validation_size is 60000: it has to be from 0 to 59999",
+    ),
+    "function": (lambda _: actlab.build("rellu"), "function is 'rellu': it has to be one of sigmoid,"),
+    "refused": (lambda _: actlab.build("softmax"), "function is 'softmax': it takes all units of a"),
+    "missing": (
+        lambda _: actlab.build("leaky_relu"),
+        "leaky_relu: negative_slope is missing: it has to be a number from 0 to 1; say so by"
+        ' actlab.activation("leaky_relu", negative_slope=...)',
+    ),
+    "unknown": (
+        lambda _: actlab.activation("tanh", slope=2.0),
+        "slope is unknown: tanh has the constants none",
+    ),
+    "range": (
+        lambda _: actlab.activation("leaky_relu", negative_slope=-1),
+        "negative_slope is -1: it has to be a number from 0 to 1",
+    ),
+    "session": (lambda _: actlab.activation("__main__.mine"), "__main__.mine lives in this session"),
+    "hidden": (lambda _: actlab.build("relu", [0]), "hidden is [0]: it has to be a list of whole"),
+    "initialiser": (
+        lambda _: actlab.build("relu", kernel_initializer="he"),
+        "kernel_initializer is 'he': it has to be one of glorot_uniform,",
+    ),
+    "seed": (lambda _: actlab.build("relu", seed=-1), "seeds is [-1]: it has to be whole numbers"),
+    "epochs": (lambda data: actlab.fit("relu", data, epochs=0), "epochs is 0: it has to be 1 or more"),
+    "no seed": (lambda data: actlab.fit("relu", data, seeds=[]), "seeds is []: it has to be whole"),
+    "twice": (lambda data: actlab.fit("relu", data, seeds=[1, 1]), "seeds is [1, 1]: it has to be"),
+    "none": (lambda data: actlab.fit([], data), "activations are none: give the name of one"),
+    "names": (
+        lambda data: actlab.fit(["relu", "relu"], data),
+        "activations are relu, relu: each needs a name of its own",
+    ),
+    "one": (
+        lambda _: actlab.compare(planted({"relu": [0.9, 0.8]})),
+        "only relu on 4x8: seeds 0, 1, 3 epochs was fitted: give `fit` a list of two",
+    ),
+    "margin": (
+        lambda _: actlab.compare(planted({"a": [0.9], "b": [0.8]}), margin=0.0),
+        "margin is 0.0: it has to be a number above 0",
+    ),
+    "confidence": (
+        lambda _: actlab.compare(planted({"a": [0.9], "b": [0.8]}), confidence=95.0),
+        "confidence is 95.0: it has to be between 0 and 1",
+    ),
+    "count": (lambda data: actlab.plot_images(data, 2001), "count is 2001: it has to be from 1 to 2000"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line(mistake, small):
+    make, line = MISTAKES[mistake]
+    with pytest.raises(UserError) as caught:
+        make(small)
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)
+    assert caught.value._render_traceback_() == [f"UserError: {caught.value}"]
+
+
+def test_a_model_that_is_not_there_says_which_are(fitted, probed, small):
+    with pytest.raises(UserError, match="there is no gelu of seed 3 after epoch 2: there are relu, leaky"):
+        fitted.model("gelu", 3)
+    with pytest.raises(UserError, match="epoch is 7: it has to be one of 0, 1, 2"):
+        actlab.plot_gradients(probed, epoch=7)
+    with pytest.raises(UserError, match="images is 501: it has to be from 1 to 500"):
+        actlab.probe(fitted, small, images=501)
+    with pytest.raises(UserError, match="statistic is 'dead': it has to be one of saturated_fraction,"):
+        actlab.plot_health(probed, "dead")
+    with pytest.raises(UserError, match="there is no dead_fraction of a network without hidden"):
+        actlab.plot_health(probed[probed["layer"] == "output"])
+
+
+@pytest.mark.parametrize("value", ["3", 2.0, True, None])
+def test_what_is_not_whole_is_said_so(value):
+    with pytest.raises(UserError, match="epochs is .*: it has to be whole"):
+        library._whole("epochs", value)
+
+
+def test_seeds_that_are_a_number_are_told_what_to_be():
+    with pytest.raises(UserError, match=r"seeds is 3: it has to be a list, such as range\(3\)"):
+        inspect.unwrap(library._seeds)(3)
+
+
+def test_a_tensorflow_that_runs_already_is_one_line(monkeypatch):
+    class Refuses:
+        def find_spec(self, name, *_):
+            if name == "actlab.runtime":
+                raise RuntimeError("TensorFlow already runs with several threads a model")
+
+    monkeypatch.delitem(sys.modules, "actlab.runtime")
+    monkeypatch.setattr(sys, "meta_path", [Refuses(), *sys.meta_path])
+    with pytest.raises(UserError, match="TensorFlow was in use before actlab"):
+        actlab.build("relu")
+
+
+# Names and defaults
+
+
+def test_every_public_name_is_there_documented_and_typed():
+    for name in actlab.__all__:
+        value = getattr(actlab, name)
+        assert inspect.getdoc(value), name
+        if inspect.isfunction(value):
+            signature = inspect.signature(value)
+            assert signature.return_annotation is not signature.empty, name
+            for parameter in signature.parameters.values():
+                assert parameter.annotation is not parameter.empty, (name, parameter)
+    assert set(actlab.__all__) <= set(dir(actlab))
+    with pytest.raises(AttributeError, match="module 'actlab' has no attribute 'train'"):
+        actlab.train  # noqa: B018
+
+
+def test_the_defaults_are_those_of_the_pipeline(root):
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    defaults = {
+        name: parameter.default
+        for function in (actlab.fit, actlab.probe, actlab.compare)
+        for name, parameter in inspect.signature(function).parameters.items()
+    }
+    for name in ("batch_size", "learning_rate"):
+        assert defaults[name] == params["training"][name]
+    assert defaults["kernel_initializer"] == params["model"]["kernel_initializer"]
+    assert defaults["images"] == params["gradients"]["test_images"]
+    assert defaults["saturated_below"] == params["gradients"]["saturated_below"]
+    assert defaults["confidence"] == params["report"]["confidence"]
+    assert defaults["target"] == params["report"]["target_accuracy"]
+    assert dict(library.MARGINS) == {
+        "test_accuracy": params["report"]["equivalence_margin"],
+        "test_loss": params["report"]["equivalence_margin_nats"],
+        "epochs_to_target": params["report"]["equivalence_margin_epochs"],
+    }
+    network = yaml.safe_load((root / "conf/network/mlp.yaml").read_text())
+    assert list(defaults["hidden"]) == network["hidden"]
+
+
+def test_held_out_images_are_what_is_watched(small):
+    watched = Split(small.test.images[:50], small.test.labels[:50])
+    data = replace(small, validation=watched)
+    fit = actlab.fit("linear", data, [], seeds=[0], epochs=1)
+    logits = fit.model("linear", 0)(watched.images).numpy()
+    right = float((logits.argmax(axis=1) == watched.labels).mean())
+    assert fit.history["val_accuracy"].item() == pytest.approx(right, abs=1e-7)
+    assert fit.network.name == "no_hidden_layer"

@@ -1,0 +1,126 @@
+"""The documentation as a site: built strictly, complete, and nothing in it from the web."""
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+import actlab
+
+#: What a page makes a browser fetch: the attribute of each element that names it.
+FETCHED = {
+    "script": "src",
+    "img": "src",
+    "link": "href",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+    "audio": "src",
+    "embed": "src",
+    "object": "data",
+}
+
+
+class Elements(HTMLParser):
+    """Ids, links, and what is fetched, of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.fetched = set(), [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        if "id" in values:
+            self.ids.add(values["id"])
+        if tag == "a" and values.get("href"):
+            self.links.append(values["href"])
+        if values.get(FETCHED.get(tag, "")):
+            self.fetched.append(values[FETCHED[tag]])
+
+
+@pytest.fixture(scope="module")
+def site(root, tmp_path_factory):
+    """Build the site once; gives its folder and its pages' text by path."""
+    folder = tmp_path_factory.mktemp("site") / "built"
+    finished = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
+        cwd=root,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    pages = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.html")}
+    return folder, pages
+
+
+@pytest.fixture(scope="module")
+def elements(site):
+    return {name: Elements(text) for name, text in site[1].items()}
+
+
+def test_every_public_name_has_its_place(elements):
+    ids = elements["reference/index.html"].ids
+    assert {f"actlab.{name}" for name in actlab.__all__} <= ids
+    assert "actlab.Fit.model" in ids
+    assert "actlab.training.fit_seeds" in elements["reference/training.html"].ids
+
+
+def test_the_documents_are_pages(root, site):
+    _, pages = site
+    for path in (root / "docs").glob("*.md"):
+        title = re.search(r"^# (.+)$", path.read_text(), re.MULTILINE)
+        assert title
+        assert f">{title[1]}<" in pages[f"{path.stem}.html"].replace("</h1>", "<")
+    lessons = {path.stem for path in (root / "docs/lessons").iterdir()}
+    assert {f"lessons/{name}.html" for name in lessons} <= set(pages)
+    assert "What does the choice of activation function do to a network?" in pages["index.html"]
+
+
+def test_the_notebook_is_a_page_with_its_figures(site):
+    folder, pages = site
+    figures = re.findall(r'<img alt="png" src="([^"]+)"', pages["lessons/activation_study.html"])
+    assert len(figures) == 5
+    for figure in figures:
+        assert (folder / "lessons" / figure).read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_is_fetched_from_the_web(site, elements):
+    folder, _ = site
+    for name, page in elements.items():
+        for address in page.fetched:
+            assert not re.match(r"(https?:)?//", address), (name, address)
+            assert (folder / name).parent.joinpath(unquote(urldefrag(address)[0])).is_file()
+    for sheet in folder.rglob("*.css"):
+        assert not re.search(r"url\(['\"]?(https?:)?//|@import", sheet.read_text()), sheet
+
+
+def test_diagrams_are_drawn_by_a_script_of_the_site(site, elements):
+    _, pages = site
+    drawn = {name for name, text in pages.items() if 'class="mermaid"' in text}
+    assert "architecture.html" in drawn
+    for name, page in elements.items():
+        own = [address for address in page.fetched if "mermaid" in address]
+        assert len(own) == (name in drawn), name
+
+
+def test_every_link_within_the_site_leads_somewhere(site, elements):
+    folder, _ = site
+    for name, page in elements.items():
+        for link in page.links:
+            if re.match(r"[a-z]+:", link):
+                continue
+            address, anchor = urldefrag(link)
+            target = ((folder / name).parent / unquote(address)).resolve() if address else folder / name
+            if target.is_dir():
+                target /= "index.html"
+            assert target.is_file(), (name, link)
+            if anchor and target.suffix == ".html" and not anchor.startswith("__"):
+                at = str(target.relative_to(folder.resolve()))
+                assert unquote(anchor) in elements[at].ids, (name, link)
