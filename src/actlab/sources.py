@@ -306,9 +306,7 @@ def fetch_dataset(
                 f" {', '.join(file.name for file in DATASETS[name].files)}, plain or as .gz)"
             )
         reasons = "; ".join(failures) or "none is known"
-        raise UserError(
-            f"no source of {DATASETS[name].title} serves: {reasons}. {otherwise}"
-        )
+        raise UserError(f"no source of {DATASETS[name].title} serves: {reasons}. {otherwise}")
 
 
 def _write_checked(source: Source, name: str, target: Path) -> None:
