@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup setup-ray setup-bench repro test test-all faults lint ui study bench bench-quick \
+.PHONY: help setup setup-ray setup-bench repro test test-all faults lint ui serve study bench bench-quick \
 	lock lock-ray lock-bench
 
 COMPILE := uv pip compile pyproject.toml --universal --generate-hashes \
@@ -53,7 +53,11 @@ lint: $(VENV)/ready ## ruff and pyright
 	@pyright
 
 ui: $(VENV)/ready ## the MLflow UI on this machine alone, with the runs
+	@echo "The runs:    http://127.0.0.1:$(or $(PORT),5000)/#/experiments/1/runs?viewStateShareKey=configurations&compareRunsMode=TABLE"
 	@MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(or $(PORT),5000)
+
+serve: $(VENV)/ready ## a registered model on this machine alone; PORT=..., MODEL=models:/<name>@<alias>
+	@python -m actlab.serving $(MODEL) --port $(or $(PORT),5001)
 
 study: ## the README's numbers and main figure, from the last repro
 	@mkdir -p docs/study

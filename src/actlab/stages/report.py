@@ -17,7 +17,7 @@ def report(config: Config) -> None:
 
 def write_report(config: Config, beside: Executor) -> None:
     """Do so, half of the figures in the process beside."""
-    from actlab import claims, comparisons, descriptions, figures, report, tables, tracking
+    from actlab import claims, comparisons, descriptions, figures, overview, report, tables, tracking
     from actlab.datasets import load_labels
     from actlab.outputs import written_whole
 
@@ -108,6 +108,7 @@ def write_report(config: Config, beside: Executor) -> None:
     print(f"\n{report.render_claims(examined)}")
     print(f"\nThe report: {reports / 'report.html'} and {reports / 'report.md'}", flush=True)
     tracking.log_report(config, reports)
+    overview.log_overview(config)
 
 
 if __name__ == "__main__":

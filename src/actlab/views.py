@@ -1,0 +1,214 @@
+"""Saved views of MLflow's page of runs: columns, groups and charts, behind a link.
+
+MLflow 3.17 keeps a view as a tag of the experiment, `mlflow.sharedViewState.<key>`: a name, dates,
+and the state of its page as JSON, deflated. Its page opens one by `?viewStateShareKey=<key>` and
+lists them under *Views*. Nothing documents the state: it is read from that page's own source, and
+a key that another version does not know is left out there.
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_PREFIX = "mlflow.sharedViewState."
+
+#: The columns of configurations, from the left, and how wide they are in pixels.
+_COLUMNS = {
+    "params.`network.name`": 90,
+    "params.`activation.name`": 110,
+    "metrics.`test_accuracy_mean`": 150,
+    "metrics.`test_accuracy_ci_low`": 165,
+    "metrics.`test_accuracy_ci_high`": 165,
+    "metrics.`test_loss_mean`": 120,
+    "metrics.`loss_mean`": 100,
+    "metrics.`epoch_seconds_median`": 170,
+    "params.`model.kernel_initializer`": 170,
+    "params.`training.learning_rate`": 160,
+    "params.`training.epochs`": 130,
+    "attributes.`Description`": 300,
+}
+
+#: The metrics of a seed that its charts show, with their titles.
+_CURVES = {
+    "val_accuracy": "Accuracy on the images that are watched",
+    "val_loss": "Loss on them",
+    "accuracy": "Training accuracy",
+    "loss": "Training loss",
+}
+
+_PARAMETERS = ["activation.name", "model.kernel_initializer", "training.learning_rate"]
+_REACHED = ["loss_mean", "epoch_seconds_median", "test_accuracy_mean"]
+
+
+def tag(key: str) -> str:
+    """Give the experiment's tag that holds a view."""
+    return f"{_PREFIX}{key}"
+
+
+def _saved(name: str, changed: int, state: Mapping[str, Any]) -> str:
+    """Give the value of that tag; `changed` is in milliseconds."""
+    deflated = zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 9)
+    packed = f"deflate;{base64.b64encode(deflated).decode()}"
+    return json.dumps({"name": name, "createdAt": changed, "updatedAt": changed, "state": packed})
+
+
+def read(value: str) -> tuple[str, dict[str, Any]]:
+    """Give the name and the state of a view that a tag holds.
+
+    >>> read(_saved("Curves", 0, {"groupBy": None}))
+    ('Curves', {'groupBy': None})
+    """
+    held = json.loads(value)
+    packed = held["state"].removeprefix("deflate;")
+    return held["name"], json.loads(zlib.decompress(base64.b64decode(packed)))
+
+
+def _sections(titles: Mapping[str, bool], metrics: Iterable[str]) -> list[dict[str, Any]]:
+    """Give sections by their titles, open or not; those of all other metrics are closed.
+
+    The page adds a chart for each metric of its runs that has none, below the name before the
+    metric's last slash: hundreds, which take seconds where they are open.
+    """
+    others = {name.rpartition("/")[0] or "Model metrics" for name in metrics}
+    closed = dict.fromkeys(["Model metrics", *sorted(others), "System metrics"], False)
+    return [
+        {"uuid": name, "name": name, "display": is_open, "isReordered": True, "deleted": False}
+        for name, is_open in {**titles, **closed}.items()
+    ]
+
+
+def _chart(kind: str, section: str, place: int, **given: Any) -> dict[str, Any]:
+    common = {"type": kind, "uuid": f"{section}-{place}", "metricSectionId": section}
+    return common | {"deleted": False, "isGenerated": False, "runsCountToCompare": 50} | given
+
+
+def _line(section: str, place: int, metric: str, title: str, is_log: bool) -> dict[str, Any]:
+    return _chart(
+        "LINE",
+        section,
+        place,
+        metricKey=metric,
+        selectedMetricKeys=[metric],
+        displayName=title,
+        scaleType="log" if is_log else "linear",
+        xAxisScaleType="linear",
+        xAxisKey="step",
+        lineSmoothness=0,
+        range={},
+        yAxisKey="metric",
+        yAxisExpressions=[],
+        ignoreOutliers=False,
+        useGlobalXaxisKey=True,
+        useGlobalLineSmoothing=True,
+    )
+
+
+def of_configurations(selected: str, metrics: Iterable[str], changed: int) -> str:
+    """Give the view of configurations: a table, or charts that show their differences.
+
+    Parameters
+    ----------
+    selected, metrics
+        The condition that selects their runs, and the names of all metrics that these have.
+    changed
+        When the view was made, in milliseconds since 1970.
+    """
+    section = "Configurations"
+    charts = [
+        _chart(
+            "DIFFERENCE",
+            section,
+            0,
+            chartName="What differs",
+            compareGroups=["Parameters", "Model metrics"],
+            showChangeFromBaseline=False,
+            showDifferencesOnly=True,
+            baselineColumnUuid="",
+        ),
+        _chart(
+            "BAR",
+            section,
+            1,
+            metricKey="test_accuracy_mean",
+            displayName="Test accuracy, mean over seeds",
+        ),
+        _chart(
+            "SCATTER",
+            section,
+            2,
+            displayName="Test accuracy against seconds an epoch",
+            xaxis={"key": "epoch_seconds_median", "type": "METRIC"},
+            yaxis={"key": "test_accuracy_mean", "type": "METRIC"},
+        ),
+        _chart(
+            "PARALLEL",
+            section,
+            3,
+            selectedParams=["network.name", *_PARAMETERS],
+            selectedMetrics=_REACHED,
+            showAllRuns=False,
+        ),
+    ]
+    return _saved(
+        section,
+        changed,
+        {
+            "searchFilter": selected,
+            "orderByKey": "params.`network.name`",
+            "orderByAsc": True,
+            "selectedColumns": list(_COLUMNS),
+            "columnOrder": ["attributes.`Run Name`", *_COLUMNS],
+            "columnWidths": {"attributes.`Run Name`": 190, **_COLUMNS},
+            "runsHiddenMode": "SHOW_ALL",
+            "isAccordionReordered": True,
+            "compareRunCharts": charts,
+            "compareRunSections": _sections({section: True}, metrics),
+        },
+    )
+
+
+def of_curves(network: str, selected: str, metrics: Iterable[str], changed: int) -> str:
+    """Give the view of seeds' curves on a network, grouped by activation.
+
+    A line is the mean over an activation's seeds, its band from the least to the greatest.
+    `selected` selects the runs of seeds; otherwise as `of_configurations`.
+    """
+    names = list(metrics)
+    section, gradients = "Curves", "First layer's gradient"
+    charts = [
+        _line(section, place, metric, title, metric.endswith("loss"))
+        for place, (metric, title) in enumerate(_CURVES.items())
+    ]
+    titles = {section: True}
+    probe = "gradient/notebook/mean_abs/hidden_1"
+    if probe in names:
+        titles[gradients] = True
+        charts.append(_line(gradients, 0, probe, "Mean absolute entry, first 32 images", True))
+    columns = [
+        "metrics.`test_accuracy`",
+        "metrics.`test_loss`",
+        "metrics.`loss`",
+        "params.`seed`",
+    ]
+    return _saved(
+        f"Curves on {network}, by activation",
+        changed,
+        {
+            "searchFilter": selected,
+            "orderByKey": "params.`activation.name`",
+            "orderByAsc": True,
+            "selectedColumns": columns,
+            "columnOrder": ["attributes.`Run Name`", *columns],
+            "groupBy": {
+                "aggregateFunction": "average",
+                "groupByKeys": [{"mode": "param", "groupByData": "activation.name"}],
+            },
+            "useGroupedValuesInCharts": True,
+            "runsHiddenMode": "SHOW_ALL",
+            "isAccordionReordered": True,
+            "compareRunCharts": charts,
+            "compareRunSections": _sections(titles, names),
+        },
+    )
