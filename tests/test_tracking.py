@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -22,7 +23,7 @@ import pandas as pd
 import pytest
 from planted import configured
 
-from actlab import tables, tracking
+from actlab import overview, tables, tracking
 from actlab.config import (
     ActivationConfig,
     DataConfig,
@@ -165,6 +166,7 @@ def log_all() -> None:
     table = tables.read_table(Path("results/gradients.csv"), tables.GRADIENTS)
     tracking.log_gradients(CONFIG, table)
     tracking.log_report(CONFIG, Path("reports"))
+    overview.log_overview(CONFIG)
 
 
 def client() -> Any:
@@ -198,6 +200,9 @@ def content() -> dict[str, Any]:
     for run in stored_runs():
         tags = dict(run.data.tags)
         del tags["actlab.process"]
+        if "mlflow.note.content" in tags:  # whose links name runs
+            note = re.sub(r"/runs/\w{32}", "/runs/", tags["mlflow.note.content"])
+            tags["mlflow.note.content"] = note
         if "mlflow.parentRunId" in tags:
             tags["mlflow.parentRunId"] = names[tags["mlflow.parentRunId"]]
         models = [client().get_logged_model(out.model_id) for out in run.outputs.model_outputs]
