@@ -53,7 +53,7 @@ lint: $(VENV)/ready ## ruff and pyright
 	@pyright
 
 ui: $(VENV)/ready ## the MLflow UI on this machine alone, with the runs
-	@echo "The runs:    http://127.0.0.1:$(or $(PORT),5000)/#/experiments/1/runs?viewStateShareKey=configurations&compareRunsMode=TABLE"
+	@echo "The runs:    http://127.0.0.1:$(or $(PORT),5000)/#/experiments/1/runs?viewStateShareKey=configurations&workflowType=machine_learning"
 	@MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(or $(PORT),5000)
 
 serve: $(VENV)/ready ## a registered model on this machine alone; PORT=..., MODEL=models:/<name>@<alias>

@@ -34,7 +34,7 @@ def read_picture(path: Path) -> np.ndarray:
             if "A" in picture.getbands() or "transparency" in picture.info:
                 whole = picture.convert("RGBA")
                 ground = Image.new("RGBA", whole.size, _ground(whole))
-                picture = Image.alpha_composite(ground, whole)  # noqa: PLW2901
+                picture = Image.alpha_composite(ground, whole)
             return np.asarray(picture.convert("L"), np.float32) / 255
     except FileNotFoundError as error:
         raise ClientError(f"{path} is not there") from error
@@ -68,7 +68,9 @@ def to_mnist(picture: np.ndarray) -> np.ndarray:
     digit = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     scale = BOX / max(digit.shape)
     size = [max(1, round(length * scale)) for length in reversed(digit.shape)]
-    scaled = np.asarray(Image.fromarray(digit).resize((size[0], size[1]), Image.Resampling.BILINEAR))
+    scaled = np.asarray(
+        Image.fromarray(digit).resize((size[0], size[1]), Image.Resampling.BILINEAR)
+    )
     return _centred(np.clip(scaled / scaled.max(), 0, 1))
 
 

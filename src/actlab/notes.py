@@ -5,6 +5,7 @@ the same server, whatever its address is.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
@@ -12,13 +13,16 @@ from urllib.parse import quote
 #: Begins the description of the experiment; one that begins otherwise is a person's, and stays.
 QUESTION = "What the choice of activation function does to a network."
 
-#: Begins what is added to a run's description once there is a report.
-_REPORT = "\n\nIn the report: "
+#: Begins a run's description once there is a report: the page shows its first lines alone.
+_REPORT = re.compile(r"^\[The report\]\([^)]*\) speaks of this run\.\n\n")
+
+#: Opens the pages of trainings, not those of generative models.
+_TRAINING = "workflowType=machine_learning"
 
 #: Rows of a configuration's table, by the metric.
 _REACHED = {
     "test_accuracy": ("test accuracy", True),
-    "test_loss": ("test loss, nats", False),
+    "test_loss": ("test loss", False),
     "val_accuracy": ("validation accuracy, last epoch", True),
     "accuracy": ("training accuracy, last epoch", True),
     "loss": ("training loss, last epoch", False),
@@ -46,8 +50,8 @@ def _number(value: float, is_share: bool) -> str:
 def _interval(metrics: Mapping[str, float], name: str, is_share: bool) -> str:
     """Give the interval over seeds; a dash where one seed has none.
 
-    >>> _interval({"test_accuracy_ci_low": 0.97, "test_accuracy_ci_high": 0.98}, "test_accuracy", True)
-    '97.00 % to 98.00 %'
+    >>> _interval({"loss_ci_low": 0.1, "loss_ci_high": 0.2}, "loss", False)
+    '0.1000 to 0.2000'
     """
     ends = [metrics.get(f"{name}_ci_{which}") for which in ("low", "high")]
     return " to ".join(_number(end, is_share) for end in ends if end is not None) or "–"
@@ -55,7 +59,9 @@ def _interval(metrics: Mapping[str, float], name: str, is_share: bool) -> str:
 
 def _setting(params: Mapping[str, object]) -> str:
     held_out = int(str(params["data.validation_size"]))
-    watched = f"{held_out:,} held-out images" if held_out else "the test images: nothing is held out"
+    watched = (
+        f"{held_out:,} held-out images" if held_out else "the test images: nothing is held out"
+    )
     return (
         f"{params['training.epochs']} epochs of {params['data.name']}, batches of"
         f" {params['training.batch_size']}, Adam at {params['training.learning_rate']}, initialiser"
@@ -87,9 +93,10 @@ def of_configuration(
         ),
         "",
         *([f"Diverged: seed {', '.join(map(str, diverged))}.", ""] if diverged else []),
-        "`…_mean` is the mean over seeds, `…_sd` their standard deviation, `…_ci_low` and `…_ci_high`"
-        " the interval; those of `accuracy`, `loss`, `val_accuracy` and `val_loss` are curves, the"
-        f" epoch as step. Below this run is one run a seed. The model is that of seed {seeds[0]}.",
+        "`…_mean` is the mean over seeds, `…_sd` their standard deviation, `…_ci_low` and"
+        " `…_ci_high` the interval; those of `accuracy`, `loss`, `val_accuracy` and `val_loss` are"
+        " curves, the epoch as step. Below this run is one run a seed. The model is that of seed"
+        f" {seeds[0]}.",
         "",
         f"Made by `{command}`.",
     ]
@@ -100,14 +107,22 @@ def of_seed(name: str, seed: int, metrics: Mapping[str, float]) -> str:
     """Describe the run of one seed.
 
     >>> of_seed("relu/mlp", 3, {"test_accuracy": 0.975, "test_loss": 0.1})
-    '**relu/mlp**, seed 3: test accuracy 97.50 %, test loss, nats 0.1000. Compare seeds by their parent run.'
+    '**relu/mlp**, seed 3: test accuracy 97.50 %, test loss 0.1000. Its parent has all seeds.'
     """
     reached = ", ".join(
         f"{_REACHED[key][0]} {_number(metrics[key], _REACHED[key][1])}"
         for key in ("test_accuracy", "test_loss")
         if key in metrics
     )
-    return f"**{name}**, seed {seed}: {reached}. Compare seeds by their parent run."
+    return f"**{name}**, seed {seed}: {reached}. Its parent has all seeds."
+
+
+def of_model(name: str, seed: int) -> str:
+    """Describe a run's model."""
+    return (
+        f"The network of **{name}**, seed {seed}: images (n, 784) from 0 to 1 in, probabilities"
+        " (n, 10) out. What the other seeds reached stands at its source run."
+    )
 
 
 # --- Links --------------------------------------------------------------------------------
@@ -117,38 +132,43 @@ def run_link(experiment: str, run: str, file: str = "") -> str:
     """Give the address of a run's page, or of one of its files.
 
     >>> run_link("1", "0a", "report.html")
-    '#/experiments/1/runs/0a/artifacts/report.html'
+    '#/experiments/1/runs/0a/artifacts/report.html?workflowType=machine_learning'
     """
-    return f"#/experiments/{experiment}/runs/{run}" + (f"/artifacts/{quote(file)}" if file else "")
+    place = f"/artifacts/{quote(file)}" if file else ""
+    return f"#/experiments/{experiment}/runs/{run}{place}?{_TRAINING}"
 
 
 def view_link(experiment: str, view: str, charts: bool = True) -> str:
     """Give the address of a saved view of the runs, as charts or as a table."""
-    mode = "CHART" if charts else "TABLE"
-    return f"#/experiments/{experiment}/runs?viewStateShareKey={quote(view)}&compareRunsMode={mode}"
+    shown = f"viewStateShareKey={quote(view)}&compareRunsMode={'CHART' if charts else 'TABLE'}"
+    return f"#/experiments/{experiment}/runs?{shown}&{_TRAINING}"
 
 
 def comparison_link(experiment: str, runs: Iterable[str]) -> str:
     """Give the address of the page that compares runs."""
     compared, of = (quote(json.dumps(each)) for each in (list(runs), [experiment]))
-    return f"#/compare-runs?runs={compared}&experiments={of}"
+    return f"#/compare-runs?runs={compared}&experiments={of}&{_TRAINING}"
+
+
+def logged_model_link(experiment: str, model: str) -> str:
+    """Give the address of the page of a run's model."""
+    return f"#/experiments/{experiment}/models/{model}?{_TRAINING}"
 
 
 def model_link(name: str) -> str:
     """Give the address of a registered model."""
-    return f"#/models/{quote(name)}"
+    return f"#/models/{quote(name)}?{_TRAINING}"
 
 
-def with_report(note: str, experiment: str, report: str | None) -> str:
-    """Give a run's description with a link to the report, in place of an older one.
+def with_report(note: str, experiment: str, report: str) -> str:
+    """Give a run's description with a link to the report before it, in place of an older one.
 
-    >>> with_report(with_report("A run.", "1", "0a"), "1", "0b").splitlines()[2]
-    'In the report: [report.html](#/experiments/1/runs/0b/artifacts/report.html)'
+    >>> older = with_report("A run.", "1", "0a")
+    >>> with_report(older, "1", "0b") == with_report("A run.", "1", "0b")
+    True
     """
-    note = note.partition(_REPORT)[0]
-    if report is None:
-        return note
-    return f"{note}{_REPORT}[report.html]({run_link(experiment, report, 'report.html')})"
+    link = f"[The report]({run_link(experiment, report, 'report.html')}) speaks of this run."
+    return f"{link}\n\n{_REPORT.sub('', note)}"
 
 
 # --- Tables of configurations -------------------------------------------------------------
@@ -157,14 +177,14 @@ def with_report(note: str, experiment: str, report: str | None) -> str:
 def _rows(experiment: str, shown: Iterable[Shown]) -> list[str]:
     """Give a table of configurations, each with a link to its run."""
     return [
-        "| configuration | test accuracy | interval over seeds | test loss | seconds an epoch |",
+        "| configuration | test accuracy | interval over seeds | test loss | training loss |",
         "| --- | --- | --- | --- | --- |",
         *(
             f"| [{each.name}]({run_link(experiment, each.run)})"
             f" | {_number(each.metrics['test_accuracy_mean'], True)}"
             f" | {_interval(each.metrics, 'test_accuracy', True)}"
             f" | {_number(each.metrics['test_loss_mean'], False)}"
-            f" | {each.metrics['epoch_seconds_median']:.3f} |"
+            f" | {_number(each.metrics['loss_mean'], False)} |"
             for each in shown
         ),
     ]
@@ -185,7 +205,9 @@ def _verdicts(tags: Mapping[str, str]) -> str:
     return f"{len(verdicts)} claims of the notebook: {', '.join(counts)}"
 
 
-def of_report(experiment: str, run: str, shown: Sequence[Shown], verdicts: Mapping[str, str]) -> str:
+def of_report(
+    experiment: str, run: str, shown: Sequence[Shown], verdicts: Mapping[str, str]
+) -> str:
     """Describe the report's run."""
     lines = [
         f"**[Open the report]({run_link(experiment, run, 'report.html')})**, or its"

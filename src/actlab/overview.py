@@ -1,9 +1,10 @@
 """MLflow's pages on the pipeline's runs: descriptions with links, saved views, registered models.
 
-All of it follows from runs that are finished, so that it can be written at any time, and again: what
-is as it should be is left alone.
+All of it follows from runs that are finished, so that it can be written at any time, and again:
+what is as it should be is left alone.
 """
 
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -131,7 +132,10 @@ def _save_views(store: tracking.Store, held: Sequence[_Held]) -> _Saved:
         names = sorted({name for run in seeds for name in run.data.metrics})
         key = f"curves-{re.sub('[^A-Za-z0-9_-]', '-', network)}"
         selected = _selecting([run.info.run_id for run in seeds], "seed", network)
-        wanted[key] = views.of_curves(network, selected, names, changed_at)
+        activations = [run.data.params["activation.name"] for run in seeds]
+        lowest = min(run.data.metrics["val_accuracy"] for run in seeds)
+        floor = max(0.0, math.floor(100 - 400 * (1 - lowest)) / 100)
+        wanted[key] = views.of_curves(network, selected, activations, names, floor, changed_at)
     old = [key for key, view in wanted.items() if tags.get(views.tag(key)) != view]
     for key in old:
         store.client.set_experiment_tag(store.experiment, views.tag(key), wanted[key])

@@ -15,11 +15,11 @@ A registered model is `actlab-<data set>`. Each version has its configuration's 
 import json
 import os
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import pandas as pd
 
 from actlab import tracking
 from actlab.errors import UserError
@@ -35,19 +35,23 @@ BEST, LOWEST_LOSS = "best", "lowest-training-loss"
 _CHOSEN = "actlab.{}"
 _VERSIONS = "mlflow.modelVersions"
 
-_DESCRIPTION = f"""\
-Dense networks that give each of ten classes a probability: images (n, 784) from 0 to 1 in, (n, 10) out.
-A version is the model of a configuration's first seed; its alias is the configuration's name.
+#: What two configurations have to share for their validation accuracies to be of the same images.
+_IMAGES = ("name", "validation_size", "split_seed")
 
-- `{BEST}`: the configuration with the greatest mean validation accuracy, by images that were held out
-  of training. Where no training held out any (`data.validation_size` is 0, as in the notebook's
-  protocol) it is not set: nothing is selected on the test images. To have it chosen: a sweep with
-  `data.validation_size=10000 sweep=mine`, then `python -m actlab.stages.compare sweep=mine`.
-- `{LOWEST_LOSS}`: the configuration with the least mean training loss after the last epoch. It fits the
-  training images best; that is no promise for new ones.
-
-`make serve` serves `{BEST}`, or where it is not set `{LOWEST_LOSS}`;
-`MODEL=models:/<name>@<alias> make serve` any other."""
+_DESCRIPTION = (
+    "Dense networks that give each of ten classes a probability: images (n, 784) from 0 to 1 in,"
+    " (n, 10) out. A version is the model of a configuration's first seed; its alias is the"
+    " configuration's name.\n\n"
+    f"- `{BEST}`: the configuration with the greatest mean validation accuracy, by images that were"
+    " held out of training. Where no training held out any (`data.validation_size` is 0, as in the"
+    " notebook's protocol) it is not set: nothing is selected on the test images. To have it"
+    " chosen: a sweep with `data.validation_size=10000 sweep=mine`, then"
+    " `python -m actlab.stages.compare sweep=mine`.\n"
+    f"- `{LOWEST_LOSS}`: the configuration with the least mean training loss after the last epoch."
+    " It fits the training images best; that is no promise for new ones.\n\n"
+    f"`make serve` serves `{BEST}`, or where it is not set `{LOWEST_LOSS}`;"
+    " `MODEL=models:/<name>@<alias> make serve` any other."
+)
 
 
 def name_of(data: str) -> str:
@@ -198,19 +202,19 @@ def best_of_sweep(found: tracking.FoundRuns) -> tuple[str, int] | None:
     None where a configuration held out no images, or other ones: nothing is selected then. Of a
     fair sweep, only what was tuned stands for choice.
     """
-    parents = found.parents
-    if (parents["phase"] == "tuned").any():
-        parents = parents[parents["phase"] == "tuned"]
-    held_out = ["data.name", "data.validation_size", "data.split_seed"]
-    if len(parents[held_out].drop_duplicates()) != 1 or parents["data.validation_size"].eq("0").any():
+    parents = found.parents.to_dict("records")
+    tuned = [each for each in parents if each["phase"] == "tuned"]
+    parents = tuned or parents
+    images = {tuple(each[f"data.{key}"] for key in _IMAGES) for each in parents}
+    if len(images) != 1 or parents[0]["data.validation_size"] == "0":
         return None
-    parents = parents[parents["outcome"] == "trained"]
-    history = found.history[found.history["parent"].isin(parents["run"])]
-    if history.empty:
-        return None
-    last = history[history["epoch"] == history.groupby(["parent", "seed"])["epoch"].transform("max")]
-    means: pd.Series = last.groupby("parent")["val_accuracy"].mean()
-    return str(means.idxmax()), len(means)
+    trained = {each["run"] for each in parents if each["outcome"] == "trained"}
+    last: dict[str, dict[int, float]] = defaultdict(dict)
+    for row in found.history.sort_values("epoch").to_dict("records"):
+        if row["parent"] in trained:
+            last[row["parent"]][row["seed"]] = row["val_accuracy"]
+    means = {run: fmean(of_seeds.values()) for run, of_seeds in last.items()}
+    return (max(means, key=lambda run: means[run]), len(means)) if means else None
 
 
 def register_best(sweep: str, found: tracking.FoundRuns) -> str | None:
@@ -251,8 +255,10 @@ def find_model(store: tracking.Store, asked: str | None, data: str) -> str:
         for alias in (BEST, LOWEST_LOSS):
             if alias in aliases:
                 return uri_of(name, alias)
-        raise UserError(f"MLflow has no model {name} with an alias {BEST} or {LOWEST_LOSS}:"
-                        f" run `dvc repro`, then `python -m actlab.stages.sync`{_others(store)}")
+        raise UserError(
+            f"MLflow has no model {name} with an alias {BEST} or {LOWEST_LOSS}:"
+            f" run `dvc repro`, then `python -m actlab.stages.sync`{_others(store)}"
+        )
     parts = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))?", asked)
     if parts is None:
         raise UserError(

@@ -672,7 +672,14 @@ class ConfigurationRun:
         data = {"dataset_name": self._config.data.name, "dataset_digest": self._data_digest}
         return [
             Metric(each.key, each.value, each.timestamp, each.step, model_id=model, **data)
-            for name in ("test_accuracy", "test_loss", "val_accuracy", "val_loss", "accuracy", "loss")
+            for name in (
+                "test_accuracy",
+                "test_loss",
+                "val_accuracy",
+                "val_loss",
+                "accuracy",
+                "loss",
+            )
             if (each := last.get(name)) is not None
         ]
 
@@ -774,7 +781,7 @@ def _log_model(store: Store, run: str, config: Config, models: Path) -> tuple[st
         store.experiment,
         name=re.sub("[^A-Za-z0-9_-]", "-", _name(config)),  # MLflow refuses a few
         source_run_id=run,
-        tags=_names(config),
+        tags=_names(config) | {_NOTE: notes.of_model(_name(config), config.seeds[0])},
         params={key: str(value) for key, value in _parameters(config).items()},
         model_type="classifier",
     )

@@ -23,23 +23,17 @@ _COLUMNS = {
     "metrics.`test_accuracy_ci_high`": 165,
     "metrics.`test_loss_mean`": 120,
     "metrics.`loss_mean`": 100,
-    "metrics.`epoch_seconds_median`": 170,
     "params.`model.kernel_initializer`": 170,
     "params.`training.learning_rate`": 160,
     "params.`training.epochs`": 130,
     "attributes.`Description`": 300,
 }
 
-#: The metrics of a seed that its charts show, with their titles.
-_CURVES = {
-    "val_accuracy": "Accuracy on the images that are watched",
-    "val_loss": "Loss on them",
-    "accuracy": "Training accuracy",
-    "loss": "Training loss",
-}
+#: The metrics of a seed that its charts show.
+_CURVES = ("val_accuracy", "val_loss", "accuracy", "loss")
 
 _PARAMETERS = ["activation.name", "model.kernel_initializer", "training.learning_rate"]
-_REACHED = ["loss_mean", "epoch_seconds_median", "test_accuracy_mean"]
+_REACHED = ["loss_mean", "test_loss_mean", "test_accuracy_mean"]
 
 
 def tag(key: str) -> str:
@@ -65,17 +59,19 @@ def read(value: str) -> tuple[str, dict[str, Any]]:
     return held["name"], json.loads(zlib.decompress(base64.b64decode(packed)))
 
 
-def _sections(titles: Mapping[str, bool], metrics: Iterable[str]) -> list[dict[str, Any]]:
-    """Give sections by their titles, open or not; those of all other metrics are closed.
+def _sections(titles: Iterable[str], metrics: Iterable[str]) -> list[dict[str, Any]]:
+    """Give sections that are open, by their titles; those of all other metrics are closed.
 
     The page adds a chart for each metric of its runs that has none, below the name before the
     metric's last slash: hundreds, which take seconds where they are open.
     """
     others = {name.rpartition("/")[0] or "Model metrics" for name in metrics}
-    closed = dict.fromkeys(["Model metrics", *sorted(others), "System metrics"], False)
+    shown = {title: {"display": True, "columns": 2, "cardHeight": 420} for title in titles}
+    for title in ("Model metrics", *sorted(others), "System metrics"):
+        shown.setdefault(title, {"display": False})
     return [
-        {"uuid": name, "name": name, "display": is_open, "isReordered": True, "deleted": False}
-        for name, is_open in {**titles, **closed}.items()
+        {"uuid": name, "name": name, "isReordered": True, "deleted": False, **given}
+        for name, given in shown.items()
     ]
 
 
@@ -84,19 +80,20 @@ def _chart(kind: str, section: str, place: int, **given: Any) -> dict[str, Any]:
     return common | {"deleted": False, "isGenerated": False, "runsCountToCompare": 50} | given
 
 
-def _line(section: str, place: int, metric: str, title: str, is_log: bool) -> dict[str, Any]:
+def _line(section: str, place: int, metric: str, floor: float | None = None) -> dict[str, Any]:
+    """Give a chart over epochs: from a floor to 1, or where there is none on a scale of logs."""
     return _chart(
         "LINE",
         section,
         place,
         metricKey=metric,
         selectedMetricKeys=[metric],
-        displayName=title,
-        scaleType="log" if is_log else "linear",
+        displayName=metric,
+        scaleType="log" if floor is None else "linear",
         xAxisScaleType="linear",
         xAxisKey="step",
         lineSmoothness=0,
-        range={},
+        range={} if floor is None else {"yMin": floor, "yMax": 1.0},
         yAxisKey="metric",
         yAxisExpressions=[],
         ignoreOutliers=False,
@@ -128,24 +125,17 @@ def of_configurations(selected: str, metrics: Iterable[str], changed: int) -> st
             baselineColumnUuid="",
         ),
         _chart(
-            "BAR",
-            section,
-            1,
-            metricKey="test_accuracy_mean",
-            displayName="Test accuracy, mean over seeds",
-        ),
-        _chart(
             "SCATTER",
             section,
-            2,
-            displayName="Test accuracy against seconds an epoch",
-            xaxis={"key": "epoch_seconds_median", "type": "METRIC"},
+            1,
+            displayName="Test accuracy against training loss",
+            xaxis={"key": "loss_mean", "type": "METRIC"},
             yaxis={"key": "test_accuracy_mean", "type": "METRIC"},
         ),
         _chart(
             "PARALLEL",
             section,
-            3,
+            2,
             selectedParams=["network.name", *_PARAMETERS],
             selectedMetrics=_REACHED,
             showAllRuns=False,
@@ -164,34 +154,45 @@ def of_configurations(selected: str, metrics: Iterable[str], changed: int) -> st
             "runsHiddenMode": "SHOW_ALL",
             "isAccordionReordered": True,
             "compareRunCharts": charts,
-            "compareRunSections": _sections({section: True}, metrics),
+            "compareRunSections": _sections([section], metrics),
         },
     )
 
 
-def of_curves(network: str, selected: str, metrics: Iterable[str], changed: int) -> str:
+def of_curves(
+    network: str,
+    selected: str,
+    activations: Iterable[str],
+    metrics: Iterable[str],
+    floor: float,
+    changed: int,
+) -> str:
     """Give the view of seeds' curves on a network, grouped by activation.
 
     A line is the mean over an activation's seeds, its band from the least to the greatest.
-    `selected` selects the runs of seeds; otherwise as `of_configurations`.
+
+    Parameters
+    ----------
+    network, activations
+        What is shown, by name.
+    selected, metrics, changed
+        As in `of_configurations`; the runs are those of seeds.
+    floor
+        Where the axis of accuracies begins: from 0 on, the curves would be one.
     """
     names = list(metrics)
-    section, gradients = "Curves", "First layer's gradient"
+    section, gradients = "Curves", "First layer's gradient, first 32 training images"
     charts = [
-        _line(section, place, metric, title, metric.endswith("loss"))
-        for place, (metric, title) in enumerate(_CURVES.items())
+        _line(section, place, metric, floor if metric.endswith("accuracy") else None)
+        for place, metric in enumerate(_CURVES)
     ]
-    titles = {section: True}
     probe = "gradient/notebook/mean_abs/hidden_1"
+    titles = [section]
     if probe in names:
-        titles[gradients] = True
-        charts.append(_line(gradients, 0, probe, "Mean absolute entry, first 32 images", True))
-    columns = [
-        "metrics.`test_accuracy`",
-        "metrics.`test_loss`",
-        "metrics.`loss`",
-        "params.`seed`",
-    ]
+        titles.append(gradients)
+        charts.append(_line(gradients, 0, probe))
+    columns = ["metrics.`test_accuracy`", "metrics.`test_loss`", "metrics.`loss`", "params.`seed`"]
+    group = {"mode": "param", "groupByData": "activation.name"}
     return _saved(
         f"Curves on {network}, by activation",
         changed,
@@ -201,10 +202,8 @@ def of_curves(network: str, selected: str, metrics: Iterable[str], changed: int)
             "orderByAsc": True,
             "selectedColumns": columns,
             "columnOrder": ["attributes.`Run Name`", *columns],
-            "groupBy": {
-                "aggregateFunction": "average",
-                "groupByKeys": [{"mode": "param", "groupByData": "activation.name"}],
-            },
+            "groupBy": {"aggregateFunction": "average", "groupByKeys": [group]},
+            "groupsExpanded": {f"param.activation.name.{name}": False for name in activations},
             "useGroupedValuesInCharts": True,
             "runsHiddenMode": "SHOW_ALL",
             "isAccordionReordered": True,

@@ -17,7 +17,16 @@ def report(config: Config) -> None:
 
 def write_report(config: Config, beside: Executor) -> None:
     """Do so, half of the figures in the process beside."""
-    from actlab import claims, comparisons, descriptions, figures, overview, report, tables, tracking
+    from actlab import (
+        claims,
+        comparisons,
+        descriptions,
+        figures,
+        overview,
+        report,
+        tables,
+        tracking,
+    )
     from actlab.datasets import load_labels
     from actlab.outputs import written_whole
 
