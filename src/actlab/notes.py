@@ -243,10 +243,13 @@ def of_experiment(
     report, verdicts
         The run of the report on these configurations, if there is one, and its tags.
     """
-    lines = [QUESTION, ""]
+    # The page shows the first line alone until it is asked for more.
+    first = [QUESTION]
     if report is not None:
-        found = f"{_verdicts(verdicts)}." if verdicts else ""
-        lines += [f"**[The report]({run_link(experiment, report, 'report.html')})**. {found}", ""]
+        first.append(f"**[The report]({run_link(experiment, report, 'report.html')})**.")
+    if verdicts:
+        first.append(f"{_verdicts(verdicts)}.")
+    lines = [" ".join(first), ""]
     places = [
         f"[{said}]({view_link(experiment, key, charts=place > 0)})"
         for place, (key, said) in enumerate(views.items())

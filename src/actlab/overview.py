@@ -122,7 +122,7 @@ class _Saved(NamedTuple):
 def _save_views(store: tracking.Store, held: Sequence[_Held]) -> _Saved:
     tags = store.client.get_experiment(store.experiment).tags
     # Of the runs that it shows: a view that is made again is the same.
-    changed_at = max(each.parent.info.end_time for each in held)
+    changed_at = max(each.parent.info.end_time or 0 for each in held)
     metrics = sorted({name for each in held for name in each.parent.data.metrics})
     parents = [each.parent.info.run_id for each in held]
     configurations = _selecting(parents, "configuration")

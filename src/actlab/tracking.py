@@ -97,6 +97,9 @@ OBJECTIVE = "objective"
 #: Seconds between two writes of epochs; a store that takes longer to write has as long.
 PAUSE = 1.0
 
+#: What comes first of what seeds reached.
+_FIRST = {"test_accuracy": 0, "test_loss": 1}
+
 _SQLITE = "sqlite:///"
 _WEIGHTS = "actlab.weights_sha256"
 _STAGE = "actlab.stage"
@@ -703,13 +706,16 @@ class ConfigurationRun:
         for each in itertools.chain(*self._logged.values()):
             times = each.key == "epoch_seconds"
             (seconds if times else values[each.key, each.step]).append(each.value)
-        metrics = [_metric("epoch_seconds_median", statistics.median(seconds))]
-        for (name, step), of_seeds in values.items():
+        metrics = []
+        # MLflow's page that compares runs begins with what was written first.
+        in_order = sorted(values, key=lambda each: _FIRST.get(each[0], len(_FIRST)))
+        for name, step in in_order:
+            of_seeds = values[name, step]
             interval = mean_interval(of_seeds, self._config.report.confidence)
             for which, value in zip(("mean", "sd", "ci_low", "ci_high"), interval, strict=True):
                 if math.isfinite(value):  # one seed has no sd
                     metrics.append(_metric(f"{name}_{which}", value, step))
-        return metrics
+        return [*metrics, _metric("epoch_seconds_median", statistics.median(seconds))]
 
     @functools.cached_property
     def _store(self) -> Store:
