@@ -80,7 +80,7 @@ def _centred(digit: np.ndarray) -> np.ndarray:
     place = []
     for axis, length in enumerate(digit.shape):
         mass = (digit.sum(axis=1 - axis) * np.arange(length)).sum() / weights
-        place.append(int(np.clip(round(SIDE / 2 - 0.5 - mass), 0, SIDE - length)))
+        place.append(int(np.clip(round(SIDE / 2 - mass), 0, SIDE - length)))
     image = np.zeros((SIDE, SIDE), np.float32)
     image[place[0] : place[0] + digit.shape[0], place[1] : place[1] + digit.shape[1]] = digit
     return image
