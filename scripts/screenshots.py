@@ -46,7 +46,7 @@ def find_pages() -> dict[str, Page]:
     return {
         "mlflow": Page(notes.view_link(number, "curves-mlp"), "val_loss"),
         "mlflow_table": Page(
-            notes.view_link(number, "configurations", charts=False), "leaky_relu/mlp"
+            notes.view_link(number, "configurations", charts=False), "test_accuracy_ci_low"
         ),
         "mlflow_run": Page(notes.run_link(number, relu.info.run_id), "test_accuracy_mean"),
         "mlflow_compare": Page(notes.comparison_link(number, compared), "Run details"),

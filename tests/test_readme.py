@@ -123,7 +123,9 @@ def test_the_ledger_of_the_readme_is_that_of_the_study(root, readme):
     assert set(counts.index) == {"supported", "refuted", "undecided"}
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "docs/clusters.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/architecture.md", "docs/clusters.md", "docs/mlflow.md"]
+)
 def test_every_file_that_a_document_links_is_there(root, document):
     links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", (root / document).read_text())
     for link in links:
