@@ -293,6 +293,12 @@ def test_the_best_of_a_sweep_is_registered_under_its_name(root: Path) -> None:  
     (model,) = registered()
     assert set(model.aliases) == {"best", "best-my-sweep"}
     assert len(set(model.aliases.values())) == 1
+    # What the pipeline chooses does not take its place.
+    of_pipeline = [client().get_run(a)]
+    registry.register(tracking.connect(), "mnist", of_pipeline)
+    (now,) = registered()
+    assert now.aliases["best"] == model.aliases["best"]
+    assert now.aliases["a-mlp"] == now.aliases["lowest-training-loss"] != model.aliases["best"]
 
 
 def test_a_store_without_a_registry_costs_one_line(

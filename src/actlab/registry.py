@@ -33,6 +33,7 @@ BEST, LOWEST_LOSS = "best", "lowest-training-loss"
 
 #: The tag of a version that says what chose it, by its alias.
 _CHOSEN = "actlab.{}"
+_OF_PIPELINE = "of the pipeline"
 _VERSIONS = "mlflow.modelVersions"
 
 #: What two configurations have to share for their validation accuracies to be of the same images.
@@ -101,7 +102,7 @@ def choose(runs: Sequence[Run]) -> dict[str, Choice]:
     chosen = {LOWEST_LOSS: Choice(lowest, reason)}
     if all(tracking.OBJECTIVE in run.data.metrics for run in trained):
         best = max(trained, key=lambda run: run.data.metrics[tracking.OBJECTIVE])
-        chosen[BEST] = Choice(best, _held_out(best, len(trained), "of the pipeline"))
+        chosen[BEST] = Choice(best, _held_out(best, len(trained), _OF_PIPELINE))
     return chosen
 
 
@@ -118,9 +119,20 @@ def register(store: tracking.Store, data: str, runs: Sequence[Run]) -> list[str]
     """Register what is not yet: a version a run, its alias, the choices; say what changed."""
     aliases = {alias_of(str(run.info.run_name)): run for run in runs}
     choices = choose(runs)
+    if _is_of_sweep(store, name_of(data)):
+        choices.pop(BEST, None)
     wanted = aliases | {alias: choice.run for alias, choice in choices.items()}
     reasons = {alias: choice.reason for alias, choice in choices.items()}
     return _register(store, name_of(data), wanted, reasons)
+
+
+def _is_of_sweep(store: tracking.Store, name: str) -> bool:
+    """Tell whether a sweep has chosen the best: it has more to choose from than the pipeline."""
+    for model in store.client.search_registered_models(f"name = '{name}'"):
+        if BEST in model.aliases:
+            version = store.client.get_model_version_by_alias(name, BEST)
+            return not version.tags.get(_CHOSEN.format(BEST), "").endswith(_OF_PIPELINE)
+    return False
 
 
 def _register(
@@ -224,6 +236,8 @@ def register_best(sweep: str, found: tracking.FoundRuns) -> str | None:
     try:
         store = tracking.connect()
         run = store.client.get_run(best[0])
+        if model_of(run) is None:
+            return None
         aliases = [BEST, *([alias_of(f"{BEST}-{sweep}")] if sweep else [])]
         which = f"of sweep {sweep}" if sweep else "that were compared"
         reason = _held_out(run, best[1], which)
