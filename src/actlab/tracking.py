@@ -667,8 +667,8 @@ class ConfigurationRun:
         self._store.write(parent, metrics, {"network.parameters": parameters}, tags)
         self._end(parent, "FINISHED")
 
-    def _of_model(self, model: str) -> list[Metric]:
-        """Give what the first seed reached, for the model's page; to its run it is nothing new."""
+    def _of_model(self, model: str | None) -> list[Metric]:
+        """Give what the first seed reached, for a model's page; to its run it is nothing new."""
         from mlflow.entities import Metric
 
         last = {each.key: each for each in self._logged[self._config.seeds[0]]}
