@@ -186,6 +186,25 @@ def test_a_view_of_many_runs_selects_them_by_tags(
     assert {run.info.run_name for run in found} == {f"{NAME}/seed-0", f"{NAME}/seed-1"}
 
 
+def test_a_sweep_has_a_view_of_its_own(root: Path) -> None:  # noqa: F811
+    assert overview.save_sweep("none", ["activation.name"]) is None
+    log_trained("a", 0.5, 0.1, sweep="my.sweep")
+    log_trained("b", 0.6, 0.1)
+    link = overview.save_sweep("my.sweep", ["phase", "network.depth", "activation.name"])
+    assert link == (
+        "#/experiments/1/runs?viewStateShareKey=sweep-my-sweep&compareRunsMode=CHART"
+        "&workflowType=machine_learning"
+    )
+    name, view = views.read(experiment().tags[views.tag("sweep-my-sweep")])
+    assert name == "Sweep my.sweep"
+    (found,) = client().search_runs(["1"], view["searchFilter"])
+    assert found.info.run_name == "a/mlp"
+    for column in view["selectedColumns"]:
+        kind, key = re.fullmatch(r"(\w+)\.`(.*)`", column).groups()  # type: ignore[union-attr]
+        assert key in getattr(found.data, kind), column
+    assert "phase" not in str(view["compareRunCharts"])
+
+
 # --- The registry -------------------------------------------------------------------------
 
 

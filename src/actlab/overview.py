@@ -112,6 +112,35 @@ def _describe_runs(store: tracking.Store, held: Sequence[_Held], report: Run | N
     return len(changed)
 
 
+def save_sweep(sweep: str, keys: Sequence[str]) -> str | None:
+    """Save the view of a sweep; give its address below the server's, or why there is none."""
+    try:
+        store = tracking.connect()
+        found = store.search("FINISHED", {"actlab.kind": "configuration", f"sweep.{sweep}": "yes"})
+        if not found:
+            return None
+        metrics = sorted({name for run in found for name in run.data.metrics})
+        changed = max(run.info.end_time or 0 for run in found)
+        key = _key(f"sweep-{sweep}")
+        _save(store, {key: views.of_sweep(sweep, keys, metrics, changed)})
+    except Exception as error:  # as in `log_overview`
+        return tracking.said(error, "its view is not saved", advice=False)
+    return notes.view_link(store.experiment, key)
+
+
+def _key(name: str) -> str:
+    return re.sub("[^A-Za-z0-9_-]", "-", name)
+
+
+def _save(store: tracking.Store, wanted: Mapping[str, str]) -> bool:
+    """Save the views that are not there as they should be; tell whether there was one."""
+    tags = store.client.get_experiment(store.experiment).tags
+    old = [key for key, view in wanted.items() if tags.get(views.tag(key)) != view]
+    for key in old:
+        store.client.set_experiment_tag(store.experiment, views.tag(key), wanted[key])
+    return bool(old)
+
+
 class _Saved(NamedTuple):
     """The saved views: what they show, by their keys, and whether one was written."""
 
@@ -120,7 +149,6 @@ class _Saved(NamedTuple):
 
 
 def _save_views(store: tracking.Store, held: Sequence[_Held]) -> _Saved:
-    tags = store.client.get_experiment(store.experiment).tags
     # Of the runs that it shows: a view that is made again is the same.
     changed_at = max(each.parent.info.end_time or 0 for each in held)
     metrics = sorted({name for each in held for name in each.parent.data.metrics})
@@ -130,16 +158,13 @@ def _save_views(store: tracking.Store, held: Sequence[_Held]) -> _Saved:
     for network in dict.fromkeys(each.shown.network for each in held):
         seeds = [run for each in held if each.shown.network == network for run in each.seeds]
         names = sorted({name for run in seeds for name in run.data.metrics})
-        key = f"curves-{re.sub('[^A-Za-z0-9_-]', '-', network)}"
+        key = _key(f"curves-{network}")
         selected = _selecting([run.info.run_id for run in seeds], "seed", network)
         activations = [run.data.params["activation.name"] for run in seeds]
         lowest = min(run.data.metrics["val_accuracy"] for run in seeds)
         floor = max(0.0, math.floor(100 - 400 * (1 - lowest)) / 100)
         wanted[key] = views.of_curves(network, selected, activations, names, floor, changed_at)
-    old = [key for key, view in wanted.items() if tags.get(views.tag(key)) != view]
-    for key in old:
-        store.client.set_experiment_tag(store.experiment, views.tag(key), wanted[key])
-    return _Saved({key: views.read(view)[0] for key, view in wanted.items()}, bool(old))
+    return _Saved({key: views.read(view)[0] for key, view in wanted.items()}, _save(store, wanted))
 
 
 def _selecting(runs: Sequence[str], kind: str, network: str | None = None) -> str:

@@ -211,3 +211,47 @@ def of_curves(
             "compareRunSections": _sections(titles, names),
         },
     )
+
+
+def of_sweep(sweep: str, keys: Iterable[str], metrics: Iterable[str], changed: int) -> str:
+    """Give the view of a sweep's configurations, grouped by activation.
+
+    A line is the mean of an activation's configurations, each a mean over seeds; its band goes
+    from the least to the greatest of them. `keys` are the parameters that tell configurations
+    apart; otherwise as `of_configurations`.
+    """
+    parameters = [key for key in keys if "." in key]
+    columns = [f"params.`{key}`" for key in parameters]
+    columns += [f"metrics.`{name}_mean`" for name in ("val_accuracy", "test_accuracy", "test_loss")]
+    section = "Sweep"
+    charts = [
+        _line(section, 0, "val_accuracy_mean", 0.0),
+        _line(section, 1, "val_loss_mean"),
+        _chart(
+            "PARALLEL",
+            section,
+            2,
+            selectedParams=parameters,
+            selectedMetrics=["val_accuracy_mean", "test_accuracy_mean"],
+            showAllRuns=True,
+        ),
+    ]
+    group = {"mode": "param", "groupByData": "activation.name"}
+    return _saved(
+        f"Sweep {sweep}",
+        changed,
+        {
+            "searchFilter": f"tags.`sweep.{sweep}` = 'yes' AND tags.actlab.kind = 'configuration'",
+            "orderByKey": "params.`activation.name`",
+            "orderByAsc": True,
+            "selectedColumns": columns,
+            "columnOrder": ["attributes.`Run Name`", *columns],
+            "columnWidths": {"attributes.`Run Name`": 320},
+            "groupBy": {"aggregateFunction": "average", "groupByKeys": [group]},
+            "useGroupedValuesInCharts": True,
+            "runsHiddenMode": "SHOW_ALL",
+            "isAccordionReordered": True,
+            "compareRunCharts": charts,
+            "compareRunSections": _sections([section], metrics),
+        },
+    )

@@ -10,6 +10,7 @@ def compare(config: Config) -> None:
     """Read the runs, write tables, figures and report, show the summary and the answer."""
     from actlab import (
         figures,
+        overview,
         registry,
         report,
         swept,
@@ -74,6 +75,8 @@ def compare(config: Config) -> None:
     tracking.log_comparison(folder, sweep.name, params, verdicts)
     if best := registry.register_best(sweep.name, found):
         print(f"Registered: {best}")
+    if config.sweep and (view := overview.save_sweep(config.sweep, sweep.keys)):
+        print(f"In the MLflow UI: {view}")
 
 
 if __name__ == "__main__":
