@@ -5,8 +5,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup setup-ray setup-bench repro test test-all faults lint ui study lessons fashion \
-	docs notebook bench bench-quick lock lock-ray lock-bench
+.PHONY: help setup setup-ray setup-bench repro test test-all faults lint ui serve study lessons \
+	fashion docs notebook bench bench-quick lock lock-ray lock-bench
 
 COMPILE := uv pip compile pyproject.toml --extra pipeline --universal --generate-hashes \
 	--no-emit-index-url --no-header --python-version 3.11 --upgrade -q
@@ -59,7 +59,11 @@ lint: $(VENV)/ready ## ruff and pyright
 	@pyright
 
 ui: $(VENV)/ready ## the MLflow UI on this machine alone, with the runs
+	@echo "The runs:    http://127.0.0.1:$(or $(PORT),5000)/#/experiments/1/runs?viewStateShareKey=configurations&workflowType=machine_learning"
 	@MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(or $(PORT),5000)
+
+serve: $(VENV)/ready ## a registered model on this machine alone; PORT=..., MODEL=models:/<name>@<alias>
+	@python -m actlab.serving $(MODEL) --port $(or $(PORT),5001)
 
 study: $(VENV)/ready ## the numbers and figures of README and lessons, from the last repro
 	@mkdir -p docs/study docs/lessons/figures

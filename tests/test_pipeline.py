@@ -249,7 +249,8 @@ def test_every_run_is_in_mlflow_and_sync_adds_nothing(study):
         " report sigmoid/mlp sigmoid/mlp/seed-0 sigmoid/mlp/seed-1\n"
     ) in before
     assert "STATUS FINISHED\n" in before
-    study.run("python", "-m", "actlab.stages.sync", PYTHONPATH="src")
+    synced = study.run("python", "-m", "actlab.stages.sync", PYTHONPATH="src")
+    assert synced.splitlines()[-1] == "MLflow already has every run"
     assert study.run(*command) == before
 
 

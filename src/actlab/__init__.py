@@ -39,10 +39,15 @@ A map of the modules, in the order of the data:
 `findings`         tables -> sentences that say no more than the numbers
 `report`           tables and figures -> Markdown and HTML
 `tracking`         all of it -> MLflow, while it happens; finished runs <- MLflow
+`notes`            what MLflow's pages say of runs and models
+`views`            columns and charts of MLflow's pages, behind a link
+`registry`         models -> MLflow's registry, with aliases; which one is served
+`overview`         finished runs -> those pages and that registry, brought up to date
 `sync`             what is on the disk -> MLflow, where it lacks that
 `swept`            finished runs -> configurations, what tells them apart, verdicts
 `swept_figures`    tables of a sweep -> the figures that fit what was swept
 `swept_report`     tables and figures of a sweep -> sentences and a report
+`serving`          a registered model, served on this machine
 `stages`           the commands that DVC and Hydra run
 `library`          what a notebook calls: the core, with arguments in place of files
 =================  ==========================================================

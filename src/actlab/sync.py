@@ -9,21 +9,32 @@ from statistics import fmean
 
 import numpy as np
 
-from actlab import tables, tracking
+from actlab import overview, tables, tracking
 from actlab.config import Config
 from actlab.errors import UserError
 
 
 @dataclass
 class Synced:
-    """What `sync` did: a line for each thing written, and for each that could not be."""
+    """What `sync` did.
+
+    Attributes
+    ----------
+    written, left_out
+        A line for each training, for gradients and report; why one could not be written.
+    brought_up_to_date
+        What changed of MLflow's pages: descriptions, views, registered models.
+    """
 
     written: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    brought_up_to_date: list[str] = field(default_factory=list)
 
 
 def sync(config: Config, stale: Collection[str]) -> Synced:
-    """Write the trainings, gradients and report that MLflow lacks; a second time writes nothing.
+    """Write the trainings, gradients and report that MLflow lacks, and what its pages say of them.
+
+    A second time writes nothing.
 
     `config` names activations, networks and paths; what a training was made with is read from
     its outputs. The outputs of `stale`, stages by DVC's names, are left out. Runs of this host
@@ -63,6 +74,7 @@ def sync(config: Config, stale: Collection[str]) -> Synced:
                 done.written.extend(write())
             except UserError as error:
                 done.left_out.append(f"{name}: {error}")
+        done.brought_up_to_date += overview.refresh(store, config, stale)
     except Exception as error:  # MLflow lets through what its server or its database raises
         raise UserError(tracking.said(error, "not all runs are written")) from error
     return done

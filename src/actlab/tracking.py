@@ -43,6 +43,7 @@ import logging
 import math
 import os
 import re
+import shlex
 import socket
 import sqlite3
 import statistics
@@ -60,6 +61,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from actlab import notes
 from actlab.config import (
     ActivationConfig,
     Config,
@@ -95,9 +97,13 @@ OBJECTIVE = "objective"
 #: Seconds between two writes of epochs; a store that takes longer to write has as long.
 PAUSE = 1.0
 
+#: What comes first of what seeds reached.
+_FIRST = {"test_accuracy": 0, "test_loss": 1}
+
 _SQLITE = "sqlite:///"
 _WEIGHTS = "actlab.weights_sha256"
 _STAGE = "actlab.stage"
+_NOTE = "mlflow.note.content"
 
 # MLflow's own defaults retry for minutes, report usage to a server, draw bars and print links.
 _ENVIRONMENT = {
@@ -269,6 +275,14 @@ class Store:
             return Finished(run.info.run_id, outcome, run.data.metrics.get(OBJECTIVE))
         return None
 
+    def find_report(self, reports: Path) -> Run | None:
+        """Give the run of the report that a folder holds."""
+        try:
+            tags = _report_tags(reports)
+        except FileNotFoundError:
+            return None
+        return next(iter(self.search("FINISHED", tags, at_most=1)), None)
+
     def close_unfinished(self, fingerprint: str) -> None:
         """Set the running runs of a fingerprint to FAILED, but those of live processes here."""
         for parent in self.search("RUNNING", {"actlab.fingerprint": fingerprint}):
@@ -288,7 +302,7 @@ class Store:
             run = self.create_run(_run_name(config, "sweep"), tags | sweep_tags(config.sweep))
             self.write(run, params=_parameters(config))
             self.client.set_terminated(run, "FAILED")
-        self.write(run, tags={"mlflow.note.content": f"Failed: {cause}"})
+        self.write(run, tags={_NOTE: f"Failed: {cause}"})
 
     def close_ended(self) -> list[str]:
         """Set this host's running runs to FAILED whose process has ended; give their names."""
@@ -390,7 +404,7 @@ def _find_experiment(client: MlflowClient, folder: Path | None) -> str:
         location = (folder / "mlruns" / EXPERIMENT).as_uri() if folder else None
         # The second tag opens the UI with charts and runs in place of traces.
         tags = {
-            "mlflow.note.content": "What the choice of activation function does to a network.",
+            _NOTE: notes.QUESTION,
             "mlflow.experimentKind": "custom_model_development",
         }
         try:
@@ -454,8 +468,8 @@ def _parameters(config: Config) -> dict[str, object]:
     }
 
 
-def _log_dataset(store: Store, run: str, config: Config) -> None:
-    """Log the data set by its digest; it is not read."""
+def _log_dataset(store: Store, run: str, config: Config) -> str:
+    """Log the data set by its digest, which is given; the data is not read."""
     from mlflow.data.schema import TensorDatasetSchema
     from mlflow.entities import Dataset, DatasetInput, InputTag
     from mlflow.exceptions import MlflowException
@@ -484,11 +498,12 @@ def _log_dataset(store: Store, run: str, config: Config) -> None:
     for attempt in range(5):
         try:
             store.client.log_inputs(run, [DatasetInput(dataset, [context])])
-            return
+            break
         except MlflowException as error:
             # MLflow looks for the data set, then makes it: another process may be between.
             if attempt == 4 or "UNIQUE constraint" not in str(error):
                 raise
+    return dataset.digest
 
 
 def _metric(name: str, value: float, step: int = 0) -> Metric:
@@ -561,6 +576,7 @@ class ConfigurationRun:
         self._params: dict[int, dict[str, object]] = {}
         self._write_at = -math.inf
         self._digests: dict[int, str] = {}
+        self._data_digest: str | None = None
 
     @property
     def is_lost(self) -> bool:
@@ -611,7 +627,8 @@ class ConfigurationRun:
         self._digests[seed] = _sha256(weights.read_bytes())
         self._logged[seed] += values
         self._waiting[seed] += values
-        self._write(seed, {_WEIGHTS: self._digests[seed]})
+        note = notes.of_seed(_name(self._config), seed, metrics)
+        self._write(seed, {_WEIGHTS: self._digests[seed], _NOTE: note})
         self._end(self._run(seed), "FINISHED")
 
     @_unless_lost
@@ -627,34 +644,60 @@ class ConfigurationRun:
         `models` and `results` are the configuration's own folders, whole; `objective` is what a
         sweep selects by, `diverged` the seeds whose loss stopped being a number.
         """
-        from mlflow.entities import Metric
-
         parent, client = self._run(), self._store.client
         for name in ("history.csv", "layers.csv", "test.csv"):
             client.log_artifact(parent, str(results / name))
         client.log_artifact(parent, str(models / "model.json"))
         model, parameters = _log_model(self._store, parent, self._config, models)
-        # The model's page shows what it reached itself; to its seed's run this is nothing new.
-        first = self._config.seeds[0]
-        tests = [each for each in self._logged[first] if each.key.startswith("test_")]
-        again = [Metric(each.key, each.value, each.timestamp, 0, model_id=model) for each in tests]
-        self._store.write(self._runs[first], again)
+        self._store.write(self._runs[self._config.seeds[0]], self._of_model(model))
         metrics, config = self._over_seeds(), self._config
-        accuracy = {each.key: each.value for each in metrics}["test_accuracy_mean"]
         metrics.append(_metric("diverged_seeds", float(len(diverged))))
         if objective is not None:
             metrics.append(_metric(OBJECTIVE, objective))
-        note = (
-            f"{_name(config)}, {parameters:,} parameters; {len(config.seeds)} seeds,"
-            f" {config.training.epochs} epochs of {config.data.name}."
-            f" Mean test accuracy {accuracy:.2%}."
+        note = notes.of_configuration(
+            _name(config),
+            _parameters(config) | {"network.parameters": parameters},
+            {each.key: each.value for each in metrics},  # of a curve, the last
+            config.seeds,
+            diverged,
+            self._command(),
         )
-        if diverged:
-            note += f" Diverged: seed {', '.join(map(str, diverged))}."
-        tags = {"mlflow.note.content": note, _WEIGHTS: _digest_of_seeds(self._digests)}
+        tags = {_NOTE: note, _WEIGHTS: _digest_of_seeds(self._digests)}
         tags["actlab.outcome"] = "diverged" if diverged else "trained"
         self._store.write(parent, metrics, {"network.parameters": parameters}, tags)
         self._end(parent, "FINISHED")
+
+    def _of_model(self, model: str | None) -> list[Metric]:
+        """Give what the first seed reached, for a model's page; to its run it is nothing new."""
+        from mlflow.entities import Metric
+
+        last = {each.key: each for each in self._logged[self._config.seeds[0]]}
+        data = {"dataset_name": self._config.data.name, "dataset_digest": self._data_digest}
+        return [
+            Metric(each.key, each.value, each.timestamp, each.step, model_id=model, **data)
+            for name in (
+                "test_accuracy",
+                "test_loss",
+                "val_accuracy",
+                "val_loss",
+                "accuracy",
+                "loss",
+            )
+            if (each := last.get(name)) is not None
+        ]
+
+    def _command(self) -> str:
+        """Give the command that trains this configuration."""
+        config = self._config
+        if self._source == "dvc":
+            stage = _names(config).get(_STAGE, "train")
+            return f"dvc repro {stage}@{config.activation.name}-{config.network.name}"
+        name = Path(config.paths.output).name
+        asked = re.split(r",(?![^\[]*\])", name)  # not within a list
+        # What has no value is Hydra's name for nothing; a name this long was cut.
+        whole = all("=" in each for each in asked) and len(name) < 150
+        given = " ".join(map(shlex.quote, asked)) if whole else ""
+        return f"python -m actlab.stages.train {given}".rstrip()
 
     def _over_seeds(self) -> list[Metric]:
         """Give the parent's metrics: mean, sd and interval of all that its seeds logged."""
@@ -663,13 +706,16 @@ class ConfigurationRun:
         for each in itertools.chain(*self._logged.values()):
             times = each.key == "epoch_seconds"
             (seconds if times else values[each.key, each.step]).append(each.value)
-        metrics = [_metric("epoch_seconds_median", statistics.median(seconds))]
-        for (name, step), of_seeds in values.items():
+        metrics = []
+        # MLflow's page that compares runs begins with what was written first.
+        in_order = sorted(values, key=lambda each: _FIRST.get(each[0], len(_FIRST)))
+        for name, step in in_order:
+            of_seeds = values[name, step]
             interval = mean_interval(of_seeds, self._config.report.confidence)
             for which, value in zip(("mean", "sd", "ci_low", "ci_high"), interval, strict=True):
                 if math.isfinite(value):  # one seed has no sd
                     metrics.append(_metric(f"{name}_{which}", value, step))
-        return metrics
+        return [*metrics, _metric("epoch_seconds_median", statistics.median(seconds))]
 
     @functools.cached_property
     def _store(self) -> Store:
@@ -703,7 +749,7 @@ class ConfigurationRun:
             self._store.write(run, params=params)
         else:  # a call less, which may take seconds
             self._params[seed] = params | {"seed": str(seed)}
-        _log_dataset(self._store, run, config)
+        self._data_digest = _log_dataset(self._store, run, config)
         return run
 
     def _end(self, run: str, status: str) -> None:
@@ -714,7 +760,7 @@ class ConfigurationRun:
     def _tell(self, cause: str) -> None:
         """Write why the training failed to the configuration's run, where there is one."""
         if self._open:
-            self._store.write(self._open[0], tags={"mlflow.note.content": f"Failed: {cause}"})
+            self._store.write(self._open[0], tags={_NOTE: f"Failed: {cause}"})
 
     @_unless_lost
     def _close(self, status: str) -> None:
@@ -741,7 +787,7 @@ def _log_model(store: Store, run: str, config: Config, models: Path) -> tuple[st
         store.experiment,
         name=re.sub("[^A-Za-z0-9_-]", "-", _name(config)),  # MLflow refuses a few
         source_run_id=run,
-        tags=_names(config),
+        tags=_names(config) | {_NOTE: notes.of_model(_name(config), config.seeds[0])},
         params={key: str(value) for key, value in _parameters(config).items()},
         model_type="classifier",
     )
@@ -910,6 +956,11 @@ def _ended(store: Store, run: str) -> Iterator[None]:
     store.client.set_terminated(run, "FINISHED")
 
 
+def _report_tags(reports: Path) -> dict[str, str]:
+    digest = _sha256(*((reports / name).read_bytes() for name in ("summary.csv", "report.md")))
+    return {"actlab.kind": "report", "actlab.report_sha256": digest}
+
+
 def log_report(config: Config, reports: Path) -> None:
     """Log the folder of the report as a run named report, unless MLflow has that report."""
     try:
@@ -920,10 +971,9 @@ def log_report(config: Config, reports: Path) -> None:
 
 def write_report(store: Store, config: Config, reports: Path) -> bool:
     """Write the report's run; False when MLflow has that report already."""
-    digest = _sha256(*((reports / name).read_bytes() for name in ("summary.csv", "report.md")))
-    tags = {"actlab.kind": "report", "actlab.report_sha256": digest}
-    if store.search("FINISHED", tags):
+    if store.find_report(reports):
         return False
+    tags = _report_tags(reports)
     claims = read_table(reports / "claims.csv", CLAIMS)
     verdicts = {f"claim.{row['name']}": row["verdict"] for row in claims.to_dict("records")}
     run = store.create_run("report", tags | {"actlab.source": "dvc"})

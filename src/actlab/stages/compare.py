@@ -8,7 +8,17 @@ from actlab.stages.command import run
 
 def compare(config: Config) -> None:
     """Read the runs, write tables, figures and report, show the summary and the answer."""
-    from actlab import figures, report, swept, swept_figures, swept_report, tables, tracking
+    from actlab import (
+        figures,
+        overview,
+        registry,
+        report,
+        swept,
+        swept_figures,
+        swept_report,
+        tables,
+        tracking,
+    )
     from actlab.outputs import written_whole
 
     confidence, selected = config.report.confidence, config.compare.filter
@@ -63,6 +73,10 @@ def compare(config: Config) -> None:
     }
     verdicts = swept_report.verdict_tags(compared)
     tracking.log_comparison(folder, sweep.name, params, verdicts)
+    if best := registry.register_best(sweep.name, found):
+        print(f"Registered: {best}")
+    if config.sweep and (view := overview.save_sweep(config.sweep, sweep.keys)):
+        print(f"In the MLflow UI: {view}")
 
 
 if __name__ == "__main__":

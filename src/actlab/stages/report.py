@@ -24,6 +24,7 @@ def write_report(config: Config, beside: Executor) -> None:
         comparisons,
         descriptions,
         figures,
+        overview,
         provenance,
         report,
         tables,
@@ -128,6 +129,7 @@ def write_report(config: Config, beside: Executor) -> None:
     print(f"\n{report.render_claims(examined)}")
     print(f"\nThe report: {reports / 'report.html'} and {reports / 'report.md'}", flush=True)
     tracking.log_report(config, reports)
+    overview.log_overview(config)
 
 
 if __name__ == "__main__":

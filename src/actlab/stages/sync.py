@@ -64,9 +64,11 @@ def sync(config: Config) -> None:
     done = sync.sync(config, stale)
     for line in done.written:
         print(f"written: {line}")
+    for line in done.brought_up_to_date:
+        print(f"brought up to date: {line}")
     for line in done.left_out:
         print(f"left out: {line}")
-    if not done.written and not done.left_out:
+    if not (done.written or done.left_out or done.brought_up_to_date):
         print("MLflow already has every run")
 
 

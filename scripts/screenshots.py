@@ -1,0 +1,116 @@
+#!/usr/bin/env python
+"""Draw the pictures of docs/mlflow.md from this repository's runs: `python scripts/screenshots.py`.
+
+It serves `mlflow.db` as `make ui` does, on a free port, and has Chromium draw its pages. Neither
+the pipeline nor the tests need it: `uv pip install playwright` brings what drives the browser, and
+on Debian and Ubuntu `apt-get install chromium` the browser.
+"""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from actlab import notes, registry, tracking
+
+STUDY = Path("docs/study")
+SIZE = {"width": 1600, "height": 1000}
+
+#: What a browser remembers of MLflow's assistant: a first visit opens it over a third of the page.
+QUIET = """
+localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');
+localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');
+"""
+
+
+class Page(NamedTuple):
+    """An address below the server's, and a text that its page shows once its data is there."""
+
+    address: str
+    shown: str
+
+
+def find_pages() -> dict[str, Page]:
+    """Give the pages by the names of their pictures."""
+    store = tracking.connect()
+    number = store.experiment
+    parents = store.search("FINISHED", {"actlab.kind": "configuration", "actlab.network": "mlp"})
+    newest = {run.info.run_name: run for run in reversed(parents)}  # the newest comes last
+    relu = newest["relu/mlp"]
+    compared = [newest[f"{name}/mlp"].info.run_id for name in ("sigmoid", "tanh", "relu")]
+    model = registry.model_of(relu) or ""
+    return {
+        "mlflow": Page(notes.view_link(number, "curves-mlp"), "val_loss"),
+        "mlflow_table": Page(
+            notes.view_link(number, "configurations", charts=False), "test_accuracy_ci_low"
+        ),
+        "mlflow_run": Page(notes.run_link(number, relu.info.run_id), "test_accuracy_mean"),
+        "mlflow_compare": Page(notes.comparison_link(number, compared), "Run details"),
+        "mlflow_model": Page(notes.logged_model_link(number, model), "test_accuracy"),
+    }
+
+
+def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a server answers."""
+    for _ in range(600):
+        if process.poll() is not None:
+            sys.exit("screenshots: the MLflow server ended: try `make ui`")
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=1):
+                return
+        except OSError:
+            time.sleep(0.1)
+    sys.exit("screenshots: the MLflow server does not answer: try `make ui`")
+
+
+def draw(browser: Any, server: str, page_of: Page, path: Path) -> None:
+    """Draw a page as a new visitor sees it: a browser remembers columns and charts."""
+    context = browser.new_context(viewport=SIZE, reduced_motion="reduce")
+    context.add_init_script(QUIET)
+    page = context.new_page()
+    page.goto(f"{server}/{page_of.address}")
+    page.get_by_text(page_of.shown).first.wait_for(timeout=60_000)
+    page.wait_for_timeout(5000)  # for what is drawn
+    page.screenshot(path=path)
+    context.close()
+
+
+def main() -> None:
+    """Serve, draw every page or those that are named, end the server."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        sys.exit("screenshots: chromium is not there: apt-get install chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        sys.exit("screenshots: playwright is not there: uv pip install playwright")
+    pages = find_pages()
+    if unknown := [name for name in sys.argv[1:] if name not in pages]:
+        sys.exit(f"screenshots: there is no {unknown[0]}: there are {', '.join(pages)}")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking.tracking_uri()]
+    server = subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait_for(address, server)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+            for name in sys.argv[1:] or pages:
+                draw(browser, address, pages[name], STUDY / f"{name}.png")
+                print(STUDY / f"{name}.png", flush=True)
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+if __name__ == "__main__":
+    main()

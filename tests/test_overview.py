@@ -1,0 +1,405 @@
+"""What MLflow's pages say, on a real store: descriptions, links, saved views, registered models."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_tracking import (
+    CONFIG,
+    MATCHED,
+    MODELS,
+    NAME,
+    RESULTS,
+    client,
+    log_all,
+    log_live,
+    pytestmark,  # noqa: F401
+    root,  # noqa: F401
+    stored_runs,
+    trained,  # noqa: F401
+    twice,  # noqa: F401
+)
+
+from actlab import notes, overview, registry, tables, tracking, views
+from actlab.config import Config, DataConfig
+from actlab.errors import UserError
+from actlab.sync import sync
+
+REGISTERED = "actlab-mnist"
+
+
+def run_named(name: str) -> Any:
+    (found,) = (run for run in stored_runs() if run.info.run_name == name)
+    return found
+
+
+def experiment() -> Any:
+    return client().get_experiment_by_name("actlab")
+
+
+def pages() -> dict[str, Any]:
+    """All that is written of the store's pages."""
+    versions = client().search_model_versions("")
+    return {
+        "notes": {run.info.run_id: run.data.tags["mlflow.note.content"] for run in stored_runs()},
+        "experiment": dict(experiment().tags),
+        "models": [(each.name, each.description, each.aliases) for each in registered()],
+        "versions": [(each.version, each.source, each.description, each.tags) for each in versions],
+    }
+
+
+def registered() -> list[Any]:
+    return list(client().search_registered_models())
+
+
+@pytest.fixture
+def logged(root: Path) -> Path:  # noqa: F811
+    log_all()
+    return root
+
+
+def test_the_pages_are_written_once_and_again_when_they_are_lost(logged: Path) -> None:
+    held = pages()
+    store = tracking.connect()
+    assert overview.refresh(store, CONFIG, ()) == []
+    assert pages() == held
+
+    client().set_experiment_tag(experiment().experiment_id, views.tag("configurations"), "{}")
+    client().delete_registered_model_alias(REGISTERED, "leaky_relu-mlp")
+    client().set_tag(run_named("report").info.run_id, "mlflow.note.content", "")
+    assert overview.refresh(store, CONFIG, ()) == [
+        "MLflow's descriptions and views",
+        f"{REGISTERED}@leaky_relu-mlp: {NAME}",
+    ]
+    assert pages() == held
+
+
+def test_every_link_of_the_descriptions_leads_to_what_is_there(logged: Path) -> None:
+    held = pages()
+    texts = [*held["notes"].values(), held["experiment"]["mlflow.note.content"]]
+    links = [link for text in texts for link in re.findall(r"\]\(([^)]*)\)", text)]
+    runs = {run.info.run_id: run.info.run_name for run in stored_runs()}
+    led = set()
+    for link in links:
+        assert link.endswith("workflowType=machine_learning")
+        link = re.sub("[?&]workflowType.*", "", link)
+        kind, _, rest = link.removeprefix("#/").partition("/")
+        if kind == "models":
+            assert rest == REGISTERED
+        elif key := re.search(r"viewStateShareKey=([^&]*)&compareRunsMode=(TABLE|CHART)$", link):
+            assert views.tag(key[1]) in held["experiment"]
+        else:
+            number, run, file = re.fullmatch(
+                r"experiments/(\d+)/runs/(\w+)(?:/artifacts/(.*))?", link.removeprefix("#/")
+            ).groups()  # type: ignore[union-attr]
+            assert number == experiment().experiment_id
+            assert runs[run] == ("report" if file else NAME)
+        led.add(kind)
+    assert led == {"models", "experiments"}
+    note = held["notes"][run_named(NAME).info.run_id]
+    report = run_named("report").info.run_id
+    assert note.startswith(f"[The report](#/experiments/1/runs/{report}/artifacts/report.html?")
+
+
+def test_the_descriptions_say_what_was_reached_and_by_what(logged: Path) -> None:
+    test = tables.read_table(RESULTS / "test.csv", tables.TEST)
+    parent = run_named(NAME).data
+    note = parent.tags["mlflow.note.content"]
+    assert f"| test accuracy | {100 * test['test_accuracy'].mean():.2f} % |" in note
+    low, high = (parent.metrics[f"test_accuracy_ci_{which}"] for which in ("low", "high"))
+    assert f"{100 * low:.2f} % to {100 * high:.2f} %" in note
+    assert "3,190 parameters, 2 seeds. 3 epochs of mnist" in note
+    assert "`dvc repro train@leaky_relu-mlp`" in note
+    seed = run_named(f"{NAME}/seed-1").data.tags["mlflow.note.content"]
+    assert f"seed 1: test accuracy {100 * test['test_accuracy'][1]:.2f} %" in seed
+    said = run_named("report").data.tags["mlflow.note.content"]
+    assert "1 claims of the notebook: 1 refuted" in said
+    assert f"| {100 * test['test_accuracy'].mean():.2f} % |" in said
+
+
+@pytest.mark.parametrize(
+    ("output", "command"),
+    [
+        ("multirun/activation=relu,seeds=[0,1]", "train activation=relu 'seeds=[0,1]'"),
+        ("multirun/single", "train"),
+        (f"multirun/activation=relu,{'x' * 150}=1", "train"),
+    ],
+)
+def test_a_job_of_a_sweep_is_made_by_its_command(output: str, command: str) -> None:
+    config = replace(CONFIG, paths=replace(CONFIG.paths, output=output))
+    said = tracking.ConfigurationRun(config, "sweep")._command()
+    assert said == f"python -m actlab.stages.{command}"
+
+
+def test_a_description_that_a_person_wrote_stays(logged: Path) -> None:
+    client().set_experiment_tag(experiment().experiment_id, "mlflow.note.content", "Mine.")
+    parent = run_named(NAME).info.run_id
+    client().set_tag(parent, "mlflow.note.content", "Mine too.")
+    assert overview.refresh(tracking.connect(), CONFIG, ()) == ["MLflow's descriptions"]
+    assert experiment().tags["mlflow.note.content"] == "Mine."
+    assert (
+        run_named(NAME)
+        .data.tags["mlflow.note.content"]
+        .endswith(" speaks of this run.\n\nMine too.")
+    )
+    assert overview.refresh(tracking.connect(), CONFIG, ()) == []
+
+
+def test_the_views_select_the_runs_and_columns_that_there_are(logged: Path) -> None:
+    tags = experiment().tags
+    name, table = views.read(tags[views.tag("configurations")])
+    assert name == "Configurations"
+    parent = run_named(NAME)
+    found = client().search_runs(["1"], table["searchFilter"])
+    assert [run.info.run_name for run in found] == [NAME]
+    for column in table["selectedColumns"]:
+        kind, key = re.fullmatch(r"(\w+)\.`(.*)`", column).groups()  # type: ignore[union-attr]
+        assert kind == "attributes" or key in getattr(parent.data, kind), column
+    name, curves = views.read(tags[views.tag("curves-mlp")])
+    assert name == "Curves on mlp, by activation"
+    found = client().search_runs(["1"], curves["searchFilter"])
+    assert {run.info.run_name for run in found} == {f"{NAME}/seed-0", f"{NAME}/seed-1"}
+    (key,) = curves["groupBy"]["groupByKeys"]
+    assert {run.data.params[key["groupByData"]] for run in found} == {"leaky_relu"}
+    for chart in curves["compareRunCharts"]:
+        assert chart["metricKey"] in found[0].data.metrics
+        assert chart["metricSectionId"] in {each["uuid"] for each in curves["compareRunSections"]}
+    # Every other metric's chart goes to a section that is closed.
+    is_open = {each["name"]: each["display"] for each in curves["compareRunSections"]}
+    for metric in found[0].data.metrics:
+        assert not is_open[metric.rpartition("/")[0] or "Model metrics"]
+
+
+def test_a_view_of_many_runs_selects_them_by_tags(
+    logged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "_MOST_IDS", 1)
+    assert overview.refresh(tracking.connect(), CONFIG, ()) == ["MLflow's views"]
+    _, curves = views.read(experiment().tags[views.tag("curves-mlp")])
+    assert "run_id" not in curves["searchFilter"]
+    found = client().search_runs(["1"], curves["searchFilter"])
+    assert {run.info.run_name for run in found} == {f"{NAME}/seed-0", f"{NAME}/seed-1"}
+
+
+def test_a_sweep_has_a_view_of_its_own(root: Path) -> None:  # noqa: F811
+    assert overview.save_sweep("none", ["activation.name"]) is None
+    log_trained("a", 0.5, 0.1, sweep="my.sweep")
+    log_trained("b", 0.6, 0.1)
+    link = overview.save_sweep("my.sweep", ["phase", "network.depth", "activation.name"])
+    assert link == (
+        "#/experiments/1/runs?viewStateShareKey=sweep-my-sweep&compareRunsMode=CHART"
+        "&workflowType=machine_learning"
+    )
+    name, view = views.read(experiment().tags[views.tag("sweep-my-sweep")])
+    assert name == "Sweep my.sweep"
+    (found,) = client().search_runs(["1"], view["searchFilter"])
+    assert found.info.run_name == "a/mlp"
+    for column in view["selectedColumns"]:
+        kind, key = re.fullmatch(r"(\w+)\.`(.*)`", column).groups()  # type: ignore[union-attr]
+        assert key in getattr(found.data, kind), column
+    assert "phase" not in str(view["compareRunCharts"])
+
+
+# --- The registry -------------------------------------------------------------------------
+
+
+def test_nothing_is_best_where_no_images_were_held_out(logged: Path) -> None:
+    (model,) = registered()
+    assert model.name == REGISTERED
+    assert set(model.aliases) == {"leaky_relu-mlp", "lowest-training-loss"}
+    assert "it is not set: nothing is selected on the test images" in " ".join(
+        model.description.split()
+    )
+    version = client().get_model_version_by_alias(REGISTERED, "lowest-training-loss")
+    parent = run_named(NAME)
+    (output,) = parent.outputs.model_outputs
+    assert version.source == f"models:/{output.model_id}"
+    assert version.run_id == parent.info.run_id
+    loss = parent.data.metrics["loss_mean"]
+    assert version.tags["actlab.lowest-training-loss"] == (
+        f"the least mean training loss, {loss:.5f}, of 1 configurations"
+    )
+    tags = client().get_logged_model(output.model_id).tags
+    assert tags["mlflow.modelVersions"] == '[{"name": "actlab-mnist", "version": 1}]'
+
+
+def log_trained(name: str, objective: float | None, loss: float, **given: Any) -> str:
+    """Log a configuration whose validation accuracy and training loss are known."""
+    config: Config = replace(CONFIG, activation=replace(CONFIG.activation, name=name), **given)
+    with tracking.ConfigurationRun(config, "dvc") as run:
+        for seed in config.seeds:
+            values = {"loss": loss, "accuracy": 0.5, "val_loss": 1.0, "epoch_seconds": 1.0}
+            run.log_epoch(seed, 1, values | {"val_accuracy": objective or 0.5})
+            reached = {"test_accuracy": 1 - (objective or 0.5), "test_loss": 1.0}
+            weights = MODELS / f"seed-{seed}/epoch-003.weights.h5"
+            run.finish_seed(seed, reached, weights)
+        run.finish(MODELS, RESULTS, objective)
+    return run_named(f"{name}/mlp").info.run_id
+
+
+HELD_OUT = {"data": DataConfig("mnist", 100, 0)}
+
+
+def test_held_out_images_choose_the_best_and_test_images_nothing(root: Path) -> None:  # noqa: F811
+    for name, objective, loss in (("one", 0.7, 0.1), ("two", 0.9, 0.3), ("three", 0.8, 0.2)):
+        log_trained(name, objective, loss, **HELD_OUT)
+    store = tracking.connect()
+    runs = store.search("FINISHED", {"actlab.kind": "configuration"})
+    assert {run.info.run_name: run.data.metrics["test_accuracy_mean"] for run in runs} == {
+        "one/mlp": pytest.approx(0.3),
+        "two/mlp": pytest.approx(0.1),
+        "three/mlp": pytest.approx(0.2),
+    }
+    moved = registry.register(store, "mnist", runs)
+    assert f"{REGISTERED}@best: two/mlp" in moved
+    assert f"{REGISTERED}@lowest-training-loss: one/mlp" in moved
+    best = client().get_model_version_by_alias(REGISTERED, "best")
+    assert best.tags["actlab.best"] == (
+        "the greatest mean validation accuracy, 0.9000 on 100 held-out images, of 3 configurations"
+        " of the pipeline"
+    )
+    assert registry.register(store, "mnist", runs) == []
+    assert len(client().search_model_versions("")) == 3
+
+
+def found_runs(**columns: list[str]) -> tracking.FoundRuns:
+    given = {
+        "run": ["a", "b"],
+        "outcome": ["trained", "trained"],
+        "phase": [None, None],
+        "data.name": ["mnist"] * 2,
+        "data.validation_size": ["100"] * 2,
+        "data.split_seed": ["0"] * 2,
+    }
+    rows = [("a", 0, 1, 0.9), ("a", 0, 2, 0.5), ("b", 0, 1, 0.1), ("b", 0, 2, 0.6)]
+    history = pd.DataFrame(rows, columns=["parent", "seed", "epoch", "val_accuracy"])
+    parents = pd.DataFrame(given | columns)
+    return tracking.FoundRuns(parents, pd.DataFrame(), history, [])
+
+
+@pytest.mark.parametrize(
+    ("columns", "best"),
+    [
+        ({}, ("b", 2)),  # by the last epoch
+        ({"outcome": ["trained", "diverged"]}, ("a", 1)),
+        ({"data.validation_size": ["0", "0"]}, None),
+        ({"data.validation_size": ["100", "200"]}, None),
+        ({"data.split_seed": ["0", "1"]}, None),
+        ({"data.name": ["mnist", "fashion_mnist"]}, None),
+        ({"phase": ["tuned", "selection"]}, ("a", 1)),
+    ],
+)
+def test_a_sweep_has_a_best_where_all_held_out_the_same_images(
+    columns: dict[str, Any], best: tuple[str, int] | None
+) -> None:
+    assert registry.best_of_sweep(found_runs(**columns)) == best
+
+
+def test_the_best_of_a_sweep_is_registered_under_its_name(root: Path) -> None:  # noqa: F811
+    a, b = (log_trained(name, value, 0.1, **HELD_OUT) for name, value in (("a", 0.5), ("b", 0.6)))
+    found = found_runs(run=[a, b])
+    found.history["parent"] = [a, a, b, b]
+    said = registry.register_best("my.sweep", found)
+    assert said == (
+        "models:/actlab-mnist@best-my-sweep: b/mlp, the greatest mean validation accuracy, 0.6000"
+        " on 100 held-out images, of 2 configurations of sweep my.sweep"
+    )
+    (model,) = registered()
+    assert set(model.aliases) == {"best", "best-my-sweep"}
+    assert len(set(model.aliases.values())) == 1
+    # What the pipeline chooses does not take its place.
+    of_pipeline = [client().get_run(a)]
+    registry.register(tracking.connect(), "mnist", of_pipeline)
+    (now,) = registered()
+    assert now.aliases["best"] == model.aliases["best"]
+    assert now.aliases["a-mlp"] == now.aliases["lowest-training-loss"] != model.aliases["best"]
+
+
+def test_a_store_without_a_registry_costs_one_line(
+    root: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from mlflow import MlflowClient
+
+    with tracking.ConfigurationRun(CONFIG, "dvc") as run:
+        log_live(run)
+
+    def refuse(*args: Any, **named: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(MlflowClient, "create_model_version", refuse)
+    overview.log_overview(CONFIG)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "(Read-only file system): its descriptions, views and registered models are old" in line
+    monkeypatch.undo()
+    assert sync(CONFIG, ["gradients", "report"]).brought_up_to_date
+
+
+def test_matched_trainings_have_versions_of_their_own(twice: Path) -> None:  # noqa: F811
+    log_all()
+    assert f"{REGISTERED}@leaky_relu-mlp-matched: {NAME} matched" in (
+        sync(MATCHED, []).brought_up_to_date
+    )
+    (model,) = registered()
+    assert model.aliases["leaky_relu-mlp"] != model.aliases["leaky_relu-mlp-matched"]
+    assert sync(MATCHED, []).brought_up_to_date == []
+
+
+# --- What is served -----------------------------------------------------------------------
+
+
+def test_the_model_that_is_served_is_best_or_fits_best(logged: Path) -> None:
+    store = tracking.connect()
+    lowest = registry.find_model(store, None, "mnist")
+    assert lowest == "models:/actlab-mnist@lowest-training-loss"
+    client().set_registered_model_alias(REGISTERED, "best", "1")
+    assert registry.find_model(store, None, "mnist") == "models:/actlab-mnist@best"
+    (output,) = run_named(NAME).outputs.model_outputs
+    for asked in ("@leaky_relu-mlp", "/1"):
+        uri = f"models:/{REGISTERED}{asked}"
+        assert registry.find_model(store, uri, "mnist") == uri
+    uri = f"models:/{output.model_id}"
+    assert registry.find_model(store, uri, "mnist") == uri
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("actlab-mnist@best", "it has to be models:/<name>@<alias>"),
+        ("models:/actlab-mnist@none", "MLflow has no model models:/actlab-mnist@none; it has"),
+        ("models:/actlab-mnist/7", "MLflow has no model models:/actlab-mnist/7; it has"),
+        ("models:/m-none", "MLflow has no model models:/m-none; it has models:/actlab-mnist@leaky"),
+        (None, "MLflow has no model actlab-fashion_mnist with an alias best"),
+    ],
+)
+def test_a_model_that_is_missing_is_named(logged: Path, asked: str | None, said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        registry.find_model(tracking.connect(), asked, "fashion_mnist")
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_runs_are_compared_by_their_ids() -> None:
+    link = notes.comparison_link("1", ["0a", "0b"])
+    assert unquote(link).startswith('#/compare-runs?runs=["0a", "0b"]&experiments=["1"]&')
+
+
+def test_the_models_page_has_what_its_seed_reached(logged: Path) -> None:
+    (output,) = run_named(NAME).outputs.model_outputs
+    model = client().get_logged_model(output.model_id)
+    test = tables.read_table(RESULTS / "test.csv", tables.TEST).set_index("seed")
+    history = tables.read_table(RESULTS / "history.csv", tables.HISTORY)
+    last = tables.where(history, seed=0).iloc[-1]
+    expected = {key: test.loc[0, key] for key in ("test_accuracy", "test_loss")}
+    expected |= {key: last[key] for key in ("val_accuracy", "val_loss", "accuracy", "loss")}
+    assert {each.key: each.value for each in model.metrics} == pytest.approx(expected)
+    assert {each.dataset_name for each in model.metrics} == {"mnist"}
+    (given,) = run_named(f"{NAME}/seed-0").inputs.dataset_inputs
+    assert {each.dataset_digest for each in model.metrics} == {given.dataset.digest}
+    assert np.isfinite(list(expected.values())).all()
