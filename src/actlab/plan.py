@@ -1,6 +1,6 @@
 """What a run of the pipeline has before it, how far it is, and how long the rest will take.
 
-It knows DVC by what DVC says: a line a stage, in the order in which it looks at them.
+It follows DVC by what DVC says: a line a stage, as it turns to it.
 """
 
 import math
@@ -21,9 +21,6 @@ SECONDS = {
     "theory": 15.0,
     "report": 10.0,
 }
-#: What DVC takes to bring a stage's outputs back from its cache.
-_RESTORED = 1.0
-
 RAN, CACHED, UNCHANGED, FAILED = "ran", "from the cache", "unchanged", "failed"
 
 _SAID = {
@@ -85,12 +82,12 @@ def with_downstream(changed: Iterable[str], trainings: Iterable[str]) -> set[str
 
 @dataclass
 class Plan:
-    """The stages of a run in DVC's order, and what has become of them so far.
+    """The stages of a run, and what has become of them so far.
 
     Attributes
     ----------
     stages
-        All of them, those that need not run too.
+        Their names, those that need not run too.
     stale
         Those that will run, as far as is known before.
     last
@@ -111,15 +108,11 @@ class Plan:
     _told: float | None = None
 
     @classmethod
-    def of_dry_run(cls, said: Iterable[str], last: Mapping[str, float]) -> "Plan":
-        """Read what `dvc repro --dry` says, and add what lies downstream of what it names."""
-        heard = [each for each in map(_heard, said) if each]
-        stages = list(dict.fromkeys(stage for _, stage in heard))
-        trainings = [stage for stage in stages if _is_training(stage)]
-        changed = {stage for outcome, stage in heard if outcome != UNCHANGED}
-        cached = {stage for outcome, stage in heard if outcome == CACHED}
-        stale = with_downstream(changed, trainings) & set(stages)
-        return cls(stages, stale, {**last, **dict.fromkeys(cached, _RESTORED)})
+    def of(cls, stages: Iterable[str], changed: Iterable[str], last: Mapping[str, float]) -> "Plan":
+        """Plan a run from the names of all stages and of those that DVC finds changed."""
+        stages = list(stages)
+        trainings = filter(_is_training, stages)
+        return cls(stages, with_downstream(changed, trainings) & set(stages), last)
 
     def take_in(self, line: str, now: float) -> list[Ended]:
         """Follow a line of `dvc repro`; give the stages that have ended with it."""
@@ -145,10 +138,8 @@ class Plan:
         self.current = None
 
     def place(self) -> int:
-        """Give the place among all stages of the one that DVC is at, from 1."""
-        if self.current in self.stages:
-            return self.stages.index(self.current) + 1
-        return len(self.ended) + 1
+        """Give the place among all stages, from 1, of the one that DVC is at."""
+        return min(len(self.ended) + 1, len(self.stages))
 
     def seconds_left(self, now: float) -> float:
         """Estimate the seconds to the end of the run.
@@ -157,19 +148,15 @@ class Plan:
         taken so far, or all stages where none of its kind has run, to what they took before.
         """
         done = {each.stage for each in self.ended} | {self.current}
-        left = sum(self._expected(stage) for stage in self.stales() if stage not in done)
+        left = sum(self._expected(stage) for stage in self.stale - done)
         if self.current is not None:
             expected = self._told or self._expected(self.current)
             left += max(expected - (now - self._began), 0)
         return left
 
-    def stales(self) -> list[str]:
-        """Give the stages that will run, in order."""
-        return [stage for stage in self.stages if stage in self.stale]
-
     def outcomes(self) -> dict[str, int]:
         """Count the stages by what came of them."""
-        counts = dict.fromkeys((RAN, CACHED, UNCHANGED, FAILED), 0)
+        counts: dict[str, int] = dict.fromkeys((RAN, CACHED, UNCHANGED, FAILED), 0)
         for each in self.ended:
             counts[each.outcome] += 1
         return counts
@@ -189,7 +176,8 @@ class Plan:
         if self.current is not None and self._told is not None:
             measured.append((self._told, self._before(self.current), kind_of(self.current)))
         alike = [each for each in measured if each[2] == kind_of(stage)] or measured
-        took, took_before = (math.fsum(each[at] for each in alike) for at in (0, 1))
+        took = math.fsum(seconds for seconds, _, _ in alike)
+        took_before = math.fsum(seconds for _, seconds, _ in alike)
         pace = took / took_before if took_before else 1.0
         return self._before(stage) * pace
 
