@@ -218,9 +218,7 @@ def test_dvc_plots_curves_of_every_configuration_and_figures(study):
 
 def test_dvc_shows_metrics_and_stages(study):
     metrics = json.loads(study.run("dvc", "metrics", "show", "--json"))
-    text = json.dumps(metrics)
-    assert "leaky_relu" in text
-    assert "test_accuracy" in text
+    assert '"leaky_relu/mlp %": ' in json.dumps(metrics)
     graph = study.run("dvc", "dag", "--dot")
     assert re.search(r'"train@sigmoid-mlp" -> "gradients"', graph)
 
@@ -435,5 +433,5 @@ def test_an_experiment_changes_a_parameter(study):
     changes = ["-S", "training.epochs=1", "-S", "activations=[sigmoid]"]
     study.run("dvc", "exp", "run", "--temp", *changes, "-n", "short", "report")
     shown = json.loads(study.run("dvc", "metrics", "diff", "--json", "HEAD", "short"))
-    assert "test_accuracy" in json.dumps(shown)
+    assert '"sigmoid/mlp %": ' in json.dumps(shown)
     assert yaml.safe_load((study.folder / "params.yaml").read_text())["training"]["epochs"] == 2
