@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup setup-ray setup-bench repro test test-all faults lint ui study bench bench-quick \
+.PHONY: help setup setup-ray setup-bench repro experiments test test-all faults lint ui study bench bench-quick \
 	lock lock-ray lock-bench
 
 COMPILE := uv pip compile pyproject.toml --universal --generate-hashes \
@@ -14,10 +14,15 @@ COMPILE := uv pip compile pyproject.toml --universal --generate-hashes \
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV)/ready ## the locked requirements, in .venv
+PAGE := .dvc/plots/page.html
+
+setup: $(VENV)/ready $(PAGE) ## the locked requirements, in .venv
 
 $(VENV)/ready: requirements.lock pyproject.toml
 	@PYTHON=$(PYTHON) sh setup.sh
+
+$(PAGE): $(VENV)/ready scripts/plots_page.py
+	@python scripts/plots_page.py
 
 setup-ray: $(VENV)-ray/ready ## the same with ray, in .venv-ray
 
@@ -29,11 +34,11 @@ setup-bench: $(VENV)/ready $(VENV)-bench/ready ## the same with the peers that a
 $(VENV)-bench/ready: requirements-bench.lock pyproject.toml
 	@PYTHON=$(PYTHON) sh setup.sh requirements-bench.lock
 
-repro: $(VENV)/ready ## the whole pipeline, from raw data to report and MLflow
-	@dvc repro
-	@echo
-	@echo "The report:  reports/report.html (and reports/report.md, reports/summary.csv)"
-	@echo "The runs:    make ui"
+repro: $(VENV)/ready $(PAGE) ## the whole pipeline, from raw data to report and MLflow
+	@python -m actlab.stages.repro
+
+experiments: $(VENV)/ready ## what was tried beside the last commit: the values that differ, the accuracies
+	@dvc exp show --no-pager --only-changed --drop Created --drop '.*:'
 
 test: $(VENV)/ready ## the tests
 	@pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

@@ -213,7 +213,7 @@ def test_dvc_plots_curves_of_every_configuration_and_figures(study):
     assert "leaky_relu-mlp" in curves
     study.run("dvc", "plots", "show", "--out", "dvc_plots")
     page = (study.folder / "dvc_plots/index.html").read_text()
-    assert page.count("<img") == 15
+    assert page.count("<img") == 6
 
 
 def test_dvc_shows_metrics_and_stages(study):
