@@ -63,8 +63,8 @@ def read_answer(reports: Path, confidence: float) -> Answer:
         header,
         rows,
         [
-            f"Means over {' or '.join(map(str, seeds))} seeds; beside the highest: verdicts of"
-            " paired tests.",
+            f"Means over {' or '.join(map(str, seeds))} seed{'' if seeds == [1] else 's'};"
+            " beside the highest: verdicts of paired tests.",
             f"The notebook's {len(claims)} claims: {told or 'none'}.",
         ],
     )

@@ -270,7 +270,7 @@ def tell_end(plan: Plan, status: int, log: Log, console: Console) -> None:
 def say_seconds(seconds: float) -> str:
     """Say how long something took.
 
-    >>> say_seconds(0.4), say_seconds(99), say_seconds(372)
+    >>> say_seconds(0.4), say_seconds(99.0), say_seconds(372.0)
     ('0.4 s', '99 s', '6 min 12 s')
     """
     if seconds < 10:
@@ -282,7 +282,7 @@ def say_seconds(seconds: float) -> str:
 def say_left(seconds: float) -> str:
     """Say about how long something will take.
 
-    >>> say_left(3), say_left(42), say_left(200)
+    >>> say_left(3.0), say_left(42.0), say_left(200.0)
     ('a few seconds left in all', 'about 45 s left in all', 'about 3 min left in all')
     """
     if seconds < 10:
