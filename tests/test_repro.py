@@ -198,7 +198,8 @@ def test_whatever_ends_it_ends_dvc_and_its_stages(number, to_all, pipeline):
     process = pipeline.start(subprocess.PIPE)
     deadline = time.monotonic() + 30
     while not (list((pipeline.folder / "logs").glob("*.log")) and "  at work" in pipeline.log()):
-        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, pipeline.log()
         time.sleep(0.05)
     assert len(alive(process.pid)) >= 3
     sent = time.monotonic()

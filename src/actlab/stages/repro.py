@@ -71,8 +71,10 @@ class Log:
                 self._file.write(f"{time.monotonic() - self.began:7.1f}  {line}\n")
 
 
-def dvc(arguments: Sequence[str], log: Log) -> subprocess.Popen[str]:
-    """Start DVC, its output and that of its stages in one pipe."""
+def dvc(
+    arguments: Sequence[str], log: Log, errors: int = subprocess.STDOUT
+) -> subprocess.Popen[str]:
+    """Start DVC, its output and that of its stages in a pipe; its errors in the same or another."""
     command = [sys.executable, "-c", _DVC, *arguments]
     log.write(f"$ dvc {' '.join(arguments)}")
     return subprocess.Popen(
@@ -80,7 +82,7 @@ def dvc(arguments: Sequence[str], log: Log) -> subprocess.Popen[str]:
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=errors,
         text=True,
         errors="replace",
     )
@@ -106,14 +108,18 @@ def repro(console: Console) -> int:
     """Run what has to run; give DVC's exit status."""
     log = Log()
     questions = ["stage", "list", "--name-only"], ["status", "--json"]
-    asked = [dvc(question, log) for question in questions]
-    answers = [list(lines_of(process, log)) for process in asked]
-    for process, answer in zip(asked, answers, strict=True):
+    asked = [dvc(question, log, errors=subprocess.PIPE) for question in questions]  # side by side
+    answers = []
+    for process in asked:
+        answer, errors = process.communicate()
+        for line in [*answer.splitlines(), *errors.splitlines()]:
+            log.write(line)
         if process.returncode:
-            tell_failure(answer, console)
+            tell_failure(errors.splitlines(), console)
             return process.returncode
+        answers.append(answer)
     stages, status = answers
-    plan = Plan.of(stages, json.loads("".join(status)), read_seconds())
+    plan = Plan.of(stages.split(), json.loads(status), read_seconds())
     ended = 0
     if plan.stale:
         ended = run(plan, log, console)
