@@ -37,8 +37,10 @@ $(VENV)-bench/ready: requirements-bench.lock pyproject.toml
 repro: $(VENV)/ready $(PAGE) ## the whole pipeline, from raw data to report and MLflow
 	@python -m actlab.stages.repro
 
+DEPENDENCIES := (src|data|models|results|timings|matched|reports|custom|conf/activation|conf/network)
+
 experiments: $(VENV)/ready ## what was tried beside the last commit: the values that differ, the accuracies
-	@dvc exp show --no-pager --only-changed --drop Created --drop '.*:'
+	@dvc exp show --only-changed --drop Created --drop '$(DEPENDENCIES)(/[^:]*)?$$'
 
 test: $(VENV)/ready ## the tests
 	@pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
