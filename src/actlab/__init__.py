@@ -25,7 +25,9 @@ A map, in the order of the data:
 `figures`          tables -> Matplotlib figures
 `findings`         tables -> sentences that say no more than the numbers
 `report`           tables and figures -> Markdown and HTML
+`answer`           the report's CSVs -> what a terminal shows at the end of a run
 `tracking`         all of it -> MLflow, while it happens; finished runs <- MLflow
+`plan`             what DVC says -> how far the pipeline is, how long the rest takes
 `sync`             what is on the disk -> MLflow, where it lacks that
 `swept`            finished runs -> configurations, what tells them apart, verdicts
 `swept_figures`    tables of a sweep -> the figures that fit what was swept
