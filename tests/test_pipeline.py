@@ -217,7 +217,7 @@ def test_dvc_plots_curves_of_every_configuration_and_figures(study):
     study.run("python", "scripts/plots_page.py")
     study.run("dvc", "plots", "show", "--out", "dvc_plots")
     page = (study.folder / "dvc_plots/index.html").read_text()
-    head, _, body = page.partition("</head>")
+    head, _, body = page.rpartition("</head>")
     assert "vegaEmbed" in head
     assert not re.findall(r"<script[^>]+src=|<link", page)  # nothing comes from the web
     assert (body.count("vegaEmbed("), body.count("<img")) == (3, 6)
