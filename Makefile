@@ -5,8 +5,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup setup-ray setup-bench repro test test-all faults lint ui serve study lessons \
-	fashion docs notebook bench bench-quick lock lock-ray lock-bench
+.PHONY: help setup setup-ray setup-bench repro experiments test test-all faults lint ui serve study \
+	lessons fashion docs notebook bench bench-quick lock lock-ray lock-bench
 
 COMPILE := uv pip compile pyproject.toml --extra pipeline --universal --generate-hashes \
 	--no-emit-index-url --no-header --python-version 3.11 --upgrade -q
@@ -20,10 +20,15 @@ LESSON_FIGURES := activation_functions accuracy_curves loss_curves accuracy_diff
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV)/ready ## the locked requirements, in .venv
+PAGE := .dvc/plots/page.html
+
+setup: $(VENV)/ready $(PAGE) ## the locked requirements, in .venv
 
 $(VENV)/ready: requirements.lock pyproject.toml
 	@PYTHON=$(PYTHON) sh setup.sh
+
+$(PAGE): $(VENV)/ready scripts/plots_page.py
+	@python scripts/plots_page.py
 
 setup-ray: $(VENV)-ray/ready ## the same with ray, in .venv-ray
 
@@ -35,11 +40,13 @@ setup-bench: $(VENV)/ready $(VENV)-bench/ready ## the same with the peers that a
 $(VENV)-bench/ready: requirements-bench.lock pyproject.toml
 	@PYTHON=$(PYTHON) sh setup.sh requirements-bench.lock
 
-repro: $(VENV)/ready ## the whole pipeline, from raw data to report and MLflow
-	@dvc repro
-	@echo
-	@echo "The report:  reports/report.html (and reports/report.md, reports/summary.csv)"
-	@echo "The runs:    make ui"
+repro: $(VENV)/ready $(PAGE) ## the whole pipeline, from raw data to report and MLflow
+	@python -m actlab.stages.repro
+
+DEPENDENCIES := (src|data|models|results|timings|matched|reports|custom|conf/activation|conf/network)
+
+experiments: $(VENV)/ready ## what was tried beside the last commit: the values that differ, the accuracies
+	@dvc exp show --only-changed --drop Created --drop '$(DEPENDENCIES)(/[^:]*)?$$'
 
 test: $(VENV)/ready ## the tests
 	@pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from actlab import tables
+from actlab.answer import read_answer
 
 
 @pytest.fixture
@@ -121,6 +122,15 @@ def test_the_ledger_of_the_readme_is_that_of_the_study(root, readme):
     counted = ", ".join(f"{counts[each]} {each}" for each in ("supported", "refuted", "undecided"))
     assert f"{len(ledger)} claims: {counted}." in readme
     assert set(counts.index) == {"supported", "refuted", "undecided"}
+
+
+def test_the_answer_of_the_readme_is_that_of_the_study(root, readme):
+    answer = read_answer(root / "docs/study", 0.95)
+    shown = [re.split(r" {2,}", line.strip()) for line in readme.splitlines()]
+    for row in (answer.header, *answer.rows):
+        assert [cell for cell in row if cell] in shown
+    for sentence in answer.sentences:
+        assert [sentence] in shown
 
 
 def test_every_file_that_a_page_links_is_there(root):

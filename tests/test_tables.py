@@ -196,27 +196,19 @@ def test_a_mean_over_a_diverged_seed_is_no_number(tmp_path):
     assert curves[["mean", "low"]].isna().to_numpy().tolist() == [[False] * 2, [True] * 2]
 
 
-def test_metrics_hold_no_time_and_are_json_without_nan(tmp_path):
+def test_metrics_are_the_accuracies_in_percent_by_the_names_of_runs(tmp_path):
     study = plant(tmp_path, ["relu"], NETWORKS, seeds=[0], epochs=1)
     summary = tables.summarise(study, 0.95)
     metrics = json.loads(json.dumps(tables.metrics(summary), allow_nan=False))
-    assert list(metrics) == ["none", "mlp"]
-    row = tables.where(summary, network="mlp").to_dict("records")[0]
-    # Two numbers a configuration: a wide table is unreadable in `dvc exp show`.
-    assert metrics["mlp"]["relu"] == {
-        "test_accuracy": row["test_accuracy_mean"],
-        "test_loss": row["test_loss_mean"],
-    }
+    accuracy = tables.where(summary, network="mlp")["test_accuracy_mean"].item()
+    assert list(metrics) == ["relu/none %", "relu/mlp %"]
+    assert metrics["relu/mlp %"] == pytest.approx(100 * accuracy)
 
 
 def test_a_metric_that_is_no_number_is_null(tmp_path):
-    def change(parts):
-        if "test" in parts:
-            parts["test"].loc[0, "test_loss"] = math.nan
-
-    study = plant(tmp_path, ["relu"], {"mlp": (4,)}, seeds=[0, 1], epochs=1, changed=change)
-    metrics = tables.metrics(tables.summarise(study, 0.95))
-    assert metrics["mlp"]["relu"]["test_loss"] is None
+    study = plant(tmp_path, ["relu"], {"mlp": (4,)}, seeds=[0, 1], epochs=1)
+    summary = tables.summarise(study, 0.95).assign(test_accuracy_mean=math.nan)
+    assert tables.metrics(summary) == {"relu/mlp %": None}
 
 
 def test_layers_are_printed_with_the_sum_of_their_parameters():

@@ -926,19 +926,20 @@ def _means(table: pd.DataFrame, key: str, value: str) -> dict[Any, float]:
     return {names: float(of_group.to_numpy().mean()) for names, of_group in groups}
 
 
-def metrics(summary: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Nest what `dvc metrics` compares: network, activation, test_accuracy and test_loss.
+def metrics(summary: pd.DataFrame) -> dict[str, float | None]:
+    """Give what `dvc exp show` and `dvc metrics` compare: the mean test accuracies, in percent.
 
-    Both are means over seeds; what else is known stands in `reports/summary.csv`. None stands
-    for what is no number. There are no times in it, since they never repeat.
+    A number a configuration, by the name of its run in MLflow: a wide table is unreadable. What
+    else is known stands in `reports/summary.csv`. None stands for what is no number.
     """
-    nested: dict[str, dict[str, dict[str, float | None]]] = {}
-    for row in summary.to_dict("records"):
-        nested.setdefault(row["network"], {})[row["activation"]] = {
-            name: row[f"{name}_mean"] if math.isfinite(row[f"{name}_mean"]) else None
-            for name in ("test_accuracy", "test_loss")
-        }
-    return nested
+    accuracies = {
+        f"{row['activation']}/{row['network']} %": 100 * row["test_accuracy_mean"]
+        for row in summary.to_dict("records")
+    }
+    return {
+        name: round(value, 6) if math.isfinite(value) else None
+        for name, value in accuracies.items()
+    }
 
 
 def _with_health(study: Study, results: Path) -> Study:

@@ -164,7 +164,7 @@ def listening(advice: str, watch_parent: bool) -> Iterator[None]:
         for each in taken:
             signal.signal(each, interrupt)
         if watch_parent and signal.SIGTERM in taken:
-            _watch_parent()
+            end_with_parent()
         _is_listening = True
         try:
             yield
@@ -202,7 +202,7 @@ def process_beside() -> Iterator[Executor]:
 
 def _begin_beside() -> None:
     gc.disable()
-    _watch_parent()
+    end_with_parent()
 
 
 def _end_in_time(woken: socket.socket, signals: list[signal.Signals], advice: str) -> None:
@@ -213,7 +213,8 @@ def _end_in_time(woken: socket.socket, signals: list[signal.Signals], advice: st
             leave(numbers[0], advice)
 
 
-def _watch_parent() -> None:
+def end_with_parent() -> None:
+    """From now on, take the end of the process that started this one for a SIGTERM."""
     global _is_watching
     if _is_watching:
         return

@@ -3,11 +3,11 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterable
 from itertools import product
 
 from actlab.config import Config
 from actlab.errors import UserError
+from actlab.plan import with_downstream
 from actlab.stages.command import run
 
 
@@ -34,26 +34,6 @@ def trainings(config: Config) -> list[str]:
         for stage, of in (("train", config), ("train-matched", config.matched))
         for activation, network in product(of.activations, of.networks)
     ]
-
-
-def with_downstream(changed: Iterable[str], trainings: Iterable[str]) -> set[str]:
-    """Add the stages that take in what a changed one gives: DVC learns of them when it has run.
-
-    >>> sorted(with_downstream(["train@relu-mlp"], ["train@relu-mlp", "train@tanh-mlp"]))
-    ['gradients', 'report', 'train@relu-mlp']
-    """
-    stale = set(changed)
-    if stale & {"fetch-data", "preprocess", "activations"}:
-        stale |= set(trainings)
-    if any(stage.startswith("train@") for stage in stale):
-        stale.add("gradients")
-    if "activations" in stale:
-        stale.add("theory")
-    if any(stage.startswith("train-matched@") for stage in stale):
-        stale.add("report")
-    if stale & {"gradients", "timing", "theory"}:
-        stale.add("report")
-    return stale
 
 
 def sync(config: Config) -> None:
