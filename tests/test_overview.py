@@ -333,12 +333,21 @@ def test_a_store_without_a_registry_costs_one_line(
     def refuse(*args: Any, **named: Any) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(MlflowClient, "create_model_version", refuse)
-    overview.log_overview(CONFIG)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_model_version", refuse)
+        overview.log_overview(CONFIG)
     (line,) = capsys.readouterr().out.splitlines()
     assert "(Read-only file system): its descriptions, views and registered models are old" in line
-    monkeypatch.undo()
     assert sync(CONFIG, ["gradients", "report"]).brought_up_to_date
+
+
+def test_pages_stay_while_a_training_or_the_report_is_stale(logged: Path) -> None:
+    held = pages()
+    store = tracking.connect()
+    both = replace(CONFIG, activations=["leaky_relu", "relu"])
+    assert overview.refresh(store, both, ["train@relu-mlp"]) == []
+    assert overview.refresh(store, CONFIG, ["report"]) == []
+    assert pages() == held
 
 
 def test_matched_trainings_have_versions_of_their_own(twice: Path) -> None:  # noqa: F811

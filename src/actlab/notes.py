@@ -13,6 +13,9 @@ from urllib.parse import quote
 #: Begins the description of the experiment; one that begins otherwise is a person's, and stays.
 QUESTION = "What the choice of activation function does to a network."
 
+#: What a link to the report begins with.
+REPORT = "[The report]("
+
 #: Begins a run's description once there is a report: the page shows its first lines alone.
 _REPORT = re.compile(r"^\[The report\]\([^)]*\) speaks of this run\.\n\n")
 
@@ -167,7 +170,7 @@ def with_report(note: str, experiment: str, report: str) -> str:
     >>> with_report(older, "1", "0b") == with_report("A run.", "1", "0b")
     True
     """
-    link = f"[The report]({run_link(experiment, report, 'report.html')}) speaks of this run."
+    link = f"{REPORT}{run_link(experiment, report, 'report.html')}) speaks of this run."
     return f"{link}\n\n{_REPORT.sub('', note)}"
 
 
@@ -246,7 +249,7 @@ def of_experiment(
     # The page shows the first line alone until it is asked for more.
     first = [QUESTION]
     if report is not None:
-        first.append(f"**[The report]({run_link(experiment, report, 'report.html')})**.")
+        first.append(f"**{REPORT}{run_link(experiment, report, 'report.html')})**.")
     if verdicts:
         first.append(f"{_verdicts(verdicts)}.")
     lines = [" ".join(first), ""]

@@ -52,9 +52,10 @@ def log_overview(config: Config) -> None:
 def refresh(store: tracking.Store, config: Config, stale: Collection[str]) -> list[str]:
     """Write what is not up to date of descriptions, views and registry; say what was.
 
-    `stale` are stages by DVC's names, whose outputs are left out of it.
+    `stale` are stages by DVC's names. While a training is, the pages stay as they are: they would
+    speak of a part. While the report is, they link the older one.
     """
-    held = _find(store, config, stale)
+    held = None if any(stage.startswith("train") for stage in stale) else _find(store, config)
     if not held:
         return []
     report = None
@@ -69,19 +70,16 @@ def refresh(store: tracking.Store, config: Config, stale: Collection[str]) -> li
     return [f"MLflow's {' and '.join(said)}", *models] if said else models
 
 
-def _find(store: tracking.Store, config: Config, stale: Collection[str]) -> list[_Held]:
+def _find(store: tracking.Store, config: Config) -> list[_Held]:
     """Give the configurations of the pipeline that the store has, network by network."""
     again = config.paths.of_matched()
-    asked = [
-        (config, "train", one, on) for on, one in product(config.networks, config.activations)
-    ] + [
-        (replace(config, paths=again), "train-matched", one, on)
+    asked = [(config, one, on) for on, one in product(config.networks, config.activations)]
+    asked += [
+        (replace(config, paths=again), one, on)
         for on, one in product(config.matched.networks, config.matched.activations)
     ]
     held = []
-    for of, stage, activation, network in asked:
-        if f"{stage}@{activation}-{network}" in stale:
-            continue
+    for of, activation, network in asked:
         try:
             found = store.find_configuration(*tracking.read_trained(of, activation, network))
         except UserError:  # not trained here
@@ -192,6 +190,8 @@ def _describe_experiment(
         report.data.tags if report else {},
     )
     if note == now or not now.startswith(notes.QUESTION):
+        return 0
+    if report is None and notes.REPORT in now:  # an older one
         return 0
     store.client.set_experiment_tag(store.experiment, _NOTE, note)
     return 1
