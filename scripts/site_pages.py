@@ -71,9 +71,13 @@ def _write_reference() -> dict[str, str | bytes]:
         )
     )
     functions = sorted(public, key=lambda name: (name[0].isupper(), name))
-    lead = "# actlab\n\nWhat `import actlab` gives. Each name imports what it needs when it is used.\n"
+    lead = (
+        "# actlab\n\nWhat `import actlab` gives. Each name imports what it needs when it is used.\n"
+    )
     rows = [f"| [{name}]({name}.md) | {_said(name)} |" for name in MODULES]
-    modules = "\n".join(["## The core, module by module", "", "| module | |", "| --- | --- |", *rows])
+    modules = "\n".join(
+        ["## The core, module by module", "", "| module | |", "| --- | --- |", *rows]
+    )
     pages: dict[str, str | bytes] = {
         "reference/index.md": "\n\n".join(
             [lead, *(f"::: actlab.{name}" for name in functions), modules]
@@ -105,7 +109,9 @@ def _convert_notebook(name: str, docs: Path) -> dict[str, str | bytes]:
     text = re.sub(r"<style scoped>.*?</style>", "", text, flags=re.DOTALL)
     text = text.replace('<table border="1" class="dataframe">', "<table>")
     title, _, rest = text.lstrip().partition("\n")
-    link = f"[The notebook]({posixpath.basename(name)}) to run, with what it gave when it last ran.\n"
+    link = (
+        f"[The notebook]({posixpath.basename(name)}) to run, with what it gave when it last ran.\n"
+    )
     return {f"{page}.md": f"{title}\n\n{link}{rest}", **pictures}
 
 

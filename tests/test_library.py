@@ -117,7 +117,9 @@ def test_before_training_a_model_is_what_build_gives(fitted):
     assert fitted.kept_epochs() == [0, 1, 2]
     for name in ("relu", "leaky"):  # of one seed, both start alike
         begun = fitted.model(name, 3, epoch=0)
-        for one, other in zip(begun.weights, actlab.build("tanh", [16, 8], seed=3).weights, strict=True):
+        for one, other in zip(
+            begun.weights, actlab.build("tanh", [16, 8], seed=3).weights, strict=True
+        ):
             np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
@@ -172,9 +174,12 @@ def test_a_probe_has_a_row_a_layer_and_the_statistics_of_the_core(probed):
     assert len(probed) == 2 * 2 * 3 * 3
     said = len(gradients.STATISTICS) + len(library.tables.HEALTH)
     assert len(probed.columns) == 5 + said
-    assert probed.drop(columns=["activation", "network", "layer"]).dtypes.map(str).isin(
-        ["int64", "float64"]
-    ).all()
+    assert (
+        probed.drop(columns=["activation", "network", "layer"])
+        .dtypes.map(str)
+        .isin(["int64", "float64"])
+        .all()
+    )
 
 
 # Compare
@@ -351,7 +356,9 @@ def test_a_folder_with_something_else_is_left_alone(tiny, tmp_path):
     folder = tmp_path / "home"
     folder.mkdir()
     (folder / "thesis.txt").write_text("years")
-    with pytest.raises(UserError, match=r"home does not hold Tiny: neither train-images.* is in it"):
+    with pytest.raises(
+        UserError, match=r"home does not hold Tiny: neither train-images.* is in it"
+    ):
         actlab.load_data("tiny", folder)
     assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
 
@@ -378,8 +385,14 @@ MISTAKES = {
         lambda _: actlab.load_data("mnist", validation_size=60_000),
         "validation_size is 60000: it has to be from 0 to 59999",
     ),
-    "function": (lambda _: actlab.build("rellu"), "function is 'rellu': it has to be one of sigmoid,"),
-    "refused": (lambda _: actlab.build("softmax"), "function is 'softmax': it takes all units of a"),
+    "function": (
+        lambda _: actlab.build("rellu"),
+        "function is 'rellu': it has to be one of sigmoid,",
+    ),
+    "refused": (
+        lambda _: actlab.build("softmax"),
+        "function is 'softmax': it takes all units of a",
+    ),
     "missing": (
         lambda _: actlab.build("leaky_relu"),
         "leaky_relu: negative_slope is missing: it has to be a number from 0 to 1; say so by"
@@ -393,14 +406,20 @@ MISTAKES = {
         lambda _: actlab.activation("leaky_relu", negative_slope=-1),
         "negative_slope is -1: it has to be a number from 0 to 1",
     ),
-    "session": (lambda _: actlab.activation("__main__.mine"), "__main__.mine lives in this session"),
+    "session": (
+        lambda _: actlab.activation("__main__.mine"),
+        "__main__.mine lives in this session",
+    ),
     "hidden": (lambda _: actlab.build("relu", [0]), "hidden is [0]: it has to be a list of whole"),
     "initialiser": (
         lambda _: actlab.build("relu", kernel_initializer="he"),
         "kernel_initializer is 'he': it has to be one of glorot_uniform,",
     ),
     "seed": (lambda _: actlab.build("relu", seed=-1), "seeds is [-1]: it has to be whole numbers"),
-    "epochs": (lambda data: actlab.fit("relu", data, epochs=0), "epochs is 0: it has to be 1 or more"),
+    "epochs": (
+        lambda data: actlab.fit("relu", data, epochs=0),
+        "epochs is 0: it has to be 1 or more",
+    ),
     "no seed": (lambda data: actlab.fit("relu", data, seeds=[]), "seeds is []: it has to be whole"),
     "twice": (lambda data: actlab.fit("relu", data, seeds=[1, 1]), "seeds is [1, 1]: it has to be"),
     "none": (lambda data: actlab.fit([], data), "activations are none: give the name of one"),
@@ -420,7 +439,10 @@ MISTAKES = {
         lambda _: actlab.compare(planted({"a": [0.9], "b": [0.8]}), confidence=95.0),
         "confidence is 95.0: it has to be between 0 and 1",
     ),
-    "count": (lambda data: actlab.plot_images(data, 2001), "count is 2001: it has to be from 1 to 2000"),
+    "count": (
+        lambda data: actlab.plot_images(data, 2001),
+        "count is 2001: it has to be from 1 to 2000",
+    ),
 }
 
 
@@ -435,13 +457,17 @@ def test_a_mistake_is_one_line(mistake, small):
 
 
 def test_a_model_that_is_not_there_says_which_are(fitted, probed, small):
-    with pytest.raises(UserError, match="there is no gelu of seed 3 after epoch 2: there are relu, leaky"):
+    with pytest.raises(
+        UserError, match="there is no gelu of seed 3 after epoch 2: there are relu, leaky"
+    ):
         fitted.model("gelu", 3)
     with pytest.raises(UserError, match="epoch is 7: it has to be one of 0, 1, 2"):
         actlab.plot_gradients(probed, epoch=7)
     with pytest.raises(UserError, match="images is 501: it has to be from 1 to 500"):
         actlab.probe(fitted, small, images=501)
-    with pytest.raises(UserError, match="statistic is 'dead': it has to be one of saturated_fraction,"):
+    with pytest.raises(
+        UserError, match="statistic is 'dead': it has to be one of saturated_fraction,"
+    ):
         actlab.plot_health(probed, "dead")
     with pytest.raises(UserError, match="there is no dead_fraction of a network without hidden"):
         actlab.plot_health(probed[probed["layer"] == "output"])

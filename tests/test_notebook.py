@@ -86,7 +86,9 @@ def test_the_committed_outputs_are_whole(ran):
     for place, cell in enumerate(code_cells(committed), start=1):
         now = code_cells(ran)[place - 1]
         assert cell.execution_count == place
-        assert [each.output_type for each in cell.outputs] == [each.output_type for each in now.outputs]
+        assert [each.output_type for each in cell.outputs] == [
+            each.output_type for each in now.outputs
+        ]
     written = json.dumps(committed)
     assert "/tmp" not in written
     assert "seconds" not in written

@@ -117,7 +117,9 @@ def test_every_link_within_the_site_leads_somewhere(site, elements):
             if re.match(r"[a-z]+:", link):
                 continue
             address, anchor = urldefrag(link)
-            target = ((folder / name).parent / unquote(address)).resolve() if address else folder / name
+            target = (
+                ((folder / name).parent / unquote(address)).resolve() if address else folder / name
+            )
             if target.is_dir():
                 target /= "index.html"
             assert target.is_file(), (name, link)

@@ -92,7 +92,9 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'actlab' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module("actlab.errors" if name == "UserError" else "actlab.library"), name)
+    return getattr(
+        import_module("actlab.errors" if name == "UserError" else "actlab.library"), name
+    )
 
 
 def __dir__() -> list[str]:

@@ -569,11 +569,11 @@ def compare(
     Returns
     -------
     pd.DataFrame
-        A row a pair: first, second, seeds, mean of first minus second (fractions, nats or epochs)
-        with its interval low to high, effect_size (Cohen's d_z), p_holm (of the paired t-test),
-        p_equivalence_holm (of two one-sided tests), margin, verdict (better, worse, equivalent,
-        undecided), and seeds_needed: how many would settle what is undecided (NaN: decided, or
-        10,000 would not).
+        A row a pair: first, second, verdict (better, worse, equivalent, undecided), mean of first
+        minus second (fractions, nats or epochs) with its interval low to high, seeds, seeds_needed
+        (how many would settle what is undecided; NaN: decided, or 10,000 would not), margin,
+        effect_size (Cohen's d_z), p_holm (of the paired t-test), p_equivalence_holm (of two
+        one-sided tests).
 
     Raises
     ------
@@ -610,8 +610,8 @@ def compare(
 
 
 _COMPARED = (
-    *("first", "second", "seeds", "mean", "low", "high", "effect_size"),
-    *("p_holm", "p_equivalence_holm", "margin", "verdict", "seeds_needed"),
+    *("first", "second", "verdict", "mean", "low", "high", "seeds", "seeds_needed"),
+    *("margin", "effect_size", "p_holm", "p_equivalence_holm"),
 )
 
 
