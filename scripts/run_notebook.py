@@ -25,7 +25,10 @@ def execute(path: Path, *more: nbformat.NotebookNode) -> nbformat.NotebookNode:
         notebook, timeout=300, kernel_name="python3", record_timing=False, config=config
     )
     client.execute()
-    notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    notebook.metadata = {
+        "kernelspec": {"name": "python3", "display_name": "Python 3"},
+        "language_info": {"name": "python"},
+    }
     return notebook
 
 

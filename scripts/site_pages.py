@@ -71,9 +71,7 @@ def _write_reference() -> dict[str, str | bytes]:
         )
     )
     functions = sorted(public, key=lambda name: (name[0].isupper(), name))
-    lead = (
-        "# actlab\n\nWhat `import actlab` gives. Each name imports what it needs when it is used.\n"
-    )
+    lead = "# actlab\n\nWhat `import actlab` gives. Each name imports what it needs.\n"
     rows = [f"| [{name}]({name}.md) | {_said(name)} |" for name in MODULES]
     modules = "\n".join(
         ["## The core, module by module", "", "| module | |", "| --- | --- |", *rows]
@@ -161,5 +159,5 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Remove the page that a server shows for what is not there: it counts from the server's root."""
+    """Remove the page for what is not there: its links count from a server's root."""
     (Path(config.site_dir) / "404.html").unlink()

@@ -86,9 +86,8 @@ def test_the_committed_outputs_are_whole(ran):
     for place, cell in enumerate(code_cells(committed), start=1):
         now = code_cells(ran)[place - 1]
         assert cell.execution_count == place
-        assert [each.output_type for each in cell.outputs] == [
-            each.output_type for each in now.outputs
-        ]
+        kinds = [[each.output_type for each in of.outputs] for of in (cell, now)]
+        assert kinds[0] == kinds[1]
     written = json.dumps(committed)
     assert "/tmp" not in written
     assert "seconds" not in written

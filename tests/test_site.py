@@ -124,5 +124,5 @@ def test_every_link_within_the_site_leads_somewhere(site, elements):
                 target /= "index.html"
             assert target.is_file(), (name, link)
             if anchor and target.suffix == ".html" and not anchor.startswith("__"):
-                at = str(target.relative_to(folder.resolve()))
+                at = str(target.resolve().relative_to(folder.resolve()))
                 assert unquote(anchor) in elements[at].ids, (name, link)

@@ -164,8 +164,8 @@ def _read_raw(name: str, folder: Path) -> tuple[RawSplit, RawSplit]:
             arrays[file] = parse_idx(content)
     except sources.SourceError as error:
         raise UserError(
-            f"the folder {folder} does not hold {dataset.title}: {error}; name one that has its four"
-            " files, or one that is empty, for them to be downloaded to"
+            f"the folder {folder} does not hold {dataset.title}: {error}; name one that has its"
+            " four files, or one that is empty, for them to be downloaded to"
         ) from error
     return (
         RawSplit(arrays[dataset.train_images], arrays[dataset.train_labels]),
@@ -199,8 +199,8 @@ def activation(function: str, /, name: str | None = None, **constants: Any) -> A
     {'negative_slope': 0.01}
     >>> activation("leaky_relu")
     Traceback (most recent call last):
-    actlab.errors.UserError: leaky_relu: negative_slope is missing: it has to be a number from 0 to \
-1; say so by actlab.activation("leaky_relu", negative_slope=...)
+    actlab.errors.UserError: leaky_relu: negative_slope is missing: it has to be a number from 0 \
+to 1; say so by actlab.activation("leaky_relu", negative_slope=...)
     """
     if function.startswith("__main__."):
         # What is defined anew under the same name would not be found anew.
@@ -334,8 +334,8 @@ class Fit:
         if (activation, seed, chosen) not in self._weights:
             raise UserError(
                 f"there is no {activation} of seed {seed} after epoch {chosen}: there are"
-                f" {', '.join(self.activations)}, the seeds {', '.join(map(str, self.seeds))} and the"
-                f" epochs {', '.join(map(str, self.kept_epochs()))}"
+                f" {', '.join(self.activations)}, the seeds {', '.join(map(str, self.seeds))} and"
+                f" the epochs {', '.join(map(str, self.kept_epochs()))}"
             )
         model = build_model(self._specs[activation], seed)
         model.set_weights(self._weights[activation, seed, chosen])
@@ -497,8 +497,8 @@ def probe(
     pd.DataFrame
         A row a layer of a seed at an epoch: activation, network, seed, epoch, layer, then
 
-        - gradient_mean_abs, gradient_norm, gradient_relative_norm: of the kernel's gradient, the mean
-          absolute entry, the Euclidean norm, and that by the kernel's own norm;
+        - gradient_mean_abs, gradient_norm, gradient_relative_norm: of the kernel's gradient, the
+          mean absolute entry, the Euclidean norm, and that by the kernel's own norm;
         - what `actlab.gradients.summarise_health` says: backprop_rms, dead_fraction (units with
           phi' = 0 on every image), saturated_fraction and others; NaN where the output has no such.
 
@@ -557,8 +557,8 @@ def compare(
     fitted
         Of `fit`.
     metric
-        test_accuracy, test_loss, or epochs_to_target: the first epoch whose val_accuracy reaches the
-        target; a seed that never does counts as one epoch more than were trained.
+        test_accuracy, test_loss, or epochs_to_target: the first epoch whose val_accuracy reaches
+        the target; a seed that never does counts as one epoch more than were trained.
     margin
         The largest difference that does not matter; by default that of the pipeline, `MARGINS`.
     confidence
@@ -569,11 +569,11 @@ def compare(
     Returns
     -------
     pd.DataFrame
-        A row a pair: first, second, seeds, mean of first minus second (fractions, nats or epochs)
-        with its interval low to high, effect_size (Cohen's d_z), p_holm (of the paired t-test),
-        p_equivalence_holm (of two one-sided tests), margin, verdict (better, worse, equivalent,
-        undecided), and seeds_needed: how many would settle what is undecided (NaN: decided, or
-        10,000 would not).
+        A row a pair: first, second, verdict (better, worse, equivalent, undecided), mean of first
+        minus second (fractions, nats or epochs) with its interval low to high, seeds, seeds_needed
+        (how many would settle what is undecided; NaN: decided, or 10,000 would not), margin,
+        effect_size (Cohen's d_z), p_holm (of the paired t-test), p_equivalence_holm (of two
+        one-sided tests).
 
     Raises
     ------
@@ -606,12 +606,12 @@ def compare(
     )
     names = {"pairs": "seeds", "pairs_needed": "seeds_needed"}
     table = pd.DataFrame(rows).rename(columns=names).assign(margin=within)
-    return table[list(_COMPARED)].astype({"seeds_needed": float})
+    return table.reindex(columns=list(_COMPARED)).astype({"seeds_needed": float})
 
 
 _COMPARED = (
-    *("first", "second", "seeds", "mean", "low", "high", "effect_size"),
-    *("p_holm", "p_equivalence_holm", "margin", "verdict", "seeds_needed"),
+    *("first", "second", "verdict", "mean", "low", "high", "seeds", "seeds_needed"),
+    *("margin", "effect_size", "p_holm", "p_equivalence_holm"),
 )
 
 
@@ -734,7 +734,7 @@ def plot_health(probed: pd.DataFrame, statistic: str = "dead_fraction") -> Figur
         interval = geometric_interval
     else:
         # The output has no activation, and so no share.
-        interval, rows = mean_interval, rows[rows[statistic].notna()]
+        interval, rows = mean_interval, rows.dropna(subset=[statistic])
     if rows.empty:
         raise UserError(f"there is no {statistic} of a network without hidden layers")
     keys = ["activation", "network", "statistic", "epoch", "layer"]
@@ -762,8 +762,8 @@ def _activations(given: Named | Sequence[Named]) -> dict[str, ActivationConfig]:
     named = {one.name: one for one in chosen}
     if len(named) < len(chosen):
         raise UserError(
-            f"activations are {', '.join(one.name for one in chosen)}: each needs a name of its own,"
-            ' such as actlab.activation("leaky_relu", name="steep", negative_slope=0.3)'
+            f"activations are {', '.join(one.name for one in chosen)}: each needs a name of its"
+            ' own, such as actlab.activation("leaky_relu", name="steep", negative_slope=0.3)'
         )
     return named
 
@@ -803,8 +803,8 @@ def _import_tensorflow() -> None:
         import actlab.runtime  # noqa: F401
     except RuntimeError as error:
         raise UserError(
-            "TensorFlow was in use before actlab, with several threads a model, which actlab's results"
-            " must not depend on: restart Python, and let actlab build a network first"
+            "TensorFlow was in use before actlab, with several threads a model, which actlab's"
+            " results must not depend on: restart Python, and let actlab build a network first"
         ) from error
 
 
