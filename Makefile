@@ -60,7 +60,7 @@ study: ## the README's numbers and main figure, from the last repro
 	@cp reports/summary.csv reports/comparisons.csv reports/claims.csv reports/tables/matched_trained.csv reports/figures/gradient_by_layer.png docs/study/
 
 docs: $(VENV)/ready ## the documentation as a site: site/index.html, which reads offline
-	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 	@echo "The documentation: site/index.html"
 
 notebook: $(VENV)/ready ## the lesson's notebook, run anew, with its outputs: a minute
