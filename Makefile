@@ -90,7 +90,7 @@ fashion: $(VENV)/ready ## the same on Fashion-MNIST, as an experiment: docs/fash
 	@python scripts/carry_over.py
 
 docs: $(VENV)/ready ## the documentation as a site: site/index.html, which reads offline
-	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 	@echo "The documentation: site/index.html"
 
 notebook: $(VENV)/ready ## the lesson's notebook, run anew, with its outputs: a minute

@@ -48,7 +48,7 @@ def site(root, tmp_path_factory):
     """Build the site once; gives its folder and its pages' text by path."""
     folder = tmp_path_factory.mktemp("site") / "built"
     finished = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
         cwd=root,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,

@@ -269,6 +269,8 @@ def estimate(
     geometric
         Of ratios: the geometric mean, and the interval of the logarithms.
 
+    Examples
+    --------
     >>> estimate(np.array([0.1, 0.1, 0.1]), 0.95).why
     'all 3 seeds give the same value, which with so few shows nothing'
     """

@@ -178,6 +178,8 @@ def explain_mismatch(content: bytes, name: str, file: RawFile) -> str | None:
     file
         The file that they should be.
 
+    Examples
+    --------
     >>> file = DATASETS["mnist"].test_labels
     >>> explain_mismatch(b"<!DOCTYPE html>", "mnist", file)
     "is no idx file: it begins with b'<!DOCTYP'"

@@ -75,6 +75,8 @@ def keras_activation(function: str, constants: Mapping[str, Any]) -> Callable[[A
     constants
         The function's.
 
+    Examples
+    --------
     >>> halved = keras_activation("leaky_relu", {"negative_slope": 0.5})
     >>> halved(keras.ops.convert_to_tensor([-2.0, 2.0])).numpy()
     array([-1.,  2.], dtype=float32)

@@ -335,6 +335,8 @@ def decide(
     larger_is_better
         Whether it is for the metric.
 
+    Examples
+    --------
     >>> decide(0.5, p_difference=0.001, p_equivalence=0.9, alpha=0.05, larger_is_better=True)
     'better'
     """
