@@ -36,7 +36,9 @@ VEGA
 
 if __name__ == "__main__":
     # DVC replaces the names in braces wherever they stand.
-    script = vl_convert.javascript_bundle(vl_version="5.21").replace("</script", "<\\/script")
+    script = vl_convert.javascript_bundle(
+        "window.vegaEmbed = vegaEmbed; window.vegaLite = vegaLite; window.vega = vega;", "5.21"
+    ).replace("</script", "<\\/script")
     taken = [name for name in ("{refresh_tag}", "{plot_divs}", "{scripts}") if name in script]
     if taken:
         sys.exit(f"actlab: Vega holds {taken[0]}, which DVC would replace")

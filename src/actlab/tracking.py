@@ -961,6 +961,13 @@ def _report_tags(reports: Path) -> dict[str, str]:
     return {"actlab.kind": "report", "actlab.report_sha256": digest}
 
 
+def error_of_mlflow() -> type[Exception]:
+    """Give what MLflow raises; importing it takes seconds."""
+    from mlflow.exceptions import MlflowException
+
+    return MlflowException
+
+
 def log_report(config: Config, reports: Path) -> None:
     """Log the folder of the report as a run named report, unless MLflow has that report."""
     try:
