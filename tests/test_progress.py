@@ -1,4 +1,5 @@
 import io
+import re
 import sys
 
 import pytest
@@ -43,6 +44,7 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     advance(20)
+    assert not re.search(r"\x1b\[[0-9;]*m", terminal.getvalue())  # no colours, NO_COLOR or not
     last = terminal.getvalue().split("\r")[-1]
     assert "relu-mlp: 100%" in last
     assert "20/20" in last
