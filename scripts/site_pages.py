@@ -137,7 +137,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         # A file of the repository that is no page; what is not there at all is left to --strict.
         return text if (ROOT / path).exists() else found[0]
 
-    return _LINK.sub(lead, markdown)
+    # A comment in front keeps MkDocs from taking the heading for the page's title.
+    return _LINK.sub(lead, re.sub(r"\A\s*<!--.*?-->\s*", "", markdown, flags=re.DOTALL))
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
