@@ -10,18 +10,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 from actlab import notes, registry, tracking, views
 from actlab.config import Config
 from actlab.errors import UserError
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
-else:  # importing mlflow takes seconds
-    Run = Any
+from actlab.tracking import Run
 
 _NOTE = "mlflow.note.content"
 

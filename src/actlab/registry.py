@@ -19,15 +19,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from actlab import tracking
 from actlab.errors import UserError
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
-else:  # importing mlflow takes seconds
-    Run = Any
+from actlab.tracking import Run
 
 BEST, LOWEST_LOSS = "best", "lowest-training-loss"
 
@@ -261,8 +257,6 @@ def find_model(store: tracking.Store, asked: str | None, data: str) -> str:
     UserError
         When there is no such model; it names those that there are.
     """
-    from mlflow.exceptions import MlflowException
-
     if asked is None:
         name = name_of(data)
         aliases = _aliases(store).get(name, [])
@@ -279,16 +273,8 @@ def find_model(store: tracking.Store, asked: str | None, data: str) -> str:
             f"MODEL is {asked!r}: it has to be models:/<name>@<alias>, models:/<name>/<version> or"
             " models:/<id>"
         )
-    name, alias, version = parts.groups()
-    try:
-        if alias:
-            store.client.get_model_version_by_alias(name, alias)
-        elif version:
-            store.client.get_model_version(name, version)
-        else:
-            store.client.get_logged_model(name)
-    except MlflowException as error:
-        raise UserError(f"MLflow has no model {asked}{_others(store)}") from error
+    if not store.has_model(*parts.groups()):
+        raise UserError(f"MLflow has no model {asked}{_others(store)}")
     return asked
 
 

@@ -283,6 +283,21 @@ class Store:
             return None
         return next(iter(self.search("FINISHED", tags, at_most=1)), None)
 
+    def has_model(self, name: str, alias: str | None, version: str | None) -> bool:
+        """Tell whether there is a registered model by an alias or a version, else one by its id."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if alias:
+                self.client.get_model_version_by_alias(name, alias)
+            elif version:
+                self.client.get_model_version(name, version)
+            else:
+                self.client.get_logged_model(name)
+        except MlflowException:
+            return False
+        return True
+
     def close_unfinished(self, fingerprint: str) -> None:
         """Set the running runs of a fingerprint to FAILED, but those of live processes here."""
         for parent in self.search("RUNNING", {"actlab.fingerprint": fingerprint}):
