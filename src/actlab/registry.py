@@ -273,16 +273,8 @@ def find_model(store: tracking.Store, asked: str | None, data: str) -> str:
             f"MODEL is {asked!r}: it has to be models:/<name>@<alias>, models:/<name>/<version> or"
             " models:/<id>"
         )
-    name, alias, version = parts.groups()
-    try:
-        if alias:
-            store.client.get_model_version_by_alias(name, alias)
-        elif version:
-            store.client.get_model_version(name, version)
-        else:
-            store.client.get_logged_model(name)
-    except tracking.error_of_mlflow() as error:
-        raise UserError(f"MLflow has no model {asked}{_others(store)}") from error
+    if not store.has_model(*parts.groups()):
+        raise UserError(f"MLflow has no model {asked}{_others(store)}")
     return asked
 
 

@@ -283,6 +283,21 @@ class Store:
             return None
         return next(iter(self.search("FINISHED", tags, at_most=1)), None)
 
+    def has_model(self, name: str, alias: str | None, version: str | None) -> bool:
+        """Tell whether there is a registered model by an alias or a version, else one by its id."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if alias:
+                self.client.get_model_version_by_alias(name, alias)
+            elif version:
+                self.client.get_model_version(name, version)
+            else:
+                self.client.get_logged_model(name)
+        except MlflowException:
+            return False
+        return True
+
     def close_unfinished(self, fingerprint: str) -> None:
         """Set the running runs of a fingerprint to FAILED, but those of live processes here."""
         for parent in self.search("RUNNING", {"actlab.fingerprint": fingerprint}):
@@ -959,13 +974,6 @@ def _ended(store: Store, run: str) -> Iterator[None]:
 def _report_tags(reports: Path) -> dict[str, str]:
     digest = _sha256(*((reports / name).read_bytes() for name in ("summary.csv", "report.md")))
     return {"actlab.kind": "report", "actlab.report_sha256": digest}
-
-
-def error_of_mlflow() -> type[Exception]:
-    """Give what MLflow raises; importing it takes seconds."""
-    from mlflow.exceptions import MlflowException
-
-    return MlflowException
 
 
 def log_report(config: Config, reports: Path) -> None:
