@@ -45,24 +45,26 @@ def _accuracy(row: dict[str, str]) -> str:
 
 
 def claims() -> str:
-    """Set the verdicts of both side by side, those first that differ, as Markdown."""
+    """Set the verdicts of both side by side, as Markdown: first what differs, last MNIST's own."""
     mnist, fashion = (read(name, "claims.csv") for name in STUDIES)
     pairs = list(zip(mnist, fashion, strict=True))
     assert all(one["name"] == other["name"] for one, other in pairs)
-    differ = [pair for pair in pairs if pair[0]["verdict"] != pair[1]["verdict"]]
-    same = [pair for pair in pairs if pair not in differ]
+    alone = [pair for pair in pairs if pair[1]["verdict"] == "not measured"]
+    both = [pair for pair in pairs if pair not in alone]
+    same = [pair for pair in both if pair[0]["verdict"] == pair[1]["verdict"]]
+    differ = [pair for pair in both if pair not in same]
     counts = Counter(one["verdict"] for one, _ in same)
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
     lines = [
-        f"Of {len(pairs)} claims {len(same)} have the same verdict on both ({told});"
-        f" {len(differ)} have another.",
+        f"Of {len(pairs)} claims {len(alone)} are about MNIST alone. Of the other {len(both)}"
+        f" {len(same)} have the same verdict on both ({told}), {len(differ)} another.",
         "",
         "| claim | MNIST | Fashion-MNIST | numbers on Fashion-MNIST |",
         "| --- | --- | --- | --- |",
     ]
-    for one, other in (*differ, *same):
+    for one, other in (*differ, *same, *alone):
         verdicts = [one["verdict"], other["verdict"]]
-        if one["verdict"] != other["verdict"]:
+        if (one, other) in differ:
             verdicts = [f"**{verdict}**" for verdict in verdicts]
         cells = [one["claim"], *verdicts, other["numbers"].replace("|", "\\|")]
         lines.append(f"| {' | '.join(cells)} |")
@@ -72,10 +74,11 @@ def claims() -> str:
 def written(page: str) -> str:
     """Give the page with its tables made anew."""
     for mark, text in (("accuracies", accuracies()), ("claims", claims())):
-        start, end = f"<!-- {mark} -->\n", f"\n<!-- /{mark} -->"
+        start, end = f"<!-- {mark} -->\n", f"<!-- /{mark} -->"
         before, _, rest = page.partition(start)
-        _, _, after = rest.partition(end)
-        page = f"{before}{start}{text}{end}{after}"
+        _, found, after = rest.partition(end)
+        assert found, f"{PAGE.name} lacks {end}"
+        page = f"{before}{start}{text}\n{end}{after}"
     return page
 
 
