@@ -179,7 +179,7 @@ def write(told: dict[str, dict[int, Told]], rounds: int) -> None:
     """Write the numbers, the figure, and the tables into the page; keep what was not measured."""
     folder = ROOT / "docs/study/bench"
     folder.mkdir(parents=True, exist_ok=True)
-    before = read(folder / "growth.csv")
+    before, anew = read(folder / "growth.csv"), list(told)
     told = {of: told.get(of) or before[of] for of in SIZES if of in told or of in before}
     with (folder / "growth.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -192,7 +192,11 @@ def write(told: dict[str, dict[int, Told]], rounds: int) -> None:
         )
     plot(told).savefig(folder / "growth.png", dpi=120)
     tables = "\n\n".join(table(of, sizes) for of, sizes in told.items())
-    said = f"{hardware()}; median of {rounds} rounds{', the store once' if 'runs' in told else ''}."
+    once = "once" if rounds == 1 else f"{rounds} times, the median of which counts"
+    said = (
+        f"{hardware()}. Measured at last: {', '.join(anew)}, {once}"
+        f"{' (the store once)' if 'runs' in anew else ''}."
+    )
     write_between("growth", f"{said}\n\n{tables}\n")
 
 

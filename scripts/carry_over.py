@@ -56,7 +56,7 @@ def claims() -> str:
     counts = Counter(one["verdict"] for one, _ in same)
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
     lines = [
-        f"Of {len(pairs)} claims {len(alone)} are about MNIST alone. Of the other {len(both)}"
+        f"Of {len(pairs)} claims {len(alone)} are about MNIST alone. Of the other {len(both)},"
         f" {len(same)} have the same verdict on both ({told}), {len(differ)} another.",
         "",
         "| claim | MNIST | Fashion-MNIST | numbers on Fashion-MNIST |",

@@ -15,6 +15,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ def ask(server: str, images: Sequence[np.ndarray], seconds: float = 60) -> np.nd
             return np.asarray(json.load(answer)["predictions"], float)
     except urllib.error.HTTPError as error:
         raise ClientError(f"{server} refuses the images: {error.read()[:200].decode()}") from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, TimeoutError, ConnectionError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise ClientError(f"{server} does not answer ({reason}): `make serve` starts it") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -129,6 +130,10 @@ def write_sample(count: int, folder: Path, processed: Path) -> list[Path]:
     except OSError as error:
         raise ClientError(f"{error.filename} is not there: run `dvc repro preprocess`") from error
     paths = []
+    if images[0].size != SIDE**2:
+        raise ClientError(
+            f"images have {images[0].size} pixels: this client is for {SIDE} by {SIDE}"
+        )
     for place, (image, label) in enumerate(zip(images, labels, strict=True)):
         paths.append(folder / f"test-{place}-is-{label}.png")
         grey = np.round(255 * image.reshape(SIDE, SIDE)).astype(np.uint8)
@@ -148,7 +153,9 @@ def main() -> None:
     parser.add_argument("--processed", type=Path, default=Path("data/processed"))
     given = parser.parse_args()
     try:
-        if given.sample:
+        if given.sample is not None:
+            if given.sample < 1:
+                raise ClientError(f"--sample is {given.sample}: it has to be 1 or more")
             for path in write_sample(given.sample, given.folder, given.processed):
                 print(path)
             return

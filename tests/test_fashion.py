@@ -31,7 +31,7 @@ def test_a_verdict_that_differs_comes_first_and_stands_out(carry_over, monkeypat
     monkeypatch.setattr(carry_over, "read", lambda name, file: tables[name])
     said = carry_over.claims().splitlines()
     assert said[0] == (
-        "Of 3 claims 1 are about MNIST alone. Of the other 2 1 have the same verdict on both"
+        "Of 3 claims 1 are about MNIST alone. Of the other 2, 1 have the same verdict on both"
         " (1 supported), 1 another."
     )
     assert said[4:] == [

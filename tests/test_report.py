@@ -672,7 +672,7 @@ def test_matched_initialisers_are_said(written):
     assert "(here glorot_uniform is used for all)" in page_of(composed(study, folder)).text
 
 
-def test_the_ledger_comes_first_and_is_that_of_the_table(written):
+def test_the_ledger_comes_after_the_answer_and_is_that_of_the_table(written):
     folder, study = written
     table = tables.read_table(folder / "reports/claims.csv", tables.CLAIMS)
     assert len(table) == len(CLAIMS)

@@ -396,7 +396,8 @@ def _hovered(x: Spec, y: Spec, names: Sequence[str], tips: Sequence[Tip]) -> Spe
     nearest = {"type": "point", "on": "pointerover", "clear": "pointerout", "nearest": True}
     # Written out: Vega-Lite looks for texts, not for numbers, in the wrong place near a point.
     told = ", ".join(
-        f"'{tip.title}': " + (f"format({value}, '{tip.form}')" if tip.form else value)
+        f"'{tip.title}': "
+        + (f"isValid({value}) ? format({value}, '{tip.form}') : 'none'" if tip.form else value)
         for tip in (Tip("activation", "activation"), *tips)
         for value in [f"(datum.datum || datum).{tip.column}"]
     )

@@ -830,7 +830,8 @@ CLAIMS: tuple[Claim, ...] = (
                 "epoch_seconds",
                 f"is the {name} to train: an epoch takes the"
                 f" {'least' if name == 'fastest' else 'most'} time",
-                "Ratios of seconds an epoch, timed side by side in one process.",
+                "Ratios of seconds an epoch, timed side by side in one process, in blocks in which"
+                " an activation's shortest epoch counts.",
             ),
             (
                 "epochs_to_target",

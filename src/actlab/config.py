@@ -286,9 +286,8 @@ class TimingConfig:
 
     def __post_init__(self) -> None:
         _require(self.blocks >= 2, "timing.blocks", self.blocks, "2 or more")
-        for name in (
-            *("block_epochs", "kernel_units", "kernel_repetitions", "elementwise_repetitions"),
-        ):
+        repeated = ("block_epochs", "kernel_units", "kernel_repetitions")
+        for name in (*repeated, "elementwise_repetitions"):
             _require(getattr(self, name) >= 1, f"timing.{name}", getattr(self, name), "1 or more")
         repetitions = {f"{of}_repetitions": 1_000_000_000 for of in ("kernel", "elementwise")}
         most = {"blocks": 10_000, "block_epochs": 100, "kernel_units": 10_000, **repetitions}

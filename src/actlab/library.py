@@ -755,7 +755,13 @@ def _shown(figure: Figure) -> Figure:
 
 
 def _activations(given: Named | Sequence[Named]) -> dict[str, ActivationConfig]:
-    each = [given] if isinstance(given, str | ActivationConfig) else list(given)
+    each = [given] if isinstance(given, str | ActivationConfig) else given
+    if not isinstance(each, Sequence) or not all(
+        isinstance(one, str | ActivationConfig) for one in each
+    ):
+        raise UserError(
+            f"activations are {given!r}: give names, such as relu, or what actlab.activation gives"
+        )
     if not each:
         raise UserError("activations are none: give the name of one, such as relu")
     chosen = [_activation(one) for one in each]

@@ -4,8 +4,9 @@ A registered model is `actlab-<data set>`. Each version has its configuration's 
 (`relu-mlp`, `relu-deep-matched`). Two more aliases are choices, neither of them by test images:
 
 =======================  =====================================================================
-`best`                   the greatest mean validation accuracy over seeds, on images that were
-                         held out of training; not set where none were
+`best`                   of the sweep that was compared last, or else of the pipeline, the
+                         greatest mean validation accuracy over seeds, on images that were held
+                         out of training; not set where none were
 `lowest-training-loss`   of the pipeline's configurations, the least mean training loss over seeds
                          after the last epoch: it fits the training images best, which is no
                          promise for new ones
@@ -39,8 +40,9 @@ _DESCRIPTION = (
     "Dense networks that give each of ten classes a probability: images (n, 784) from 0 to 1 in,"
     " (n, 10) out. A version is the model of a configuration's first seed; its alias is the"
     " configuration's name.\n\n"
-    f"- `{BEST}`: the configuration with the greatest mean validation accuracy, by images that were"
-    " held out of training. Where no training held out any (`data.validation_size` is 0, as in the"
+    f"- `{BEST}`: of the sweep that was compared last, or else of the pipeline, the configuration"
+    " with the greatest mean validation accuracy, by images that were held out of training."
+    " Where no training held out any (`data.validation_size` is 0, as in the"
     " notebook's protocol) it is not set: nothing is selected on the test images. To have it"
     " chosen: a sweep with `data.validation_size=10000 sweep=mine`, then"
     " `python -m actlab.stages.compare sweep=mine`.\n"
@@ -149,14 +151,23 @@ def _register(
             continue
         if (source := f"models:/{model}") not in known:
             known[source] = _create_version(store, name, run, model)
-        version = known[source]
-        if str(held.get(alias)) != version:
-            if alias in reasons:
-                reason = reasons[alias]
-                client.set_model_version_tag(name, version, _CHOSEN.format(alias), reason)
+        version, before = known[source], held.get(alias)
+        if alias in reasons:
+            _tell_choice(store, name, version, _CHOSEN.format(alias), reasons[alias])
+        if str(before) != version:
             client.set_registered_model_alias(name, alias, version)
             moved.append(f"{name}@{alias}: {run.info.run_name}")
     return moved
+
+
+def _tell_choice(store: tracking.Store, name: str, version: str, tag: str, reason: str) -> None:
+    """Say at a version why it was chosen, and at no other any more."""
+    for each in _versions(store, name):
+        if str(each.version) != version:
+            if tag in each.tags:
+                store.client.delete_model_version_tag(name, str(each.version), tag)
+        elif each.tags.get(tag) != reason:
+            store.client.set_model_version_tag(name, version, tag, reason)
 
 
 def _versions(store: tracking.Store, name: str) -> Sequence[Any]:

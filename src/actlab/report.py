@@ -1407,7 +1407,6 @@ def render_html(
             charts=of_figures,
             styles=charts.swatches(activations),
             vega=charts.vega() if of_figures else "",
-            mlflow=MLFLOW,
         )
     )
 

@@ -52,9 +52,11 @@ def require_free(port: int) -> None:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             tried.bind((HOST, port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            other = port + 1 if port < 65535 else 5001
             raise UserError(
-                f"port {port} cannot be listened on ({error.strerror}): PORT={port + 1} make serve"
+                f"port {port} cannot be listened on ({reason}): PORT={other} make serve"
             ) from error
 
 

@@ -114,8 +114,8 @@ class DeviceSplit(NamedTuple):
     """A split in TensorFlow's memory, one copy for every model that reads it.
 
     Images whose values are levels of grey, divided by 255, are held as the levels, one byte each:
-    a quarter of the memory. Where their number allows, four levels are one int32: XLA fetches
-    the rows of a batch value by value.
+    a quarter of the memory. Where their number allows, four levels are one uint32: XLA fetches
+    the rows of a batch value by value. (TensorFlow keeps int32 in the host's memory.)
     """
 
     images: tf.Tensor
@@ -128,7 +128,7 @@ def to_device(split: Split) -> DeviceSplit:
     if images is None:
         images = split.images
     elif images.shape[1] % 4 == 0:
-        images = images.view(np.int32)
+        images = images.view(np.uint32)
     return DeviceSplit(tf.constant(images), tf.constant(split.labels))
 
 
@@ -136,7 +136,7 @@ def as_numbers(images: tf.Tensor) -> tf.Tensor:
     """Give images (n, inputs) of a `DeviceSplit`, or some of its rows, as they were, to the bit."""
     if images.dtype == tf.float32:
         return images
-    if images.dtype == tf.int32:
+    if images.dtype == tf.uint32:
         levels = tf.bitcast(images, tf.uint8)  # (n, inputs / 4, 4)
         images = tf.reshape(levels, [-1, levels.shape[1:].num_elements()])
     levels = tf.cast(images, tf.float32)

@@ -47,57 +47,57 @@ def write_report(config: Config, beside: Executor) -> None:
     activations = descriptions.load_trained(trained, results / "activations")
     with written_whole(reports / "figures") as pictures:
         drawings = report.draw(study, activations, confidence)
-        finish_figures = figures.save_figures(
-            {pictures / name: drawing.plot for name, drawing in drawings.items()}, beside
-        )
-        counts = tables.read_table(reports / "data/class_counts.csv", tables.CLASS_COUNTS)
-        summary = tables.summarise(study, confidence)
-        labels = load_labels(Path(config.paths.processed), "test")
-        right, losses, calibration = comparisons.read_by_image(study, results, labels)
-        blocks = tables.read_table(timings / "blocks.csv", tables.BLOCKS)
-        scores = comparisons.score(study, calibration, blocks, config.report.target_accuracy)
-        compared = comparisons.compare(study, scores, right, losses, config.report)
-        if differences := report.draw_differences(study, compared, confidence):
-            drawings["accuracy_differences"] = differences
-            figures.save_figure(differences.plot(), pictures / "accuracy_differences")
-        evidence = claims.Evidence(
-            study, scores, compared, activations, config.data.name, config.report
-        )
-        matched_scores = comparisons.score_matched(
-            *tables.read_matched(study, config.matched, Path(config.paths.of_matched().results)),
-            study.epochs,
-            config.report.target_accuracy,
-        )
-        matched = comparisons.compare_matched(
-            study, config.matched, scores, matched_scores, config.report
-        )
-        examined = claims.examine(evidence)
-        composed = report.compose(
-            study, activations, counts, blocks, scores, compared, matched, examined, config
-        )
-        facts = provenance.facts(Path.cwd(), config.seeds)
-        composed = dataclasses.replace(composed, facts=tuple(facts))
-        interactive = charts.build(study, {name: each.table for name, each in drawings.items()})
-        with written_whole(reports / "tables") as folder:
-            for name, drawing in drawings.items():
-                tables.write_frame(drawing.table, folder / f"{name}.csv")
-            for name, table in (
-                ("first_layer_ratios", tables.first_layer_ratios(study, confidence)),
-                ("layer_factors", tables.layer_factors(study, confidence)),
-                ("scores", scores),
-                ("health", tables.layer_health(study, confidence)),
-                ("dead_units", tables.dead_units(study, confidence)),
-                ("one_sign_shares", tables.one_sign_shares(study, confidence)),
-                ("kernel_times", tables.kernel_times(study, confidence)),
-                ("matched_trained", matched),
-                ("matched_scores", matched_scores),
-                ("matched_changes", tables.matched_changes(study, confidence)),
-                ("moments", study.moments),
-                ("born_dead", study.born_dead),
-            ):
-                tables.write_frame(table, folder / f"{name}.csv")
-            tables.write_frame(study.mean_field, folder / "mean_field.csv")
-        finish_figures()
+        plots = {pictures / name: drawing.plot for name, drawing in drawings.items()}
+        with figures.saved_beside(plots, beside):
+            counts = tables.read_table(reports / "data/class_counts.csv", tables.CLASS_COUNTS)
+            summary = tables.summarise(study, confidence)
+            labels = load_labels(Path(config.paths.processed), "test")
+            right, losses, calibration = comparisons.read_by_image(study, results, labels)
+            blocks = tables.read_table(timings / "blocks.csv", tables.BLOCKS)
+            scores = comparisons.score(study, calibration, blocks, config.report.target_accuracy)
+            compared = comparisons.compare(study, scores, right, losses, config.report)
+            if differences := report.draw_differences(study, compared, confidence):
+                drawings["accuracy_differences"] = differences
+                figures.save_figure(differences.plot(), pictures / "accuracy_differences")
+            evidence = claims.Evidence(
+                study, scores, compared, activations, config.data.name, config.report
+            )
+            matched_scores = comparisons.score_matched(
+                *tables.read_matched(
+                    study, config.matched, Path(config.paths.of_matched().results)
+                ),
+                study.epochs,
+                config.report.target_accuracy,
+            )
+            matched = comparisons.compare_matched(
+                study, config.matched, scores, matched_scores, config.report
+            )
+            examined = claims.examine(evidence)
+            composed = report.compose(
+                study, activations, counts, blocks, scores, compared, matched, examined, config
+            )
+            facts = provenance.facts(Path.cwd(), config.seeds)
+            composed = dataclasses.replace(composed, facts=tuple(facts))
+            interactive = charts.build(study, {name: each.table for name, each in drawings.items()})
+            with written_whole(reports / "tables") as folder:
+                for name, drawing in drawings.items():
+                    tables.write_frame(drawing.table, folder / f"{name}.csv")
+                for name, table in (
+                    ("first_layer_ratios", tables.first_layer_ratios(study, confidence)),
+                    ("layer_factors", tables.layer_factors(study, confidence)),
+                    ("scores", scores),
+                    ("health", tables.layer_health(study, confidence)),
+                    ("dead_units", tables.dead_units(study, confidence)),
+                    ("one_sign_shares", tables.one_sign_shares(study, confidence)),
+                    ("kernel_times", tables.kernel_times(study, confidence)),
+                    ("matched_trained", matched),
+                    ("matched_scores", matched_scores),
+                    ("matched_changes", tables.matched_changes(study, confidence)),
+                    ("moments", study.moments),
+                    ("born_dead", study.born_dead),
+                ):
+                    tables.write_frame(table, folder / f"{name}.csv")
+                tables.write_frame(study.mean_field, folder / "mean_field.csv")
     with written_whole(reports / "plots") as folder:
         for name, table in tables.plot_tables(study).items():
             tables.write_frame(table, folder / f"{name}.csv")

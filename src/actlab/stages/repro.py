@@ -253,7 +253,7 @@ def tell_end(plan: Plan, status: int, log: Log, console: Console) -> None:
     """Say how long it took, what ran, and where everything is."""
     counts = plan.outcomes()
     parts = [
-        f"{counts[RAN]} stages ran",
+        f"{counts[RAN]} stage{'' if counts[RAN] == 1 else 's'} ran",
         f"{counts[CACHED]} from DVC's cache" if counts[CACHED] else "",
         f"{counts[UNCHANGED]} unchanged" if counts[UNCHANGED] else "",
         f"{counts[FAILED]} failed" if counts[FAILED] else "",
