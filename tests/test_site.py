@@ -78,7 +78,7 @@ def test_the_documents_are_pages(root, site):
         title = re.search(r"^# (.+)$", path.read_text(), re.MULTILINE)
         assert title
         assert f">{title[1]}<" in pages[f"{path.stem}.html"].replace("</h1>", "<")
-    lessons = {path.stem for path in (root / "docs/lessons").iterdir()}
+    lessons = {path.stem for path in (root / "docs/lessons").iterdir() if path.is_file()}
     assert {f"lessons/{name}.html" for name in lessons} <= set(pages)
     assert "What does the choice of activation function do to a network?" in pages["index.html"]
 
