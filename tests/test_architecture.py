@@ -136,7 +136,8 @@ def test_every_name_of_a_module_that_the_page_calls_is_there(root, page):
             assert any(map(defined.search, sources)), f"{module}.{name}"
     assert len(called) > 5
     assert len(files) > 5
-    for name in files:
+    generated = {".dvc/plots/page.html", ".dvc/config.local"}  # by `make setup`
+    for name in set(files) - generated:
         places = [root / name, root / "src" / name, root / "src/actlab" / name]
         places += [each.with_suffix(".py") for each in places]
         assert any(each.exists() for each in places), name

@@ -285,7 +285,7 @@ def test_a_pulled_study_trains_nothing_and_fills_mlflow(study, mnist_raw, tmp_pa
     sync = ("python", "-m", "actlab.stages.sync")
     written = pulled.run(*sync, PYTHONPATH="src")
     assert written.count("seeds\n") == 3
-    assert written.endswith("written: report\n")
+    assert "written: report\n" in written
     assert "left out" not in written
     assert pulled.run(*sync, PYTHONPATH="src") == "MLflow already has every run\n"
     assert json.loads(pulled.run("dvc", "status", "--json")) == {}

@@ -37,7 +37,7 @@ def facts(root: Path, seeds: Sequence[int]) -> list[Fact]:
         Fact("Inputs", _inputs(root)),
         Fact("Seeds", ", ".join(map(str, seeds))),
         Fact("Python", f"{platform.python_version()}, {_versions()}"),
-        Fact("Machine", f"{hardware()}, {platform.system()}"),
+        Fact("Machine", f"{hardware()}, {platform.uname().system}"),
     ]
 
 
