@@ -901,7 +901,7 @@ def test_the_page_fits_and_asks_for_nothing(written, width, scheme):
         assert said == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         paper, ink = page.evaluate(
-            "[getComputedStyle(document.body).backgroundColor,"
+            "[getComputedStyle(document.querySelector('.chart')).backgroundColor,"
             " getComputedStyle(document.querySelector('.plot svg .role-axis-label text'))"
             ".fill]"
         )

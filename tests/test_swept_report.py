@@ -362,7 +362,7 @@ def test_the_page_needs_nothing_else_and_links_every_table(tmp_path):
     assert set(re.findall(r'<img src="(data:image)', page)) == {"data:image"}
     assert len(re.findall("<img ", page)) == len(made.drawings)
     assert not re.search("https?:", re.sub(r'src="[^"]*"', "", page))
-    assert "claims" not in page
+    assert 'class="claims"' not in page
     text = report.render_markdown(made.report)
     for name in made.drawings:
         assert f"(figures/{name}.png)" in text
