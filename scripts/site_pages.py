@@ -7,16 +7,23 @@ MkDocs calls the functions `on_...` here as it builds (`hooks` in mkdocs.yml).
 
 import ast
 import fnmatch
+import hashlib
 import posixpath
 import re
+import subprocess
+import tarfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import nbformat
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from nbconvert import MarkdownExporter
+
+from actlab.outputs import written_whole
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src/actlab"
@@ -28,7 +35,30 @@ MODULES = (
     *("comparisons", "claims", "findings", "figures", "config", "errors"),
 )
 
+#: The script that draws diagrams: its place in docs/, its package of npm's, its place there.
 MERMAID = "assets/mermaid.tiny.js"
+_PACKAGE, _MEMBER = "@mermaid-js/tiny@11.17.2", "package/dist/mermaid.tiny.js"
+_SHA256 = "7a644017d37f93c8359790884e6b67fb1f747c78eb20475952404bd87190a3f8"
+
+
+def on_pre_build(config: MkDocsConfig) -> None:
+    """Fetch the script that draws diagrams, unless it is there; none of its package's runs."""
+    path = Path(config.docs_dir) / MERMAID
+    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == _SHA256:
+        return
+    command = ["npm", "pack", _PACKAGE, "--ignore-scripts", "--loglevel=error"]
+    try:
+        with TemporaryDirectory() as folder:
+            subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)
+            with tarfile.open(next(Path(folder).glob("*.tgz"))) as archive:
+                member = archive.extractfile(_MEMBER)
+                script = member.read() if member else b""
+    except (OSError, subprocess.SubprocessError, tarfile.TarError, KeyError) as error:
+        raise PluginError(f"{_PACKAGE}, which draws the diagrams, is not there: {error}") from error
+    if hashlib.sha256(script).hexdigest() != _SHA256:
+        raise PluginError(f"{_MEMBER} of {_PACKAGE} is not the file whose SHA-256 is known")
+    with written_whole(path) as whole:
+        whole.write_bytes(script)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -1,13 +1,20 @@
 """The documentation as a site: built strictly, complete, and nothing in it from the web."""
 
+import io
 import os
 import re
 import subprocess
 import sys
+import tarfile
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urldefrag
 
 import pytest
+import site_pages
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 
 import actlab
 
@@ -63,6 +70,25 @@ def site(root, tmp_path_factory):
 @pytest.fixture(scope="module")
 def elements(site):
     return {name: Elements(text) for name, text in site[1].items()}
+
+
+def test_a_script_that_is_not_the_known_one_is_refused(tmp_path, monkeypatch):
+    def pack(command, cwd, **_):
+        with tarfile.open(Path(cwd) / "fetched.tgz", "w:gz") as archive:
+            member = tarfile.TarInfo("package/dist/mermaid.tiny.js")
+            member.size = 5
+            archive.addfile(member, io.BytesIO(b"other"))
+
+    config: Any = MkDocsConfig()
+    config.docs_dir = str(tmp_path)
+    monkeypatch.setattr(site_pages.subprocess, "run", pack)
+    with pytest.raises(PluginError, match="is not the file whose SHA-256 is known"):
+        site_pages.on_pre_build(config)
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(PluginError, match=r"which draws the diagrams, is not there: .*npm"):
+        site_pages.on_pre_build(config)
+    assert list(tmp_path.rglob("*.js")) == []
 
 
 def test_every_public_name_has_its_place(elements):
