@@ -2,7 +2,6 @@ import math
 import struct
 import subprocess
 import sys
-from concurrent.futures import BrokenExecutor, Executor, Future
 from itertools import combinations
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -54,74 +53,6 @@ def test_the_same_figure_gives_the_same_bytes(default, tmp_path):
     figures.save_figure(drawings["loss_curves"].figure, tmp_path / "again/loss_curves")
     for path in [*(tmp_path / "anew").iterdir(), *(tmp_path / "again").iterdir()]:
         assert path.read_bytes() == (tmp_path / "first" / path.name).read_bytes(), path.name
-
-
-class Beside(Executor):
-    """An executor that does the first things it is given, and does not come to the others."""
-
-    def __init__(self, done):
-        self.left, self.given = done, []
-
-    def submit(self, call, /, *arguments, **keywords):
-        future = Future()
-        self.given.append(future)
-        if self.left:
-            self.left -= 1
-            try:
-                future.set_running_or_notify_cancel()
-                future.set_result(call(*arguments, **keywords))
-            except Exception as error:
-                future.set_exception(error)
-        return future
-
-
-def empty():
-    return Figure()
-
-
-@pytest.mark.parametrize("done", [0, 1, 2])
-def test_figures_are_saved_here_and_beside(done, tmp_path):
-    plots = {tmp_path / name: empty for name in ("one", "other")}
-    with figures.saved_beside(plots, Beside(done)):
-        assert len(list(tmp_path.iterdir())) == 2 * done
-    assert {path.name for path in tmp_path.iterdir()} == {
-        *("one.png", "one.svg", "other.png", "other.svg")
-    }
-
-
-def test_what_fails_beside_is_raised_here(tmp_path):
-    (tmp_path / "file").touch()
-    with (
-        pytest.raises(OSError, match="file"),
-        figures.saved_beside({tmp_path / "file/one": empty}, Beside(1)),
-    ):
-        pass
-
-
-def test_nothing_is_drawn_after_a_failure(tmp_path):
-    beside = Beside(0)
-    with (
-        pytest.raises(ValueError, match="no study"),
-        figures.saved_beside({tmp_path / "one": empty}, beside),
-    ):
-        raise ValueError("no study")
-    assert beside.given[0].cancelled()
-    assert list(tmp_path.iterdir()) == []
-
-
-class Killed(Executor):
-    """An executor whose process has been killed."""
-
-    def submit(self, call, /, *arguments, **keywords):
-        future = Future()
-        future.set_exception(BrokenExecutor())
-        return future
-
-
-def test_figures_of_a_process_that_is_killed_are_drawn_here(tmp_path):
-    with figures.saved_beside({tmp_path / "one": empty}, Killed()):
-        assert list(tmp_path.iterdir()) == []
-    assert {path.name for path in tmp_path.iterdir()} == {"one.png", "one.svg"}
 
 
 def test_files_are_at_150_dots_an_inch_and_bear_no_date(default, tmp_path):

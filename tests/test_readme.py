@@ -149,6 +149,6 @@ def test_every_dependency_has_its_reason(root, readme):
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     named = [*project["dependencies"], *extras["pipeline"], *extras["docs"], *extras["dev"]]
-    packages = {name for each in named for name in re.findall(r"^[\w-]+", each)}
+    packages = {name for each in named for name in re.findall(r"^[\w.-]+", each)}
     table = readme[readme.index("## Dependencies") :]
-    assert packages - set(re.findall(r"`([\w-]+)`", table)) == set()
+    assert packages - set(re.findall(r"`([\w.-]+)`", table)) == set()

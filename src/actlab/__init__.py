@@ -56,7 +56,8 @@ A map of the modules, in the order of the data:
 
 `runtime` is TensorFlow as actlab runs it, `outputs` writes files whole or not
 at all, `locks` lets one process at a time train a configuration, `errors`
-holds what a person at the keyboard can mend.
+holds what a person at the keyboard can mend, `beside` shares work with another
+process.
 """
 
 from typing import TYPE_CHECKING

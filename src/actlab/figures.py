@@ -7,9 +7,8 @@ lies on its foot as a hollow triangle.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, wait
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import wraps
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec
@@ -134,40 +133,9 @@ def save_figure(figure: Figure, stem: Path) -> None:
         figure.set_dpi(dpi)  # which an SVG leaves at 72
 
 
-def _plot_and_save(plot: Callable[[], Figure], stem: Path) -> None:
+def plot_and_save(plot: Callable[[], Figure], stem: Path) -> None:
+    """Draw a figure and write it as `save_figure` does."""
     save_figure(plot(), stem)
-
-
-@contextmanager
-def saved_beside(plots: Mapping[Path, Callable[[], Figure]], beside: Executor) -> Iterator[None]:
-    """Let another process draw and save figures while the block runs; draw here what is left.
-
-    When the block raises, nothing is drawn any more.
-
-    Parameters
-    ----------
-    plots
-        What draws each figure, by the stem of its files. It has to be what pickle can take.
-    beside
-        Draws the first ones first; what is raised there is raised here.
-    """
-    saved = {stem: beside.submit(_plot_and_save, plot, stem) for stem, plot in plots.items()}
-    try:
-        yield
-        for stem in list(plots)[::-1]:
-            if saved[stem].cancel():
-                save_figure(plots[stem](), stem)
-        for stem, future in saved.items():
-            if not future.cancelled():
-                try:
-                    future.result()
-                except BrokenExecutor:  # the process beside was killed
-                    save_figure(plots[stem](), stem)
-    except BaseException:
-        for future in saved.values():
-            future.cancel()
-        wait([each for each in saved.values() if each.running()])
-        raise
 
 
 def _styled(plot: Callable[_Arguments, Figure]) -> Callable[_Arguments, Figure]:

@@ -320,25 +320,29 @@ def bin_preactivations(
     program = tf.function(lambda given: _forward(model, given)[0][:-1], autograph=False)
     given = tf.constant(images)
 
-    def preactivations_of(epoch_at: int) -> Iterator[tuple[str, np.ndarray]]:
-        for seed in seeds:
-            path = weights_path(folder, seed, kept_epochs(folder, seed)[epoch_at])
-            read_weights(model, path)
-            for layer, values in zip(hidden, program(given), strict=True):
-                yield layer, values.numpy().ravel()
+    def preactivations() -> Iterator[tuple[str, np.ndarray]]:
+        for layer, values in zip(hidden, program(given), strict=True):
+            yield layer, values.numpy().ravel()
 
-    for epoch_at, epoch in enumerate(kept_epochs(folder, seeds[0])):
-        # Twice through the models: to find the bins and to fill them, one model in memory.
+    for epoch in kept_epochs(folder, seeds[0]):
+        # Twice through the models, to find the bins and to fill them: the pre-activations of one
+        # are in memory, and the weights of all.
         ends: dict[str, list[np.ndarray]] = {layer: [] for layer in hidden}
-        for layer, values in preactivations_of(epoch_at):
-            with np.errstate(invalid="ignore"):
-                ends[layer].append(np.quantile(values, [0, _TAIL, 1 - _TAIL, 1]))
+        weights = []
+        for seed in seeds:
+            read_weights(model, weights_path(folder, seed, epoch))
+            weights.append(model.get_weights())
+            for layer, values in preactivations():
+                with np.errstate(invalid="ignore"):
+                    ends[layer].append(np.quantile(values, [0, _TAIL, 1 - _TAIL, 1]))
         finite = {layer for layer in hidden if np.isfinite(ends[layer]).all()}
         edges = {layer: _edges(np.array(ends[layer]), bins) for layer in finite}
         counts = {layer: np.zeros(bins) for layer in finite}
-        for layer, values in preactivations_of(epoch_at):
-            if layer in finite:
-                counts[layer] += np.histogram(values, edges[layer])[0]
+        for each in weights:
+            model.set_weights(each)
+            for layer, values in preactivations():
+                if layer in finite:
+                    counts[layer] += np.histogram(values, edges[layer])[0]
         for layer in hidden:
             if layer in finite:
                 density = counts[layer] / counts[layer].sum() / np.diff(edges[layer])

@@ -20,7 +20,7 @@ REPORT = "[The report]("
 _REPORT = re.compile(r"^\[The report\]\([^)]*\) speaks of this run\.\n\n")
 
 #: Opens the pages of trainings, not those of generative models.
-_TRAINING = "workflowType=machine_learning"
+TRAINING = "workflowType=machine_learning"
 
 #: Rows of a configuration's table, by the metric.
 _REACHED = {
@@ -138,29 +138,29 @@ def run_link(experiment: str, run: str, file: str = "") -> str:
     '#/experiments/1/runs/0a/artifacts/report.html?workflowType=machine_learning'
     """
     place = f"/artifacts/{quote(file)}" if file else ""
-    return f"#/experiments/{experiment}/runs/{run}{place}?{_TRAINING}"
+    return f"#/experiments/{experiment}/runs/{run}{place}?{TRAINING}"
 
 
 def view_link(experiment: str, view: str, charts: bool = True) -> str:
     """Give the address of a saved view of the runs, as charts or as a table."""
     shown = f"viewStateShareKey={quote(view)}&compareRunsMode={'CHART' if charts else 'TABLE'}"
-    return f"#/experiments/{experiment}/runs?{shown}&{_TRAINING}"
+    return f"#/experiments/{experiment}/runs?{shown}&{TRAINING}"
 
 
 def comparison_link(experiment: str, runs: Iterable[str]) -> str:
     """Give the address of the page that compares runs."""
     compared, of = (quote(json.dumps(each)) for each in (list(runs), [experiment]))
-    return f"#/compare-runs?runs={compared}&experiments={of}&{_TRAINING}"
+    return f"#/compare-runs?runs={compared}&experiments={of}&{TRAINING}"
 
 
 def logged_model_link(experiment: str, model: str) -> str:
     """Give the address of the page of a run's model."""
-    return f"#/experiments/{experiment}/models/{model}?{_TRAINING}"
+    return f"#/experiments/{experiment}/models/{model}?{TRAINING}"
 
 
 def model_link(name: str) -> str:
     """Give the address of a registered model."""
-    return f"#/models/{quote(name)}?{_TRAINING}"
+    return f"#/models/{quote(name)}?{TRAINING}"
 
 
 def with_report(note: str, experiment: str, report: str) -> str:

@@ -48,11 +48,12 @@ from actlab.findings import (
     spread_findings,
     theory_findings,
 )
+from actlab.notes import TRAINING
 from actlab.provenance import Fact
 from actlab.tables import Study, where, written
 
 #: Where `make ui` shows the runs of a fresh store, by their name.
-MLFLOW = "http://127.0.0.1:5000/#/experiments/1/runs?searchFilter="
+MLFLOW = "http://127.0.0.1:5000/#/experiments/1/runs"
 
 
 @dataclass(frozen=True)
@@ -1383,6 +1384,7 @@ def render_html(
     images: Mapping[str, Image],
     interactive: Mapping[str, Chart] | None = None,
     activations: Sequence[str] = (),
+    script: str | None = None,
 ) -> str:
     """Write the report as one HTML page that needs nothing else.
 
@@ -1396,6 +1398,8 @@ def render_html(
         What takes the place of some of them where scripts run.
     activations
         Those that a reader may choose from.
+    script
+        What `charts.vega` gives, where it is known; it takes a second.
     """
     of_figures = {path: dataclasses.asdict(chart) for path, chart in (interactive or {}).items()}
     return (
@@ -1406,7 +1410,7 @@ def render_html(
             images=images,
             charts=of_figures,
             styles=charts.swatches(activations),
-            vega=charts.vega() if of_figures else "",
+            vega=(script or charts.vega()) if of_figures else "",
         )
     )
 
@@ -1469,9 +1473,10 @@ def run_link(name: str) -> str:
     """Give the address of a run in the page that `make ui` opens, by its name.
 
     >>> run_link("relu/mlp").removeprefix(MLFLOW)
-    'attributes.run_name%20%3D%20%27relu%2Fmlp%27'
+    '?searchFilter=attributes.run_name%20%3D%20%27relu%2Fmlp%27&workflowType=machine_learning'
     """
-    return MLFLOW + quote(f"attributes.run_name = '{name}'", safe="")
+    asked = quote(f"attributes.run_name = '{name}'", safe="")
+    return f"{MLFLOW}?searchFilter={asked}&{TRAINING}"
 
 
 def _environment() -> Environment:

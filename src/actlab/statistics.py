@@ -1,5 +1,6 @@
 """Values over seeds -> means, intervals, differences, ratios, tests and verdicts."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -21,6 +22,11 @@ def euclidean_norm(values: Float[np.ndarray, "..."]) -> float:
     5.0
     """
     return math.sqrt(float(np.square(values, dtype=np.float64).sum()))
+
+
+@functools.cache  # SciPy takes longer than all that is done with one
+def _student_quantile(probability: float, freedom: int) -> float:
+    return float(stats.t.ppf(probability, freedom))
 
 
 class Interval(NamedTuple):
@@ -87,7 +93,7 @@ def mean_interval(
     if sample.size == 1:
         return Interval(mean, math.nan, math.nan, math.nan)
     sd = float(sample.std(ddof=1))
-    quantile = float(stats.t.ppf((1 + confidence) / 2, sample.size - 1))
+    quantile = _student_quantile((1 + confidence) / 2, sample.size - 1)
     half = quantile * sd / math.sqrt(sample.size)
     return Interval(mean, sd, mean - half, mean + half)
 
@@ -405,10 +411,10 @@ def _power(mean: float, sd: float, margin: float, alpha: float, seeds: int) -> f
     if seeds < 2:
         return 0.0
     error, freedom = sd / math.sqrt(seeds), seeds - 1
-    two_sided = float(stats.t.ppf(1 - alpha / 2, freedom))
+    two_sided = _student_quantile(1 - alpha / 2, freedom)
     shown = stats.nct.sf(two_sided, freedom, abs(mean) / error)
     # Of two one-sided tests, Phillips 1990, equation 3 without its last, conservative term.
-    one_sided = float(stats.t.ppf(1 - alpha, freedom))
+    one_sided = _student_quantile(1 - alpha, freedom)
     equivalent = stats.nct.cdf(-one_sided, freedom, (mean - margin) / error) - stats.nct.cdf(
         one_sided, freedom, (mean + margin) / error
     )
@@ -470,7 +476,7 @@ def new_images_intervals(
     means = (of_seeds * drawn).sum(axis=1) / seeds
     error = float(means.std(ddof=1)) * math.sqrt(seeds / (seeds - 1))
     mean = float(differences.mean(dtype=np.float64))
-    halves = [float(stats.t.ppf((1 + each) / 2, seeds - 1)) * error for each in confidences]
+    halves = [_student_quantile((1 + each) / 2, seeds - 1) * error for each in confidences]
     return [(mean - half, mean + half) for half in halves]
 
 

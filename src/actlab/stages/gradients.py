@@ -1,19 +1,28 @@
 """Probe gradients and health of every trained network: `python -m actlab.stages.gradients`."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from actlab.config import Config
 from actlab.errors import UserError
 from actlab.stages.command import run
+from actlab.stages.interrupts import process_beside
+
+if TYPE_CHECKING:
+    from actlab.datasets import Split
+else:  # it comes with NumPy
+    Split = Any
 
 
 def gradients(config: Config) -> None:
     """Measure every layer at every kept epoch: its gradient on both probes, its health on test."""
     from actlab import tables, tracking
+    from actlab.beside import do_beside
     from actlab.datasets import Split, load_processed
-    from actlab.gradients import bin_preactivations, probe_configuration
     from actlab.outputs import written_whole
 
     splits = load_processed(Path(config.paths.processed), asdict(config.data))
@@ -26,18 +35,15 @@ def gradients(config: Config) -> None:
         if count > len(split.labels):
             raise UserError(f"gradients.{key} is {count}: there are {len(split.labels)} images")
         probes[name] = Split(split.images[:count], split.labels[:count])
+    tasks = {
+        names: partial(_probe, config, *names, probes)
+        for names in product(config.activations, config.networks)
+    }
     rows, bins = [], []
-    for activation, network in product(config.activations, config.networks):
-        folder = Path(config.paths.models) / f"{activation}-{network}"
-        for row in probe_configuration(
-            folder, config.seeds, probes, "test", config.gradients.saturated_below
-        ):
-            rows.append((activation, network, *row))
-        for row in bin_preactivations(
-            folder, config.seeds, probes["test"].images, config.gradients.preactivation_bins
-        ):
-            bins.append((activation, network, *row))
-        print(f"{activation}-{network}: gradients of {len(config.seeds)} seeds", flush=True)
+    with process_beside() as beside:
+        for names, found in do_beside(tasks, beside).items():
+            for table, of_configuration in zip((rows, bins), found, strict=True):
+                table += [(*names, *row) for row in of_configuration]
     results = Path(config.paths.results)
     path = results / "gradients.csv"
     for whole, table, columns in (
@@ -47,6 +53,21 @@ def gradients(config: Config) -> None:
         with written_whole(whole) as temporary:
             tables.write_table(table, columns, temporary)
     tracking.log_gradients(config, tables.read_table(path, tables.GRADIENTS))
+
+
+def _probe(
+    config: Config, activation: str, network: str, probes: Mapping[str, Split]
+) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Measure a configuration; give its rows of both tables behind their first two columns."""
+    from actlab.gradients import bin_preactivations, probe_configuration
+
+    folder, values = Path(config.paths.models) / f"{activation}-{network}", config.gradients
+    rows = list(probe_configuration(folder, config.seeds, probes, "test", values.saturated_below))
+    bins = list(
+        bin_preactivations(folder, config.seeds, probes["test"].images, values.preactivation_bins)
+    )
+    print(f"{activation}-{network}: gradients of {len(config.seeds)} seeds", flush=True)
+    return rows, bins
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ launcher, and a stage of DVC's, end likewise when the process that started them 
 """
 
 import atexit
-import gc
 import logging
 import os
 import signal
@@ -14,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from typing import NoReturn
@@ -179,30 +178,30 @@ def listening(advice: str, watch_parent: bool) -> Iterator[None]:
 
 
 @contextmanager
-def process_beside() -> Iterator[Executor]:
+def process_beside(begin: Callable[[], object] | None = None) -> Iterator[Executor]:
     """Give a process that works beside this one, and ends with it however that ends.
 
-    SIGINT, which a terminal sends to both, is this one's to answer. Neither process looks for
-    garbage meanwhile: figures are many small objects.
+    SIGINT, which a terminal sends to both, is this one's to answer. `begin` is called in it first.
     """
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    beside = ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin_beside)
-    gc.disable()
+    beside = ProcessPoolExecutor(
+        1, get_context("spawn"), initializer=_begin_beside, initargs=(begin,)
+    )
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         beside.submit(os.getpid)  # starts it now
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         yield beside
     finally:
-        gc.enable()
         beside.shutdown(cancel_futures=True)
 
 
-def _begin_beside() -> None:
-    gc.disable()
+def _begin_beside(begin: Callable[[], object] | None) -> None:
     end_with_parent()
+    if begin:
+        begin()
 
 
 def _end_in_time(woken: socket.socket, signals: list[signal.Signals], advice: str) -> None:

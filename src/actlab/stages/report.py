@@ -1,9 +1,14 @@
 """Write the report of all configurations: `python -m actlab.stages.report`."""
 
 import dataclasses
+import gc
 import json
+from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from actlab.config import Config
 from actlab.stages.command import run
@@ -12,8 +17,18 @@ from actlab.stages.interrupts import process_beside
 
 def report(config: Config) -> None:
     """Read results, draw the figures, write tables, Markdown and HTML, show the results."""
-    with process_beside() as beside:
-        write_report(config, beside)
+    try:
+        with process_beside(_prepare) as beside:
+            gc.disable()
+            write_report(config, beside)
+    finally:
+        gc.enable()
+
+
+def _prepare() -> None:
+    """Import what draws while the other process reads what is drawn."""
+    gc.disable()  # figures are many small objects, of which none has to go before the end
+    import_module("actlab.report")
 
 
 def write_report(config: Config, beside: Executor) -> None:
@@ -30,6 +45,7 @@ def write_report(config: Config, beside: Executor) -> None:
         tables,
         tracking,
     )
+    from actlab.beside import begun_beside
     from actlab.datasets import load_labels
     from actlab.outputs import written_whole
 
@@ -47,8 +63,12 @@ def write_report(config: Config, beside: Executor) -> None:
     activations = descriptions.load_trained(trained, results / "activations")
     with written_whole(reports / "figures") as pictures:
         drawings = report.draw(study, activations, confidence)
-        plots = {pictures / name: drawing.plot for name, drawing in drawings.items()}
-        with figures.saved_beside(plots, beside):
+        tasks: dict[str, Callable[[], Any]] = {"script": charts.vega}
+        tasks |= {
+            name: partial(figures.plot_and_save, drawing.plot, pictures / name)
+            for name, drawing in drawings.items()
+        }
+        with begun_beside(tasks, beside) as done:
             counts = tables.read_table(reports / "data/class_counts.csv", tables.CLASS_COUNTS)
             summary = tables.summarise(study, confidence)
             labels = load_labels(Path(config.paths.processed), "test")
@@ -98,6 +118,7 @@ def write_report(config: Config, beside: Executor) -> None:
                 ):
                     tables.write_frame(table, folder / f"{name}.csv")
                 tables.write_frame(study.mean_field, folder / "mean_field.csv")
+            import_module("mlflow")  # while figures are drawn beside
     with written_whole(reports / "plots") as folder:
         for name, table in tables.plot_tables(study).items():
             tables.write_frame(table, folder / f"{name}.csv")
@@ -107,6 +128,7 @@ def write_report(config: Config, beside: Executor) -> None:
         images,
         {f"figures/{name}.png": chart for name, chart in interactive.items()},
         study.activations,
+        done["script"],
     )
     metrics = json.dumps(tables.metrics(summary), indent=2, allow_nan=False) + "\n"
     for name, text in (
