@@ -1,6 +1,9 @@
+import re
+import subprocess
+
 import pytest
 
-from actlab.plan import CACHED, FAILED, RAN, SECONDS, UNCHANGED, Plan
+from actlab.plan import CACHED, FAILED, RAN, SECONDS, UNCHANGED, Plan, with_downstream
 
 STAGES = ["preprocess", "train@relu-mlp", "train@tanh-mlp", "train@tanh-deep", "gradients"]
 
@@ -9,6 +12,21 @@ def follow(plan, *lines):
     """Take in lines, each at its second."""
     for now, line in lines:
         plan.take_in(line, now)
+
+
+def test_what_follows_a_changed_stage_is_what_dvc_says(root):
+    drawn = subprocess.run(
+        ["dvc", "dag", "--dot"], cwd=root, capture_output=True, text=True, check=True
+    ).stdout
+    edges = re.findall(r'"(.+)" -> "(.+)";', drawn)
+    stages = re.findall(r'^"([^"]+)";', drawn, re.MULTILINE)
+    assert {"fetch-data", "train-matched@relu-deep"} < set(stages)
+    trainings = [each for each in stages if each.startswith("train")]
+    for stage in stages:
+        follows = {stage}
+        while more := {to for since, to in edges if since in follows} - follows:
+            follows |= more
+        assert with_downstream([stage], trainings) == follows, stage
 
 
 def test_dvcs_lines_are_followed():

@@ -221,6 +221,10 @@ def test_the_page_needs_nothing_else_and_speaks_of_every_image(written):
         assert int(attributes["width"]) > 100
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
+    boxes = [attributes for attributes in page.attributes("div") if "tabindex" in attributes]
+    names = [attributes["aria-labelledby"] for attributes in boxes]
+    assert len(names) == len(set(names)) > len(images)
+    assert set(names) <= set(ids)
     links = {attributes["href"] for attributes in page.attributes("a")}
     runs = {link for link in links if link.startswith(report.MLFLOW)}
     assert report.run_link("relu/mlp") in runs
