@@ -69,7 +69,7 @@ class Job:
     @property
     def errors(self) -> Path:
         """What its process says on the standard error."""
-        name = f"{self.side}-{self.threads}-{self.seed}".replace(" ", "-")
+        name = f"{self.side}-{self.models}-{self.threads}-{self.seed}".replace(" ", "-")
         return self.data / f"{name}.err"
 
 
@@ -202,7 +202,9 @@ def measure(
     start = time.monotonic()
     job = Job(data, ACTLAB, network, batch_size, models=len(available))
     whole[ACTLAB] = Side(job, available)
+    alone = Side(Job(data, ACTLAB, network, batch_size), available[:1])
     losses[ACTLAB], operations = whole[ACTLAB].first()
+    losses[f"{ACTLAB}, one core"] = alone.first()[0]
     for name in names:
         each = [
             Side(Job(data, name, network, batch_size, 1, 1, seed, name in peers.SGEMM), [core])
@@ -229,7 +231,7 @@ def measure(
 
     epochs, ours = 1 if batch_size < 100 else 2, whole[ACTLAB]
     work: list[tuple[str, str, Callable[[], float]]] = [
-        (ACTLAB, ONE_CORE, partial(one, ours, "train")),
+        (ACTLAB, ONE_CORE, partial(one, alone, "train")),
         (ACTLAB, MODEL_A_CORE, partial(one, ours, "train", len(available), epochs)),
     ]
     for name, sides in pinned.items():
@@ -247,7 +249,7 @@ def measure(
             side, way, call = work[place]
             found.append(Timed(network, batch_size, number, side, way, round(call(), 5)))
         print(f"  round {number} of {rounds}, {time.monotonic() - start:.0f} s", flush=True)
-    for side in (*whole.values(), *(side for each in pinned.values() for side in each)):
+    for side in (alone, *whole.values(), *(side for each in pinned.values() for side in each)):
         side.end()
     return found, losses, operations
 
