@@ -963,19 +963,24 @@ def test_an_activation_can_be_left_out_and_epochs_stepped_through(written):
         assert said == []
 
 
+def under_the_pointer(page, path):
+    """What the middle of a chart's first view tells, by title."""
+    plot = page.locator(f'[data-chart="{path}"] .plot').first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    tip = page.locator("#vg-tooltip-element")
+    tip.wait_for(state="visible")
+    cells = tip.locator("td").all_inner_texts()
+    return dict(zip(cells[::2], cells[1::2], strict=True))
+
+
 def test_a_point_under_the_pointer_tells_its_value(written):
     folder, _ = written
     with opened(folder / "reports/report.html", 1200) as (page, said):
         see_all(page)
-        plot = page.locator('[data-chart="figures/accuracy_curves.png"] .plot').first
-        plot.scroll_into_view_if_needed()
-        box = plot.bounding_box()
-        assert box
-        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        tip = page.locator("#vg-tooltip-element")
-        tip.wait_for(state="visible")
-        cells = tip.locator("td").all_inner_texts()
-        told = dict(zip(cells[::2], cells[1::2], strict=True))
+        told = under_the_pointer(page, "figures/accuracy_curves.png")
         table = where(
             pd.read_csv(folder / "reports/tables/accuracy_curves.csv"),
             network="mlp",
@@ -984,6 +989,20 @@ def test_a_point_under_the_pointer_tells_its_value(written):
             epoch=int(told["epoch"]),
         )
         assert told["Accuracy"] == f"{100 * table['mean'].item():.2f}%"
+        assert told["interval from"] == f"{100 * table['low'].item():.2f}%"
+        assert said == []
+
+
+def test_a_point_of_one_seed_tells_that_it_has_no_interval(tmp_path, monkeypatch):
+    study = plant(tmp_path, ["relu", "tanh"], {"mlp": (4,)}, seeds=[7], epochs=3)
+    prepare(study, tmp_path)
+    monkeypatch.setattr("actlab.tracking.log_report", lambda config, reports: None)
+    write_report(config_of(study, tmp_path))
+    with opened(tmp_path / "reports/report.html", 1200) as (page, said):
+        see_all(page)
+        told = under_the_pointer(page, "figures/accuracy_curves.png")
+        assert re.fullmatch(r"\d+\.\d\d%", told["Accuracy"])
+        assert (told["interval from"], told["to"]) == ("none", "none")
         assert said == []
 
 
