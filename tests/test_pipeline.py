@@ -482,3 +482,23 @@ def test_an_experiment_changes_a_parameter(study):
     shown = json.loads(study.run("dvc", "metrics", "diff", "--json", "HEAD", "short"))
     assert '"sigmoid/mlp %": ' in json.dumps(shown)
     assert yaml.safe_load((study.folder / "params.yaml").read_text())["training"]["epochs"] == 2
+
+    # What DVC's extension for VS Code asks: vscode-dvc, extension/src/cli/dvc/reader.ts.
+    workspace, last = json.loads(study.run("dvc", "exp", "show", "--num", "1", "--json"))
+    (experiment,) = last["experiments"]
+    assert experiment["revs"][0]["name"] == "short"
+    for revision in (workspace, last, experiment["revs"][0]):
+        assert revision["error"] is None
+        assert "sigmoid/mlp %" in revision["data"]["metrics"]["reports/metrics.json"]["data"]
+    asked = ("dvc", "plots", "diff", "short", "workspace", "-o", "drawn", "--split", "--json")
+    plots = json.loads(study.run(*asked).splitlines()[-1])
+    (missing,) = plots["errors"]  # one activation has no differences
+    assert (missing["name"], missing["rev"]) == (
+        "reports/figures/accuracy_differences.png",
+        "short",
+    )
+    for name in ("Validation accuracy", "reports/figures/test_accuracy.png"):
+        revisions = [each for plot in plots["data"][name] for each in plot["revisions"]]
+        assert sorted(revisions) == ["short", "workspace"]
+    status = json.loads(study.run("dvc", "data", "status", "--granular", "--unchanged", "--json"))
+    assert "reports/figures/test_accuracy.png" in status["unchanged"]
