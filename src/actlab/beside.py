@@ -75,3 +75,10 @@ def do_beside(tasks: Mapping[Name, Callable[[], Result]], beside: Executor) -> d
     with begun_beside(tasks, beside) as results:
         pass
     return results
+
+
+def tell_after(line: str, task: Callable[[], Result]) -> Result:
+    """Do a task, in whichever process, and then say a line on its standard output."""
+    result = task()
+    print(line, flush=True)
+    return result

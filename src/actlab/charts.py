@@ -120,7 +120,7 @@ def _curves(table: pd.DataFrame, study: Study, title: str, form: str) -> Chart:
         exact = form.replace("1", "2" if "%" in form else "4")
         tips = [Tip("split", "split"), Tip("epoch", "epoch", "d"), Tip("mean", title, exact)]
         hovered = _hovered(x, y, study.activations, [*tips, *_interval(exact)])
-        spec["layer"] = [band, line, hovered]
+        spec["layer"] = [*([band] if _has_intervals(rows) else []), line, hovered]
         views.append(View(f"{network} (paler: on training images)", spec))
     return Chart(tuple(views))
 
@@ -137,16 +137,17 @@ def _test_accuracy(table: pd.DataFrame, study: Study) -> Chart:
         y = {"field": "activation", "type": "nominal", "title": None, "sort": study.activations}
         x = _axis("accuracy", "Test accuracy", ".1%", 8)
         color = _color(study.activations)
-        spec["layer"] = [
-            {
-                "mark": {"type": "rule", "strokeWidth": 2},
-                "encoding": {
-                    "y": y,
-                    "x": _axis("low", "Test accuracy", ".1%", 8),
-                    "x2": {"field": "high"},
-                    "color": color,
-                },
+        interval: Spec = {
+            "mark": {"type": "rule", "strokeWidth": 2},
+            "encoding": {
+                "y": y,
+                "x": _axis("low", "Test accuracy", ".1%", 8),
+                "x2": {"field": "high"},
+                "color": color,
             },
+        }
+        spec["layer"] = [
+            *([interval] if _has_intervals(rows) else []),
             {
                 "mark": {"type": "point", "filled": True, "size": 110, "shape": "diamond"},
                 "encoding": {
@@ -411,6 +412,11 @@ def _hovered(x: Spec, y: Spec, names: Sequence[str], tips: Sequence[Tip]) -> Spe
             "opacity": {"condition": {"param": "near", "empty": False, "value": 1}, "value": 0},
         },
     }
+
+
+def _has_intervals(rows: pd.DataFrame) -> bool:
+    """Tell whether a row has an interval: where none has, Vega warns of a range without an end."""
+    return bool(np.isfinite(rows["low"].to_numpy(dtype=float)).any())
 
 
 def _interval(form: str) -> list[Tip]:

@@ -282,6 +282,21 @@ def probe_model(
                 yield name, probe, statistic, value
 
 
+def probe_and_bin(
+    folder: Path,
+    seeds: Sequence[int],
+    probes: Mapping[str, Split],
+    held_out: str,
+    saturated_below: float,
+    bins: int,
+) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Give the rows of `probe_configuration`, and of `bin_preactivations` of what is held out."""
+    return (
+        list(probe_configuration(folder, seeds, probes, held_out, saturated_below)),
+        list(bin_preactivations(folder, seeds, probes[held_out].images, bins)),
+    )
+
+
 #: Of a layer's pre-activations, the share on either side that its outermost bins take in.
 _TAIL = 0.001
 

@@ -631,7 +631,10 @@ class Safe(HTMLParser):
         }
     )
     POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src "
-    LINKS = re.compile(rf"#|[\w/]+\.csv$|{re.escape(report.MLFLOW)}[\w.%-]+$")
+    LINKS = re.compile(
+        rf"#|[\w/]+\.csv$|{re.escape(report.MLFLOW)}"
+        r"\?searchFilter=[\w.%-]+&workflowType=machine_learning$"
+    )
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -1,28 +1,22 @@
 """Probe gradients and health of every trained network: `python -m actlab.stages.gradients`."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from actlab.config import Config
 from actlab.errors import UserError
 from actlab.stages.command import run
 from actlab.stages.interrupts import process_beside
 
-if TYPE_CHECKING:
-    from actlab.datasets import Split
-else:  # it comes with NumPy
-    Split = Any
-
 
 def gradients(config: Config) -> None:
     """Measure every layer at every kept epoch: its gradient on both probes, its health on test."""
     from actlab import tables, tracking
-    from actlab.beside import do_beside
+    from actlab.beside import do_beside, tell_after
     from actlab.datasets import Split, load_processed
+    from actlab.gradients import probe_and_bin
     from actlab.outputs import written_whole
 
     splits = load_processed(Path(config.paths.processed), asdict(config.data))
@@ -36,7 +30,19 @@ def gradients(config: Config) -> None:
             raise UserError(f"gradients.{key} is {count}: there are {len(split.labels)} images")
         probes[name] = Split(split.images[:count], split.labels[:count])
     tasks = {
-        names: partial(_probe, config, *names, probes)
+        names: partial(
+            tell_after,
+            f"{'-'.join(names)}: gradients of {len(config.seeds)} seeds",
+            partial(
+                probe_and_bin,
+                Path(config.paths.models) / "-".join(names),
+                config.seeds,
+                probes,
+                "test",
+                config.gradients.saturated_below,
+                config.gradients.preactivation_bins,
+            ),
+        )
         for names in product(config.activations, config.networks)
     }
     rows, bins = [], []
@@ -53,21 +59,6 @@ def gradients(config: Config) -> None:
         with written_whole(whole) as temporary:
             tables.write_table(table, columns, temporary)
     tracking.log_gradients(config, tables.read_table(path, tables.GRADIENTS))
-
-
-def _probe(
-    config: Config, activation: str, network: str, probes: Mapping[str, Split]
-) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-    """Measure a configuration; give its rows of both tables behind their first two columns."""
-    from actlab.gradients import bin_preactivations, probe_configuration
-
-    folder, values = Path(config.paths.models) / f"{activation}-{network}", config.gradients
-    rows = list(probe_configuration(folder, config.seeds, probes, "test", values.saturated_below))
-    bins = list(
-        bin_preactivations(folder, config.seeds, probes["test"].images, values.preactivation_bins)
-    )
-    print(f"{activation}-{network}: gradients of {len(config.seeds)} seeds", flush=True)
-    return rows, bins
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ launcher, and a stage of DVC's, end likewise when the process that started them 
 """
 
 import atexit
+import gc
 import logging
 import os
 import signal
@@ -13,9 +14,10 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import NoReturn
 
 #: The process that started this one, as early as can be: it may end while packages are imported.
@@ -178,30 +180,44 @@ def listening(advice: str, watch_parent: bool) -> Iterator[None]:
 
 
 @contextmanager
-def process_beside(begin: Callable[[], object] | None = None) -> Iterator[Executor]:
+def process_beside(imports: Sequence[str] = (), collects: bool = True) -> Iterator[Executor]:
     """Give a process that works beside this one, and ends with it however that ends.
 
-    SIGINT, which a terminal sends to both, is this one's to answer. `begin` is called in it first.
+    SIGINT, which a terminal sends to both, is this one's to answer.
+
+    Parameters
+    ----------
+    imports
+        Modules that it imports before there is anything to do.
+    collects
+        Whether the two look for garbage meanwhile.
     """
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
     beside = ProcessPoolExecutor(
-        1, get_context("spawn"), initializer=_begin_beside, initargs=(begin,)
+        1, get_context("spawn"), initializer=_begin_beside, initargs=(imports, collects)
     )
+    was_collecting = gc.isenabled()
+    if not collects:
+        gc.disable()
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         beside.submit(os.getpid)  # starts it now
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         yield beside
     finally:
+        if was_collecting:
+            gc.enable()
         beside.shutdown(cancel_futures=True)
 
 
-def _begin_beside(begin: Callable[[], object] | None) -> None:
+def _begin_beside(imports: Sequence[str], collects: bool) -> None:
     end_with_parent()
-    if begin:
-        begin()
+    if not collects:
+        gc.disable()
+    for name in imports:
+        import_module(name)
 
 
 def _end_in_time(woken: socket.socket, signals: list[signal.Signals], advice: str) -> None:

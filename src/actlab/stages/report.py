@@ -1,7 +1,6 @@
 """Write the report of all configurations: `python -m actlab.stages.report`."""
 
 import dataclasses
-import gc
 import json
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -17,18 +16,9 @@ from actlab.stages.interrupts import process_beside
 
 def report(config: Config) -> None:
     """Read results, draw the figures, write tables, Markdown and HTML, show the results."""
-    try:
-        with process_beside(_prepare) as beside:
-            gc.disable()
-            write_report(config, beside)
-    finally:
-        gc.enable()
-
-
-def _prepare() -> None:
-    """Import what draws while the other process reads what is drawn."""
-    gc.disable()  # figures are many small objects, of which none has to go before the end
-    import_module("actlab.report")
+    # Figures are many small objects, of which none has to go before the end.
+    with process_beside(["actlab.report"], collects=False) as beside:
+        write_report(config, beside)
 
 
 def write_report(config: Config, beside: Executor) -> None:
