@@ -186,6 +186,15 @@ def test_a_view_of_many_runs_selects_them_by_tags(
     assert {run.info.run_name for run in found} == {f"{NAME}/seed-0", f"{NAME}/seed-1"}
 
 
+def test_an_experiment_leaves_the_pages_to_the_study(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "short")
+    monkeypatch.setattr(overview, "refresh", lambda *given: pytest.fail("it writes them"))
+    overview.log_overview(CONFIG)
+    assert "short is an experiment" in capsys.readouterr().out
+
+
 def test_a_sweep_has_a_view_of_its_own(root: Path) -> None:  # noqa: F811
     assert overview.save_sweep("none", ["activation.name"]) is None
     log_trained("a", 0.5, 0.1, sweep="my.sweep")

@@ -1006,6 +1006,21 @@ def test_a_point_of_one_seed_tells_that_it_has_no_interval(tmp_path, monkeypatch
         assert said == []
 
 
+@pytest.mark.parametrize("section", ["gradients", "health-of-the-networks", "conclusion"])
+def test_a_link_leads_to_its_section_though_charts_are_drawn_on_the_way(written, section):
+    folder, _ = written
+    top = f"document.getElementById('{section}').getBoundingClientRect().top"
+    with opened(folder / "reports/report.html", 1440) as (page, said):
+        page.locator(f'nav a[href="#{section}"]').click()
+        page.wait_for_function(
+            "document.querySelectorAll('.picture.replaced').length >= 5"
+            f" && {top} >= -1 && {top} < 100"
+        )
+        page.wait_for_timeout(1500)  # what is drawn below does not move it
+        assert -1 <= page.evaluate(top) < 100
+        assert said == []
+
+
 def test_on_paper_every_figure_is_there_and_every_claim_open(written):
     folder, _ = written
     with opened(folder / "reports/report.html", 1200) as (page, _):

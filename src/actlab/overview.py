@@ -5,6 +5,7 @@ what is as it should be is left alone.
 """
 
 import math
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -38,7 +39,16 @@ class _Held(NamedTuple):
 
 
 def log_overview(config: Config) -> None:
-    """Bring MLflow's pages up to date after the report; a store that fails costs one line."""
+    """Bring MLflow's pages up to date after the report; a store that fails costs one line.
+
+    An experiment of DVC's leaves them as they are: they speak of the study.
+    """
+    if experiment := os.environ.get("DVC_EXP_NAME"):
+        tqdm.write(
+            f"{experiment} is an experiment: its runs are in MLflow, whose descriptions, views and"
+            " registered models stay; `python -m actlab.stages.sync` writes those of what is here"
+        )
+        return
     try:
         refresh(tracking.connect(), config, ())
     except Exception as error:  # MLflow lets through what its server or its database raises
