@@ -902,6 +902,8 @@ def test_the_page_fits_and_asks_for_nothing(written, width, scheme):
         see_all(page)
         assert page.locator(".plot svg").count() >= 24
         assert page.locator(".picture.replaced").count() == 12
+        assert page.locator(".of-picture:visible").count() == 0
+        assert page.locator(".of-chart:visible").count() == 2
         assert said == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         paper, ink = page.evaluate(
@@ -1029,6 +1031,8 @@ def test_on_paper_every_figure_is_there_and_every_claim_open(written):
         page.emulate_media(media="print")
         assert page.locator(".picture:visible").count() == 17
         assert page.locator(".chart:visible").count() == 0
+        assert page.locator(".of-picture:visible").count() >= 8
+        assert page.locator(".of-chart:visible").count() == 0
         assert page.locator(".claims details[open]").count() == len(CLAIMS)
 
 
@@ -1037,4 +1041,6 @@ def test_without_scripts_every_figure_is_there(written):
     with opened(folder / "reports/report.html", 800, java_script_enabled=False) as (page, said):
         assert page.locator(".picture:visible").count() == 17
         assert page.locator(".chart:visible").count() == 0
+        assert page.locator(".of-picture:visible").count() >= 8
+        assert page.locator(".of-chart:visible").count() == 0
         assert said == []

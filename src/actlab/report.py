@@ -86,13 +86,18 @@ class Grid:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, by its path in the report's folder, and the table behind it."""
+    """A figure, by its path in the report's folder, and the table behind it.
+
+    `of_picture` goes on where the caption ends, `of_chart` in its place where a chart stands in.
+    """
 
     kind: ClassVar[str] = "picture"
     path: str
     caption: str
     alt: str
     data: str | None = None
+    of_picture: str = ""
+    of_chart: str = ""
 
 
 @dataclass(frozen=True)
@@ -529,9 +534,7 @@ def _curves(study: Study, config: Config) -> Section:
         if len(study.seeds) > 1
         else ""
     )
-    drawn = (
-        f"Lines are means over seeds; in the picture thin lines are single seeds.{band} {watched}"
-    )
+    drawn = f"Lines are means over seeds.{band} {watched}"
     return Section(
         "Learning curves",
         (
@@ -542,6 +545,7 @@ def _curves(study: Study, config: Config) -> Section:
                 "Training and validation accuracy by epoch, a line for each of"
                 f" {join(study.activations)} on {join(study.networks)}.",
                 "tables/accuracy_curves.csv",
+                "Thin lines are single seeds.",
             ),
             Picture(
                 "figures/loss_curves.png",
@@ -549,6 +553,7 @@ def _curves(study: Study, config: Config) -> Section:
                 "Training and validation loss by epoch on a logarithmic axis, a line for each of"
                 f" {join(study.activations)} on {join(study.networks)}.",
                 "tables/loss_curves.csv",
+                "Thin lines are single seeds.",
             ),
             *_points(loss_findings(study), "tables/loss_curves.csv"),
         ),
@@ -574,9 +579,11 @@ def _test_accuracy(study: Study, summary: pd.DataFrame, config: Config) -> Secti
         Picture(
             "figures/test_accuracy.png",
             f"Test accuracy after {counted(study.epochs, 'epoch')}. Each panel has an axis of its"
-            " own; one that does not start at zero says so.",
+            " own.",
             f"Test accuracy of every seed with mean and interval: {measured}.",
             "tables/test_accuracy.csv",
+            "One that does not start at zero says so.",
+            "No axis is made to start at zero.",
         ),
         *_points(spread_findings(study, summary), "summary.csv"),
     ]
@@ -585,12 +592,14 @@ def _test_accuracy(study: Study, summary: pd.DataFrame, config: Config) -> Secti
         blocks.append(
             Picture(
                 "figures/accuracy_differences.png",
-                "Differences of test accuracy within seeds. Thick: over new seeds, on these test"
-                " images; thin: over new seeds and new images. Between the dotted lines, at"
-                f" {margin:g} points, a difference does not matter; that was declared beforehand.",
+                f"Differences of test accuracy within seeds. Below {margin:g} points a difference"
+                " does not matter; that was declared beforehand.",
                 "Mean difference of test accuracy with two intervals for each pair of"
                 f" {join(study.activations)} on {join(study.networks)}, with the verdict.",
                 "tables/accuracy_differences.csv",
+                "Those points are dotted. Thick: the interval over new seeds, on these test images;"
+                " thin: over new seeds and new images.",
+                "Those points are shaded. Lines: intervals over new seeds, on these test images.",
             )
         )
     return Section("Test accuracy", tuple(blocks))
@@ -931,9 +940,10 @@ def _health(study: Study, config: Config) -> Section:
             blocks.append(
                 Picture(
                     f"figures/{name}.png",
-                    f"{caption} All panels have one range of shades.",
+                    caption,
                     f"{label}, {panels}.",
                     f"tables/{name}.csv",
+                    "All panels have one range of shades.",
                 )
             )
     if hidden:
