@@ -136,8 +136,7 @@ def write_sample(count: int, folder: Path, processed: Path) -> list[Path]:
         )
     for place, (image, label) in enumerate(zip(images, labels, strict=True)):
         paths.append(folder / f"test-{place}-is-{label}.png")
-        grey = np.round(255 * image.reshape(SIDE, SIDE)).astype(np.uint8)
-        Image.fromarray(grey).save(paths[-1])
+        Image.fromarray(image.reshape(SIDE, SIDE)).save(paths[-1])
     return paths
 
 

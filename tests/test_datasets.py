@@ -25,6 +25,8 @@ from actlab.datasets import (
     count_classes,
     draw_held_out,
     explain_mismatch,
+    first_images,
+    levels_of,
     load_labels,
     load_processed,
     load_raw,
@@ -256,6 +258,28 @@ def test_scaling_takes_every_pixel_to_its_255th():
     np.testing.assert_array_equal(np.rint(scaled * 255).astype(np.uint8), images.reshape(4, 64))
 
 
+def test_levels_are_those_that_were_scaled_and_none_of_other_numbers():
+    levels = np.arange(256, dtype=np.uint8).reshape(4, 64)
+    np.testing.assert_array_equal(levels_of(scale_images(levels)), levels, strict=True)
+    assert levels_of(levels) is levels
+    many = np.tile(scale_images(levels), (300, 1))
+    np.testing.assert_array_equal(levels_of(many), np.tile(levels, (300, 1)), strict=True)
+    for other in (0.3, np.nan, -1 / 255, 256 / 255):
+        changed = many.copy()
+        changed[-1, -1] = other
+        assert levels_of(changed) is None
+
+
+def test_the_first_images_of_levels_are_scaled_and_of_numbers_are_not():
+    labels = np.arange(4, dtype=np.int32)
+    levels = np.arange(256, dtype=np.uint8).reshape(4, 64)
+    numbers = scale_images(levels)
+    for images in (levels, numbers):
+        first = first_images(Split(images, labels), 3)
+        np.testing.assert_array_equal(first.images, numbers[:3], strict=True)
+        np.testing.assert_array_equal(first.labels, labels[:3], strict=True)
+
+
 # Holding out
 
 
@@ -372,6 +396,24 @@ def test_processed_round_trip(splits, processed):
 def test_no_validation_split_where_none_was_saved(splits, tmp_path):
     save_processed(splits._replace(validation=None), tmp_path / "none", MADE_WITH)
     assert load_processed(tmp_path / "none").validation is None
+
+
+def test_images_are_levels_in_their_files_and_where_that_is_asked_for(splits, processed):
+    loaded = load_processed(processed, is_scaled=False)
+    for name in ("train", "validation", "test"):
+        images = np.load(processed / f"{name}_images.npy")
+        assert images.dtype == np.uint8
+        np.testing.assert_array_equal(getattr(loaded, name).images, images, strict=True)
+        np.testing.assert_array_equal(scale_images(images), getattr(splits, name).images)
+
+
+def test_images_that_are_no_levels_stay_numbers(tmp_path):
+    images = np.random.default_rng(0).random((5, 6), np.float32)
+    split = Split(images, np.zeros(5, np.int32))
+    save_processed(Splits(split, None, split), tmp_path / "processed", MADE_WITH)
+    for is_scaled in (True, False):
+        loaded = load_processed(tmp_path / "processed", is_scaled=is_scaled)
+        np.testing.assert_array_equal(loaded.test.images, images, strict=True)
 
 
 def test_load_processed_says_which_command_makes_what_is_missing(tmp_path):

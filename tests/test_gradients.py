@@ -9,7 +9,6 @@ from actlab.config import ActivationConfig, NetworkConfig
 from actlab.datasets import Split
 from actlab.gradients import (
     STATISTICS,
-    bin_preactivations,
     compile_pass,
     probe_configuration,
     summarise_gradient,
@@ -108,7 +107,8 @@ def test_probe_covers_every_seed_epoch_layer_and_probe(tmp_path):
             path.parent.mkdir(exist_ok=True)
             build_model(spec, 10 * seed + epoch).save_weights(path)
     probes = {"notebook": batch_of(4), "test": batch_of(9, seed=1)}
-    rows = list(probe_configuration(tmp_path, [0, 5], probes, "test", 0.05))
+    rows, _ = probe_configuration(tmp_path, [0, 5], probes, "test", 0.05, 5)
+    assert [row[:2] for row in rows] == sorted(row[:2] for row in rows)
     health = [row for row in rows if row[4] not in STATISTICS]
     assert {row[2:4] for row in health} == {("output", "test")}
     assert len(rows) - len(health) == 2 * 2 * 1 * 2 * 3
@@ -293,7 +293,8 @@ def keep_models(folder, spec, seeds, epochs):
 
 def test_the_output_layer_has_no_health_of_an_activation(tmp_path):
     keep_models(tmp_path, spec_of("tanh"), [0], [0])
-    rows = list(probe_configuration(tmp_path, [0], {"seen": batch_of(8)}, "seen", 0.05))
+    batches = {"seen": batch_of(8), "other": batch_of(8)}
+    rows, _ = probe_configuration(tmp_path, [0], {"seen": batch_of(8)}, "seen", 0.05, 5)
     said = {layer: {row[4] for row in rows if row[2] == layer} for layer in ("hidden_2", "output")}
     assert said["hidden_2"] == {*STATISTICS, *tables.HEALTH}
     assert said["hidden_2"] - said["output"] == {
@@ -302,7 +303,8 @@ def test_the_output_layer_has_no_health_of_an_activation(tmp_path):
         "saturated_fraction",
         "dead_fraction",
     }
-    assert list(probe_configuration(tmp_path, [0], {"seen": batch_of(8)}, "other", 0.05)) == [
+    of_both, _ = probe_configuration(tmp_path, [0], batches, "other", 0.05, 5)
+    assert [row for row in of_both if row[3] == "seen"] == [
         row for row in rows if row[4] in STATISTICS
     ]
 
@@ -310,7 +312,7 @@ def test_the_output_layer_has_no_health_of_an_activation(tmp_path):
 def test_densities_are_those_of_all_preactivations(tmp_path):
     spec, batch = spec_of("tanh"), batch_of(50)
     keep_models(tmp_path, spec, [0, 1], [0, 1, 3])
-    rows = list(bin_preactivations(tmp_path, [0, 1], batch.images, 12))
+    _, rows = probe_configuration(tmp_path, [0, 1], {"test": batch}, "test", 0.05, 12)
     assert [row[:2] for row in rows[::12]] == [
         (epoch, f"hidden_{at}") for epoch in (0, 1, 3) for at in (1, 2)
     ]
@@ -340,7 +342,7 @@ def test_preactivations_that_are_all_alike_have_bins_and_none_that_are_no_number
     path = weights_path(tmp_path, 0, 0)
     path.parent.mkdir()
     model.save_weights(path)
-    rows = list(bin_preactivations(tmp_path, [0], batch_of(4).images, 5))
+    _, rows = probe_configuration(tmp_path, [0], {"test": batch_of(4)}, "test", 0.05, 5)
     assert [row[:2] for row in rows] == [(0, "hidden_1")] * 5
     widths = np.array([row[3] - row[2] for row in rows])
     assert (widths > 0).all()
@@ -349,7 +351,8 @@ def test_preactivations_that_are_all_alike_have_bins_and_none_that_are_no_number
 
 def test_a_network_without_hidden_layers_has_no_bins(tmp_path):
     keep_models(tmp_path, spec_of("relu", NetworkConfig("none", [])), [0], [0])
-    assert list(bin_preactivations(tmp_path, [0], batch_of(4).images, 5)) == []
+    _, rows = probe_configuration(tmp_path, [0], {"test": batch_of(4)}, "test", 0.05, 5)
+    assert rows == []
 
 
 def test_health_of_prelu_is_that_of_each_units_own_slope(tmp_path):
@@ -372,7 +375,7 @@ def test_health_of_prelu_is_that_of_each_units_own_slope(tmp_path):
     batch = Split(
         np.array([[-1.0], [-2.0], [-3.0], [1.0]], np.float32), np.array([1, 2, 3, 4], np.int32)
     )
-    rows = list(probe_configuration(tmp_path, [0], {"test": batch}, "test", 0.05))
+    rows, _ = probe_configuration(tmp_path, [0], {"test": batch}, "test", 0.05, 5)
     said = {row[4]: row[5] for row in rows if row[2] == "hidden_1"}
     # Below 5 %: of slope 0 and 0.04 the three images below zero, of slope 30 the one above (1/30).
     assert said["saturated_fraction"] == (3 + 3 + 0 + 1) / 16

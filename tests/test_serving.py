@@ -20,7 +20,7 @@ import small_training
 from PIL import Image, ImageDraw
 
 from actlab import registry, serving, tracking
-from actlab.datasets import Splits
+from actlab.datasets import Splits, load_processed
 from actlab.errors import UserError
 from actlab.sync import sync
 
@@ -105,7 +105,7 @@ def test_the_server_gives_the_models_own_probabilities(served: Served) -> None:
     assert served.said == [
         f"Serving models:/actlab-mnist@lowest-training-loss on {served.address}; Ctrl-C ends it\n"
     ]
-    images = np.load(served.folder / "data/processed/test_images.npy")[:8]
+    images = load_processed(served.folder / "data/processed").test.images[:8]
     given = classify.ask(served.address, list(images))
     np.testing.assert_allclose(given, expected(served.folder, images), atol=1e-5)
     np.testing.assert_allclose(given.sum(axis=1), 1, atol=1e-5)

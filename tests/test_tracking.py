@@ -1,4 +1,5 @@
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -33,6 +34,7 @@ from actlab.config import (
     PathsConfig,
     TrainingConfig,
 )
+from actlab.datasets import scale_images
 from actlab.errors import UserError
 from actlab.sync import Synced, sync
 
@@ -117,7 +119,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tables.write_table(rows, columns, root / path)
     for folder in ("data/processed", "reports/figures", "reports/compare"):
         (root / folder).mkdir(parents=True)
-    images = rng.random((3, 784), dtype=np.float32)
+    images = rng.integers(0, 256, (3, 784), np.uint8)
     np.save(root / "data/processed/test_images.npy", images)
     # What `compare` has left there is no part of the report.
     for name in ("report.md", "summary.csv", "figures/curves.svg", "compare/depth.md"):
@@ -573,13 +575,41 @@ def test_the_model_gives_keras_probabilities(root: Path, monkeypatch: pytest.Mon
     example = loaded.input_example
     assert [spec.shape for spec in loaded.metadata.signature.inputs] == [(-1, 784)]
     assert [spec.shape for spec in loaded.metadata.signature.outputs] == [(-1, 10)]
-    images = np.load("data/processed/test_images.npy")
+    images = scale_images(np.load("data/processed/test_images.npy"))
     np.testing.assert_array_equal(example, images[:1])
     given = loaded.predict(images)
     spec = ModelSpec.load(MODELS / "model.json")
     expected = with_probabilities(load_model(MODELS, 0), spec)(images)
     np.testing.assert_allclose(given, expected, rtol=1e-6)
     np.testing.assert_allclose(given.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_a_models_requirements_are_the_running_versions_and_looked_for_nowhere(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow.pyfunc
+    from mlflow.utils import requirements_utils
+
+    from actlab.runtime import keras, tf
+
+    looked_for: list[str] = []
+    monkeypatch.setattr(requirements_utils, "_check_requirement_satisfied", looked_for.append)
+    with tracking.ConfigurationRun(CONFIG, "dvc") as run:
+        log_live(run)
+    assert looked_for == []
+    environment: Any = importlib.import_module("mlflow.utils.environment")
+    environment.warn_dependency_requirement_mismatches(["numpy"])
+    assert looked_for == ["numpy"]  # afterwards, as ever
+    (parent,) = (run for run in stored_runs() if run.info.run_name == NAME)
+    (output,) = parent.outputs.model_outputs
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.tracking_uri())
+    path = mlflow.pyfunc.get_model_dependencies(f"models:/{output.model_id}")
+    assert Path(path).read_text().split() == [
+        f"mlflow=={mlflow.__version__}",
+        f"tensorflow=={tf.__version__}",
+        f"keras=={keras.__version__}",
+        f"numpy=={np.__version__}",
+    ]
 
 
 @pytest.mark.parametrize(

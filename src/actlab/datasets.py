@@ -152,9 +152,12 @@ class RawSplit(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Images, flattened and scaled to 0..1, and their labels."""
+    """Images, flattened and scaled to 0..1, and their labels.
 
-    images: Float32[np.ndarray, "image pixel"]
+    Where a function says so, images may be their levels of grey instead, uint8 from 0 to 255.
+    """
+
+    images: Float32[np.ndarray, "image pixel"] | UInt8[np.ndarray, "image pixel"]
     labels: Int32[np.ndarray, "image"]
 
 
@@ -275,15 +278,40 @@ def _read_raw(path: Path, name: str, file: RawFile) -> tuple[str | None, bytes]:
     return explain_mismatch(content, name, file), content
 
 
-def scale_images(
-    images: UInt8[np.ndarray, "image row column"],
-) -> Float32[np.ndarray, "image pixel"]:
-    """Flatten each image, row after row, and scale 0..255 to 0..1.
+def scale_images(images: UInt8[np.ndarray, "image ..."]) -> Float32[np.ndarray, "image pixel"]:
+    """Flatten each image, row after row, and scale levels of 0..255 to 0..1.
 
     >>> scale_images(np.array([[[0, 51], [204, 255]]], np.uint8))
     array([[0. , 0.2, 0.8, 1. ]], dtype=float32)
     """
     return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+
+
+def levels_of(
+    images: Float32[np.ndarray, "image pixel"] | UInt8[np.ndarray, "image pixel"],
+) -> UInt8[np.ndarray, "image pixel"] | None:
+    """Give the levels of grey of scaled images; None where the images are others.
+
+    >>> levels_of(np.array([[0, 0.2, 0.8, 1]], np.float32))
+    array([[  0,  51, 204, 255]], dtype=uint8)
+    """
+    if images.dtype == np.uint8:
+        return images
+    levels = np.empty(images.shape, np.uint8)
+    for start in range(0, len(images), 1000):  # which fit the processor's cache
+        some = images[start : start + 1000]
+        with np.errstate(invalid="ignore"):
+            levels[start : start + 1000] = np.rint(some * np.float32(255))
+        if not np.array_equal(scale_images(levels[start : start + 1000]), some):
+            return None
+    return levels
+
+
+def first_images(split: Split, count: int) -> Split:
+    """Give the first images of a split, scaled, and their labels; its images may be levels."""
+    images = split.images[:count]
+    scaled = scale_images(images) if images.dtype == np.uint8 else images
+    return Split(scaled, split.labels[:count])
 
 
 def draw_held_out(
@@ -363,7 +391,8 @@ def save_processed(splits: Splits, folder: Path, made_with: Mapping[str, Any]) -
     Parameters
     ----------
     splits
-        Become `<split>_images.npy` and `<split>_labels.npy`.
+        Become `<split>_images.npy` and `<split>_labels.npy`. Images that are levels of grey,
+        scaled, are written as the levels: a quarter of the bytes.
     folder
         Need not be there.
     made_with
@@ -374,7 +403,9 @@ def save_processed(splits: Splits, folder: Path, made_with: Mapping[str, Any]) -
     digests = {}
     for name, split in splits._asdict().items():
         if split is not None:
-            for kind, array in split._asdict().items():
+            levels = levels_of(split.images)
+            images = split.images if levels is None else levels
+            for kind, array in Split(images, split.labels)._asdict().items():
                 path = folder / f"{name}_{kind}.npy"
                 np.save(path, array)
                 digests[path.name] = _digest(path)
@@ -382,7 +413,9 @@ def save_processed(splits: Splits, folder: Path, made_with: Mapping[str, Any]) -
     (folder / "data.json").write_text(json.dumps(described, indent=2) + "\n")
 
 
-def load_processed(folder: Path, made_with: Mapping[str, Any] | None = None) -> Splits:
+def load_processed(
+    folder: Path, made_with: Mapping[str, Any] | None = None, *, is_scaled: bool = True
+) -> Splits:
     """Read what `save_processed` wrote; the validation split is None where it wrote none.
 
     Parameters
@@ -391,6 +424,9 @@ def load_processed(folder: Path, made_with: Mapping[str, Any] | None = None) -> 
         Holds the files.
     made_with
         What the splits have to have been made with; None takes them as they are.
+    is_scaled
+        Whether images are scaled. Otherwise they are what the files hold: levels of grey, or
+        numbers.
 
     Raises
     ------
@@ -413,6 +449,8 @@ def load_processed(folder: Path, made_with: Mapping[str, Any] | None = None) -> 
         for split in Splits._fields
         if split != "validation" or any(name.startswith("validation_") for name in digests)
     }
+    if is_scaled:
+        splits = {name: first_images(split, len(split.labels)) for name, split in splits.items()}
     return Splits(splits["train"], splits.get("validation"), splits["test"])
 
 

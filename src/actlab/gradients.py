@@ -206,8 +206,9 @@ def probe_configuration(
     probes: Mapping[str, Split],
     held_out: str,
     saturated_below: float,
-) -> Iterator[tuple[int, int, str, str, str, float]]:
-    """Measure the gradients and the health of the models of `models/<activation>-<network>`.
+    bins: int,
+) -> tuple[list[tuple[int, int, str, str, str, float]], list[tuple[int, str, float, float, float]]]:
+    """Measure the models of `models/<activation>-<network>`: gradients, health, pre-activations.
 
     Parameters
     ----------
@@ -218,26 +219,48 @@ def probe_configuration(
     probes
         The batches by name.
     held_out
-        The one of them that `summarise_health` is told of, gradients are of all.
+        The one of them that `summarise_health` is told of and whose pre-activations are binned;
+        gradients are of all.
     saturated_below
         As in `summarise_health`.
+    bins
+        As in `bin_preactivations`.
 
-    Yields
-    ------
-    tuple
-        seed, epoch, layer, probe, statistic, value: a row of `tables.GRADIENTS` behind
+    Returns
+    -------
+    rows
+        seed, epoch, layer, probe, statistic, value: rows of `tables.GRADIENTS` behind
         activation and network.
+    binned
+        epoch, layer, bin_low, bin_high, density: rows of `tables.PREACTIVATIONS`, likewise. All
+        seeds are pooled.
+
+    Raises
+    ------
+    UserError
+        When model.json or weights are missing or cannot be read.
     """
     spec = ModelSpec.load(folder / "model.json")
     model = build_model(spec, seed=0)
     run_pass = compile_pass(model)
-    for seed in seeds:
-        for epoch in kept_epochs(folder, seed):
+    preactivations = compile_preactivations(model, probes[held_out].images)
+    rows, binned = [], []
+    for epoch in kept_epochs(folder, seeds[0]):
+        weights = []
+        for seed in seeds:
             read_weights(model, weights_path(folder, seed, epoch))
-            for row in probe_model(
-                model, run_pass, spec.activation, probes, held_out, saturated_below
-            ):
-                yield seed, epoch, *row
+            weights.append(model.get_weights())
+            rows += [
+                (seed, epoch, *row)
+                for row in probe_model(
+                    model, run_pass, spec.activation, probes, held_out, saturated_below
+                )
+            ]
+        binned += [
+            (epoch, *row) for row in bin_preactivations(model, preactivations, weights, bins)
+        ]
+    rows.sort(key=lambda row: seeds.index(row[0]))
+    return rows, binned
 
 
 def probe_model(
@@ -259,7 +282,7 @@ def probe_model(
     activation
         Of its hidden layers.
     probes, held_out, saturated_below
-        As in `probe_configuration`.
+        As in `probe_configuration`; none need be held out.
 
     Yields
     ------
@@ -282,87 +305,79 @@ def probe_model(
                 yield name, probe, statistic, value
 
 
-def probe_and_bin(
-    folder: Path,
-    seeds: Sequence[int],
-    probes: Mapping[str, Split],
-    held_out: str,
-    saturated_below: float,
-    bins: int,
-) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-    """Give the rows of `probe_configuration`, and of `bin_preactivations` of what is held out."""
-    return (
-        list(probe_configuration(folder, seeds, probes, held_out, saturated_below)),
-        list(bin_preactivations(folder, seeds, probes[held_out].images, bins)),
-    )
-
-
 #: Of a layer's pre-activations, the share on either side that its outermost bins take in.
 _TAIL = 0.001
 
 
-def bin_preactivations(
-    folder: Path,
-    seeds: Sequence[int],
-    images: Float32[np.ndarray, "images pixels"],
-    bins: int,
-) -> Iterator[tuple[int, str, float, float, float]]:
-    """Tell how the pre-activations of each hidden layer are distributed at each kept epoch.
+def compile_preactivations(
+    model: keras.Sequential, images: Float32[np.ndarray, "images pixels"]
+) -> Callable[[], Iterator[tuple[str, np.ndarray]]]:
+    """Give a function: each hidden layer's name and its pre-activations, layer after layer.
 
-    All seeds, images and units are pooled. Of the bins of a layer at an epoch all but the
-    outermost are of one width; those are at least as wide, and reach on to the smallest and to
-    the largest value, over what is the outermost thousandth of every seed.
+    They are of all images and units in one array, of the weights that the model has when the
+    function is called.
+    """
+    hidden = [layer.name for layer in model.layers[:-1]]
+    program = tf.function(lambda given: _forward(model, given)[0][:-1], autograph=False)
+    given = tf.constant(images)
+
+    def preactivations() -> Iterator[tuple[str, np.ndarray]]:
+        if hidden:
+            for layer, values in zip(hidden, program(given), strict=True):
+                yield layer, values.numpy().ravel()
+
+    return preactivations
+
+
+def bin_preactivations(
+    model: keras.Sequential,
+    preactivations: Callable[[], Iterator[tuple[str, np.ndarray]]],
+    weights: Sequence[list[np.ndarray]],
+    bins: int,
+) -> Iterator[tuple[str, float, float, float]]:
+    """Tell how the pre-activations of each hidden layer are distributed.
+
+    All weights, images and units are pooled. Of the bins of a layer all but the outermost are of
+    one width; those are at least as wide, and reach on to the smallest and to the largest value,
+    over what is the outermost thousandth with every weights.
 
     Parameters
     ----------
-    folder, seeds
-        As in `probe_configuration`.
-    images
-        What is shown.
+    model
+        Is given the weights.
+    preactivations
+        `compile_preactivations` of it.
+    weights
+        As `model.get_weights` gives them: those of each seed.
     bins
         How many; at least 3.
 
     Yields
     ------
     tuple
-        epoch, layer, bin_low, bin_high, density: a row of `tables.PREACTIVATIONS` behind
-        activation and network. A layer with a value that is not finite has none.
+        layer, bin_low, bin_high, density. A layer with a value that is not finite has none.
     """
-    model = build_model(ModelSpec.load(folder / "model.json"), seed=0)
-    hidden = [layer.name for layer in model.layers[:-1]]
-    if not hidden:
-        return
-    program = tf.function(lambda given: _forward(model, given)[0][:-1], autograph=False)
-    given = tf.constant(images)
-
-    def preactivations() -> Iterator[tuple[str, np.ndarray]]:
-        for layer, values in zip(hidden, program(given), strict=True):
-            yield layer, values.numpy().ravel()
-
-    for epoch in kept_epochs(folder, seeds[0]):
-        # Twice through the models, to find the bins and to fill them: the pre-activations of one
-        # are in memory, and the weights of all.
-        ends: dict[str, list[np.ndarray]] = {layer: [] for layer in hidden}
-        weights = []
-        for seed in seeds:
-            read_weights(model, weights_path(folder, seed, epoch))
-            weights.append(model.get_weights())
-            for layer, values in preactivations():
-                with np.errstate(invalid="ignore"):
-                    ends[layer].append(np.quantile(values, [0, _TAIL, 1 - _TAIL, 1]))
-        finite = {layer for layer in hidden if np.isfinite(ends[layer]).all()}
-        edges = {layer: _edges(np.array(ends[layer]), bins) for layer in finite}
-        counts = {layer: np.zeros(bins) for layer in finite}
-        for each in weights:
-            model.set_weights(each)
-            for layer, values in preactivations():
-                if layer in finite:
-                    counts[layer] += np.histogram(values, edges[layer])[0]
-        for layer in hidden:
-            if layer in finite:
-                density = counts[layer] / counts[layer].sum() / np.diff(edges[layer])
-                for (low, high), value in zip(pairwise(edges[layer]), density, strict=True):
-                    yield epoch, layer, float(low), float(high), float(value)
+    # Twice through the models, to find the bins and to fill them: the pre-activations of one are
+    # in memory, and the weights of all.
+    ends: dict[str, list[np.ndarray]] = {}
+    for each in weights:
+        model.set_weights(each)
+        for layer, values in preactivations():
+            with np.errstate(invalid="ignore"):
+                found = np.quantile(values, [0, _TAIL, 1 - _TAIL, 1])
+            ends.setdefault(layer, []).append(found)
+    finite = [layer for layer in ends if np.isfinite(ends[layer]).all()]
+    edges = {layer: _edges(np.array(ends[layer]), bins) for layer in finite}
+    counts = {layer: np.zeros(bins) for layer in finite}
+    for each in weights:
+        model.set_weights(each)
+        for layer, values in preactivations():
+            if layer in edges:
+                counts[layer] += np.histogram(values, edges[layer])[0]
+    for layer in finite:
+        density = counts[layer] / counts[layer].sum() / np.diff(edges[layer])
+        for (low, high), value in zip(pairwise(edges[layer]), density, strict=True):
+            yield layer, float(low), float(high), float(value)
 
 
 def _edges(ends: Float[np.ndarray, "models 4"], bins: int) -> Float[np.ndarray, " edges"]:

@@ -34,6 +34,7 @@ from actlab.datasets import (
     Split,
     build_splits,
     explain_mismatch,
+    first_images,
     parse_idx,
 )
 from actlab.errors import UserError
@@ -513,7 +514,7 @@ def probe(
         raise UserError(f"saturated_below is {saturated_below}: it has to be between 0 and 1")
     from actlab.gradients import STATISTICS, compile_pass, probe_model
 
-    batch = {"test": Split(data.test.images[:images], data.test.labels[:images])}
+    batch = {"test": first_images(data.test, images)}
     rows: dict[tuple[str, str, int, int, str], dict[str, float]] = {}
     for name, chosen in fitted.activations.items():
         model = fitted.model(name, fitted.seeds[0])

@@ -37,6 +37,7 @@ running is set to FAILED by the next that writes to the store from the same mach
 import functools
 import getpass
 import hashlib
+import importlib
 import itertools
 import json
 import logging
@@ -70,7 +71,7 @@ from actlab.config import (
     NetworkConfig,
     TrainingConfig,
 )
-from actlab.datasets import DATASETS
+from actlab.datasets import DATASETS, scale_images
 from actlab.errors import UserError
 from actlab.outputs import is_alive, this_machine, written_whole
 from actlab.statistics import mean_interval
@@ -797,7 +798,8 @@ def _log_model(store: Store, run: str, config: Config, models: Path) -> tuple[st
     images = Path(config.paths.processed) / "test_images.npy"
     example = np.zeros((1, spec.inputs), np.float32)
     if images.is_file():
-        example[:] = np.load(images, mmap_mode="r")[:1]
+        first = np.load(images, mmap_mode="r")[:1]
+        example[:] = scale_images(first) if first.dtype == np.uint8 else first
     logged = store.client.create_logged_model(
         store.experiment,
         name=re.sub("[^A-Za-z0-9_-]", "-", _name(config)),  # MLflow refuses a few
@@ -825,7 +827,7 @@ def _write_model(store: Store, run: str, logged: Any, model: Any, example: np.nd
 
     identity = logged.model_id
     # MLflow's `log_model` does the same through a store that is global to the process.
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _requirements_as_given():
         save_model(
             model,
             f"{folder}/model",
@@ -844,6 +846,22 @@ def _write_model(store: Store, run: str, logged: Any, model: Any, example: np.nd
         store.client.log_model_artifacts(identity, f"{folder}/model")
     store.client.finalize_logged_model(identity, "READY")
     store.client.log_outputs(run, [LoggedModelOutput(identity, 0)])
+
+
+@contextmanager
+def _requirements_as_given() -> Iterator[None]:
+    """Have MLflow take requirements without looking for them among all that is installed.
+
+    It warns of versions that are not the running ones, which these are, and goes through every file
+    of every package for it: most of the time that logging a model takes.
+    """
+    environment: Any = importlib.import_module("mlflow.utils.environment")
+    warn = environment.warn_dependency_requirement_mismatches
+    environment.warn_dependency_requirement_mismatches = lambda requirements: None
+    try:
+        yield
+    finally:
+        environment.warn_dependency_requirement_mismatches = warn
 
 
 # --- What a training left in models/<activation>-<network> --------------------------------

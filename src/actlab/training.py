@@ -16,9 +16,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Float32, Int32
 
-from actlab.datasets import Split
+from actlab.datasets import Split, levels_of
 from actlab.model import ModelSpec, build_model
 from actlab.runtime import keras, tf
 from actlab.statistics import euclidean_norm
@@ -114,8 +114,8 @@ class DeviceSplit(NamedTuple):
     """A split in TensorFlow's memory, one copy for every model that reads it.
 
     Images whose values are levels of grey, divided by 255, are held as the levels, one byte each:
-    a quarter of the memory. Where their number allows, four levels are one uint32: XLA fetches
-    the rows of a batch value by value. (TensorFlow keeps int32 in the host's memory.)
+    a quarter of the memory. Where their number allows, eight levels are one uint64: XLA fetches
+    the rows of a batch value by value.
     """
 
     images: tf.Tensor
@@ -123,12 +123,12 @@ class DeviceSplit(NamedTuple):
 
 
 def to_device(split: Split) -> DeviceSplit:
-    """Copy a split into TensorFlow's memory."""
-    images = _levels(split.images)
+    """Copy a split, whose images may be levels of grey, into TensorFlow's memory."""
+    images = levels_of(split.images)
     if images is None:
         images = split.images
-    elif images.shape[1] % 4 == 0:
-        images = images.view(np.uint32)
+    elif images.shape[1] % 8 == 0:
+        images = images.view(np.uint64)
     return DeviceSplit(tf.constant(images), tf.constant(split.labels))
 
 
@@ -136,29 +136,25 @@ def as_numbers(images: tf.Tensor) -> tf.Tensor:
     """Give images (n, inputs) of a `DeviceSplit`, or some of its rows, as they were, to the bit."""
     if images.dtype == tf.float32:
         return images
-    if images.dtype == tf.uint32:
-        levels = tf.bitcast(images, tf.uint8)  # (n, inputs / 4, 4)
+    if images.dtype == tf.uint64:
+        levels = tf.bitcast(images, tf.uint8)  # (n, inputs / 8, 8)
         images = tf.reshape(levels, [-1, levels.shape[1:].num_elements()])
     levels = tf.cast(images, tf.float32)
     return levels * _PART_OF_255TH + levels * _REST_OF_255TH
 
 
-def _levels(images: Float32[np.ndarray, "n inputs"]) -> UInt8[np.ndarray, "n inputs"] | None:
-    """Give the levels of grey that were divided by 255; None where the images are others."""
-    levels = np.empty(images.shape, np.uint8)
-    for start in range(0, len(images), 1000):  # which fit the processor's cache
-        some = images[start : start + 1000]
-        with np.errstate(invalid="ignore"):
-            levels[start : start + 1000] = np.rint(some * np.float32(255))
-        if not np.array_equal(levels[start : start + 1000] / np.float32(255), some):
-            return None
-    return levels
+# Images in a batch.
+_TRANSPOSED_FROM = 64
 
 
 def compile_epoch(
     model: keras.Sequential, optimizer: keras.Optimizer, train: DeviceSplit, batch_size: int
 ) -> Callable[[Int32[np.ndarray, " n"]], tuple[float, float]]:
     """Compile one epoch of training into a single XLA program; nothing is trained yet.
+
+    Of the products of a layer XLA takes longest for the gradient of its kernel, and less where that
+    comes out transposed. So while an epoch lasts, the program holds kernels, and what the optimiser
+    has for them, transposed; but for small batches, where that gains nothing.
 
     Parameters
     ----------
@@ -178,18 +174,43 @@ def compile_epoch(
         before its own update, as Keras does.
     """
     optimizer.build(model.trainable_variables)
+
+    def turn(value: Any) -> Any:
+        is_turned = len(value.shape) == 2 and batch_size >= _TRANSPOSED_FROM
+        return tf.transpose(value) if is_turned else value
+
+    turned = [keras.Variable(turn(weight.numpy())) for weight in model.trainable_variables]
+    turned_optimizer = type(optimizer).from_config(optimizer.get_config())
+    turned_optimizer.build(turned)
+    state = [*model.trainable_variables, *optimizer.variables]
+    turned_state = [*turned, *turned_optimizer.variables]
     cross_entropy: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    weights = [variable.value for variable in model.trainable_variables]
+    weights = [variable.value for variable in turned]
     images, labels = train
     count = len(labels)
     whole_batches = count // batch_size
 
+    @tf.function(autograph=False)
+    def take_state() -> None:
+        for variable, value in zip(turned_state, state, strict=True):
+            variable.value.assign(turn(value.value), read_value=False)
+
+    @tf.function(autograph=False)
+    def give_state() -> None:
+        for variable, value in zip(state, turned_state, strict=True):
+            variable.value.assign(turn(value.value), read_value=False)
+
     def step(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         batch_labels = tf.gather(labels, batch)
         with tf.GradientTape() as tape:
-            logits = model(as_numbers(tf.gather(images, batch)), training=True)
+            logits: Any = model.stateless_call(
+                [turn(weight) for weight in weights],
+                model.non_trainable_variables,
+                as_numbers(tf.gather(images, batch)),
+                training=True,
+            )[0]
             loss = cross_entropy(batch_labels, logits)
-        optimizer.apply(tape.gradient(loss, weights), model.trainable_variables)
+        turned_optimizer.apply(tape.gradient(loss, weights), turned)
         size = tf.cast(tf.shape(batch)[0], tf.float32)
         return loss * size, _count_right(logits, batch_labels)
 
@@ -214,21 +235,22 @@ def compile_epoch(
         return totals
 
     def run_epoch(order: Int32[np.ndarray, " n"]) -> tuple[float, float]:
+        take_state()
         loss, right = epoch_program(tf.constant(order), tf.constant(whole_batches))
+        give_state()
         return float(loss) / count, float(right) / count
 
-    # A first call compiles. Without whole batches it trains on the last short one at most,
-    # and what that changed is put back.
-    state = [*model.variables, *optimizer.variables]
-    before = [variable.numpy() for variable in state]
+    # First calls compile. The last changes what `take_state` replaces before an epoch.
+    take_state()
+    give_state()
     epoch_program(tf.range(count), tf.constant(0))
-    for variable, value in zip(state, before, strict=True):
-        variable.assign(value)
     return run_epoch
 
 
-def compile_evaluation(model: keras.Sequential) -> Callable[[DeviceSplit], Evaluation]:
-    """Compile the evaluation of a whole split in one batch."""
+def compile_evaluation(
+    model: keras.Sequential, *splits: DeviceSplit
+) -> Callable[[DeviceSplit], Evaluation]:
+    """Compile the evaluation of a whole split in one batch, for those that are given at once."""
     cross_entropy: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     @tf.function(jit_compile=True, autograph=False)
@@ -240,11 +262,13 @@ def compile_evaluation(model: keras.Sequential) -> Callable[[DeviceSplit], Evalu
         loss, right, logits = evaluation_program(*split)
         return Evaluation(float(loss), float(right) / len(split.labels), logits.numpy())
 
+    for split in splits:
+        evaluate(split)
     return evaluate
 
 
 def compile_step(
-    model: keras.Sequential, optimizer: keras.Optimizer, train: DeviceSplit
+    model: keras.Sequential, optimizer: keras.Optimizer, train: DeviceSplit, batch_size: int
 ) -> Callable[[Int32[np.ndarray, " images"]], dict[str, float]]:
     """Give a function that measures a step of training and takes it back, to the bit.
 
@@ -254,6 +278,8 @@ def compile_step(
         Those of `compile_epoch`, as they stand when the function is called.
     train
         Images (n, inputs) and labels (n,).
+    batch_size
+        Of the batches that the function will be called with: it is compiled at once.
 
     Returns
     -------
@@ -289,6 +315,7 @@ def compile_step(
                 variable.assign(value)
         return ratios
 
+    measure_step(np.arange(min(batch_size, len(labels)), dtype=np.int32))
     return measure_step
 
 
@@ -367,16 +394,13 @@ def fit_seeds(
         run_epoch = compile_epoch(model, optimizer, trained_on, protocol.batch_size)
         fresh_optimizer = [variable.numpy() for variable in optimizer.variables]
         variables = [*model.variables, *optimizer.variables]
-        evaluate = compile_evaluation(model)
-        for split in (watched, tested_on):
-            evaluate(split)
+        evaluate = compile_evaluation(model, watched, tested_on)
         compile_seconds = time.perf_counter() - started
-        measure_step = compile_step(model, optimizer, trained_on)
+        measure_step = compile_step(model, optimizer, trained_on, protocol.batch_size)
 
         def next_step(seed: int, epoch: int) -> dict[str, float]:
             return measure_step(shuffled_order(seed, epoch + 1, images)[: protocol.batch_size])
 
-        next_step(seeds[0], 0)  # traces, before any epoch is timed
         all_compiled.wait()  # compiling takes every core: it would slow another's first epoch
         while not stop.is_set():
             try:

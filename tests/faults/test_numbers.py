@@ -288,7 +288,7 @@ def test_the_narrowest_and_the_deepest_are_trained(hidden, is_whole):
 
 
 def test_a_network_that_is_all_dead_has_no_gradient_and_its_biases_as_logits(tmp_path):
-    from actlab.gradients import bin_preactivations, compile_pass, probe_configuration
+    from actlab.gradients import compile_pass, probe_configuration
     from actlab.model import build_model, weights_path
 
     spec, batch = spec_of("relu", (8, 8, 8)), draw(12)
@@ -304,19 +304,14 @@ def test_a_network_that_is_all_dead_has_no_gradient_and_its_biases_as_logits(tmp
     path = weights_path(tmp_path, 0, 0)
     path.parent.mkdir()
     model.save_weights(path)
-    said = {
-        (layer, statistic): value
-        for _, _, layer, _, statistic, value in probe_configuration(
-            tmp_path, [0], {"test": batch}, "test", 0.05
-        )
-    }
+    rows, densities = probe_configuration(tmp_path, [0], {"test": batch}, "test", 0.05, 5)
+    said = {(layer, statistic): value for _, _, layer, _, statistic, value in rows}
     for layer in ("hidden_1", "hidden_2", "hidden_3"):
         assert said[layer, "dead_fraction"] == said[layer, "saturated_fraction"] == 1.0
         assert said[layer, "l2_norm"] == said[layer, "backprop_rms"] == 0.0
         assert math.isnan(said[layer, "one_sign_fraction"])  # the share of nothing
     assert said["output", "l2_norm"] == 0.0
     assert said["output", "backprop_rms"] > 0
-    densities = list(bin_preactivations(tmp_path, [0], batch.images, 5))
     assert {layer for _, layer, *_ in densities} == {"hidden_1", "hidden_2", "hidden_3"}
 
 

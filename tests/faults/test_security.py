@@ -309,7 +309,7 @@ def read_gradients(folder: Path) -> None:
     from actlab.gradients import probe_configuration
 
     batch = load_processed(folder / "data/processed").test
-    list(probe_configuration(folder / "models/relu-mlp", [0], {"test": batch}, "test", 0.05))
+    probe_configuration(folder / "models/relu-mlp", [0], {"test": batch}, "test", 0.05, 5)
 
 
 def read_activation(folder: Path) -> None:

@@ -15,11 +15,11 @@ def gradients(config: Config) -> None:
     """Measure every layer at every kept epoch: its gradient on both probes, its health on test."""
     from actlab import tables, tracking
     from actlab.beside import do_beside, tell_after
-    from actlab.datasets import Split, load_processed
-    from actlab.gradients import probe_and_bin
+    from actlab.datasets import first_images, load_processed
+    from actlab.gradients import probe_configuration
     from actlab.outputs import written_whole
 
-    splits = load_processed(Path(config.paths.processed), asdict(config.data))
+    splits = load_processed(Path(config.paths.processed), asdict(config.data), is_scaled=False)
     probes = {}
     for name, split, key in (
         ("notebook", splits.train, "notebook_images"),
@@ -28,13 +28,13 @@ def gradients(config: Config) -> None:
         count = getattr(config.gradients, key)
         if count > len(split.labels):
             raise UserError(f"gradients.{key} is {count}: there are {len(split.labels)} images")
-        probes[name] = Split(split.images[:count], split.labels[:count])
+        probes[name] = first_images(split, count)
     tasks = {
         names: partial(
             tell_after,
             f"{'-'.join(names)}: gradients of {len(config.seeds)} seeds",
             partial(
-                probe_and_bin,
+                probe_configuration,
                 Path(config.paths.models) / "-".join(names),
                 config.seeds,
                 probes,

@@ -206,10 +206,14 @@ def process_beside(imports: Sequence[str] = (), collects: bool = True) -> Iterat
         beside.submit(os.getpid)  # starts it now
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         yield beside
+    except BaseException:
+        beside.shutdown(cancel_futures=True)
+        raise
+    else:
+        beside.shutdown(wait=False)  # it ends by itself, which takes TensorFlow half a second
     finally:
         if was_collecting:
             gc.enable()
-        beside.shutdown(cancel_futures=True)
 
 
 def _begin_beside(imports: Sequence[str], collects: bool) -> None:

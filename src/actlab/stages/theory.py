@@ -28,20 +28,21 @@ def theory(config: Config) -> None:
     """
     from actlab import descriptions, tables
     from actlab.config import MATCHED
-    from actlab.datasets import DATASETS, Split, load_processed
+    from actlab.datasets import DATASETS, first_images, load_processed
     from actlab.initialisation import compare_with_theory, is_silent_below_zero, probe_gradients
     from actlab.meanfield import UncertainError
     from actlab.outputs import written_whole
     from actlab.own import nonlinearity_of, resolve_initializer
     from actlab.theory import activation_moments, born_dead_probability
 
-    test = load_processed(Path(config.paths.processed), asdict(config.data)).test
+    processed = Path(config.paths.processed)
+    test = load_processed(processed, asdict(config.data), is_scaled=False).test
     probe, classes = config.theory, len(DATASETS[config.data.name].classes)
     if probe.images > len(test.labels):
         raise UserError(
             f"theory.images is {probe.images}: there are {len(test.labels)} test images"
         )
-    batch = Split(test.images[: probe.images], test.labels[: probe.images])
+    batch = first_images(test, probe.images)
     networks = [read_network(name, Path("conf/network")) for name in config.networks]
     ratios, mean_field, matching, moments, born_dead = [], [], [], [], []
     for name in config.activations:

@@ -19,7 +19,7 @@ def timing(config: Config) -> None:
     from actlab.outputs import written_whole
     from actlab.training import Protocol, time_epochs
 
-    train = load_processed(Path(config.paths.processed)).train
+    train = load_processed(Path(config.paths.processed), is_scaled=False).train
     training = config.training
     protocol = Protocol(training.epochs, training.batch_size, training.learning_rate, [])
     rows, activations = [], {}

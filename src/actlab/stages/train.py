@@ -226,7 +226,7 @@ def _write(
 
 
 def load_splits(config: Config) -> Splits:
-    """Give the splits that DVC has made; those of a sweep are made of the raw files.
+    """Give the splits that DVC has made, as levels; those of a sweep are made of the raw files.
 
     Each job of a sweep may hold out as many images as it likes, and DVC's outputs stay.
     """
@@ -234,7 +234,7 @@ def load_splits(config: Config) -> Splits:
 
     data = config.data
     if config.paths.output == ".":
-        return load_processed(Path(config.paths.processed), asdict(data))
+        return load_processed(Path(config.paths.processed), asdict(data), is_scaled=False)
     raw = load_raw(data.name, Path(config.paths.raw))
     return build_splits(*raw, data.validation_size, data.split_seed)
 
