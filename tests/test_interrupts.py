@@ -5,8 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
+import psutil
 import pytest
+
+from actlab.stages import interrupts
 
 BEGIN = """
 import os, signal, subprocess, sys, threading, time
@@ -266,3 +271,31 @@ def test_a_command_that_has_finished_is_not_taken_apart(is_command, fails, start
 def test_signals_mean_afterwards_what_they_meant_before(started):
     said, _ = started(AFTERWARDS).communicate(timeout=30)
     assert said == "as before\n"
+
+
+class Mark:
+    """Writes a file where it is taken apart."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("w")
+
+    def __del__(self) -> None:
+        self.file.write("taken apart")
+        self.file.flush()
+
+
+def begin_to_mark(path: Path) -> int:
+    global mark  # so that it is there until the process ends
+    mark = Mark(path)
+    return os.getpid()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_process_beside_ends_with_its_work_and_is_not_taken_apart(fails, tmp_path):
+    begun = []
+    with suppress(ZeroDivisionError), interrupts.process_beside() as beside:
+        begun.append(psutil.Process(beside.submit(begin_to_mark, tmp_path / "mark").result()))
+        if fails:
+            raise ZeroDivisionError
+    assert not psutil.wait_procs(begun, timeout=20)[1]
+    assert (tmp_path / "mark").read_text() == ""

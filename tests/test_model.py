@@ -12,6 +12,7 @@ from actlab.model import (
     ModelSpec,
     build_model,
     describe_layers,
+    draw_kernels,
     load_model,
     weights_path,
     with_probabilities,
@@ -61,6 +62,16 @@ def test_model_computes_what_numpy_computes(function, tmp_path):
 def test_a_seed_gives_every_activation_the_same_initial_weights():
     relu, tanh = (build_model(spec_of(name), 7).get_weights() for name in ("relu", "tanh"))
     assert all(np.array_equal(left, right) for left, right in zip(relu, tanh, strict=True))
+
+
+@pytest.mark.parametrize("initializer", ["glorot_uniform", "lecun_normal", "matched"])
+@pytest.mark.parametrize(("function", "constants"), [("relu", {}), ("prelu", {"slope": 0.25})])
+def test_kernels_drawn_again_are_those_of_a_model_of_that_seed(function, constants, initializer):
+    spec = spec_of(function, initializer=initializer, **constants)
+    model = build_model(spec, 0)
+    draw_kernels(model, spec, 5)
+    for drawn, built in zip(model.get_weights(), build_model(spec, 5).get_weights(), strict=True):
+        np.testing.assert_array_equal(drawn, built, strict=True)
 
 
 def test_seeds_and_layers_have_weights_of_their_own():

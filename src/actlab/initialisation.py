@@ -15,7 +15,7 @@ from actlab import meanfield, theory
 from actlab.config import ActivationConfig, NetworkConfig
 from actlab.datasets import Split
 from actlab.gradients import compile_pass, summarise_gradient
-from actlab.model import ModelSpec, build_model
+from actlab.model import ModelSpec, build_model, draw_kernels
 from actlab.own import nonlinearity_of, resolve_initializer
 from actlab.runtime import keras, tf
 
@@ -136,8 +136,7 @@ def probe_initialisation(
     model = build_model(spec, seeds[0])
     signals_of = compile_signals(model)
     for seed in seeds:
-        if seed != seeds[0]:
-            model.set_weights(build_model(spec, seed).get_weights())
+        draw_kernels(model, spec, seed)
         signals = signals_of(batch)
         for direction, ratios in (
             ("forward", layer_ratios(signals.pre_activation)),
@@ -291,8 +290,7 @@ def probe_gradients(
     model = build_model(spec, seeds[0])
     run_pass = compile_pass(model)
     for seed in seeds:
-        if seed != seeds[0]:
-            model.set_weights(build_model(spec, seed).get_weights())
+        draw_kernels(model, spec, seed)
         passes = run_pass(batch)
         for layer in model.layers:
             kernel = layer.kernel.numpy()

@@ -118,14 +118,11 @@ def build_model(spec: ModelSpec, seed: int) -> keras.Sequential:
     109386
     """
     units = [*spec.network.hidden, spec.classes]
-    draws = np.random.SeedSequence(seed).generate_state(len(units))
-    kernel_initializer = resolve_initializer(spec.kernel_initializer, spec.activation)
     layers = []
-    for place, (count, draw) in enumerate(zip(units, draws, strict=True), start=1):
+    for place, (count, initializer) in enumerate(
+        zip(units, _kernel_initializers(spec, seed), strict=True), start=1
+    ):
         hidden = place < len(units)
-        initializer: Any = keras.initializers.get(
-            {"class_name": kernel_initializer, "config": {"seed": int(draw)}}
-        )
         activation = None
         if hidden:
             activation = keras_activation(spec.activation.function, spec.activation.constants)
@@ -140,6 +137,25 @@ def build_model(spec: ModelSpec, seed: int) -> keras.Sequential:
             )
         )
     return keras.Sequential([keras.Input((spec.inputs,), name="image"), *layers])
+
+
+def _kernel_initializers(spec: ModelSpec, seed: int) -> list[Any]:
+    """Give Keras's initialiser of each layer's kernel."""
+    draws = np.random.SeedSequence(seed).generate_state(len(spec.network.hidden) + 1)
+    name = resolve_initializer(spec.kernel_initializer, spec.activation)
+    return [
+        keras.initializers.get({"class_name": name, "config": {"seed": int(draw)}})
+        for draw in draws
+    ]
+
+
+def draw_kernels(model: keras.Sequential, spec: ModelSpec, seed: int) -> None:
+    """Give a model that `build_model` made the kernels that it draws from another seed.
+
+    All else stays. An untrained model is then the one of that seed, which takes longer to build.
+    """
+    for layer, initializer in zip(model.layers, _kernel_initializers(spec, seed), strict=True):
+        layer.kernel.assign(initializer(layer.kernel.shape))
 
 
 def with_probabilities(model: keras.Sequential, spec: ModelSpec) -> keras.Model:

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from actlab.datasets import Split, levels_of
-from actlab.model import ModelSpec, build_model
+from actlab.model import ModelSpec, build_model, draw_kernels
 from actlab.runtime import keras, tf
 from actlab.statistics import euclidean_norm
 
@@ -392,8 +392,8 @@ def fit_seeds(
         optimizer = keras.optimizers.Adam(protocol.learning_rate)
         started = time.perf_counter()
         run_epoch = compile_epoch(model, optimizer, trained_on, protocol.batch_size)
-        fresh_optimizer = [variable.numpy() for variable in optimizer.variables]
         variables = [*model.variables, *optimizer.variables]
+        fresh = [variable.numpy() for variable in variables]
         evaluate = compile_evaluation(model, watched, tested_on)
         compile_seconds = time.perf_counter() - started
         measure_step = compile_step(model, optimizer, trained_on, protocol.batch_size)
@@ -408,9 +408,9 @@ def fit_seeds(
             except queue.Empty:
                 break
             training.add(seed)
-            model.set_weights(build_model(spec, seed).get_weights())
-            for variable, value in zip(optimizer.variables, fresh_optimizer, strict=True):
+            for variable, value in zip(variables, fresh, strict=True):
                 variable.assign(value)
+            draw_kernels(model, spec, seed)
             last = 0
             if state := (begun or {}).get(seed):
                 last = state.epoch

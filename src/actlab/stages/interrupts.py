@@ -210,13 +210,15 @@ def process_beside(imports: Sequence[str] = (), collects: bool = True) -> Iterat
         beside.shutdown(cancel_futures=True)
         raise
     else:
-        beside.shutdown(wait=False)  # it ends by itself, which takes TensorFlow half a second
+        beside.shutdown(wait=False)
     finally:
         if was_collecting:
             gc.enable()
 
 
 def _begin_beside(imports: Sequence[str], collects: bool) -> None:
+    global _status
+    _status = 0  # it ends at once too
     end_with_parent()
     if not collects:
         gc.disable()
