@@ -126,6 +126,8 @@ def write_sample(count: int, folder: Path, processed: Path) -> list[Path]:
     try:
         images = np.load(processed / "test_images.npy", mmap_mode="r")[:count]
         labels = np.load(processed / "test_labels.npy")[:count]
+        if images.dtype != np.uint8:
+            raise ClientError(f"{processed} holds no levels of grey: run `dvc repro preprocess`")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ClientError(f"{error.filename} is not there: run `dvc repro preprocess`") from error

@@ -4,6 +4,7 @@ import functools
 import operator
 import os
 import signal
+import threading
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -79,6 +80,30 @@ def test_nothing_is_begun_after_a_failure():
         raise ValueError("no study")
     beside.given[0][0].set_result("aa")  # asks for the next
     assert len(beside.given) == 1
+
+
+class Breaking(Executor):
+    """An executor that breaks as those of Python 3.12 do: while it holds what `submit` takes."""
+
+    def __init__(self):
+        self.lock, self.future, self.begun = threading.Lock(), Future(), 0
+
+    def submit(self, call, /, *arguments, **keywords):
+        self.begun += 1
+        assert self.lock.acquire(blocking=False), "a deadlock"
+        self.lock.release()
+        return self.future
+
+    def end(self):
+        with self.lock:
+            self.future.set_exception(BrokenExecutor())
+
+
+def test_nothing_is_asked_of_an_executor_that_breaks():
+    beside = Breaking()
+    with begun_beside(TASKS, beside) as results:
+        beside.end()  # what a callback raises, its future only logs
+    assert (results, beside.begun) == (RESULTS, 1)
 
 
 def die_elsewhere(parent):

@@ -107,8 +107,8 @@ def test_probe_covers_every_seed_epoch_layer_and_probe(tmp_path):
             path.parent.mkdir(exist_ok=True)
             build_model(spec, 10 * seed + epoch).save_weights(path)
     probes = {"notebook": batch_of(4), "test": batch_of(9, seed=1)}
-    rows, _ = probe_configuration(tmp_path, [0, 5], probes, "test", 0.05, 5)
-    assert [row[:2] for row in rows] == sorted(row[:2] for row in rows)
+    rows, _ = probe_configuration(tmp_path, [5, 0], probes, "test", 0.05, 5)
+    assert list(dict.fromkeys(row[:2] for row in rows)) == [(5, 0), (5, 2), (0, 0), (0, 2)]
     health = [row for row in rows if row[4] not in STATISTICS]
     assert {row[2:4] for row in health} == {("output", "test")}
     assert len(rows) - len(health) == 2 * 2 * 1 * 2 * 3

@@ -560,11 +560,17 @@ def test_updates_that_lack_a_seed_are_left_out(root: Path) -> None:
     assert NAME not in statuses()
 
 
-def test_the_model_gives_keras_probabilities(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("are_levels", [True, False])
+def test_the_model_gives_keras_probabilities(
+    root: Path, monkeypatch: pytest.MonkeyPatch, are_levels: bool
+) -> None:
     import mlflow.pyfunc
 
     from actlab.model import ModelSpec, load_model, with_probabilities
 
+    images = scale_images(np.load("data/processed/test_images.npy"))
+    if not are_levels:
+        np.save("data/processed/test_images.npy", images)
     with tracking.ConfigurationRun(CONFIG, "dvc") as run:
         log_live(run)
     (parent,) = (run for run in stored_runs() if run.info.run_name == NAME)
@@ -575,7 +581,6 @@ def test_the_model_gives_keras_probabilities(root: Path, monkeypatch: pytest.Mon
     example = loaded.input_example
     assert [spec.shape for spec in loaded.metadata.signature.inputs] == [(-1, 784)]
     assert [spec.shape for spec in loaded.metadata.signature.outputs] == [(-1, 10)]
-    images = scale_images(np.load("data/processed/test_images.npy"))
     np.testing.assert_array_equal(example, images[:1])
     given = loaded.predict(images)
     spec = ModelSpec.load(MODELS / "model.json")

@@ -35,8 +35,10 @@ def begun_beside(
     waiting, begun = deque(tasks), dict[Name, Future[Result]]()
     taking = Lock()
 
-    def begin_next(_: object = None) -> None:
+    def begin_next(ended: Future[Result] | None = None) -> None:
         # Not all at once: what an executor has in its queue it does not give back.
+        if ended and (ended.cancelled() or isinstance(ended.exception(), BrokenExecutor)):
+            return  # an executor that breaks may hold the lock that `submit` takes
         with taking:
             if not waiting:
                 return

@@ -292,6 +292,8 @@ def levels_of(
 ) -> UInt8[np.ndarray, "image pixel"] | None:
     """Give the levels of grey of scaled images; None where the images are others.
 
+    What is uint8 already is given back as it is.
+
     >>> levels_of(np.array([[0, 0.2, 0.8, 1]], np.float32))
     array([[  0,  51, 204, 255]], dtype=uint8)
     """
@@ -310,7 +312,8 @@ def levels_of(
 def first_images(split: Split, count: int) -> Split:
     """Give the first images of a split, scaled, and their labels; its images may be levels."""
     images = split.images[:count]
-    scaled = scale_images(images) if images.dtype == np.uint8 else images
+    is_level = images.dtype == np.uint8
+    scaled = scale_images(images) if is_level else images.astype(np.float32, copy=False)
     return Split(scaled, split.labels[:count])
 
 

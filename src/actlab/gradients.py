@@ -213,7 +213,7 @@ def probe_configuration(
     Parameters
     ----------
     folder
-        Holds model.json and each seed's weights at the kept epochs.
+        Holds model.json and each seed's weights at the kept epochs, those of the first seed.
     seeds
         Which models.
     probes
@@ -339,7 +339,7 @@ def bin_preactivations(
 
     All weights, images and units are pooled. Of the bins of a layer all but the outermost are of
     one width; those are at least as wide, and reach on to the smallest and to the largest value,
-    over what is the outermost thousandth with every weights.
+    over the outermost thousandth of every seed.
 
     Parameters
     ----------

@@ -152,7 +152,8 @@ def _kernel_initializers(spec: ModelSpec, seed: int) -> list[Any]:
 def draw_kernels(model: keras.Sequential, spec: ModelSpec, seed: int) -> None:
     """Give a model that `build_model` made the kernels that it draws from another seed.
 
-    All else stays. An untrained model is then the one of that seed, which takes longer to build.
+    All else stays. An untrained model is then what `build_model` gives for that seed, without the
+    time that this takes.
     """
     for layer, initializer in zip(model.layers, _kernel_initializers(spec, seed), strict=True):
         layer.kernel.assign(initializer(layer.kernel.shape))

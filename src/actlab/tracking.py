@@ -852,16 +852,20 @@ def _write_model(store: Store, run: str, logged: Any, model: Any, example: np.nd
 def _requirements_as_given() -> Iterator[None]:
     """Have MLflow take requirements without looking for them among all that is installed.
 
-    It warns of versions that are not the running ones, which these are, and goes through every file
-    of every package for it: most of the time that logging a model takes.
+    It warns of versions that are not the running ones, which these are, and goes through the names
+    of all files of all packages for it. A version of MLflow that does so elsewhere takes its time.
     """
     environment: Any = importlib.import_module("mlflow.utils.environment")
-    warn = environment.warn_dependency_requirement_mismatches
-    environment.warn_dependency_requirement_mismatches = lambda requirements: None
+    name = "warn_dependency_requirement_mismatches"
+    warn = getattr(environment, name, None)
+    if warn is None:
+        yield
+        return
+    setattr(environment, name, lambda requirements: None)
     try:
         yield
     finally:
-        environment.warn_dependency_requirement_mismatches = warn
+        setattr(environment, name, warn)
 
 
 # --- What a training left in models/<activation>-<network> --------------------------------

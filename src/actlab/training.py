@@ -123,10 +123,13 @@ class DeviceSplit(NamedTuple):
 
 
 def to_device(split: Split) -> DeviceSplit:
-    """Copy a split, whose images may be levels of grey, into TensorFlow's memory."""
-    images = levels_of(split.images)
+    """Copy a split, whose images may be their levels of grey, into TensorFlow's memory."""
+    given = np.ascontiguousarray(split.images)
+    if given.dtype != np.uint8:
+        given = given.astype(np.float32, copy=False)
+    images = levels_of(given)
     if images is None:
-        images = split.images
+        images = given
     elif images.shape[1] % 8 == 0:
         images = images.view(np.uint64)
     return DeviceSplit(tf.constant(images), tf.constant(split.labels))
@@ -143,7 +146,7 @@ def as_numbers(images: tf.Tensor) -> tf.Tensor:
     return levels * _PART_OF_255TH + levels * _REST_OF_255TH
 
 
-# Images in a batch.
+# Images in a batch: in smaller ones it was no faster.
 _TRANSPOSED_FROM = 64
 
 
@@ -152,14 +155,14 @@ def compile_epoch(
 ) -> Callable[[Int32[np.ndarray, " n"]], tuple[float, float]]:
     """Compile one epoch of training into a single XLA program; nothing is trained yet.
 
-    Of the products of a layer XLA takes longest for the gradient of its kernel, and less where that
-    comes out transposed. So while an epoch lasts, the program holds kernels, and what the optimiser
-    has for them, transposed; but for small batches, where that gains nothing.
+    XLA takes less time for the gradient of a kernel where that comes out transposed. So while an
+    epoch lasts, the program holds kernels, and what the optimiser has for them, transposed; but for
+    small batches.
 
     Parameters
     ----------
     model
-        Gives logits; an epoch updates its weights in place.
+        Gives logits, and has no weights but those that are trained; an epoch updates them in place.
     optimizer
         Updated in place.
     train
@@ -352,8 +355,8 @@ def fit_seeds(
     seeds
         Each gives the initial weights and the order of the batches.
     train, validation, test
-        Images (n, inputs) float32 and labels (n,) int32; validation is watched after every
-        epoch, test is measured after the last.
+        Images (n, inputs), float32 or their levels, and labels (n,) int32; validation is watched
+        after every epoch, test is measured after the last.
     protocol
         How it is trained.
     keep

@@ -183,7 +183,8 @@ def listening(advice: str, watch_parent: bool) -> Iterator[None]:
 def process_beside(imports: Sequence[str] = (), collects: bool = True) -> Iterator[Executor]:
     """Give a process that works beside this one, and ends with it however that ends.
 
-    SIGINT, which a terminal sends to both, is this one's to answer.
+    SIGINT, which a terminal sends to both, is this one's to answer. Behind the block it ends by
+    itself when it has done what it was given; nobody waits for it before this process ends.
 
     Parameters
     ----------
@@ -218,7 +219,7 @@ def process_beside(imports: Sequence[str] = (), collects: bool = True) -> Iterat
 
 def _begin_beside(imports: Sequence[str], collects: bool) -> None:
     global _status
-    _status = 0  # it ends at once too
+    _status = 0  # it ends at once too; its status is nobody's concern
     end_with_parent()
     if not collects:
         gc.disable()

@@ -226,7 +226,7 @@ def _write(
 
 
 def load_splits(config: Config) -> Splits:
-    """Give the splits that DVC has made, as levels; those of a sweep are made of the raw files.
+    """Give the splits that DVC has made, images as in the files; a sweep's are of the raw files.
 
     Each job of a sweep may hold out as many images as it likes, and DVC's outputs stay.
     """
