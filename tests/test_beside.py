@@ -3,7 +3,6 @@
 import functools
 import operator
 import os
-import signal
 import threading
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from multiprocessing import get_context
@@ -106,15 +105,20 @@ def test_nothing_is_asked_of_an_executor_that_breaks():
     assert (results, beside.begun) == (RESULTS, 1)
 
 
-def die_elsewhere(parent):
-    if os.getpid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return "done here"
+# In words, since another process cannot import this module.
+DIE_ELSEWHERE = """
+import os, pathlib, signal
+if os.getpid() != parent:
+    pathlib.Path(path).touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
-def test_two_processes_of_which_one_is_killed():
+def test_two_processes_of_which_one_is_killed(tmp_path):
     with ProcessPoolExecutor(1, get_context("spawn")) as beside:
         assert do_beside(TASKS, beside) == RESULTS
-        fatal = functools.partial(die_elsewhere, os.getpid())
+        told = {"parent": os.getpid(), "path": str(tmp_path / "begun elsewhere")}
+        fatal = functools.partial(exec, DIE_ELSEWHERE, told)
         found = do_beside({"fatal": fatal, **TASKS}, beside)
-        assert found == {"fatal": "done here", **RESULTS}
+        assert found == {"fatal": None, **RESULTS}
+    assert (tmp_path / "begun elsewhere").is_file()

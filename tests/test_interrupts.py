@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 import pytest
@@ -273,28 +272,28 @@ def test_signals_mean_afterwards_what_they_meant_before(started):
     assert said == "as before\n"
 
 
+# What is in a module is deleted where the module is taken apart.
+MARKING = """
+import __main__
+
 class Mark:
-    """Writes a file where it is taken apart."""
+    def __init__(self):
+        self.file = open(path, "w")
 
-    def __init__(self, path: Path) -> None:
-        self.file = path.open("w")
-
-    def __del__(self) -> None:
+    def __del__(self):
         self.file.write("taken apart")
         self.file.flush()
 
-
-def begin_to_mark(path: Path) -> int:
-    global mark  # so that it is there until the process ends
-    mark = Mark(path)
-    return os.getpid()
+__main__.mark = Mark()
+"""
 
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_process_beside_ends_with_its_work_and_is_not_taken_apart(fails, tmp_path):
     begun = []
     with suppress(ZeroDivisionError), interrupts.process_beside() as beside:
-        begun.append(psutil.Process(beside.submit(begin_to_mark, tmp_path / "mark").result()))
+        beside.submit(exec, MARKING, {"path": tmp_path / "mark"}).result()
+        begun.append(psutil.Process(beside.submit(os.getpid).result()))
         if fails:
             raise ZeroDivisionError
     assert not psutil.wait_procs(begun, timeout=20)[1]
