@@ -309,12 +309,16 @@ def levels_of(
     return levels
 
 
+def as_scaled(images: Any) -> Float32[np.ndarray, "image pixel"]:
+    """Give images (n, pixels) as numbers, scaled where they are levels of grey."""
+    if images.dtype == np.uint8:
+        return scale_images(images)
+    return images.astype(np.float32, copy=False)
+
+
 def first_images(split: Split, count: int) -> Split:
     """Give the first images of a split, scaled, and their labels; its images may be levels."""
-    images = split.images[:count]
-    is_level = images.dtype == np.uint8
-    scaled = scale_images(images) if is_level else images.astype(np.float32, copy=False)
-    return Split(scaled, split.labels[:count])
+    return Split(as_scaled(split.images[:count]), split.labels[:count])
 
 
 def draw_held_out(

@@ -71,7 +71,7 @@ from actlab.config import (
     NetworkConfig,
     TrainingConfig,
 )
-from actlab.datasets import DATASETS, scale_images
+from actlab.datasets import DATASETS, as_scaled
 from actlab.errors import UserError
 from actlab.outputs import is_alive, this_machine, written_whole
 from actlab.statistics import mean_interval
@@ -798,8 +798,7 @@ def _log_model(store: Store, run: str, config: Config, models: Path) -> tuple[st
     images = Path(config.paths.processed) / "test_images.npy"
     example = np.zeros((1, spec.inputs), np.float32)
     if images.is_file():
-        first = np.load(images, mmap_mode="r")[:1]
-        example[:] = scale_images(first) if first.dtype == np.uint8 else first
+        example[:] = as_scaled(np.load(images, mmap_mode="r")[:1])
     logged = store.client.create_logged_model(
         store.experiment,
         name=re.sub("[^A-Za-z0-9_-]", "-", _name(config)),  # MLflow refuses a few

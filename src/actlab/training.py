@@ -511,7 +511,7 @@ def time_epochs(
     specs
         What is timed, by name.
     train
-        Images (n, inputs) float32 and labels (n,) int32.
+        Images (n, inputs), float32 or their levels, and labels (n,) int32.
     protocol
         Batch size and learning rate.
     blocks
