@@ -62,8 +62,22 @@ class Study:
             return list(csv.DictReader(file))
 
 
+#: What using the project changes in the working tree. Tests take it from the last commit.
+USED = ("dvc.lock", "params.yaml", "reports/metrics.json")
+
+
+def read_committed(root: Path, name: str) -> str:
+    """Read a file as the last commit has it."""
+    command = ["git", "show", f"HEAD:{name}"]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+
+
 def copy_repository(root: Path, folder: Path) -> None:
-    """Copy the repository's files, as git has them, to a folder."""
+    """Copy the repository's files to a folder, but for dvc.lock: a study of its own is made there.
+
+    They are those of the working tree, edited ones and new ones too; what using the project
+    changes is as the last commit has it.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=root,
@@ -72,9 +86,12 @@ def copy_repository(root: Path, folder: Path) -> None:
         check=True,
     ).stdout
     for name in listed.splitlines():
-        if (root / name).is_file() and name != "dvc.lock":
+        if (root / name).is_file() and name not in USED:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(root / name, folder / name)
+    for name in ("params.yaml", "reports/metrics.json"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(read_committed(root, name))
 
 
 def small_study(root: Path, folder: Path, raw: Path, **params: Any) -> Study:

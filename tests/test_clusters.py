@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from studies import read_committed
 
 SMALL = (
     "network=uniform",
@@ -113,7 +114,7 @@ def study(root, mnist_raw, tmp_path_factory):
     folder = tmp_path_factory.mktemp("clusters")
     for name in ("conf", "custom"):
         shutil.copytree(root / name, folder / name)
-    params = yaml.safe_load((root / "params.yaml").read_text())
+    params = yaml.safe_load(read_committed(root, "params.yaml"))
     params["data"]["validation_size"] = 58_000
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     (folder / "data").mkdir()

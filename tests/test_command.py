@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from studies import read_committed
 
 from actlab.config import TrainingConfig
 from actlab.errors import UserError
@@ -26,7 +27,7 @@ KNOWN = {
 def study(root, tmp_path):
     """A folder with the configuration of the repository and nothing else."""
     shutil.copytree(root / "conf", tmp_path / "conf")
-    shutil.copy(root / "params.yaml", tmp_path)
+    (tmp_path / "params.yaml").write_text(read_committed(root, "params.yaml"))
     return tmp_path
 
 

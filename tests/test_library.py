@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 from scipy import stats
+from studies import read_committed
 from web import NAMES, TINY, plant
 
 import actlab
@@ -509,7 +510,7 @@ def test_every_public_name_is_there_documented_and_typed():
 
 
 def test_the_defaults_are_those_of_the_pipeline(root):
-    params = yaml.safe_load((root / "params.yaml").read_text())
+    params = yaml.safe_load(read_committed(root, "params.yaml"))
     defaults = {
         name: parameter.default
         for function in (actlab.fit, actlab.probe, actlab.compare)

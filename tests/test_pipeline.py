@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from closure import import_closure
-from studies import Study, small_study
+from studies import Study, read_committed, small_study
 
 from actlab import tables
 
@@ -63,7 +63,7 @@ def test_dvc_knows_every_stage(root):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_parameter_that_a_stage_names_is_there(stage, root):
-    params = yaml.safe_load((root / "params.yaml").read_text())
+    params = yaml.safe_load(read_committed(root, "params.yaml"))
     for entry in definition(root, stage)["params"]:
         if isinstance(entry, dict):
             (pattern,) = entry

@@ -1,7 +1,9 @@
 import re
+import shutil
 import subprocess
 
 import pytest
+from studies import read_committed
 
 from actlab.plan import CACHED, FAILED, RAN, SECONDS, UNCHANGED, Plan, with_downstream
 
@@ -14,9 +16,12 @@ def follow(plan, *lines):
         plan.take_in(line, now)
 
 
-def test_what_follows_a_changed_stage_is_what_dvc_says(root):
+def test_what_follows_a_changed_stage_is_what_dvc_says(root, tmp_path):
+    shutil.copy(root / "dvc.yaml", tmp_path)
+    (tmp_path / "params.yaml").write_text(read_committed(root, "params.yaml"))
+    subprocess.run(["dvc", "init", "--no-scm", "--quiet"], cwd=tmp_path, check=True)
     drawn = subprocess.run(
-        ["dvc", "dag", "--dot"], cwd=root, capture_output=True, text=True, check=True
+        ["dvc", "dag", "--dot"], cwd=tmp_path, capture_output=True, text=True, check=True
     ).stdout
     edges = re.findall(r'"(.+)" -> "(.+)";', drawn)
     stages = re.findall(r'^"([^"]+)";', drawn, re.MULTILINE)

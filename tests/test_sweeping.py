@@ -19,6 +19,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from studies import read_committed
 
 from actlab import tracking
 from actlab.fingerprint import fingerprint
@@ -85,7 +86,7 @@ class Sweep:
 @pytest.fixture
 def sweep(root, tmp_path, monkeypatch, capsys):
     shutil.copytree(root / "conf", tmp_path / "conf")
-    shutil.copy(root / "params.yaml", tmp_path)
+    (tmp_path / "params.yaml").write_text(read_committed(root, "params.yaml"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     # Who configures logging, Hydra or MLflow's alembic, shuts all handlers first: absl's closes the
@@ -576,9 +577,8 @@ def test_joblibs_jobs_share_the_cores(workers, jobs, each, monkeypatch):
 
 def test_a_sweep_killed_at_any_moment_is_completed_each_job_once(root, tmp_path, mnist_raw):
     """Real trainings, two at a time; what a kill leaves running goes on beside the next sweep."""
-    for name in ("conf", "params.yaml"):
-        copy = shutil.copytree if (root / name).is_dir() else shutil.copy
-        copy(root / name, tmp_path / name)
+    shutil.copytree(root / "conf", tmp_path / "conf")
+    (tmp_path / "params.yaml").write_text(read_committed(root, "params.yaml"))
     (tmp_path / "data").mkdir()
     (tmp_path / "data/raw").symlink_to(mnist_raw)
     arguments = ["activation=sigmoid,tanh,relu", "network=uniform", "network.hidden=1x4,1x8"]

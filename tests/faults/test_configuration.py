@@ -18,6 +18,7 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from studies import read_committed
 
 from actlab import datasets
 from actlab.stages import command
@@ -556,7 +557,7 @@ def study(root, mnist_raw, tmp_path, monkeypatch, capsys):
     """The repository's configuration, and 300 + 100 images of MNIST under its name."""
     for name in ("conf", "custom"):
         shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    params = yaml.safe_load((root / "params.yaml").read_text())
+    params = yaml.safe_load(read_committed(root, "params.yaml"))
     params |= {"seeds": [0]}
     params["training"] |= {"epochs": 1, "batch_size": 100, "probe_epochs": []}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
