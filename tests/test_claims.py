@@ -90,7 +90,6 @@ def evidence(
     table["censored"] = table["censored"].astype(bool)
     images = {key: np.zeros((len(seeds), 2)) for key in study.configurations()}
     with pytest.MonkeyPatch.context() as patch:  # claims do not look at bootstraps
-        patch.setattr(comparisons, "bca_interval", lambda *_: (math.nan, math.nan))
         patch.setattr(comparisons, "resample_images", lambda images: np.full((2, 2), 0.5))
         compared = comparisons.compare(study, table, images, images, REPORT)
     return claims.Evidence(study, table, compared, activations, dataset, REPORT)

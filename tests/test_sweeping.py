@@ -84,8 +84,9 @@ class Sweep:
 
 
 @pytest.fixture
-def sweep(root, tmp_path, monkeypatch, capsys):
+def sweep(root, empty_store, tmp_path, monkeypatch, capsys):
     shutil.copytree(root / "conf", tmp_path / "conf")
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     (tmp_path / "params.yaml").write_text(read_committed(root, "params.yaml"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -23,7 +23,6 @@ from actlab.config import MATCHED, MatchedConfig, ReportConfig
 from actlab.errors import UserError
 from actlab.statistics import (
     Interval,
-    bca_interval,
     calibration_error,
     decide,
     decide_by_interval,
@@ -405,8 +404,7 @@ def compare_family(
     confidence
         Of the intervals; one minus it is the rate of errors of the family's verdicts.
     thorough
-        Whether the bootstrap's intervals, medians and the seeds needed are worked out too, which
-        takes most of the time.
+        Whether medians and the seeds needed are worked out too, which takes most of the time.
 
     Returns
     -------
@@ -423,7 +421,6 @@ def compare_family(
         sample = ends[0] - ends[1]
         unreached = len((censored[first] | censored[second]) & set(both))
         test = paired_tests(sample, margin)
-        low, high = bca_interval(sample, confidence) if thorough else (math.nan, math.nan)
         median = median_interval(sample, confidence) if thorough else (math.nan,) * 3
         interval = mean_interval(sample, confidence) if both else Interval(*[math.nan] * 4)
         rows.append(
@@ -434,8 +431,6 @@ def compare_family(
                 "pairs_dropped": len(values[first].keys() ^ values[second].keys()),
                 "pairs_censored": unreached,
                 **interval._asdict(),
-                "bca_low": low,
-                "bca_high": high,
                 **dict(zip(("median", "median_low", "median_high"), median, strict=True)),
                 **test._asdict(),
                 # What a censored seed would have taken is not known: it may be far from equal.

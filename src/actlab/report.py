@@ -625,9 +625,8 @@ def _comparisons(
                 " second. The p-value is that of the paired t-test, adjusted for the pairs of"
                 " its network and metric (Holm). The verdict is on the first. Seeds (of time per"
                 " epoch: blocks) are how many would settle what is undecided with 80 % power, were"
-                " these differences the true ones. The file comparisons.csv has all digits, the"
-                " bootstrap's intervals, Wilcoxon's p-values, effect sizes and tests of"
-                " equivalence.",
+                " these differences the true ones. The file comparisons.csv has all digits, effect"
+                " sizes and tests of equivalence.",
                 ("Network", "By", "First", "Second", "Difference", "p", "Verdict", "Seeds"),
                 tuple(
                     (
@@ -1285,8 +1284,8 @@ def _methods(study: Study, config: Config) -> tuple[str, ...]:
         f" {training.learning_rate:g}; mean cross-entropy of the softmax; kernels drawn by"
         f" {_initialiser(config)}, biases zero; float32.",
         f"Means over seeds have {confidence} intervals of Student's t distribution.",
-        "Activations are compared within seeds: mean difference with t and BCa bootstrap interval,"
-        " paired t-test and Wilcoxon's signed-rank test, Cohen's d_z, and two one-sided t-tests"
+        "Activations are compared within seeds: mean difference with t interval, paired t-test,"
+        " Cohen's d_z, and two one-sided t-tests"
         f" against a margin: {100 * margins.equivalence_margin:g} points of accuracy and of"
         f" calibration error, {margins.equivalence_margin_nats:g} nats,"
         f" {margins.equivalence_margin_epochs:g} epochs, {100 * margins.equivalence_margin_ratio:g}"

@@ -466,8 +466,8 @@ def _comparisons(
         f"First minus second, with {100 * confidence:g} % interval. The p-value is that of the"
         " paired t-test, adjusted for all pairs of its family (Holm). The verdict is on the first."
         " Seeds are how many would settle what is undecided with 80 % power, were these differences"
-        " the true ones. The file comparisons.csv has all digits, the bootstrap's intervals,"
-        " Wilcoxon's p-values, effect sizes and tests of equivalence."
+        " the true ones. The file comparisons.csv has all digits, effect sizes and tests"
+        " of equivalence."
     )
     if len(rows) < len(compared):
         caption += " Shown is test accuracy; the other metrics are in the file."
@@ -703,8 +703,8 @@ def _methods(sweep: Sweep, compared: pd.DataFrame, config: ReportConfig) -> Iter
             " four, else neighbouring ones."
         )
     yield (
-        "Pairs are compared within seeds: mean difference with t and BCa bootstrap interval, paired"
-        " t-test and Wilcoxon's signed-rank test, Cohen's d_z, and two one-sided t-tests against a"
+        "Pairs are compared within seeds: mean difference with t interval, paired t-test, Cohen's"
+        " d_z, and two one-sided t-tests against a"
         f" margin: {100 * config.equivalence_margin:g} points of accuracy,"
         f" {config.equivalence_margin_nats:g} nats, {config.equivalence_margin_epochs:g} epochs."
     )
