@@ -11,7 +11,7 @@ unexport PYTHONPATH PYTHONHOME
 COMPILE := uv pip compile pyproject.toml --extra pipeline --universal --generate-hashes \
 	--no-emit-index-url --no-header --python-version 3.11 --upgrade -q
 
-STUDY_TABLES := matched_trained matched_changes first_layer_ratios layer_factors scores mean_field \
+STUDY_TABLES := matched_changes first_layer_ratios layer_factors scores mean_field \
 	born_dead dead_units one_sign_shares health_saturated_fraction health_update_ratio kernel_times
 LESSON_FIGURES := activation_functions accuracy_curves loss_curves accuracy_differences \
 	gradient_first_layer health_backprop_rms health_dead_fraction health_saturated_fraction \
@@ -43,7 +43,7 @@ $(VENV)-bench/ready: requirements-bench.lock pyproject.toml
 repro: $(VENV)/ready $(PAGE) ## the whole pipeline, from raw data to report and MLflow
 	@python -m actlab.stages.repro
 
-DEPENDENCIES := (src|data|models|results|timings|matched|reports|custom|conf/activation|conf/network)
+DEPENDENCIES := (src|data|models|results|timings|reports|custom|conf/activation|conf/network)
 
 experiments: $(VENV)/ready ## what was tried beside the last commit: the values that differ, the accuracies
 	@dvc exp show --only-changed --drop Created --drop '$(DEPENDENCIES)(/[^:]*)?$$'

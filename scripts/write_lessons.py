@@ -106,11 +106,6 @@ class Numbers:
         """Write the difference of two activations with its interval."""
         return findings.difference_text(metric, self.pair(metric, network, first, second))
 
-    def matched(self, metric: str, activation: str) -> dict[str, Any]:
-        """Give what He's initialiser does to an activation on deep, its difference written out."""
-        row = self.row("matched_trained", network="deep", activation=activation, metric=metric)
-        return row | {"difference": findings.difference_text(metric, row)}
-
     def score(self, metric: str, network: str, activation: str) -> float:
         """Give the mean over seeds of what two activations are compared by."""
         found = self.rows("scores", metric=metric, network=network, activation=activation)

@@ -18,7 +18,6 @@ from actlab.config import (
     Config,
     DataConfig,
     GradientsConfig,
-    MatchedConfig,
     ModelConfig,
     NetworkConfig,
     PathsConfig,
@@ -45,7 +44,7 @@ CONSTANTS = {
 
 def configured(root: Path, **values: Any) -> Config:
     """A configuration at a small scale, its files below `root`; `values` replace its own."""
-    folders = ("raw", "processed", "models", "results", "timings", "reports", "matched")
+    folders = ("raw", "processed", "models", "results", "timings", "reports")
     folders += ("checkpoints",)
     paths = {name: str(root / name) for name in folders}
     given = {
@@ -54,7 +53,6 @@ def configured(root: Path, **values: Any) -> Config:
         "networks": ["mlp"],
         "seeds": [0],
         "model": ModelConfig("glorot_uniform"),
-        "matched": MatchedConfig(["relu", "tanh"], ["mlp", "deep"]),
         "training": TrainingConfig(1, 128, 0.001, [0]),
         "gradients": GradientsConfig(32, 2048, 0.05, 60),
         "timing": TimingConfig(2, 1, 16, 5, 100),
@@ -127,7 +125,6 @@ def plant(
     seeds: Sequence[int] = (0, 1, 2, 3, 4, 5),
     epochs: int = 20,
     accuracies: Mapping[tuple[str, str], Sequence[float] | np.ndarray] = MappingProxyType({}),
-    matched_accuracies: Mapping[tuple[str, str], Sequence[float]] = MappingProxyType({}),
     changed: Callable[[dict[str, pd.DataFrame]], None] = lambda parts: None,
     theory_changed: Callable[[pd.DataFrame], None] = lambda ratios: None,
     timing_changed: Callable[[dict[str, pd.DataFrame]], None] = lambda parts: None,
@@ -142,14 +139,11 @@ def plant(
     Parameters
     ----------
     folder
-        Gets results/ and timings/, and of relu matched/results/.
+        Gets results/ and timings/.
     networks
         The hidden units of each.
     accuracies
         The final test accuracies of a configuration, seed by seed.
-    matched_accuracies
-        Likewise of relu with its matched initialiser; else each is 0.0015 above the
-        configuration's own. It reaches any validation accuracy an epoch earlier.
     changed
         Gets the tables of each configuration by name, and at last {"gradients": ...,
         "preactivations": ...}; what it changes is what is written.
@@ -221,9 +215,6 @@ def plant(
             for name in ("history", "test", "layers", "updates"):
                 tables.write_frame(parts[name], where / f"{name}.csv")
             tables.write_frame(parts["timings"], timings / f"{activation}-{network}.csv")
-            if activation == "relu":
-                of = folder / "matched/results" / f"relu-{network}"
-                plant_matched(parts, of, matched_accuracies.get((activation, network)))
     whole = {
         "gradients": pd.DataFrame(gradients, columns=list(tables.GRADIENTS)),
         "preactivations": pd.DataFrame(bins, columns=list(tables.PREACTIVATIONS)),
@@ -268,31 +259,6 @@ def plant(
     return tables.read_study(
         list(activations), list(networks), list(seeds), epochs, results, timings
     )
-
-
-def plant_matched(
-    parts: Mapping[str, pd.DataFrame], folder: Path, accuracies: Sequence[float] | None
-) -> None:
-    """Write history and test of a training with the matched initialiser, made from another's."""
-    history, test = parts["history"].copy(), parts["test"].copy()
-    history["val_accuracy"] = history.groupby("seed")["val_accuracy"].shift(-1, fill_value=0.99)
-    test["test_accuracy"] = accuracies or test["test_accuracy"] + 0.0015
-    tables.write_frame(history, folder / "history.csv")
-    tables.write_frame(test, folder / "test.csv")
-
-
-def matched_of(
-    study: tables.Study,
-    folder: Path,
-    scores: pd.DataFrame,
-    matched: MatchedConfig | None = None,
-) -> pd.DataFrame:
-    """The comparison of what a planted study trained twice; of `configured`'s, unless told."""
-    config = configured(folder)
-    matched = matched or config.matched
-    read = tables.read_matched(study, matched, Path(config.paths.of_matched().results))
-    again = comparisons.score_matched(*read, study.epochs, REPORT.target_accuracy)
-    return comparisons.compare_matched(study, matched, scores, again, REPORT)
 
 
 def blocks_of(study: tables.Study) -> pd.DataFrame:

@@ -35,7 +35,7 @@ TIMINGS = Path("timings/relu-mlp.csv")
 
 def small(epochs: int = EPOCHS) -> Config:
     """Its configuration; paths count from the current folder, as DVC's do."""
-    config = configured(
+    return configured(
         Path(),
         seeds=SEEDS,
         training=TrainingConfig(epochs, 32, 0.001, [0, 1]),
@@ -43,11 +43,9 @@ def small(epochs: int = EPOCHS) -> Config:
         network=NetworkConfig("mlp", [4]),
         paths=PathsConfig(
             *(None, "data/raw", "data/processed", "."),
-            *("models", "results", "timings", "reports", "matched", "checkpoints"),
+            *("models", "results", "timings", "reports", "checkpoints"),
         ),
     )
-    config.matched.activations = []  # nothing is trained twice; no configuration is without
-    return config
 
 
 def plant(folder: Path) -> None:

@@ -105,7 +105,6 @@ def small_study(root: Path, folder: Path, raw: Path, **params: Any) -> Study:
     values = yaml.safe_load((folder / "params.yaml").read_text())
     values["data"]["validation_size"] = 58_000
     values |= {"activations": ["sigmoid", "leaky_relu"], "networks": ["mlp"], "seeds": [0, 1]}
-    values["matched"] = {"activations": ["leaky_relu"], "networks": ["mlp"]}
     values["training"] |= {"epochs": 2, "probe_epochs": [1]}
     values["gradients"]["test_images"] = 64
     values["timing"] |= {"blocks": 3, "kernel_units": 32, "kernel_repetitions": 20}

@@ -80,18 +80,6 @@ def files(folder):
             "activations=[rulu]",
             f"activations has 'rulu': conf/activation/ has {KNOWN['activation']}",
         ),
-        ("matched.activations=[]", "matched.activations is []: it has to be a list of at least"),
-        ("matched.activations=[elu,elu]", "matched.activations is ['elu', 'elu']: it has to be"),
-        (
-            "matched.activations=[rulu]",
-            f"matched.activations has 'rulu': conf/activation/ has {KNOWN['activation']}",
-        ),
-        ("matched.networks=[]", "matched.networks is []: it has to be a list of at least one e"),
-        ("matched.networks=[mlp,mlp]", "matched.networks is ['mlp', 'mlp']: it has to be a list"),
-        (
-            "matched.networks=[gru]",
-            f"matched.networks has 'gru': conf/network/ has {KNOWN['network']}",
-        ),
         ("networks=[gru]", f"networks has 'gru': conf/network/ has {KNOWN['network']}"),
         ("activation=rulu", f"activation is 'rulu': it has to be one of {KNOWN['activation']}"),
         ("network=gru", f"network is 'gru': it has to be one of {KNOWN['network']}"),

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import REPORT, compared, configured, matched_of, plant
+from planted import REPORT, compared, plant
 from scipy import special, stats
 
 from actlab import comparisons, tables
-from actlab.config import MatchedConfig
 from actlab.errors import UserError
 from actlab.statistics import calibration_error, holm
 
@@ -289,111 +288,3 @@ def test_the_table_reads_back_as_it_was_written(study, tmp_path):
         pd.testing.assert_frame_equal(
             read, each.reset_index(drop=True), check_dtype=False, check_exact=True
         )
-
-
-# --- the matched initialiser ---------------------------------------------------------------
-
-OWN = [0.9700, 0.9712, 0.9706, 0.9709]
-ABOVE = [0.9804, 0.9809, 0.9803, 0.9811]
-SAME = [0.9701, 0.9711, 0.9707, 0.9708]
-
-
-@pytest.fixture
-def twice(tmp_path):
-    """A study whose relu, trained again, is better on mlp, equivalent on deep by accuracy."""
-    study = plant(
-        tmp_path,
-        ["tanh", "relu"],
-        {"mlp": (4,), "deep": (4, 4)},
-        seeds=range(4),
-        epochs=9,
-        accuracies={("relu", "mlp"): OWN, ("relu", "deep"): OWN},
-        matched_accuracies={("relu", "mlp"): ABOVE, ("relu", "deep"): SAME},
-    )
-    scores, _ = compared(study)
-    return study, scores, matched_of(study, tmp_path, scores)
-
-
-def test_trainings_with_the_matched_initialiser_are_compared_by_seed(twice):
-    _, scores, table = twice
-    assert tuple(table.columns) == tables.MATCHED_TRAINED
-    keys = table[["metric", "network", "activation"]].to_numpy().tolist()
-    # Of tanh the matched initialiser is the configured one.
-    assert keys == [
-        [metric, network, "relu"]
-        for metric in comparisons.MATCHED_METRICS
-        for network in ("mlp", "deep")
-    ]
-    accuracy = tables.where(table, metric="test_accuracy").to_dict("records")
-    assert [row["verdict"] for row in accuracy] == ["better", "equivalent"]
-    for row, after in zip(accuracy, (ABOVE, SAME), strict=True):
-        assert (row["configured"], row["matched"]) == ("glorot_uniform", "he_uniform")
-        assert row["configured_mean"] == pytest.approx(np.mean(OWN))
-        assert row["matched_mean"] == pytest.approx(np.mean(after))
-        test = stats.ttest_rel(after, OWN)
-        assert (row["low"], row["high"]) == pytest.approx(tuple(test.confidence_interval(0.95)))
-        assert row["p_t"] == pytest.approx(test.pvalue)
-    # Curves that are an epoch ahead reach the target an epoch earlier.
-    epochs = tables.where(table, metric="epochs_to_target")
-    assert epochs["mean"].tolist() == [-1.0, -1.0]
-    before = tables.where(scores, metric="epochs_to_target", activation="relu", network="deep")
-    assert epochs["configured_mean"].tolist()[1] == before["value"].mean()
-
-
-def test_all_that_was_trained_twice_is_a_family_by_a_metric(twice):
-    _, _, table = twice
-    for _, family in table.groupby("metric"):
-        assert len(family) == 2
-        np.testing.assert_allclose(family["p_holm"], holm(family["p_t"].to_numpy()))
-        np.testing.assert_allclose(
-            family["p_equivalence_holm"], holm(family["p_equivalence"].to_numpy())
-        )
-
-
-def test_the_table_of_what_was_trained_twice_reads_back(twice, tmp_path):
-    _, _, table = twice
-    tables.write_frame(table, tmp_path / "table.csv")
-    read = tables.read_table(tmp_path / "table.csv", tables.MATCHED_TRAINED)
-    pd.testing.assert_frame_equal(read, table, check_dtype=False, check_exact=True)
-
-
-def test_a_matched_seed_that_never_reaches_the_target_is_censored(twice):
-    study, _, _ = twice
-    curves = np.where(study.history["seed"] == 2, 0.9, 0.98)
-    history = tables.where(study.history.assign(val_accuracy=curves), activation="relu")
-    test = tables.where(study.test, activation="relu")
-    scores = comparisons.score_matched(history, test, study.epochs, 0.97)
-    rows = tables.where(scores, metric="epochs_to_target", network="mlp")
-    assert rows["value"].tolist() == [1, 1, 10, 1]
-    assert rows["censored"].tolist() == [False, False, True, False]
-    assert set(tables.where(scores, metric="test_accuracy")["censored"]) == {False}
-
-
-def test_only_what_is_configured_and_differs_is_read(tmp_path):
-    study = plant(tmp_path, ["tanh", "relu"], {"mlp": (4,)}, seeds=[0, 1], epochs=2)
-    scores, _ = compared(study)
-    results = tmp_path / "matched/results"
-    for names in (["tanh"], ["mlp"]), (["gelu"], ["mlp"]), (["relu"], ["deep"]):
-        table = matched_of(study, tmp_path, scores, MatchedConfig(*names))
-        assert tuple(table.columns) == tables.MATCHED_TRAINED
-        assert table.empty
-    (results / "relu-mlp/test.csv").unlink()
-    with pytest.raises(UserError, match=r"relu-mlp/test.csv is missing: run `dvc repro`"):
-        tables.read_matched(study, configured(tmp_path).matched, results)
-
-
-@pytest.mark.parametrize(
-    ("file", "column", "reason"),
-    [
-        ("test", "seed", r"holds the seeds 1, 2, configured are 0, 1: run `dvc repro`"),
-        ("history", "epoch", r"does not hold the epochs 1 to 2 of seed 0: run `dvc repro`"),
-    ],
-)
-def test_other_seeds_or_epochs_are_refused(tmp_path, file, column, reason):
-    study = plant(tmp_path, ["relu"], {"mlp": (4,)}, seeds=[0, 1], epochs=2)
-    path = tmp_path / f"matched/results/relu-mlp/{file}.csv"
-    table = pd.read_csv(path)
-    table[column] += 1
-    table.to_csv(path, index=False)
-    with pytest.raises(UserError, match=reason):
-        tables.read_matched(study, configured(tmp_path).matched, tmp_path / "matched/results")

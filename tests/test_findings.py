@@ -3,13 +3,11 @@ import re
 
 import numpy as np
 import pytest
-from planted import activations_of, compared, matched_of, plant
+from planted import activations_of, compared, plant
 from scipy import stats
 
 from actlab import findings, tables
 from actlab.comparisons import METRICS
-from actlab.config import MatchedConfig
-from actlab.tables import where
 
 DEEP = {"deep": (8,) * 5}
 
@@ -744,112 +742,6 @@ def test_one_untrained_network_has_no_uncertainty(tmp_path):
     study = plant(tmp_path, ["relu"], {"mlp": (4,)}, epochs=1, timing_changed=change)
     (line,) = findings.matched_findings(study, 0.95)
     assert line.endswith("by × 2.00 (one network, no uncertainty) with relu.")
-
-
-def trained_twice(folder, matched=None, **planted):
-    """What is said of trainings with the matched initialiser, and the table behind it."""
-    given = {"activations": ["tanh", "relu"], "networks": {"mlp": (4,), "deep": (4, 4)}}
-    study = plant(folder, **(given | {"seeds": range(4), "epochs": 9} | planted))
-    matched = matched or MatchedConfig(["relu"], ["mlp", "deep"])
-    table = matched_of(study, folder, compared(study)[0], matched)
-    return findings.matched_training_findings(study, table, matched, 0.97), table
-
-
-def test_trainings_with_the_matched_initialiser_are_told_by_the_table(tmp_path):
-    above, same = [0.9804, 0.9809, 0.9803, 0.9811], [0.9701, 0.9711, 0.9707, 0.9708]
-    own = [0.9700, 0.9712, 0.9706, 0.9709]
-    told, table = trained_twice(
-        tmp_path,
-        accuracies={("relu", "mlp"): own, ("relu", "deep"): own},
-        matched_accuracies={("relu", "mlp"): above, ("relu", "deep"): same},
-    )
-    assert len(told) == 2
-    for line, network in zip(told, ("mlp", "deep"), strict=True):
-        rows = {row["metric"]: row for row in where(table, network=network).to_dict("records")}
-        accuracy = rows["test_accuracy"]
-        assert line.startswith(
-            f"Trained on {network} with its matched initialiser, he_uniform, relu has a mean test"
-            f" accuracy of {findings.percent(accuracy['matched_mean'])}; with that of this study,"
-            f" glorot_uniform, {findings.percent(accuracy['configured_mean'])}. The matched one is"
-        )
-        for metric, row in rows.items():
-            shown = f"{METRICS[metric].title} ({findings.difference_text(metric, row)}"
-            before, found, _ = line.partition(shown)
-            assert found
-            assert (
-                re.findall("(better|worse|equivalent|undecided) by ", before)[-1]
-                == (row["verdict"])
-            )
-        allowed = {f"{100 * np.mean(of):.2f}" for of in (own, above, same)}
-        for metric, row in rows.items():
-            allowed |= set(NUMBER.findall(findings.difference_text(metric, row)))
-            if row["pairs_needed"] > 0:
-                allowed.add(f"{row['pairs_needed']:,.0f}")
-        assert set(NUMBER.findall(line)) <= allowed
-    assert "The matched one is better by test accuracy (1.00 points, " in told[0]
-    assert "equivalent by test accuracy (0.00 points, " in told[1]
-
-
-def test_a_loss_by_the_matched_initialiser_is_told(tmp_path):
-    own, below = [0.9804, 0.9809, 0.9803, 0.9811], [0.9700, 0.9712, 0.9706, 0.9709]
-    (told,), table = trained_twice(
-        tmp_path,
-        networks={"mlp": (4,)},
-        accuracies={("relu", "mlp"): own},
-        matched_accuracies={("relu", "mlp"): below},
-        matched=MatchedConfig(["relu"], ["mlp"]),
-    )
-    assert where(table, metric="test_accuracy")["verdict"].tolist() == ["worse"]
-    assert "worse by test accuracy (−1.00 points, " in told
-
-
-def test_where_matched_is_the_configured_one_nothing_is_compared(tmp_path):
-    told, table = trained_twice(tmp_path, MatchedConfig(["tanh"], ["deep"]))
-    assert table.empty
-    assert told == [
-        "The matched initialiser of tanh, glorot_uniform, is that of this study: trained with it,"
-        " tanh on deep has nothing to be compared with."
-    ]
-
-    def change(parts):
-        parts["matched"] = where(parts["matched"], initializer="matched")
-
-    told, table = trained_twice(tmp_path / "whole", timing_changed=change)
-    assert (told, len(table)) == ([], 0)
-
-
-def test_what_the_study_has_not_is_left_out_and_said(tmp_path):
-    told, table = trained_twice(tmp_path, MatchedConfig(["relu", "gelu"], ["deep", "wide"]))
-    assert set(table["network"]) == {"deep"}
-    assert told[-1] == (
-        "Left out, since it is not among the configurations of this study: gelu on deep, relu on"
-        " wide and gelu on wide, trained with the matched initialiser."
-    )
-    assert len(told) == 2
-
-
-def test_one_seed_trained_twice_has_no_uncertainty(tmp_path):
-    told, _ = trained_twice(
-        tmp_path,
-        seeds=[3],
-        accuracies={("relu", "deep"): [0.97]},
-        matched_accuracies={("relu", "deep"): [0.975]},
-    )
-    assert told[1] == (
-        "Trained on deep with its matched initialiser, he_uniform, relu has a test accuracy of"
-        " 97.50 %; with that of this study, glorot_uniform, 97.00 %; with one seed no uncertainty"
-        " can be given."
-    )
-
-
-def test_seeds_trained_twice_that_never_reach_the_target_are_counted(tmp_path):
-    told, table = trained_twice(tmp_path, MatchedConfig(["relu"], ["mlp"]), epochs=3)
-    row = where(table, metric="epochs_to_target").to_dict("records")[0]
-    assert (row["configured_censored"], row["matched_censored"]) == (4, 0)
-    assert told[0].endswith(
-        " Seeds that never reach 97 % validation accuracy count one epoch more than were trained:"
-        " 4 of 4 with glorot_uniform."
-    )
 
 
 def test_seeds_that_never_reach_the_target_are_counted(tmp_path):

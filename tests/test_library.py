@@ -243,6 +243,11 @@ def test_epochs_to_the_target_count_to_the_first_that_reaches_it():
     fit = planted({"a": [0.9, 0.9], "b": [0.8, 0.3]}, history)
     row = actlab.compare(fit, "epochs_to_target", target=0.8).iloc[0]
     assert row["mean"] == ((2 - 3) + (1 - 4)) / 2
+    # What the seed that never reaches it would take is not known: no equivalence, however wide.
+    epochs = actlab.compare(fit, "epochs_to_target", margin=1e6, target=0.8).iloc[0]
+    assert epochs["p_equivalence_holm"] == 1
+    accuracy = actlab.compare(fit, "test_accuracy", margin=1e6, target=0.8).iloc[0]
+    assert accuracy["p_equivalence_holm"] < 0.05
 
 
 # Figures

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from test_tracking import (
     CONFIG,
-    MATCHED,
     MODELS,
     NAME,
     RESULTS,
@@ -22,7 +21,6 @@ from test_tracking import (
     root,  # noqa: F401
     stored_runs,
     trained,  # noqa: F401
-    twice,  # noqa: F401
 )
 
 from actlab import notes, overview, registry, tables, tracking, views
@@ -357,16 +355,6 @@ def test_pages_stay_while_a_training_or_the_report_is_stale(logged: Path) -> Non
     assert overview.refresh(store, both, ["train@relu-mlp"]) == []
     assert overview.refresh(store, CONFIG, ["report"]) == []
     assert pages() == held
-
-
-def test_matched_trainings_have_versions_of_their_own(twice: Path) -> None:  # noqa: F811
-    log_all()
-    assert f"{REGISTERED}@leaky_relu-mlp-matched: {NAME} matched" in (
-        sync(MATCHED, []).brought_up_to_date
-    )
-    (model,) = registered()
-    assert model.aliases["leaky_relu-mlp"] != model.aliases["leaky_relu-mlp-matched"]
-    assert sync(MATCHED, []).brought_up_to_date == []
 
 
 # --- What is served -----------------------------------------------------------------------

@@ -18,7 +18,6 @@ STAGES = [
     "preprocess",
     "activations",
     "train",
-    "train-matched",
     "gradients",
     "timing",
     "theory",
@@ -105,7 +104,7 @@ def study(root, mnist_raw, tmp_path_factory):
 
 
 def test_the_pipeline_runs_every_stage_once(study):
-    trains = {"train@sigmoid-mlp", "train@leaky_relu-mlp", "train-matched@leaky_relu-mlp"}
+    trains = {"train@sigmoid-mlp", "train@leaky_relu-mlp"}
     analyses = {"gradients", "timing", "theory", "report"}
     assert study.ran == {"fetch-data", "preprocess", "activations"} | analyses | trains
     assert study.repro() == set()
@@ -140,22 +139,6 @@ def test_logits_weights_and_table_of_a_seed_agree(study, mnist):
     row = study.rows("results/leaky_relu-mlp/test.csv")[1]
     right = (logits.argmax(axis=1) == mnist.test.labels).mean()
     assert float(row["test_accuracy"]) == right
-
-
-def test_the_matched_initialiser_is_trained_in_a_folder_of_its_own(study):
-    spec = json.loads((study.folder / "matched/models/leaky_relu-mlp/model.json").read_text())
-    own = json.loads((study.folder / "models/leaky_relu-mlp/model.json").read_text())
-    assert own["kernel_initializer"] == "glorot_uniform"
-    assert spec == own | {"kernel_initializer": "matched"}
-    rows = {row["metric"]: row for row in study.rows("reports/tables/matched_trained.csv")}
-    accuracy = rows["test_accuracy"]
-    assert (accuracy["configured"], accuracy["matched"]) == ("glorot_uniform", "he_uniform")
-    means = {}
-    for which, folder in (("configured", "results"), ("matched", "matched/results")):
-        tests = study.rows(f"{folder}/leaky_relu-mlp/test.csv")
-        means[which] = sum(float(row["test_accuracy"]) for row in tests) / 2
-        assert float(accuracy[f"{which}_mean"]) == pytest.approx(means[which])
-    assert float(accuracy["mean"]) == pytest.approx(means["matched"] - means["configured"])
 
 
 def test_gradients_cover_what_was_trained(study):
@@ -249,8 +232,7 @@ def test_every_run_is_in_mlflow_and_sync_adds_nothing(study):
     ]
     before = study.run(*command)
     assert (
-        "RUNS leaky_relu/mlp leaky_relu/mlp matched leaky_relu/mlp matched/seed-0"
-        " leaky_relu/mlp matched/seed-1 leaky_relu/mlp/seed-0 leaky_relu/mlp/seed-1"
+        "RUNS leaky_relu/mlp leaky_relu/mlp/seed-0 leaky_relu/mlp/seed-1"
         " report sigmoid/mlp sigmoid/mlp/seed-0 sigmoid/mlp/seed-1\n"
     ) in before
     assert "STATUS FINISHED\n" in before
@@ -274,17 +256,17 @@ def test_a_pulled_study_trains_nothing_and_fills_mlflow(study, mnist_raw, tmp_pa
         each.run("dvc", *remote, str(tmp_path / "remote"))
     study.run("dvc", "push")
     pulled.run("dvc", "pull")
-    outputs = ("data", "models", "results", "timings", "matched", "reports")
+    outputs = ("data", "models", "results", "timings", "reports")
     assert pulled.digests(*outputs) == study.digests(*outputs)
     said = pulled.run("python", "-m", "actlab.stages.repro", PYTHONPATH="src")
-    assert "Nothing had to run: all 10 stages are unchanged." in said
+    assert "Nothing had to run: all 9 stages are unchanged." in said
     assert (
         f"{100 * float(study.rows('reports/summary.csv')[1]['test_accuracy_mean']):.2f} %" in said
     )
     assert pulled.repro() == set()
     sync = ("python", "-m", "actlab.stages.sync")
     written = pulled.run(*sync, PYTHONPATH="src")
-    assert written.count("seeds\n") == 3
+    assert written.count("seeds\n") == 2
     assert "written: report\n" in written
     assert "left out" not in written
     assert pulled.run(*sync, PYTHONPATH="src") == "MLflow already has every run\n"
@@ -342,7 +324,7 @@ def test_what_is_added_or_changed_is_trained_alone(study):
     trained = {"train@gelu-mlp", "train@prelu-mlp", "train@mine-mlp"}
     assert stale() == trained
     study.replace("conf/activation/leaky_relu.yaml", "0.01", "0.2")
-    trained |= {"train@leaky_relu-mlp", "train-matched@leaky_relu-mlp"}
+    trained |= {"train@leaky_relu-mlp"}
     assert stale() == trained
     analyses = {"activations", "gradients", "timing", "theory", "report"}
     assert study.repro() == trained | analyses
@@ -419,10 +401,7 @@ def test_editing_code_reruns_the_stages_that_import_it(study):
         ("descriptions", {"preprocess", "activations", "theory", "report"}),
         ("initialisation", {"theory"}),
         ("sources", {"fetch-data"}),
-        (
-            "training",
-            {f"train@{name}-mlp" for name in NAMES} | {"train-matched@leaky_relu-mlp", "timing"},
-        ),
+        ("training", {f"train@{name}-mlp" for name in NAMES} | {"timing"}),
     ):
         path = study.folder / f"src/actlab/{name}.py"
         path.write_text(path.read_text() + "\n# edited\n")

@@ -103,7 +103,6 @@ class Followed:
         """Leave the new activation on the new network, an epoch of one seed."""
         params = self.params | {"activations": ["gaussian"], "networks": ["funnel"], "seeds": [0]}
         params["data"] = params["data"] | {"name": "stripes"}
-        params["matched"] = {"activations": ["gaussian"], "networks": ["funnel"]}
         params["training"] = params["training"] | {"epochs": 1, "probe_epochs": []}
         (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
 

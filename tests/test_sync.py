@@ -7,12 +7,10 @@ import pytest
 from planted import configured
 
 from actlab import plan
-from actlab.config import MatchedConfig
 from actlab.errors import UserError
 from actlab.stages import sync
 
 TRAINS = {"train@relu-mlp", "train@tanh-mlp"}
-MATCHED = {"train-matched@relu-mlp", "train-matched@relu-deep"}
 ANALYSES = {"gradients", "timing", "theory", "report"}
 
 # The shape of the pipeline, in files of one word.
@@ -76,22 +74,16 @@ def test_no_repository_of_dvc_is_said_in_one_line(
         ({"report"}, {"report"}),
         ({"gradients"}, {"gradients", "report"}),
         ({"timing"}, {"timing", "report"}),
-        ({"activations"}, {"activations", *TRAINS, *MATCHED, *ANALYSES}),
+        ({"activations"}, {"activations", *TRAINS, *ANALYSES}),
         ({"train@tanh-mlp"}, {"train@tanh-mlp", "gradients", "timing", "report"}),
-        ({"train-matched@relu-deep"}, {"train-matched@relu-deep", "report"}),
-        ({"preprocess"}, {"preprocess", *TRAINS, *MATCHED, *ANALYSES}),
-        ({"fetch-data"}, {"fetch-data", *TRAINS, *MATCHED, *ANALYSES, "preprocess"}),
+        ({"preprocess"}, {"preprocess", *TRAINS, *ANALYSES}),
+        ({"fetch-data"}, {"fetch-data", *TRAINS, *ANALYSES, "preprocess"}),
     ],
 )
 def test_what_comes_after_a_changed_stage_is_stale(changed: set[str], stale: set[str]) -> None:
-    assert plan.with_downstream(changed, [*TRAINS, *MATCHED]) == stale
+    assert plan.with_downstream(changed, TRAINS) == stale
 
 
 def test_the_stages_that_train_are_those_of_dvc(tmp_path: Path) -> None:
-    config = configured(
-        tmp_path,
-        activations=["relu", "tanh"],
-        networks=["mlp"],
-        matched=MatchedConfig(["relu"], ["mlp", "deep"]),
-    )
-    assert set(sync.trainings(config)) == TRAINS | MATCHED
+    config = configured(tmp_path, activations=["relu", "tanh"], networks=["mlp"])
+    assert set(sync.trainings(config)) == TRAINS

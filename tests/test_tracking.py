@@ -28,7 +28,6 @@ from actlab import overview, tables, tracking
 from actlab.config import (
     ActivationConfig,
     DataConfig,
-    MatchedConfig,
     ModelConfig,
     NetworkConfig,
     PathsConfig,
@@ -58,10 +57,9 @@ CONFIG = configured(
     network=NetworkConfig("mlp", [4]),
     paths=PathsConfig(
         *(None, "data/raw", "data/processed", "."),
-        *("models", "results", "timings", "reports", "matched", "checkpoints"),
+        *("models", "results", "timings", "reports", "checkpoints"),
     ),
 )
-CONFIG.matched.activations = []  # most tests are of a study without; no configuration is
 NAME = "leaky_relu/mlp"
 METRICS = ("loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds")
 EVERYTHING = [f"{NAME}: 2 seeds", f"{NAME}: gradients", "report"]
@@ -429,64 +427,6 @@ def test_sync_leaves_out_what_is_stale(root: Path) -> None:
     done = sync(CONFIG, stale[1:])
     assert done.written == EVERYTHING[:1]
     assert done.left_out == [f"{name}: {reason}" for name in ("gradients", "report")]
-
-
-MATCHED = replace(CONFIG, matched=MatchedConfig(["leaky_relu"], ["mlp"]))
-
-
-@pytest.fixture
-def twice(root: Path) -> Path:
-    """Trainings with the matched initialiser that end in the same weights, as they do where the
-    study's own is the same."""
-    for name in ("models", "results", "timings"):
-        shutil.copytree(root / name, root / "matched" / name)
-    return root
-
-
-def test_a_matched_training_is_told_from_the_other_by_more_than_its_weights(twice: Path) -> None:
-    log_all()
-    live = content()
-    done = sync(MATCHED, [])
-    assert (done.written, done.left_out) == ([f"{NAME} matched: 2 seeds"], [])
-    held = content()
-    for runs in (live, held):  # the report's description names the matched ones too
-        del runs["report"]["tags"]["mlflow.note.content"]
-    assert {name: held.pop(name) for name in live} == live
-    assert set(held) == {f"{NAME} matched{seed}" for seed in ("", "/seed-0", "/seed-1")}
-    for name, run in held.items():
-        other = live[name.replace(" matched", "")]
-        assert run["tags"]["actlab.stage"] == "train-matched"
-        assert "actlab.stage" not in other["tags"]
-        for key in ("actlab.source", "actlab.weights_sha256", "actlab.kind"):
-            assert run["tags"][key] == other["tags"][key]
-        assert run["metrics"]["loss_mean" if name.endswith("matched") else "loss"]
-    assert [model[0] for model in held[f"{NAME} matched"]["models"]] == ["leaky_relu-mlp-matched"]
-    assert sync(MATCHED, []) == Synced()
-    # The newest of these weights is the matched training; gradients are of the other.
-    table = tables.read_table(Path("results/gradients.csv"), tables.GRADIENTS)
-    tables.write_frame(table.assign(value=0.25), Path("results/gradients.csv"))
-    assert sync(MATCHED, []).written == [f"{NAME}: gradients"]
-    parent = next(run for run in stored_runs() if run.info.run_name == f"{NAME} matched")
-    assert not [name for name in parent.data.metrics if name.startswith("gradient/")]
-
-
-def test_a_live_matched_training_is_what_sync_writes(
-    twice: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stale = [f"train@{NAME.replace('/', '-')}", "gradients", "report"]
-    with tracking.ConfigurationRun(
-        replace(MATCHED, paths=MATCHED.paths.of_matched()), "dvc"
-    ) as run:
-        log_live(run)
-    live = content()
-    assert sync(MATCHED, stale).written == []
-    # What is there of the second stage is none of the first.
-    assert sync(MATCHED, stale[1:]).written == EVERYTHING[:1]
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///empty/mlflow.db")
-    assert sync(MATCHED, stale).written == [f"{NAME} matched: 2 seeds"]
-    assert content() == live
-    stale.append("train-matched@leaky_relu-mlp")
-    assert sync(MATCHED, stale).left_out[1].startswith(f"{NAME} matched: its outputs are not what")
 
 
 def test_a_name_that_mlflow_gives_no_model_is_logged(root: Path) -> None:

@@ -8,7 +8,7 @@ network are a family: its p-values are adjusted together (Holm).
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
@@ -19,7 +19,7 @@ import pandas as pd
 from jaxtyping import Float, Int32
 from scipy import special
 
-from actlab.config import MATCHED, MatchedConfig, ReportConfig
+from actlab.config import ReportConfig
 from actlab.errors import UserError
 from actlab.statistics import (
     Interval,
@@ -34,15 +34,7 @@ from actlab.statistics import (
     resample_images,
     seeds_needed,
 )
-from actlab.tables import (
-    COMPARISONS,
-    MATCHED_TRAINED,
-    SCORES,
-    Study,
-    matched_kernels,
-    trained_twice,
-    where,
-)
+from actlab.tables import COMPARISONS, SCORES, Study, where
 
 #: Of a seed of a configuration on each test image: 1 where it is right; cross-entropy in nats.
 ByImage = Mapping[tuple[str, str], Float[np.ndarray, "seeds images"]]
@@ -80,10 +72,6 @@ METRICS = {
     "epoch_seconds": Metric("time per epoch", "ratio", False, "equivalence_margin_ratio"),
     "seconds_to_target": Metric("time to target", "ratio", False, "equivalence_margin_ratio"),
 }
-
-
-#: What trainings with the study's initialiser and with the matched one are compared by.
-MATCHED_METRICS = ("test_accuracy", "test_loss", "epochs_to_target")
 
 
 def read_by_image(
@@ -166,7 +154,7 @@ def score(
         When a configuration was not timed.
     """
     keys = ["activation", "network", "seed"]
-    table = _with_epochs(study.test, study.history, target)
+    table = with_epochs_to_target(study.test, study.history, study.epochs, target)
     table = table.merge(calibration, on=keys, validate="1:1")
     dealt = deal(sorted(study.seeds), sorted(set(blocks["block"])))
     seconds = {
@@ -180,10 +168,10 @@ def score(
             )
     rows = []
     for row in table.to_dict("records"):
-        at, never = (row["network"], row["activation"]), math.isnan(row["epochs_to_target"])
+        at, never = (row["network"], row["activation"]), row["censored"]
         for metric in ("test_accuracy", "test_loss", "calibration_error"):
             rows.append((*at, metric, row["seed"], row[metric], False))
-        epochs_taken = study.epochs + 1.0 if never else row["epochs_to_target"]
+        epochs_taken = row["epochs_to_target"]
         rows.append((*at, "epochs_to_target", row["seed"], epochs_taken, never))
         of_seed = np.array([seconds[at][block] for block in dealt[row["seed"]]])
         to_target = epochs_taken * float(np.exp(np.log(of_seed).mean()))
@@ -194,37 +182,32 @@ def score(
     return pd.DataFrame(rows, columns=list(SCORES))
 
 
-def _with_epochs(test: pd.DataFrame, history: pd.DataFrame, target: float) -> pd.DataFrame:
-    """Add the first epoch that reaches the target: NaN where none does."""
-    keys = ["activation", "network", "seed"]
-    reached = history.loc[history["val_accuracy"] >= target]
-    epochs = reached.groupby(keys, sort=False)["epoch"].min().rename("epochs_to_target")
-    return test.merge(epochs.reset_index(), on=keys, how="left", validate="1:1")
-
-
-def score_matched(
-    history: pd.DataFrame, test: pd.DataFrame, epochs: int, target: float
+def with_epochs_to_target(
+    test: pd.DataFrame, history: pd.DataFrame, epochs: int, target: float
 ) -> pd.DataFrame:
-    """Tabulate the values of `MATCHED_METRICS` as `score` does, of `tables.read_matched`.
+    """Add the first epoch that reaches the target, and whether none does.
 
     Parameters
     ----------
-    history, test
-        Of the trainings with the matched initialiser.
+    test, history
+        The columns `tables.TEST` and `tables.HISTORY` of each activation on each network.
     epochs
         How many each was trained for.
     target
         As in `score`.
+
+    Returns
+    -------
+    pd.DataFrame
+        `test` with the columns epochs_to_target and censored: where no epoch reaches the target,
+        they are one epoch more than were trained, and True.
     """
-    rows = []
-    for row in _with_epochs(test, history, target).to_dict("records"):
-        never = math.isnan(row["epochs_to_target"])
-        row["epochs_to_target"] = epochs + 1.0 if never else row["epochs_to_target"]
-        for metric in MATCHED_METRICS:
-            censored = never and metric == "epochs_to_target"
-            at = (row["network"], row["activation"], metric, row["seed"])
-            rows.append((*at, row[metric], censored))
-    return pd.DataFrame(rows, columns=list(SCORES))
+    keys = ["activation", "network", "seed"]
+    reached = history.loc[history["val_accuracy"] >= target]
+    first = reached.groupby(keys, sort=False)["epoch"].min().rename("epochs_to_target")
+    table = test.merge(first.reset_index(), on=keys, how="left", validate="1:1")
+    table["censored"] = table["epochs_to_target"].isna()
+    return table.fillna({"epochs_to_target": epochs + 1.0})
 
 
 def deal(seeds: Sequence[int], blocks: Sequence[int]) -> dict[int, list[int]]:
@@ -276,15 +259,17 @@ def compare(
         if metric.unit == "ratio":
             margin = math.log1p(margin)
         of_network = where(scores, network=network, metric=name)
-        pairs = [
-            (
-                {"first": first, "second": second},
-                where(of_network, activation=first),
-                where(of_network, activation=second),
-            )
-            for first, second in combinations(study.activations, 2)
-        ]
-        for row in _compare_family(pairs, name, margin, config):
+        values: dict[str, dict[int, float]] = {}
+        censored: dict[str, set[int]] = {}
+        for activation in study.activations:
+            side = where(of_network, activation=activation)
+            numbers = side["value"].to_numpy(dtype=np.float64)
+            if metric.unit == "ratio":
+                numbers = np.log(numbers)
+            values[activation] = dict(zip(side["pair"], numbers, strict=True))
+            censored[activation] = set(where(side, censored=True)["pair"])
+        pairs = list(combinations(study.activations, 2))
+        for row in compare_family(pairs, values, censored, metric, margin, config.confidence):
             about_new: dict[str, Any] = {}
             if name in by_image:
                 first, second = (by_image[name][row[key], network] for key in ("first", "second"))
@@ -301,81 +286,6 @@ def compare(
             rows.append({"network": network, "metric": name, "margin": margin} | row | about_new)
     table = pd.DataFrame(rows, columns=list(COMPARISONS))
     return table.fillna({"new_images_verdict": ""}).astype({"pairs_needed": float})
-
-
-def compare_matched(
-    study: Study,
-    matched: MatchedConfig,
-    scores: pd.DataFrame,
-    again: pd.DataFrame,
-    config: ReportConfig,
-) -> pd.DataFrame:
-    """Compare what was trained with the matched initialiser with the same of the study.
-
-    Paired by seed: both see the same batches in the same order. All that was trained twice is a
-    family by a metric, whatever the network.
-
-    Parameters
-    ----------
-    study
-        Names activations and networks, and what its initialisers are.
-    matched
-        What was trained with the matched one.
-    scores, again
-        `score` of the study, `score_matched` of the others.
-    config
-        Confidence, and the margins of equivalence.
-
-    Returns
-    -------
-    pd.DataFrame
-        The columns `tables.MATCHED_TRAINED`, a row an (activation, network) by a metric; none of
-        what the two initialisers are one of.
-    """
-    rows = []
-    for name in MATCHED_METRICS:
-        margin, pairs = getattr(config, METRICS[name].margin), []
-        for activation, network in trained_twice(study, matched):
-            at = {"network": network, "activation": activation, "metric": name}
-            kernels = matched_kernels(study, activation, network)
-            after, before = where(again, **at), where(scores, **at)
-            names: dict[str, Any] = at | {
-                "configured": next(of for key, of in kernels.items() if key != MATCHED),
-                "matched": kernels[MATCHED],
-            }
-            for which, of in (("configured", before), ("matched", after)):
-                names[f"{which}_mean"] = float(of["value"].to_numpy(dtype=float).mean())
-                names[f"{which}_censored"] = len(where(of, censored=True))
-            pairs.append((names, after, before))
-        rows += [{"margin": margin} | row for row in _compare_family(pairs, name, margin, config)]
-    return pd.DataFrame(rows, columns=list(MATCHED_TRAINED)).astype({"pairs_needed": float})
-
-
-def _compare_family(
-    pairs: Iterable[tuple[Mapping[str, Any], pd.DataFrame, pd.DataFrame]],
-    name: str,
-    margin: float,
-    config: ReportConfig,
-) -> list[dict[str, Any]]:
-    """Compare every pair by a metric, first minus second; their p-values are adjusted together.
-
-    A pair is what its row begins with, and the rows of `tables.SCORES` of its two sides.
-    """
-    keys: list[tuple[Any, Any]] = []
-    begins: list[Mapping[str, Any]] = []
-    values: dict[Any, dict[int, float]] = {}
-    censored: dict[Any, set[int]] = {}
-    for number, (names, *sides) in enumerate(pairs):
-        begins.append(names)
-        keys.append(((number, "first"), (number, "second")))
-        for key, side in zip(keys[-1], sides, strict=True):
-            numbers = side["value"].to_numpy(dtype=np.float64)
-            if METRICS[name].unit == "ratio":
-                numbers = np.log(numbers)
-            values[key] = dict(zip(side["pair"], numbers, strict=True))
-            censored[key] = set(where(side, censored=True)["pair"])
-    rows = compare_family(keys, values, censored, METRICS[name], margin, config.confidence)
-    return [row | dict(names) for row, names in zip(rows, begins, strict=True)]
 
 
 def compare_family(

@@ -6,8 +6,7 @@ has a default: params.yaml and conf/ hold the values, and OmegaConf says which i
 
 import math
 import re
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from actlab.activations import ACTIVATIONS, REFUSED
@@ -178,21 +177,6 @@ class ModelConfig:
             self.kernel_initializer,
             f"one of {', '.join(KERNEL_INITIALIZERS)}",
         )
-
-
-@dataclass
-class MatchedConfig:
-    """What is trained a second time, with the initialiser that each activation recommends.
-
-    Each of the activations on each of the networks, all by their names in conf/.
-    """
-
-    activations: list[str]
-    networks: list[str]
-
-    def __post_init__(self) -> None:
-        _require_distinct("matched.activations", self.activations)
-        _require_distinct("matched.networks", self.networks)
 
 
 @dataclass
@@ -378,8 +362,7 @@ class CompareConfig:
 class PathsConfig:
     """Where files are; relative to the root of the repository.
 
-    In `matched` lie models, results and timings of the trainings of `MatchedConfig`; in
-    `checkpoints` what is kept of trainings while they run.
+    In `checkpoints` lies what is kept of trainings while they run.
     """
 
     source: str | None
@@ -390,22 +373,7 @@ class PathsConfig:
     results: str
     timings: str
     reports: str
-    matched: str
     checkpoints: str
-
-    def of_matched(self) -> "PathsConfig":
-        """Give the paths of the trainings with the matched initialisers."""
-        folders = {name: f"{self.matched}/{name}" for name in ("models", "results", "timings")}
-        return replace(self, **folders)
-
-    def are_of_matched(self) -> bool:
-        """Tell whether models are those of `of_matched`.
-
-        >>> root = PathsConfig(None, "raw", "data", ".", "models", "results", "t", "r", "m", "c")
-        >>> root.are_of_matched(), root.of_matched().are_of_matched()
-        (False, True)
-        """
-        return Path(self.models) == Path(self.matched, "models")
 
 
 @dataclass
@@ -428,7 +396,6 @@ class Config:
     networks: list[str]
     seeds: list[int]
     model: ModelConfig
-    matched: MatchedConfig
     training: TrainingConfig
     gradients: GradientsConfig
     timing: TimingConfig

@@ -8,7 +8,7 @@ is better than another by a metric, equivalent or undecided is the verdict of
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations, product
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from actlab import tables
-from actlab.comparisons import MATCHED_METRICS, METRICS
-from actlab.config import MATCHED, ActivationConfig, MatchedConfig
+from actlab.comparisons import METRICS
+from actlab.config import MATCHED, ActivationConfig
 from actlab.statistics import Interval, mean_interval
 from actlab.tables import Study, where, written
 
@@ -927,87 +927,3 @@ def _change(row: Mapping[Any, Any], of: str) -> str:
     if not math.isfinite(low):
         return f"× {written(change, 3)} (one network, no uncertainty)"
     return f"× {written(change, 3)} ({written(low, 3)} to {written(high, 3)})"
-
-
-def matched_training_findings(
-    study: Study, table: pd.DataFrame, matched: MatchedConfig, target: float
-) -> list[str]:
-    """Say what the matched initialiser does to the networks that were trained with it too.
-
-    Nothing is said where the configured initialiser is `matched` itself.
-
-    Parameters
-    ----------
-    study
-        What was measured.
-    table
-        `comparisons.compare_matched`.
-    matched
-        What was trained a second time; what of it the study has not is left out, and said.
-    target
-        What `epochs_to_target` counts to.
-    """
-    if set(study.matching["initializer"]) == {MATCHED}:
-        return []
-    told = []
-    for activation, network in tables.trained_twice(study, matched):
-        rows = where(table, activation=activation, network=network).to_dict("records")
-        by_metric = {row["metric"]: row for row in rows}
-        told.append(_trained_twice(activation, network, by_metric, target))
-    for activation, network in study.configurations():
-        kernels = tables.matched_kernels(study, activation, network)
-        same = activation in matched.activations and network in matched.networks
-        if same and len(set(kernels.values())) == 1:
-            told.append(
-                f"The matched initialiser of {activation}, {kernels[MATCHED]}, is that of this"
-                f" study: trained with it, {activation} on {network} has nothing to be compared"
-                " with."
-            )
-    left_out = [
-        f"{activation} on {network}"
-        for network, activation in product(matched.networks, matched.activations)
-        if (activation, network) not in study.configurations()
-    ]
-    if left_out:
-        told.append(
-            f"Left out, since it is not among the configurations of this study: {join(left_out)},"
-            " trained with the matched initialiser."
-        )
-    return told
-
-
-def _trained_twice(
-    activation: str, network: str, by_metric: Mapping[str, Mapping[Any, Any]], target: float
-) -> str:
-    accuracy, epochs = by_metric["test_accuracy"], by_metric["epochs_to_target"]
-    mean = "mean test accuracy" if accuracy["pairs"] > 1 else "test accuracy"
-    line = (
-        f"Trained on {network} with its matched initialiser, {accuracy['matched']}, {activation}"
-        f" has a {mean} of {percent(accuracy['matched_mean'])}; with that of this study,"
-        f" {accuracy['configured']}, {percent(accuracy['configured_mean'])}"
-    )
-    if accuracy["pairs"] == 1:
-        return f"{line}; with one seed no uncertainty can be given."
-    parts = []
-    for verdict in _VERDICTS:
-        rows = (by_metric[metric] for metric in MATCHED_METRICS)
-        told = [
-            f"{METRICS[row['metric']].title} ({difference_text(row['metric'], row)}"
-            f"{_needed(row['metric'], row)})"
-            for row in rows
-            if row["verdict"] == verdict
-        ]
-        if told:
-            parts.append(f"{verdict} by {join(told)}")
-    line += f". The matched one is {'; '.join(parts)}."
-    censored = [
-        f"{epochs[f'{which}_censored']} of {epochs['pairs']} with {epochs[which]}"
-        for which in ("configured", "matched")
-        if epochs[f"{which}_censored"]
-    ]
-    if censored:
-        line += (
-            f" Seeds that never reach {100 * target:g} % validation accuracy count one epoch more"
-            f" than were trained: {join(censored)}."
-        )
-    return line

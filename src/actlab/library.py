@@ -589,14 +589,14 @@ def compare(
         raise UserError(f"margin is {margin}: it has to be a number above 0")
     if not 0 < target < 1:
         raise UserError(f"target is {target}: it has to be between 0 and 1")
-    # What the pipeline scores trainings by that were not timed side by side.
-    scores = comparisons.score_matched(fitted.history, fitted.test, fitted.epochs, target)
-    scores = where(scores, metric=metric)
+    scores = comparisons.with_epochs_to_target(fitted.test, fitted.history, fitted.epochs, target)
+    if metric != "epochs_to_target":
+        scores["censored"] = False
     values, censored = {}, {}
     for name in fitted.activations:
         of = where(scores, activation=name)
-        values[name] = dict(zip(of["pair"], map(float, of["value"]), strict=True))
-        censored[name] = set(where(of, censored=True)["pair"])
+        values[name] = dict(zip(of["seed"], map(float, of[metric]), strict=True))
+        censored[name] = set(where(of, censored=True)["seed"])
     rows = comparisons.compare_family(
         list(combinations(fitted.activations, 2)),
         values,

@@ -42,7 +42,7 @@ class Shown(NamedTuple):
 
     @property
     def network(self) -> str:
-        """Its network's name; with `matched`, where the initialiser is."""
+        """Its network's name."""
         return self.name.partition("/")[2]
 
 

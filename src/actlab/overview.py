@@ -8,7 +8,6 @@ import math
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -78,16 +77,10 @@ def refresh(store: tracking.Store, config: Config, stale: Collection[str]) -> li
 
 def _find(store: tracking.Store, config: Config) -> list[_Held]:
     """Give the configurations of the pipeline that the store has, network by network."""
-    again = config.paths.of_matched()
-    asked = [(config, one, on) for on, one in product(config.networks, config.activations)]
-    asked += [
-        (replace(config, paths=again), one, on)
-        for on, one in product(config.matched.networks, config.matched.activations)
-    ]
     held = []
-    for of, activation, network in asked:
+    for network, activation in product(config.networks, config.activations):
         try:
-            found = store.find_configuration(*tracking.read_trained(of, activation, network))
+            found = store.find_configuration(*tracking.read_trained(config, activation, network))
         except UserError:  # not trained here
             continue
         if found is not None:

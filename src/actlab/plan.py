@@ -15,7 +15,6 @@ SECONDS = {
     "preprocess": 3.0,
     "activations": 4.0,
     "train": 20.0,
-    "train-matched": 20.0,
     "gradients": 25.0,
     "timing": 35.0,
     "theory": 15.0,
@@ -59,7 +58,7 @@ def kind_of(stage: str) -> str:
 
 
 def _is_training(stage: str) -> bool:
-    return kind_of(stage) in ("train", "train-matched")
+    return kind_of(stage) == "train"
 
 
 def with_downstream(changed: Iterable[str], trainings: Iterable[str]) -> set[str]:
@@ -73,9 +72,9 @@ def with_downstream(changed: Iterable[str], trainings: Iterable[str]) -> set[str
         stale.add("preprocess")
     if stale & {"preprocess", "activations"}:
         stale |= trainings | {"theory"}
-    if any(kind_of(stage) == "train" for stage in stale):
+    if any(_is_training(stage) for stage in stale):
         stale |= {"gradients", "timing"}
-    if stale & {"gradients", "timing", "theory", *filter(_is_training, stale)}:
+    if stale & {"gradients", "timing", "theory"}:
         stale.add("report")
     return stale
 

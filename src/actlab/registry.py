@@ -1,7 +1,7 @@
 """The model registry: each configuration's model is a version, an alias says which is which.
 
 A registered model is `actlab-<data set>`. Each version has its configuration's name as alias
-(`relu-mlp`, `relu-deep-matched`). Two more aliases are choices, neither of them by test images:
+(`relu-mlp`). Two more aliases are choices, neither of them by test images:
 
 =======================  =====================================================================
 `best`                   of the sweep that was compared last, or else of the pipeline, the
@@ -65,8 +65,8 @@ def name_of(data: str) -> str:
 def alias_of(configuration: str) -> str:
     """Give the alias of a configuration; MLflow takes letters, digits, `_` and `-`.
 
-    >>> alias_of("relu/deep matched")
-    'relu-deep-matched'
+    >>> alias_of("relu/deep")
+    'relu-deep'
     """
     return re.sub(r"[^A-Za-z0-9_-]", "-", configuration)
 
@@ -177,8 +177,7 @@ def _versions(store: tracking.Store, name: str) -> Sequence[Any]:
 def _create_version(store: tracking.Store, name: str, run: Run, model: str) -> str:
     """Register a logged model; give its version, and tell the model's own page."""
     client = store.client
-    keys = ("actlab.activation", "actlab.network", "actlab.stage")
-    tags = {key: run.data.tags[key] for key in keys if key in run.data.tags}
+    tags = {key: run.data.tags[key] for key in ("actlab.activation", "actlab.network")}
     first = run.data.params["seeds"].partition(",")[0]
     with _addressed(tracking.tracking_uri()):
         created = client.create_model_version(

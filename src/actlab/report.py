@@ -43,7 +43,6 @@ from actlab.findings import (
     kernel_findings,
     loss_findings,
     matched_findings,
-    matched_training_findings,
     percent,
     spread_findings,
     theory_findings,
@@ -233,7 +232,6 @@ def compose(
     blocks: pd.DataFrame,
     scores: pd.DataFrame,
     comparisons: pd.DataFrame,
-    matched: pd.DataFrame,
     claims: pd.DataFrame,
     config: Config,
 ) -> Report:
@@ -251,8 +249,6 @@ def compose(
         Columns `tables.BLOCKS`.
     scores, comparisons
         `comparisons.score` and `comparisons.compare` of the study.
-    matched
-        `comparisons.compare_matched` of it.
     claims
         `claims.examine` of them all.
     config
@@ -298,9 +294,9 @@ def compose(
                 study, config, first_layer, [line for each in depth.values() for line in each]
             ),
             _health(study, config),
-            _theory(study, matched, config),
+            _theory(study, config),
             Section("Conclusion", (Text(tuple(conclusion), points=True),)),
-            Section("What this cannot say", (Text(_limits(study, matched, config), points=True),)),
+            Section("What this cannot say", (Text(_limits(study, config), points=True),)),
             Section("How it was measured", (Text(_methods(study, config), points=True),)),
             _rules(claims, config),
         ),
@@ -967,7 +963,7 @@ def _health(study: Study, config: Config) -> Section:
     )
 
 
-def _theory(study: Study, matched: pd.DataFrame, config: Config) -> Section:
+def _theory(study: Study, config: Config) -> Section:
     ratios = tables.theory_ratios(study, config.report.confidence)
     whole = where(ratios, layer="all")
     measured = "; ".join(
@@ -1051,7 +1047,7 @@ def _theory(study: Study, matched: pd.DataFrame, config: Config) -> Section:
                 words=2,
                 data="tables/mean_field.csv",
             ),
-            *_matching(study, matched, config),
+            *_matching(study, config),
             Grid(
                 "Mean and variance of φ(z), z standard normal. Layers whose weights have the sum 0"
                 " and the square sum 1 keep a signal of mean 0 and variance 1 where they are 0 and"
@@ -1067,8 +1063,8 @@ def _theory(study: Study, matched: pd.DataFrame, config: Config) -> Section:
     )
 
 
-def _matching(study: Study, matched: pd.DataFrame, config: Config) -> list[Text | Grid]:
-    """Show what the matched initialiser does to the configured networks, before and by training."""
+def _matching(study: Study, config: Config) -> list[Text | Grid]:
+    """Show what the matched initialiser does to the configured networks before training."""
     if config.model.kernel_initializer == MATCHED:
         return [
             Text(
@@ -1117,70 +1113,17 @@ def _matching(study: Study, matched: pd.DataFrame, config: Config) -> list[Text 
                 words=4,
             )
         )
-    blocks += _trained_twice(study, matched, config)
     blocks.append(
         Text(
             (
                 "One line of params.yaml trains every network so, kernel_initializer: matched"
                 " under model; dvc exp run --temp -S model.kernel_initializer=matched does it in a"
-                " copy, beside this study.",
+                " copy, beside this study. What an initialiser does to accuracy, the sweep"
+                " +experiment=initialiser measures.",
             )
         )
     )
     return blocks
-
-
-def _trained_twice(study: Study, matched: pd.DataFrame, config: Config) -> list[Text | Grid]:
-    told = matched_training_findings(study, matched, config.matched, config.report.target_accuracy)
-    blocks: list[Text | Grid] = [*_points(told, "tables/matched_trained.csv")]
-    if len(matched) and len(study.seeds) > 1:
-        blocks.append(
-            Grid(
-                "What the matched initialiser does to networks that are trained, over the same"
-                " seeds: means, and matched minus configured within a seed, with"
-                f" {100 * config.report.confidence:g} % interval. The p-value is that of the"
-                " paired t-test, adjusted for all rows of its metric (Holm). The verdict is on the"
-                " matched initialiser; seeds are how many would settle what is undecided, as in"
-                " the section Comparisons. The file matched_trained.csv has all digits and the"
-                " other tests, matched_scores.csv the values of every seed.",
-                (
-                    "Network",
-                    "Activation",
-                    "By",
-                    "Configured",
-                    "Matched",
-                    "Difference",
-                    "p",
-                    "Verdict",
-                    "Seeds",
-                ),
-                tuple(
-                    (
-                        row["network"],
-                        row["activation"],
-                        METRICS[row["metric"]].title,
-                        *(
-                            _mean(row["metric"], row[f"{which}_mean"])
-                            for which in ("configured", "matched")
-                        ),
-                        difference_text(row["metric"], row),
-                        written(row["p_holm"]),
-                        row["verdict"],
-                        f"{row['pairs_needed']:,.0f}" if row["pairs_needed"] > 0 else "",
-                    )
-                    for row in matched.to_dict("records")
-                ),
-                words=3,
-                data="tables/matched_trained.csv",
-                runs=tuple(f"{run} matched" for run in _runs(matched.to_dict("records"))),
-            )
-        )
-    return blocks
-
-
-def _mean(metric: str, value: float) -> str:
-    unit = METRICS[metric].unit
-    return percent(value) if unit == "points" else fixed(value, 4 if unit == "nats" else 1)
 
 
 def _changes(row: Mapping[Any, Any], of: str) -> tuple[str, str, str]:
@@ -1225,7 +1168,7 @@ def _unbounded(value: float) -> str:
     return "∞" if value == math.inf else written(value, 3)
 
 
-def _limits(study: Study, matched: pd.DataFrame, config: Config) -> tuple[str, ...]:
+def _limits(study: Study, config: Config) -> tuple[str, ...]:
     lines = [
         f"It is one data set, {DATASETS[config.data.name].title}; dense networks of"
         f" {'one shape' if len(study.networks) == 1 else f'{len(study.networks)} shapes'}; one"
@@ -1238,7 +1181,6 @@ def _limits(study: Study, matched: pd.DataFrame, config: Config) -> tuple[str, .
         " shown. Equivalent means closer than a margin that somebody else may find too wide.",
         f"An order of {counted(len(study.activations), 'activation')} says little of activations in"
         " general: intervals over seeds speak of these alone.",
-        *_unmatched(study, matched, config),
     ]
     if len(study.seeds) == 1:
         lines[1] = (
@@ -1253,19 +1195,6 @@ def _limits(study: Study, matched: pd.DataFrame, config: Config) -> tuple[str, .
         )
     lines.append("Times hold for the machine and the load that they were taken on.")
     return tuple(lines)
-
-
-def _unmatched(study: Study, matched: pd.DataFrame, config: Config) -> list[str]:
-    """Say of which networks it is not known what the matched initialiser does to accuracy."""
-    if config.model.kernel_initializer == MATCHED:
-        return []
-    names = list(dict.fromkeys(zip(matched["activation"], matched["network"], strict=True)))
-    lead = "What the matched initialiser does is measured before training; what it does to accuracy"
-    if not names:
-        return [f"{lead} is not."]
-    return [
-        f"{lead} for {join(f'{activation} on {network}' for activation, network in names)} alone."
-    ]
 
 
 def _initialiser(config: Config) -> str:

@@ -1,7 +1,7 @@
 """What the pipeline left on the disk -> MLflow, where it lacks that."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -53,15 +53,6 @@ def sync(config: Config, stale: Collection[str]) -> Synced:
             (f"{one}/{on}", f"train@{one}-{on}", partial(_write_training, store, config, one, on))
             for one, on in product(config.activations, config.networks)
         ]
-        again = replace(config, paths=config.paths.of_matched())
-        steps += [
-            (
-                f"{one}/{on} matched",
-                f"train-matched@{one}-{on}",
-                partial(_write_training, store, again, one, on),
-            )
-            for one, on in product(config.matched.activations, config.matched.networks)
-        ]
         steps.append(("gradients", "gradients", partial(_write_gradients, store, config)))
         steps.append(("report", "report", partial(_write_report, store, config)))
         for name, stage, write in steps:
@@ -112,8 +103,7 @@ def _write_training(store: tracking.Store, config: Config, *names: str) -> Itera
         lost = epochs.loc[~np.isfinite(epochs["loss"] + epochs["val_loss"]), "seed"]
         diverged = {*lost, *test.index[~np.isfinite(test["test_loss"])]}
         run.finish(models, results, objective, sorted(map(int, diverged)))
-    again = " matched" if config.paths.are_of_matched() else ""
-    yield f"{'/'.join(names)}{again}: {len(weights)} seeds"
+    yield f"{'/'.join(names)}: {len(weights)} seeds"
 
 
 def _write_gradients(store: tracking.Store, config: Config) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from actlab.config import MATCHED, ActivationConfig, MatchedConfig
+from actlab.config import MATCHED, ActivationConfig
 from actlab.errors import UserError
 from actlab.statistics import (
     Interval,
@@ -139,23 +139,6 @@ COMPARISONS = (
     "new_images_verdict",
 )
 
-#: One row an activation on a network that was trained with the study's initialiser and with the
-#: matched one, by a metric; `reports/tables/matched_trained.csv`. Mean to median_high are of
-#: matched minus configured, the verdict is on matched; censored are seeds that never reach the
-#: target. See `comparisons.compare_matched`.
-MATCHED_TRAINED = (
-    "metric",
-    "network",
-    "activation",
-    "configured",
-    "matched",
-    "configured_mean",
-    "matched_mean",
-    "configured_censored",
-    "matched_censored",
-    *COMPARISONS[COMPARISONS.index("pairs") : COMPARISONS.index("new_images_low")],
-)
-
 #: One row a class of a split; `reports/data/class_counts.csv`.
 CLASS_COUNTS = ("split", "label", "images")
 
@@ -240,7 +223,6 @@ _TEXT = {
     *("activation", "network", "layer", "probe", "statistic", "split"),
     *("metric", "first", "second", "verdict", "new_images_verdict"),
     *("initializer", "kernel_initializer", "direction", "operation"),
-    *("configured", "matched"),
     *("name", "claim", "section", "measured", "rule", "unit", "numbers"),
 }
 
@@ -481,50 +463,6 @@ def matched_kernels(study: Study, activation: str, network: str) -> dict[str, st
     """
     of = where(study.matching, activation=activation, network=network)
     return dict(zip(of["initializer"], of["kernel_initializer"], strict=True))
-
-
-def trained_twice(study: Study, matched: MatchedConfig) -> list[tuple[str, str]]:
-    """Give the (activation, network) of a study whose matched initialiser is not the configured.
-
-    Of those that `matched` names, which were trained with both; in the study's order.
-    """
-    return [
-        (activation, network)
-        for activation, network in study.configurations()
-        if activation in matched.activations and network in matched.networks
-        if len(set(matched_kernels(study, activation, network).values())) > 1
-    ]
-
-
-def read_matched(
-    study: Study, matched: MatchedConfig, results: Path
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read history and test of what was `trained_twice`, with the matched initialiser.
-
-    Parameters
-    ----------
-    study
-        Names seeds and epochs.
-    matched
-        What was trained so.
-    results
-        The folder of those trainings.
-
-    Raises
-    ------
-    UserError
-        As `read_study`.
-    """
-    read = []
-    for columns, file in ((HISTORY, "history.csv"), (TEST, "test.csv")):
-        parts = [pd.DataFrame(columns=["activation", "network", *columns])]
-        for activation, network in trained_twice(study, matched):
-            path = results / f"{activation}-{network}" / file
-            table = _read_training(path, columns, study.seeds, study.epochs)
-            parts.append(_labelled(table, activation, network))
-        read.append(pd.concat(parts[1:] or parts, ignore_index=True))
-    history, test = read
-    return history, test
 
 
 def read_activations(study: Study, models: Path) -> list[ActivationConfig]:

@@ -1,9 +1,8 @@
 """Every training, its gradients and the report as MLflow runs; nothing else imports mlflow.
 
 A configuration (activation, network) is a parent run `relu/mlp` with a child run a seed,
-`relu/mlp/seed-0`; what the stage train-matched trains is `relu/deep matched`; the report is a
-run of its own. Importing mlflow takes 2 to 3 s: it happens with the first write, when the worker
-threads are training already.
+`relu/mlp/seed-0`; the report is a run of its own. Importing mlflow takes 2 to 3 s: it happens with
+the first write, when the worker threads are training already.
 
 Runs are found by their tags:
 
@@ -11,7 +10,6 @@ Runs are found by their tags:
 `actlab.kind`               configuration, seed, report or comparison
 `actlab.activation`         name of the activation; likewise `actlab.network`, `actlab.seed`
 `actlab.source`             dvc (a stage of the pipeline) or sweep (a job of Hydra's multirun)
-`actlab.stage`              train-matched, of the trainings of that stage; no other run bears it
 `actlab.weights_sha256`     of the file of a seed's final weights; of a configuration, of its
                             seeds' digests. No output of the pipeline names a run
 `actlab.fingerprint`        of a configuration: of all that decides its results (`fingerprint`)
@@ -103,7 +101,6 @@ _FIRST = {"test_accuracy": 0, "test_loss": 1}
 
 _SQLITE = "sqlite:///"
 _WEIGHTS = "actlab.weights_sha256"
-_STAGE = "actlab.stage"
 _NOTE = "mlflow.note.content"
 
 # MLflow's own defaults retry for minutes, report usage to a server, draw bars and print links.
@@ -257,9 +254,6 @@ class Store:
         ended_in = {"actlab.source": "dvc", _WEIGHTS: _digest_of_seeds(digests)}
         tags = {"actlab.kind": "configuration", **ended_in, **_names(config)}
         for parent in self.search("FINISHED", tags):
-            # A study that is matched itself ends in the same weights, in two stages.
-            if parent.data.tags.get(_STAGE) != tags.get(_STAGE):
-                continue
             below = {"actlab.kind": "seed", "mlflow.parentRunId": parent.info.run_id}
             runs = {
                 int(run.data.tags["actlab.seed"]): run for run in self.search("FINISHED", below)
@@ -445,8 +439,7 @@ def sweep_tags(sweep: str | None) -> dict[str, str]:
 
 
 def _name(config: Config) -> str:
-    name = f"{config.activation.name}/{config.network.name}"
-    return f"{name} matched" if config.paths.are_of_matched() else name
+    return f"{config.activation.name}/{config.network.name}"
 
 
 def _run_name(config: Config, source: Source) -> str:
@@ -463,8 +456,7 @@ def _run_name(config: Config, source: Source) -> str:
 
 
 def _names(config: Config) -> dict[str, str]:
-    names = {"actlab.activation": config.activation.name, "actlab.network": config.network.name}
-    return names | ({_STAGE: "train-matched"} if config.paths.are_of_matched() else {})
+    return {"actlab.activation": config.activation.name, "actlab.network": config.network.name}
 
 
 def _parameters(config: Config) -> dict[str, object]:
@@ -706,8 +698,7 @@ class ConfigurationRun:
         """Give the command that trains this configuration."""
         config = self._config
         if self._source == "dvc":
-            stage = _names(config).get(_STAGE, "train")
-            return f"dvc repro {stage}@{config.activation.name}-{config.network.name}"
+            return f"dvc repro train@{config.activation.name}-{config.network.name}"
         name = Path(config.paths.output).name
         asked = re.split(r",(?![^\[]*\])", name)  # not within a list
         # What has no value is Hydra's name for nothing; a name this long was cut.

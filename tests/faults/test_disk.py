@@ -21,8 +21,6 @@ def commands(root: Path) -> dict[str, tuple[str, list[str]]]:
         text, items = yaml.safe_dump([stage["cmd"], outs]), [{}]
         if name == "train":
             items = [{"activation": each, "network": "mlp"} for each in ("sigmoid", "leaky_relu")]
-        elif name == "train-matched":
-            items = [{"activation": "leaky_relu", "network": "mlp"}]
         for item in items:
             filled = re.sub(r"\$\{item\.(\w+)\}", lambda key, item=item: item[key[1]], text)
             title = f"{name}@{'-'.join(item.values())}" if item else name
@@ -74,7 +72,7 @@ def suffer_stage(study: Study, name: str, parts: list[float]) -> list[list[str]]
         with each.open("ab") as file:
             file.write(MARK)
     old, largest = contents(study, outs), max(map(pages_of, paths))
-    kept = ("conf", "src", "data", "models", "results", "timings", "matched", "reports")
+    kept = ("conf", "src", "data", "models", "results", "timings", "reports")
     own = {str(file.relative_to(study.folder)) for path in paths for file in files_of(path)}
     others = {file: digest for file, digest in study.digests(*kept).items() if file not in own}
     found = []

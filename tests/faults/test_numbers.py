@@ -20,7 +20,6 @@ from planted import (
     claimed,
     compared,
     configured,
-    matched_of,
     plant,
 )
 from planted_sweep import Runs, plant_grid
@@ -29,7 +28,6 @@ from actlab import figures, report, swept, swept_figures, swept_report, tables
 from actlab.config import (
     ActivationConfig,
     GradientsConfig,
-    MatchedConfig,
     NetworkConfig,
     PathsConfig,
     TheoryConfig,
@@ -389,9 +387,8 @@ def report_of(study: tables.Study, folder: Path) -> report.Report:
     )
     both = compared(study)
     counts = pd.DataFrame([("train", 0, 6), ("test", 0, 1)], columns=list(tables.CLASS_COUNTS))
-    ledger, matched = claimed(study, *both), matched_of(study, folder, both[0])
     blocks, described = blocks_of(study), activations_of(study)
-    return report.compose(study, described, counts, blocks, *both, matched, ledger, config)
+    return report.compose(study, described, counts, blocks, *both, claimed(study, *both), config)
 
 
 def spoil(column: str, value: float, table: str = "gradients", **chosen: Any):
@@ -564,13 +561,12 @@ class Chain:
             activations=list(activations),
             networks=list(networks),
             seeds=list(seeds),
-            matched=MatchedConfig(["relu"], [next(iter(networks))]),
             training=TrainingConfig(epochs, batch, rate, [0, 1]),
             gradients=GradientsConfig(min(32, len(train.labels)), images, 0.05, 60),
             theory=TheoryConfig(["glorot_uniform", "matched"], 8, 3, min(8, images), [0, 1]),
             paths=PathsConfig(
                 *(None, "data/raw", "data/processed", "."),
-                *("models", "results", "timings", "reports", "matched", "checkpoints"),
+                *("models", "results", "timings", "reports", "checkpoints"),
             ),
         )
         splits = Splits(train, None, test)
@@ -589,9 +585,6 @@ class Chain:
                     network=NetworkConfig(network, list(hidden)),
                 )
                 train_stage(chosen)
-                if name in config.matched.activations and network in config.matched.networks:
-                    matched = replace(config.model, kernel_initializer="matched")
-                    train_stage(replace(chosen, model=matched, paths=config.paths.of_matched()))
         for stage in (gradients, timing, theory, write_report):
             stage(config)
         return Path("reports/report.md").read_text(encoding="utf-8")

@@ -198,7 +198,7 @@ def trained(tmp_path_factory):
         training=TrainingConfig(1, 8, 0.001, [0]),
         paths=PathsConfig(
             *(None, "data/raw", "data/processed", "."),
-            *("models", "results", "timings", "reports", "matched", "checkpoints"),
+            *("models", "results", "timings", "reports", "checkpoints"),
         ),
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -733,14 +733,10 @@ def evil_pages(tmp_path_factory, is_whole):
         seeds=[0, 1],
         training=TrainingConfig(1, 128, 0.001, [0]),
     )
-    config.matched.activations = config.matched.networks = []
     counts = pd.DataFrame([("train", 0, 6), (SCRIPT, 0, 1)], columns=list(tables.CLASS_COUNTS))
     ledger = claimed(study, *both)
     ledger.loc[0, ["claim", "numbers", "section", "rule"]] = SCRIPT
-    nothing = pd.DataFrame(columns=list(tables.MATCHED_TRAINED))
-    of_study = report.compose(
-        study, described, counts, blocks_of(study), *both, nothing, ledger, config
-    )
+    of_study = report.compose(study, described, counts, blocks_of(study), *both, ledger, config)
     drawings = report.draw(study, described, 0.95)
     interactive = charts.build(study, {name: each.table for name, each in drawings.items()})
     drawn: dict = {

@@ -65,7 +65,7 @@ def activations(config: Config) -> None:
 
     described = []
     print("activation        range               max|φ'|   E[φ²]    χ₁  initialiser     deviation")
-    for name in dict.fromkeys([*config.activations, *config.matched.activations]):
+    for name in config.activations:
         activation = read_configured(name, Path("conf/activation"))
         deviation = own.check(activation)
         sources = own.digest_sources(activation.function) if activation.is_own else None

@@ -221,13 +221,9 @@ def check(composed: Any, root: Path) -> Config:
     assert isinstance(config, Config)
     for key, group in (("activations", "activation"), ("networks", "network")):
         known = sorted(path.stem for path in (root / "conf" / group).glob("*.yaml"))
-        for listed, names in (
-            (key, getattr(config, key)),
-            (f"matched.{key}", getattr(config.matched, key)),
-        ):
-            for name in names:
-                if name not in known:
-                    raise UserError(f"{listed} has {name!r}: conf/{group}/ has {', '.join(known)}")
+        for name in getattr(config, key):
+            if name not in known:
+                raise UserError(f"{key} has {name!r}: conf/{group}/ has {', '.join(known)}")
         if config.paths.output != ".":
             continue  # a job of a sweep may go by a name of its own; DVC's folders may not
         chosen, name = HydraConfig.get().runtime.choices[group], getattr(config, group).name

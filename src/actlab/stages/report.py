@@ -72,19 +72,9 @@ def write_report(config: Config, beside: Executor) -> None:
             evidence = claims.Evidence(
                 study, scores, compared, activations, config.data.name, config.report
             )
-            matched_scores = comparisons.score_matched(
-                *tables.read_matched(
-                    study, config.matched, Path(config.paths.of_matched().results)
-                ),
-                study.epochs,
-                config.report.target_accuracy,
-            )
-            matched = comparisons.compare_matched(
-                study, config.matched, scores, matched_scores, config.report
-            )
             examined = claims.examine(evidence)
             composed = report.compose(
-                study, activations, counts, blocks, scores, compared, matched, examined, config
+                study, activations, counts, blocks, scores, compared, examined, config
             )
             facts = provenance.facts(Path.cwd(), config.seeds)
             composed = dataclasses.replace(composed, facts=tuple(facts))
@@ -100,8 +90,6 @@ def write_report(config: Config, beside: Executor) -> None:
                     ("dead_units", tables.dead_units(study, confidence)),
                     ("one_sign_shares", tables.one_sign_shares(study, confidence)),
                     ("kernel_times", tables.kernel_times(study, confidence)),
-                    ("matched_trained", matched),
-                    ("matched_scores", matched_scores),
                     ("matched_changes", tables.matched_changes(study, confidence)),
                     ("moments", study.moments),
                     ("born_dead", study.born_dead),

@@ -30,9 +30,8 @@ def changed_stages() -> set[str]:
 def trainings(config: Config) -> list[str]:
     """Give the stages that train, by DVC's names."""
     return [
-        f"{stage}@{activation}-{network}"
-        for stage, of in (("train", config), ("train-matched", config.matched))
-        for activation, network in product(of.activations, of.networks)
+        f"train@{activation}-{network}"
+        for activation, network in product(config.activations, config.networks)
     ]
 
 
