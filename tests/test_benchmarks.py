@@ -78,16 +78,13 @@ def test_a_table_tells_ratios_within_rounds():
     assert "91 GFLOP/s on one core, 182 on all" in lines[-1]
 
 
-def test_the_readme_has_the_table_of_the_page(root):
+def test_the_page_has_the_table_of_the_measurements(root):
     times = bench.cells(bench.read(root / "docs/study/bench/epochs.csv"))["mlp", 128]
-    readme = (root / "README.md").read_text().splitlines()
     page = (root / "docs/benchmarks.md").read_text()
     lines = bench.table(times, 0).splitlines()[2:-2]
     assert len(lines) == 11
     for line in lines:
         assert f"\n{line}\n" in page
-        name, _, _, median, _, of_products, faster = map(str.strip, line[1:-1].split("|"))
-        assert f"| {name} | {median} | {of_products} | {faster} |".replace("|  |", "| |") in readme
 
 
 @pytest.mark.parametrize(

@@ -205,59 +205,6 @@ def reaching(epochs):
     return change
 
 
-def test_blocks_are_dealt_to_the_seeds_in_turn(tmp_path):
-    study = plant(
-        tmp_path, ["relu"], {"mlp": (4,)}, seeds=[2, 0, 1], epochs=4, changed=reaching([1, 3, 9])
-    )
-    scores = score_by_hand(study, {("mlp", "relu"): [0.1, 0.2, 0.3, 0.4, 0.8]})
-    rows = tables.where(scores, metric="seconds_to_target").set_index("pair")
-    # Seed 0 has the blocks 1 and 4, seed 1 the blocks 2 and 5, seed 2 the block 3.
-    assert rows.loc[0, "value"] == pytest.approx(1 * math.sqrt(0.1 * 0.4))
-    assert rows.loc[1, "value"] == pytest.approx(3 * math.sqrt(0.2 * 0.8))
-    assert rows.loc[2, "value"] == pytest.approx((4 + 1) * 0.3)
-    assert rows["censored"].to_dict() == {0: False, 1: False, 2: True}
-
-
-def test_fewer_blocks_than_seeds_go_round(tmp_path):
-    study = plant(
-        tmp_path, ["relu"], {"mlp": (4,)}, seeds=[0, 1, 2], epochs=4, changed=reaching([2, 2, 2])
-    )
-    scores = score_by_hand(study, {("mlp", "relu"): [0.1, 0.3]})
-    rows = tables.where(scores, metric="seconds_to_target")
-    assert rows["value"].tolist() == pytest.approx([0.2, 0.6, 0.2])
-
-
-@pytest.mark.parametrize(("seeds", "blocks"), [(6, 12), (5, 12), (6, 2), (1, 3), (3, 3)])
-def test_every_seed_has_a_block_and_every_block_a_seed(seeds, blocks):
-    dealt = comparisons.deal(range(seeds), range(1, blocks + 1))
-    given = [block for of in dealt.values() for block in of]
-    assert all(dealt.values())
-    assert set(given) == set(range(1, blocks + 1))
-    assert len(given) == max(seeds, blocks)
-
-
-def test_the_time_to_the_target_is_compared_as_a_ratio_of_seeds(tmp_path):
-    study = plant(
-        tmp_path, ["tanh", "relu"], {"mlp": (4,)}, range(6), 4, changed=reaching([1, 2, 3] * 2)
-    )
-    noise = np.exp(0.01 * np.random.default_rng(0).standard_normal(12))
-    of = {("mlp", "tanh"): list(0.1 * noise), ("mlp", "relu"): list(0.2 * noise**2)}
-    scores = score_by_hand(study, of)
-    images = {pair: np.zeros((6, 10)) for pair in study.configurations()}
-    table = comparisons.compare(study, scores, images, images, REPORT)
-    (row,) = tables.where(table, metric="seconds_to_target").to_dict("records")
-    logarithms = np.log(0.5 / noise).reshape(2, 6).mean(axis=0)
-    assert row["pairs"] == 6
-    assert row["mean"] == pytest.approx(logarithms.mean())
-    assert row["sd"] == pytest.approx(logarithms.std(ddof=1))
-    assert row["median"] == pytest.approx(np.median(logarithms))
-    # Of six values the interval of the median is the smallest and the largest.
-    bounds = row["median_low"], row["median_high"]
-    assert bounds == pytest.approx((logarithms.min(), logarithms.max()))
-    assert row["verdict"] == "better"
-    assert row["margin"] == pytest.approx(math.log(1.05))
-
-
 def test_a_configuration_that_was_not_timed_is_said(study):
     timed = {(on, name): [0.1, 0.2] for name, on in study.configurations() if name != "tanh"}
     with pytest.raises(UserError, match=r"blocks.csv lacks tanh on mlp: run `dvc repro`"):

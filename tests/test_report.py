@@ -775,10 +775,10 @@ def test_the_report_holds_the_planted_times_of_a_layer(written):
 def test_medians_stand_beside_the_means_of_times(written):
     folder, study = written
     compared_by_file = tables.read_table(folder / "reports/comparisons.csv", tables.COMPARISONS)
-    rows = tables.where(compared_by_file, metric=["epoch_seconds", "seconds_to_target"])
+    rows = tables.where(compared_by_file, metric="epoch_seconds")
     grid = grids_of(composed(study, folder), "Time")[0]
     assert grid.header[-2:] == ("Mean", "Median")
-    assert len(grid.rows) == len(rows) == 2 * 2 * 3
+    assert len(grid.rows) == len(rows) == 2 * 3
     for row, of in zip(grid.rows, rows.to_dict("records"), strict=True):
         assert row[-1] == f"× {math.exp(of['median']):.3f}"  # three pairs allow no interval
         assert math.isnan(of["median_low"])
@@ -838,14 +838,6 @@ def test_the_load_is_told_under_which_epochs_were_timed(tmp_path):
         "in an order drawn for the block: the shortest of its 2 epochs counts. Load of the machine"
         " meanwhile: on mlp median 0.83, 0.40 to 1.3; on deep median 1.7, 0.80 to 2.5. The figure"
     ) in line
-
-
-def test_blocks_that_seeds_share_are_said(tmp_path):
-    study = plant(tmp_path, ["relu"], {"mlp": (4,)}, epochs=2)
-    text = page_of(composed(study, tmp_path)).text
-    assert "There are 3 blocks for 6 seeds: they go round" in text
-    few = plant(tmp_path / "few", ["relu"], {"mlp": (4,)}, seeds=[0, 1, 2], epochs=2)
-    assert "they go round" not in page_of(composed(few, tmp_path / "few")).text
 
 
 # --- In a browser -------------------------------------------------------------------------

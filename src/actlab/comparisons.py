@@ -3,8 +3,8 @@
 The unit is the seed: a metric gives one value a seed of a configuration, and the difference of
 two activations is taken within a seed, since both started from the same weights and saw the
 same batches. Times per epoch are compared within a block of epochs that were timed side by
-side; a time to the target is a seed's again. All pairs of activations by one metric on one
-network are a family: its p-values are adjusted together (Holm).
+side. All pairs of activations by one metric on one network are a family: its p-values are
+adjusted together (Holm).
 """
 
 import math
@@ -70,7 +70,6 @@ METRICS = {
     "calibration_error": Metric("calibration error", "points", False, "equivalence_margin"),
     "epochs_to_target": Metric("epochs to target", "epochs", False, "equivalence_margin_epochs"),
     "epoch_seconds": Metric("time per epoch", "ratio", False, "equivalence_margin_ratio"),
-    "seconds_to_target": Metric("time to target", "ratio", False, "equivalence_margin_ratio"),
 }
 
 
@@ -130,11 +129,6 @@ def score(
 ) -> pd.DataFrame:
     """Tabulate every value of every metric, in the columns `tables.SCORES`.
 
-    The time to the target of a seed is its number of epochs there times the time of an epoch, the
-    geometric mean of the blocks that are dealt to it (`deal`): of every activation the same, so
-    that what slowed a block down cancels between them. Its mean over seeds carries both what
-    seeds and what blocks leave uncertain.
-
     Parameters
     ----------
     study
@@ -145,8 +139,8 @@ def score(
         The columns `tables.BLOCKS`.
     target
         The validation accuracy that `epochs_to_target` counts the epochs to. A seed that never
-        reaches it is censored: it counts as one epoch more than were trained, in time too, so
-        that a mean is one restricted to that horizon (Royston & Parmar 2013).
+        reaches it is censored: it counts as one epoch more than were trained, so that a mean is
+        one restricted to that horizon (Royston & Parmar 2013).
 
     Raises
     ------
@@ -156,26 +150,19 @@ def score(
     keys = ["activation", "network", "seed"]
     table = with_epochs_to_target(study.test, study.history, study.epochs, target)
     table = table.merge(calibration, on=keys, validate="1:1")
-    dealt = deal(sorted(study.seeds), sorted(set(blocks["block"])))
-    seconds = {
-        names: dict(zip(of["block"], of["epoch_seconds"], strict=True))
-        for names, of in blocks.groupby(["network", "activation"])
-    }
+    timed = set(zip(blocks["activation"], blocks["network"], strict=True))
     for activation, network in study.configurations():
-        if (network, activation) not in seconds:
+        if (activation, network) not in timed:
             raise UserError(
                 f"timings/blocks.csv lacks {activation} on {network}: run `dvc repro` to time it"
             )
     rows = []
     for row in table.to_dict("records"):
-        at, never = (row["network"], row["activation"]), row["censored"]
+        at = (row["network"], row["activation"])
         for metric in ("test_accuracy", "test_loss", "calibration_error"):
             rows.append((*at, metric, row["seed"], row[metric], False))
-        epochs_taken = row["epochs_to_target"]
-        rows.append((*at, "epochs_to_target", row["seed"], epochs_taken, never))
-        of_seed = np.array([seconds[at][block] for block in dealt[row["seed"]]])
-        to_target = epochs_taken * float(np.exp(np.log(of_seed).mean()))
-        rows.append((*at, "seconds_to_target", row["seed"], to_target, never))
+        to_target = (row["seed"], row["epochs_to_target"], row["censored"])
+        rows.append((*at, "epochs_to_target", *to_target))
     for row in blocks.to_dict("records"):
         at = (row["network"], row["activation"], "epoch_seconds", row["block"])
         rows.append((*at, row["epoch_seconds"], False))
@@ -208,23 +195,6 @@ def with_epochs_to_target(
     table = test.merge(first.reset_index(), on=keys, how="left", validate="1:1")
     table["censored"] = table["epochs_to_target"].isna()
     return table.fillna({"epochs_to_target": epochs + 1.0})
-
-
-def deal(seeds: Sequence[int], blocks: Sequence[int]) -> dict[int, list[int]]:
-    """Deal timed blocks out to seeds, one after the other, as cards are.
-
-    Where there are fewer blocks than seeds, they go round again: seeds then share a block, and
-    what that one left uncertain is in both.
-
-    >>> deal([0, 1], [1, 2, 3])
-    {0: [1, 3], 1: [2]}
-    >>> deal([0, 1, 2], [1, 2])
-    {0: [1], 1: [2], 2: [1]}
-    """
-    return {
-        seed: list(blocks[at :: len(seeds)]) or [blocks[at % len(blocks)]]
-        for at, seed in enumerate(seeds)
-    }
 
 
 def compare(

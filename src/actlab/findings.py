@@ -95,7 +95,7 @@ def comparison_findings(
     confidence
         Of the intervals.
     target
-        What `epochs_to_target` counts to, and `seconds_to_target`.
+        What `epochs_to_target` counts to.
     """
     told = []
     for network in study.networks:
@@ -208,8 +208,6 @@ def _centre(metric: str, values: Float[np.ndarray, " pairs"]) -> float:
 def _noun(metric: str, target: float) -> str:
     if metric == "epochs_to_target":
         return f"number of epochs to {100 * target:g} % validation accuracy"
-    if metric == "seconds_to_target":
-        return f"time to {100 * target:g} % validation accuracy"
     return METRICS[metric].title
 
 

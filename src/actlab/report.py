@@ -656,9 +656,7 @@ def _time(
     return Section(
         "Time",
         (
-            *_points(
-                [*by_metric["epoch_seconds"], *by_metric["seconds_to_target"]], "comparisons.csv"
-            ),
+            *_points(by_metric["epoch_seconds"], "comparisons.csv"),
             Text(
                 (
                     "These times are of a run of their own: in one process, one model at a time on"
@@ -732,13 +730,12 @@ def _median_times(study: Study, comparisons: pd.DataFrame, confidence: float) ->
     """Set medians beside the means that the verdicts rest on."""
     if len(study.activations) == 1:
         return []
-    rows = where(comparisons, metric=["epoch_seconds", "seconds_to_target"])
+    rows = where(comparisons, metric="epoch_seconds")
     return [
         Grid(
             f"First divided by second, with {100 * confidence:g} % intervals: the geometric mean,"
-            " which the verdict is on, and the median, of time per epoch over blocks, of time to"
-            " target over seeds. The median's interval lies between two of the ratios, whatever"
-            " their distribution; few pairs do not allow one.",
+            " which the verdict is on, and the median, over blocks. The median's interval lies"
+            " between two of the ratios, whatever their distribution; few pairs do not allow one.",
             ("Network", "By", "First", "Second", "Mean", "Median"),
             tuple(
                 (
@@ -1230,7 +1227,6 @@ def _methods(study: Study, config: Config) -> tuple[str, ...]:
         f"Epochs to target: the first epoch with {100 * margins.target_accuracy:g} % validation"
         " accuracy; a seed that never gets there counts one epoch more than were trained, and shows"
         " no equivalence.",
-        _time_to_target(study, config.timing.blocks),
         "For new images, seeds and images are resampled independently of each other (the pigeonhole"
         " bootstrap, Owen 2007), with Student's t for the few seeds; verdicts by Bonferroni's"
         " method.",
@@ -1296,20 +1292,6 @@ def _rules(claims: pd.DataFrame, config: Config) -> Section:
             ),
         ),
     )
-
-
-def _time_to_target(study: Study, blocks: int) -> str:
-    line = (
-        "Time to target: a seed's epochs to target times the time of an epoch, the geometric mean"
-        " of the timed blocks that are dealt to the seed: the first block to the first seed, the"
-        " second to the second, and so on. So the spread over seeds carries that of both."
-    )
-    if blocks < len(study.seeds):
-        line += (
-            f" There are {counted(blocks, 'block')} for {counted(len(study.seeds), 'seed')}: they"
-            " go round, and seeds that share one are not independent in it."
-        )
-    return line
 
 
 def render_markdown(report: Report) -> str:

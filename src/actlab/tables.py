@@ -108,8 +108,8 @@ BLOCKS = ("network", "block", "place", "activation", "epoch_seconds", "load")
 KERNELS = ("operation", "block", "place", "activation", "repetitions", "seconds", "load")
 
 #: One row a pair of activations by a metric on a network; `reports/comparisons.csv`. Mean to
-#: median_high are of first minus second: fractions, nats, epochs, or for epoch_seconds and
-#: seconds_to_target the natural logarithm of a ratio; `verdict` is on the first. See
+#: median_high are of first minus second: fractions, nats, epochs, or for epoch_seconds
+#: the natural logarithm of a ratio; `verdict` is on the first. See
 #: `comparisons.compare`.
 COMPARISONS = (
     "network",

@@ -606,10 +606,10 @@ def test_the_server_is_open_to_this_machine_alone_unless_it_is_told(root):
     assert "\nlisten_addresses = ''\n" in text
 
 
-def test_the_readme_says_what_opening_them_means(root):
-    text = " ".join((root / "README.md").read_text().split())
+def test_the_docs_say_what_opening_them_means(root):
+    text = " ".join((root / "docs/mlflow.md").read_text().split())
     assert "The UI can change and delete runs, and asks nobody who they are" in text
-    assert "docs/security.md" in text
+    assert "(security.md)" in text
 
 
 # --- Reports ------------------------------------------------------------------------------
