@@ -736,11 +736,10 @@ def _median_times(study: Study, comparisons: pd.DataFrame, confidence: float) ->
             f"First divided by second, with {100 * confidence:g} % intervals: the geometric mean,"
             " which the verdict is on, and the median, over blocks. The median's interval lies"
             " between two of the ratios, whatever their distribution; few pairs do not allow one.",
-            ("Network", "By", "First", "Second", "Mean", "Median"),
+            ("Network", "First", "Second", "Mean", "Median"),
             tuple(
                 (
                     row["network"],
-                    METRICS[row["metric"]].title,
                     row["first"],
                     row["second"],
                     difference_text(row["metric"], row),
@@ -748,7 +747,7 @@ def _median_times(study: Study, comparisons: pd.DataFrame, confidence: float) ->
                 )
                 for row in rows.to_dict("records")
             ),
-            words=4,
+            words=3,
             data="comparisons.csv",
         )
     ]
