@@ -72,7 +72,7 @@ ui: $(VENV)/ready ## the MLflow UI on this machine alone, with the runs
 serve: $(VENV)/ready ## a registered model on this machine alone; PORT=..., MODEL=models:/<name>@<alias>
 	@python -m actlab.serving $(MODEL) --port $(or $(PORT),5001)
 
-study: $(VENV)/ready ## the numbers and figures of README and lessons, from the last repro
+study: $(VENV)/ready ## the numbers and figures of docs and lessons, from the last repro
 	@mkdir -p docs/study docs/lessons/figures
 	@cp reports/summary.csv reports/comparisons.csv reports/claims.csv $(STUDY_TABLES:%=reports/tables/%.csv) reports/figures/gradient_by_layer.png docs/study/
 	@cp reports/data/sample_images.png $(LESSON_FIGURES:%=reports/figures/%.png) docs/lessons/figures/

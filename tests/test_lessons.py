@@ -127,7 +127,8 @@ def test_a_row_that_a_study_lacks_is_named(study):
 def constants():
     """The numbers that a template may hold: none of them is measured."""
     params = yaml.safe_load(read_committed(ROOT, "params.yaml"))
-    report, slope = params["report"], ROOT / "conf/activation/leaky_relu.yaml"
+    report = params["report"]
+    slope = yaml.safe_load(read_committed(ROOT, "conf/activation/leaky_relu.yaml"))["constants"]
     return {
         f"{100 * report['target_accuracy']:g} %",
         f"{100 * report['confidence']:g} %",
@@ -136,7 +137,7 @@ def constants():
         f"{100 * params['gradients']['saturated_below']:g} %",
         f"{params['gradients']['test_images']:,}",
         f"{params['training']['learning_rate']:g}",
-        f"{yaml.safe_load(slope.read_text())['constants']['negative_slope']:g}",
+        f"{slope['negative_slope']:g}",
         *("60,000", "10,000", "1,135"),  # of MNIST
         "0.25",  # sigmoid's steepest slope
         *("2.3", "11 %", "1.075", "3.5"),  # ln 10, 1135 / 10000, sqrt(74 / 64), 7 / 2
