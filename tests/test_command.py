@@ -1,5 +1,6 @@
 """What a user sees who makes a mistake: one line, status 1, nothing written."""
 
+import logging
 import os
 import resource
 import shutil
@@ -57,6 +58,8 @@ def refused(study, monkeypatch, capsys):
     """Give `train` a configuration in this process; gives the line that refuses it."""
     monkeypatch.chdir(study)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # a command sets it for its own process
+    # Hydra shuts all handlers when it configures logging: absl's closes the stream pytest reads.
+    monkeypatch.setattr(logging, "shutdown", lambda handlers=None: None)
 
     def refuse(*arguments):
         quiet = ("hydra/job_logging=disabled", "hydra/hydra_logging=disabled")
