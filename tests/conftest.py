@@ -1,7 +1,6 @@
 """Shape checks for the whole suite, and the data that its files share."""
 
 import os
-import warnings
 from pathlib import Path
 
 import pytest
@@ -58,8 +57,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not file.exists():
             from mlflow import MlflowClient
 
-            with warnings.catch_warnings(action="ignore"):
-                MlflowClient(f"sqlite:///{file}.new").search_experiments()
+            MlflowClient(f"sqlite:///{file}.new").search_experiments()
             Path(f"{file}.new").rename(file)
     return file
 
