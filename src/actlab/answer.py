@@ -36,7 +36,7 @@ def read_answer(reports: Path, confidence: float) -> Answer:
     verdicts = {
         (row["network"], row["first"], row["second"]): row["verdict"]
         for row in comparisons
-        if row["metric"] == "test_accuracy"
+        if row["metric"] == "test_accuracy" and row["key"] == "activation"
     }
     of_networks: dict[str, list[Row]] = {}
     for row in summary:

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import combinations
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +25,7 @@ from actlab.config import (
     ActivationConfig,
     ModelConfig,
     NetworkConfig,
+    ReportConfig,
     TrainingConfig,
 )
 from actlab.datasets import (
@@ -39,6 +39,8 @@ from actlab.datasets import (
 )
 from actlab.errors import UserError
 from actlab.statistics import geometric_interval, mean_interval
+from actlab.study import ACTIVATION, NETWORK, Study
+from actlab.summaries import learning_curves, over_seeds
 from actlab.tables import where
 
 if TYPE_CHECKING:
@@ -303,6 +305,17 @@ class Fit:
             f" {', '.join(map(str, self.seeds))}, {self.epochs} epochs"
         )
 
+    def study(self) -> Study:
+        """Give the tables as a study, whose functions take it."""
+        names = [(self.network.name, name) for name in self.activations]
+        table = pd.DataFrame(names, columns=[NETWORK, ACTIVATION])
+        return Study(
+            keys=(NETWORK, ACTIVATION),
+            configurations=table.assign(**{"training.epochs": str(self.epochs)}),
+            test=self.test,
+            history=self.history,
+        )
+
     def kept_epochs(self) -> list[int]:
         """Give the epochs after which weights were kept: 0 is before training."""
         return sorted({epoch for _, _, epoch in self._weights})
@@ -357,7 +370,7 @@ class Fit:
         """
         _one_of("metric", metric, ("test_accuracy", "test_loss"))
         keys = ["activation", "network"]
-        return tables.over_seeds(self.test, keys, metric, _confidence(confidence))
+        return over_seeds(self.test, keys, metric, _confidence(confidence))
 
 
 def fit(
@@ -589,25 +602,13 @@ def compare(
         raise UserError(f"margin is {margin}: it has to be a number above 0")
     if not 0 < target < 1:
         raise UserError(f"target is {target}: it has to be between 0 and 1")
-    scores = comparisons.with_epochs_to_target(fitted.test, fitted.history, fitted.epochs, target)
-    if metric != "epochs_to_target":
-        scores["censored"] = False
-    values, censored = {}, {}
-    for name in fitted.activations:
-        of = where(scores, activation=name)
-        values[name] = dict(zip(of["seed"], map(float, of[metric]), strict=True))
-        censored[name] = set(where(of, censored=True)["seed"])
-    rows = comparisons.compare_family(
-        list(combinations(fitted.activations, 2)),
-        values,
-        censored,
-        comparisons.METRICS[metric],
-        within,
-        _confidence(confidence),
-    )
-    names = {"pairs": "seeds", "pairs_needed": "seeds_needed"}
-    table = pd.DataFrame(rows).rename(columns=names).assign(margin=within)
-    return table.reindex(columns=list(_COMPARED)).astype({"seeds_needed": float})
+    scores = where(comparisons.score(fitted.study(), target), metric=metric)
+    margins = {comparisons.METRICS[name].margin: value for name, value in MARGINS.items()}
+    margins |= {comparisons.METRICS[metric].margin: within, "equivalence_margin_ratio": 0.05}
+    config = ReportConfig(_confidence(confidence), target, **margins)
+    table = comparisons.compare(fitted.study(), scores, config)
+    table = table.rename(columns={"pairs": "seeds", "pairs_needed": "seeds_needed"})
+    return table.loc[:, list(_COMPARED)]
 
 
 _COMPARED = (
@@ -670,23 +671,11 @@ def plot_curves(
     Left of the training images, right of those that are watched: held out, or else the test images.
     """
     _one_of("metric", metric, ("accuracy", "loss"))
-    from actlab import figures
+    from actlab.figures import plot_learning_curves
 
-    nothing = pd.DataFrame()
-    study = tables.Study(
-        tuple(fitted.activations),
-        (fitted.network.name,),
-        fitted.seeds,
-        fitted.epochs,
-        fitted.history,
-        fitted.test,
-        layers=nothing,
-        timings=nothing,
-        gradients=nothing,
-    )
-    curves = tables.learning_curves(study, metric, _confidence(confidence))
-    plot = figures.plot_accuracy_curves if metric == "accuracy" else figures.plot_loss_curves
-    return _shown(plot(curves, confidence))
+    curves = learning_curves(fitted.study(), metric, _confidence(confidence))
+    drawn = {"accuracy": ("Accuracy (%)", 100), "loss": ("Cross-entropy (nats)", 1, True)}[metric]
+    return _shown(plot_learning_curves(curves, fitted.study().keys, confidence, *drawn))
 
 
 def plot_gradients(probed: pd.DataFrame, epoch: int = 0) -> Figure:
@@ -704,12 +693,12 @@ def plot_gradients(probed: pd.DataFrame, epoch: int = 0) -> Figure:
     UserError
         When that epoch was not probed.
     """
-    from actlab.figures import plot_gradients_by_layer
+    from actlab.layer_figures import plot_gradients_by_layer
 
     _one_of("epoch", epoch, tuple(sorted({int(each) for each in probed["epoch"]})))
     keys = ["activation", "network", "epoch", "layer"]
     rows = where(probed, epoch=epoch)
-    return _shown(plot_gradients_by_layer(tables.over_seeds(rows, keys, "gradient_norm", 0.95)))
+    return _shown(plot_gradients_by_layer(over_seeds(rows, keys, "gradient_norm", 0.95)))
 
 
 def plot_health(probed: pd.DataFrame, statistic: str = "dead_fraction") -> Figure:
@@ -727,7 +716,7 @@ def plot_health(probed: pd.DataFrame, statistic: str = "dead_fraction") -> Figur
     UserError
         When there is no map of that statistic.
     """
-    from actlab.figures import HEALTH_MAPS, plot_health_map
+    from actlab.layer_figures import HEALTH_MAPS, plot_health_map
 
     _one_of("statistic", statistic, tuple(each for each in HEALTH_MAPS if each in tables.HEALTH))
     rows = probed.assign(statistic=statistic)
@@ -739,7 +728,7 @@ def plot_health(probed: pd.DataFrame, statistic: str = "dead_fraction") -> Figur
     if rows.empty:
         raise UserError(f"there is no {statistic} of a network without hidden layers")
     keys = ["activation", "network", "statistic", "epoch", "layer"]
-    return _shown(plot_health_map(tables.over_seeds(rows, keys, statistic, 0.95, interval)))
+    return _shown(plot_health_map(over_seeds(rows, keys, statistic, 0.95, interval)))
 
 
 def _shown(figure: Figure) -> Figure:
