@@ -38,9 +38,7 @@ A map of the modules, in the order of the data:
 `provenance`       what reproduces a report: commit, inputs, versions, machine
 `findings`         tables -> sentences that say no more than the numbers
 `report`           tables and figures -> Markdown and HTML
-`answer`           the report's CSVs -> what a terminal shows at the end of a run
 `tracking`         all of it -> MLflow, while it happens; finished runs <- MLflow
-`plan`             what DVC says -> how far the pipeline is, how long the rest takes
 `notes`            what MLflow's pages say of runs and models
 `views`            columns and charts of MLflow's pages, behind a link
 `registry`         models -> MLflow's registry, with aliases; which one is served

@@ -309,12 +309,7 @@ def _shape(study: Study, network: str) -> str:
     return f"{network} ({'-'.join(map(str, units))})"
 
 
-def _results(
-    study: Study,
-    summary: pd.DataFrame,
-    confidence: float,
-    number: Callable[[float], str] = lambda value: written(value, 3),
-) -> Grid:
+def _results(study: Study, summary: pd.DataFrame, confidence: float) -> Grid:
     diverged = tables.diverged_seeds(study)
     caption = (
         f"Means over {counted(len(study.seeds), 'seed')}; the time is the median of the trainings'"
@@ -346,8 +341,8 @@ def _results(
                 _bounds(row["test_accuracy_ci_low"], row["test_accuracy_ci_high"]),
                 fixed(row["test_loss_mean"], 4),
                 fixed(row["epoch_seconds_median"], 3),
-                number(row["gradient_first_layer_initial"]),
-                number(row["gradient_first_layer_notebook"]),
+                written(row["gradient_first_layer_initial"], 3),
+                written(row["gradient_first_layer_notebook"], 3),
             )
             for row in summary.to_dict("records")
         ),
@@ -1332,23 +1327,6 @@ def render_html(
             vega=(script or charts.vega()) if of_figures else "",
         )
     )
-
-
-def render_text(study: Study, confidence: float) -> str:
-    """Write the results table for a terminal."""
-    summary = tables.summarise(study, confidence)
-    grid = _results(study, summary, confidence, _in_ascii)
-    return tables.as_text(grid.rows, grid.header)
-
-
-def render_claims(claims: pd.DataFrame) -> str:
-    """Write the verdicts for a terminal."""
-    return tables.as_text(claims[["verdict", "claim"]].to_numpy().tolist(), ("Verdict", "Claim"))
-
-
-def _in_ascii(value: float) -> str:
-    # No superscripts: not every terminal can show them.
-    return f"{value:.2e}" if math.isfinite(value) else "n/a"
 
 
 def embed(png: Path) -> Image:

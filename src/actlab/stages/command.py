@@ -63,9 +63,7 @@ def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
         write where DVC expects their outputs.
     """
     in_dvc = "DVC_STAGE" in os.environ
-    again = "`dvc repro`" if in_dvc else "the same command"
-    goes_on = "goes on from there" if sweepable else "runs this stage again"
-    advice = f"what is finished is kept: {again} {goes_on}"
+    advice = "completed work is kept; run the same command to resume"
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print on several lines
     failures: list[Exception] = []
