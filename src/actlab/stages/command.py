@@ -62,18 +62,16 @@ def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
         Whether Hydra's multirun may run it, each job in a folder of its own. Other stages
         write where DVC expects their outputs.
     """
-    in_dvc = "DVC_STAGE" in os.environ
-    advice = "completed work is kept; run the same command to resume"
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print on several lines
     failures: list[Exception] = []
     try:
-        with interrupts.listening(advice, watch_parent=in_dvc):
+        with interrupts.listening(interrupts.ADVICE, watch_parent="DVC_STAGE" in os.environ):
             failures = _run_hydra(stage, sweepable)
         sys.stdout.flush()
         interrupts.finish(1 if failures else 0)
     except interrupts.Interrupted as interrupted:
-        interrupts.leave(interrupted.number, advice)
+        interrupts.leave(interrupted.number, interrupts.ADVICE)
     except KeyboardInterrupt:  # before anything listens, or after
         sys.exit(130)
     except BrokenPipeError:  # `--help | head`

@@ -43,8 +43,10 @@ GRACE_OF_CHILDREN = 1.2
 #: Seconds between two looks at the parent.
 _LOOKS = 0.2
 
+#: How to go on after an interrupt of any command.
+ADVICE = "completed work is kept; run the same command to resume"
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_USUAL = (signal.SIG_DFL, signal.default_int_handler)
 
 _is_ending = False
 _is_listening = False
@@ -74,6 +76,24 @@ def leave(number: int, advice: str = "") -> NoReturn:
     os._exit(128 + number)
 
 
+def _leave_early(number: int, frame: object) -> None:
+    leave(number, ADVICE)
+
+
+_USUAL = (signal.SIG_DFL, signal.default_int_handler, _leave_early)
+
+
+def _is_command() -> bool:
+    """Whether the process was started as `python -m actlab.stages.…`."""
+    main = getattr(sys.modules["__main__"], "__spec__", None)
+    return main is not None and main.name.startswith("actlab.stages.")
+
+
+# Ctrl-C while packages are imported, which takes half a second, shows no traceback.
+if _is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, _leave_early)
+
+
 def finish(status: int) -> None:
     """Let a command that has done its work end with its own status, whatever comes now.
 
@@ -82,8 +102,7 @@ def finish(status: int) -> None:
     """
     global _status
     atexit.register(_ignore)  # runs before those of others, which may take a while
-    main = getattr(sys.modules["__main__"], "__spec__", None)
-    if main and main.name.startswith("actlab.stages."):
+    if _is_command():
         _status = status
 
 
