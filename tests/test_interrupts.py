@@ -257,7 +257,7 @@ print("buffered")
 
 
 def test_a_command_that_is_importing_ends_without_a_traceback(root, tmp_path):
-    (tmp_path / "hydra.py").write_text('import time; print("at work", flush=True); time.sleep(60)')
+    (tmp_path / "scipy.py").write_text('import time; print("at work", flush=True); time.sleep(60)')
     process = subprocess.Popen(
         [sys.executable, "-m", "actlab.stages.preprocess"],
         env=os.environ | {"PYTHONPATH": f"{tmp_path}:{root / 'src'}"},

@@ -11,10 +11,6 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin
 
-from actlab.stages import interrupts  # first, since it looks at who started this process
-
-# isort: split
-
 import hydra
 import yaml
 from hydra.core.config_store import ConfigStore
@@ -26,6 +22,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from actlab.config import Config
 from actlab.errors import UserError
+from actlab.stages import interrupts
 
 #: The longest name of a job's folder; file systems take 255 bytes.
 LONGEST = 160

@@ -82,15 +82,8 @@ def _leave_early(number: int, frame: object) -> None:
 
 _USUAL = (signal.SIG_DFL, signal.default_int_handler, _leave_early)
 
-
-def _is_command() -> bool:
-    """Whether the process was started as `python -m actlab.stages.…`."""
-    main = getattr(sys.modules["__main__"], "__spec__", None)
-    return main is not None and main.name.startswith("actlab.stages.")
-
-
-# Ctrl-C while packages are imported, which takes half a second, shows no traceback.
-if _is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+# While `python -m` looks for a command: Ctrl-C shows no traceback of a second of imports.
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _leave_early)
 
 
@@ -102,7 +95,8 @@ def finish(status: int) -> None:
     """
     global _status
     atexit.register(_ignore)  # runs before those of others, which may take a while
-    if _is_command():
+    main = getattr(sys.modules["__main__"], "__spec__", None)
+    if main and main.name.startswith("actlab.stages."):
         _status = status
 
 
