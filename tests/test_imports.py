@@ -153,9 +153,10 @@ def test_packages_compute_nothing(root):
         path.parent.name: ast.parse(path.read_text()).body
         for path in (root / "src/actlab").rglob("__init__.py")
     }
-    (docstring,) = statements["stages"]
+    docstring, first = statements["stages"]
     assert isinstance(docstring, ast.Expr)
     assert isinstance(docstring.value, ast.Constant)
+    assert ast.unparse(first) == "from actlab.stages import interrupts"  # which each stage names
     # The package imports its public names for type checkers alone, and where they are used.
     _, typing, guarded, public, *functions = statements["actlab"]
     assert ast.unparse(typing) == "from typing import TYPE_CHECKING"

@@ -10,7 +10,7 @@ import pytest
 from studies import read_committed
 
 from actlab import tables
-from actlab.answer import read_answer
+from actlab.stages.answer import read_answer
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_the_answer_that_is_shown_is_that_of_the_study(root, readme):
     for text, sentences in ((readme, []), (pipeline, answer.sentences)):
         shown = [re.split(r" {2,}", line.strip()) for line in text.splitlines()]
         for row in (answer.header, *answer.rows):
-            assert [cell for cell in row if cell] in shown
+            assert [cell.strip() for cell in row if cell] in shown
         for sentence in sentences:
             assert [sentence] in shown
 

@@ -17,12 +17,10 @@ from browser import opened
 from planted import (
     REPORT,
     activations_of,
-    claimed,
     compared,
     composed_of,
     configured,
     plant,
-    summarised,
 )
 from scipy import stats
 
@@ -33,7 +31,6 @@ from actlab import (
     layer_sections,
     look,
     report,
-    sections,
     summaries,
     tables,
     theory,
@@ -396,7 +393,6 @@ def test_divergence_is_said_once_and_marked_in_the_table(tmp_path):
     assert "* " in results.caption
     for text in (page, report.render_markdown(said)):
         assert "% *" in text or r"% \*" in text
-    assert "*" in sections.render_text(study, summarised(study), 0.95)
 
 
 def test_without_divergence_nothing_is_marked(written):
@@ -556,12 +552,9 @@ def test_a_study_of_any_shape_has_a_right_report(tmp_path, shape):
     for name in (*study.activations, *study.networks):
         assert name in page.text
     markdown = report.render_markdown(said)
-    terminal = sections.render_text(study, summarised(study), 0.95)
-    for text in (page.text, terminal, markdown):
+    for text in (page.text, markdown):
         assert not re.search(r"\b(nan|inf|None)\b", text)
     assert not re.search(r"(?<!\\)<script", markdown)
-    count = len(study.identities())
-    assert len(terminal.splitlines()) == 1 + min(count, sections.MOST_LINES + 1)
     everything = [*said.answer, *(line for each in said.sections for line in lines_of(each))]
     for line in everything:
         assert line[0].isupper() or line.startswith(tuple(study.activations)), line
@@ -621,14 +614,6 @@ def test_the_report_says_what_validation_was(tmp_path):
     held_out = page_of(composed(study, tmp_path, validation_size=5000)).text
     assert "Validation is on 5,000 training images held out." in held_out
     assert "The validation curve is that of the test images" not in held_out
-
-
-def test_the_terminal_gets_the_results_in_plain_characters(written):
-    _, study = written
-    text = sections.render_text(study, summarised(study), 0.95)
-    assert text.isascii()
-    assert len(text.splitlines()) == 1 + 6
-    assert "mlp      sigmoid     97.06 %" in text
 
 
 def test_a_large_drawing_is_embedded_as_its_picture(tmp_path):
@@ -745,17 +730,6 @@ def test_the_numbers_of_the_ledger_are_the_planted_ones(tmp_path):
     )
     assert numbers["Leaky ReLU keeps units alive that ReLU loses"][0] == "supported"
     assert numbers["Sigmoid divides the gradient by at least 4 a layer"][0] == "not measured"
-
-
-def test_the_terminal_gets_every_verdict(written):
-    _, study = written
-    table = claimed(study, *compared(study))
-    text = report.render_claims(table)
-    assert text.isascii()
-    header, *lines = text.splitlines()
-    assert header.split() == ["Verdict", "Claim"]
-    for row, line in zip(table.to_dict("records"), lines, strict=True):
-        assert re.split(r"\s{2,}", line) == [row["verdict"], row["claim"]]
 
 
 def grids_of(composed, title):

@@ -48,9 +48,7 @@ A map of the modules, in the order of the data:
 `sections`         a study and what follows from it -> a report
 `layer_sections`   the sections that the pipeline alone has
 `report`           a report -> Markdown and HTML
-`answer`           the report's CSVs -> what a terminal shows at the end of a run
 `tracking`         all of it -> MLflow, while it happens; finished runs <- MLflow
-`plan`             what DVC says -> how far the pipeline is, how long the rest takes
 `notes`            what MLflow's pages say of runs and models
 `views`            columns and charts of MLflow's pages, behind a link
 `registry`         models -> MLflow's registry, with aliases; which one is served

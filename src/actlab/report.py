@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import quote
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from actlab import charts
 from actlab.charts import Chart
 from actlab.notes import TRAINING
 from actlab.provenance import Fact
-from actlab.wording import as_text
 
 #: Where `make ui` shows the runs of a fresh store, by their name.
 MLFLOW = "http://127.0.0.1:5000/#/experiments/1/runs"
@@ -185,11 +183,6 @@ def render_html(
             vega=(script or charts.vega()) if of_figures else "",
         )
     )
-
-
-def render_claims(claims: pd.DataFrame) -> str:
-    """Write the verdicts for a terminal."""
-    return as_text(claims[["verdict", "claim"]].to_numpy().tolist(), ("Verdict", "Claim"))
 
 
 def embed(png: Path) -> Image:

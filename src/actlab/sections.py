@@ -205,7 +205,7 @@ def _listed(values: Sequence[str], most: int = 12) -> list[str]:
 
 
 def _columns(
-    study: Study, summary: pd.DataFrame, confidence: float, number: Callable[[float], str]
+    study: Study, summary: pd.DataFrame, confidence: float
 ) -> dict[str, Callable[[Mapping[Any, Any]], str]]:
     """Give the columns of the results table behind the keys: what each shows of a row."""
     columns: dict[str, Callable[[Mapping[Any, Any]], str]] = {}
@@ -226,8 +226,8 @@ def _columns(
     if "epoch_seconds_median" in summary:
         columns["s/epoch"] = lambda row: fixed(row["epoch_seconds_median"], 3)
     if "gradient_first_layer_initial" in summary:
-        columns["Gradient before"] = lambda row: number(row["gradient_first_layer_initial"])
-        columns["Gradient after"] = lambda row: number(row["gradient_first_layer_notebook"])
+        columns["Gradient before"] = lambda row: written(row["gradient_first_layer_initial"], 3)
+        columns["Gradient after"] = lambda row: written(row["gradient_first_layer_notebook"], 3)
     return columns
 
 
@@ -250,7 +250,7 @@ def _shown(summary: pd.DataFrame, most: int) -> pd.DataFrame:
 
 
 def _results(study: Study, summary: pd.DataFrame, confidence: float) -> Grid:
-    columns = _columns(study, summary, confidence, lambda value: written(value, 3))
+    columns = _columns(study, summary, confidence)
     shown = _shown(summary, MOST_ROWS)
     caption = (
         f"Means over {_seeds(summary)}; the interval is the test accuracy's. Epochs: to the target,"
@@ -289,13 +289,7 @@ def _seeds(summary: pd.DataFrame) -> str:
 
 def render_text(study: Study, summary: pd.DataFrame, confidence: float) -> str:
     """Write the results table for a terminal, without columns that have no room there."""
-    # No superscripts: not every terminal can show them.
-    columns = _columns(
-        study,
-        summary,
-        confidence,
-        lambda value: f"{value:.2e}" if math.isfinite(value) else "n/a",
-    )
+    columns = _columns(study, summary, confidence)
     shown = _shown(summary, MOST_LINES)
 
     def render() -> str:
@@ -310,7 +304,7 @@ def render_text(study: Study, summary: pd.DataFrame, confidence: float) -> str:
         return as_text(rows, header)
 
     text = render()
-    for name in ("Gradient after", "Gradient before", "Test NLL", "Epochs", "Validation"):
+    for name in ("Test NLL", "Epochs", "Validation"):
         if max(map(len, text.splitlines())) <= WIDTH:
             break
         columns.pop(name, None)

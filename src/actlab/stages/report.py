@@ -15,7 +15,7 @@ from actlab.stages.interrupts import process_beside
 
 
 def report(config: Config) -> None:
-    """Read results, draw the figures, write tables, Markdown and HTML, show the results."""
+    """Read results, draw the figures, write tables, Markdown and HTML."""
     # Figures are many small objects, of which none has to go before the end.
     with process_beside(["actlab.report"], collects=False) as beside:
         write_report(config, beside)
@@ -137,9 +137,7 @@ def write_report(config: Config, beside: Executor) -> None:
         with written_whole(reports / f"{name}.csv") as path:
             tables.write_frame(table, path)
 
-    print(sections.render_text(loaded, summary, confidence))
-    print(f"\n{report.render_claims(examined)}")
-    print(f"\nThe report: {reports / 'report.html'} and {reports / 'report.md'}", flush=True)
+    print(f"The report: {reports / 'report.html'} and {reports / 'report.md'}", flush=True)
     tracking.log_report(config, reports)
     overview.log_overview(config)
 
