@@ -19,8 +19,8 @@ from actlab.summaries import NEAR_BEST
 from actlab.tables import where
 from actlab.wording import counted, fixed, in_points, join, percent
 
-#: Up to so many settings each has its own sentence.
-_FEW_SETTINGS = 6
+#: Up to so many settings each has a sentence by every metric, and a short one by test accuracy.
+_FEW_SETTINGS, _MANY_SETTINGS = 6, 24
 
 _VERDICTS = {
     "better": "it is better than",
@@ -43,18 +43,16 @@ def find_settings(study: Study) -> list[dict[str, str]]:
 
 
 def place(setting: Mapping[str, str], study: Study, capital: bool = True) -> str:
-    """Write a setting as where something is found: `On mlp `, `With depth 8 `."""
-    words = []
+    """Write a setting as where something is found: `On mlp `, `With depth 8, `."""
+    on, held = "", []
     for key, value in setting.items():
         if key == NETWORK:
-            words.append(f"on {value}")
+            on = f"on {value} "
         elif key == PHASE:
-            words.append(f"with {'tuned' if value == 'tuned' else 'the baseline'} settings")
-        elif key == ACTIVATION:
-            words.append(f"with {value}")
+            held.append(f"{'tuned' if value == 'tuned' else 'the baseline'} settings")
         else:
-            words.append(f"with {label(key, study.keys)} {value}")
-    text = " ".join(words) + " " if words else ""
+            held.append(name_value(key, value, study))
+    text = on + (f"with {join(held)}, " if held else "")
     return text[:1].upper() + text[1:] if capital else text
 
 
@@ -142,7 +140,7 @@ def comparison_findings(
     confidence: float,
     target: float,
 ) -> list[str]:
-    """Say for each setting what is the best by a metric, and what is shown of it.
+    """Say for each setting, where they are few, what is the best by a metric and what is shown.
 
     Parameters
     ----------
@@ -158,14 +156,8 @@ def comparison_findings(
         What `epochs_to_target` counts to.
     """
     settings, rows = find_settings(study), where(scores, metric=metric)
-    if rows.empty:
+    if rows.empty or len(settings) > _FEW_SETTINGS:
         return []
-    if len(settings) > _FEW_SETTINGS:
-        what = label(line_key(study.keys), study.keys)
-        return [
-            f"By {METRICS[metric].title}, each {what} is compared with others in {len(settings)}"
-            " settings: the table has every verdict."
-        ]
     return [
         _comparison_finding(study, rows, compared, metric, setting, confidence, target)
         for setting in settings
@@ -219,6 +211,17 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def settings_findings(study: Study, summary: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
+    """Answer by test accuracy in one short sentence per setting, where they are not few."""
+    settings = find_settings(study)
+    if len(settings) <= _FEW_SETTINGS:
+        return []
+    said = _answers(study, summary, compared, settings[:_MANY_SETTINGS])
+    if left := len(settings) - len(said):
+        said.append(f"Of {left} more settings comparisons.csv has the verdicts.")
+    return said
+
+
 def answer_findings(study: Study, summary: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
     """Answer by test accuracy in one sentence per setting, of the first and of the last.
 
@@ -231,9 +234,18 @@ def answer_findings(study: Study, summary: pd.DataFrame, compared: pd.DataFrame)
     compared
         `comparisons.compare` of it.
     """
-    settings, key = find_settings(study), line_key(study.keys)
-    said = []
-    for setting in settings[:1] + settings[1:][-1:]:
+    settings = find_settings(study)
+    return _answers(study, summary, compared, settings[:1] + settings[1:][-1:])
+
+
+def _answers(
+    study: Study,
+    summary: pd.DataFrame,
+    compared: pd.DataFrame,
+    settings: Sequence[Mapping[str, str]],
+) -> list[str]:
+    key, said = line_key(study.keys), []
+    for setting in settings:
         where_ = place(setting, study)
         rows = where(summary, **setting)
         count = len(rows)
@@ -448,7 +460,7 @@ def conclusion_findings(study: Study, summary: pd.DataFrame, compared: pd.DataFr
         pairs = counted(len(where(rows, metric="test_accuracy")), "pair")
         means = where(summary, **setting)["test_accuracy_mean"].to_numpy()
         said.append(
-            f"Of the {pairs} of activations {place(setting, study, capital=False).strip()}:"
+            f"Of the {pairs} of activations {place(setting, study, capital=False).strip(" ,")}:"
             f" {'; '.join(parts)}; all else undecided. Mean test accuracies lie within"
             f" {in_points(float(np.ptp(means)))} points."
         )

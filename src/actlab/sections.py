@@ -27,6 +27,7 @@ from actlab.findings import (
     difference_text,
     divergence_findings,
     loss_findings,
+    settings_findings,
     spread_findings,
     tuning_findings,
 )
@@ -90,6 +91,7 @@ def compose(
     answer = [
         *best_finding(study, summary, confidence),
         *by_metric["test_accuracy"],
+        *settings_findings(study, summary, compared),
         *(depth_findings(study, confidence, 0) if len(study.gradients) else []),
         *tuning_findings(study, compared, tuning),
         *divergence_findings(study),
