@@ -460,7 +460,7 @@ def conclusion_findings(study: Study, summary: pd.DataFrame, compared: pd.DataFr
         pairs = counted(len(where(rows, metric="test_accuracy")), "pair")
         means = where(summary, **setting)["test_accuracy_mean"].to_numpy()
         said.append(
-            f"Of the {pairs} of activations {place(setting, study, capital=False).strip(" ,")}:"
+            f"Of the {pairs} of activations {place(setting, study, capital=False).strip(' ,')}:"
             f" {'; '.join(parts)}; all else undecided. Mean test accuracies lie within"
             f" {in_points(float(np.ptp(means)))} points."
         )
