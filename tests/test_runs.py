@@ -4,7 +4,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import pytest
-from planted import REPORT
+from planted import REPORT, plant
 from planted_sweep import LEVELS, Runs, plant_fair, plant_fair_depths, plant_grid
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
@@ -529,3 +529,33 @@ def test_comparisons_of_sweeps_are_those_of_the_first_edition(root, name):
     for column in frozen.columns.difference(words):
         expected = [float(value) if value else math.nan for value in frozen[column]]
         np.testing.assert_allclose(compared[column].to_numpy(dtype=float), expected, rtol=1e-9)
+
+
+def test_a_study_is_the_same_from_folders_and_from_runs(tmp_path):
+    networks = {"mlp": (4,), "deep": (4, 4)}
+    study = plant(tmp_path, ["sigmoid", "relu"], networks, seeds=[0, 1, 2], epochs=4)
+    runs = Runs()
+    for network, activation in study.identities():
+        rows = where(study.test, network=network, activation=activation)
+        depth = str(len(networks[network]))
+        keys = {"network__name": network, "network__depth": depth, "data__validation_size": "0"}
+        runs.add(activation, rows["test_accuracy"].tolist(), None, "trained", None, "", **keys)
+    names = dict(zip(study.identities(), (row["run"] for row in runs.parents), strict=True))
+
+    def as_runs(table, columns):
+        parents = [names[study.identify(row)] for row in table.to_dict("records")]
+        return table.assign(parent=parents)[["parent", *columns]]
+
+    seeds = as_runs(study.test, ["seed", "test_accuracy", "test_loss"])
+    history = as_runs(study.history, ["seed", "epoch", "val_accuracy"])
+    gathered = gathering.gather(pd.DataFrame(runs.parents), seeds, history, "swept", None)
+    assert (gathered.keys, gathered.has_held_out) == (study.keys, study.has_held_out)
+    columns = ["val_accuracy", "test_accuracy", "test_loss", "epochs_to_target"]
+    of_runs, of_folders = (
+        where(comparisons.score(each, 0.97), metric=columns) for each in (gathered, study)
+    )
+    pd.testing.assert_frame_equal(of_runs, of_folders, check_dtype=False)
+    pd.testing.assert_frame_equal(
+        comparisons.compare(gathered, of_runs, REPORT),
+        comparisons.compare(study, of_folders, REPORT),
+    )
