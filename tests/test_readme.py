@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from studies import read_committed
 
-from actlab import tables
+from actlab import summaries, tables
 from actlab.stages.answer import read_answer
 
 
@@ -47,7 +47,7 @@ def test_the_table_of_the_fair_sweep_holds_its_numbers(root):
         )
         kernel = {"glorot_uniform": "Glorot", "he_uniform": "He"}[row["model.kernel_initializer"]]
         setting = f"{row['training.learning_rate']}, {kernel}"
-        cells[row["phase"], row["activation.name"]] = (setting, f"{mean} % ({low} to {high})")
+        cells[row["phase"], row["activation"]] = (setting, f"{mean} % ({low} to {high})")
     names = ("sigmoid", "tanh", "relu", "leaky_relu")
     assert {cells["baseline", name][0] for name in names} == {"0.001, Glorot"}
     text = (root / "docs/sweeps.md").read_text()
@@ -64,7 +64,7 @@ def test_pages_hold_the_numbers_of_the_depth_sweep(root, results):
         (name, kernel) for name in ("relu", "selu") for kernel in ("glorot_uniform", "matched")
     ]
     reached = {
-        (row["network.depth"], row["activation.name"], row["model.kernel_initializer"]): (
+        (row["network.depth"], row["activation"], row["model.kernel_initializer"]): (
             f"{100 * row['test_accuracy_mean']:.2f} %"
         )
         for row in summary.to_dict("records")

@@ -544,7 +544,7 @@ def test_a_study_is_the_same_from_folders_and_from_runs(tmp_path):
 
     def as_runs(table, columns):
         parents = [names[study.identify(row)] for row in table.to_dict("records")]
-        return table.assign(parent=parents)[["parent", *columns]]
+        return table.assign(parent=parents).loc[:, ["parent", *columns]]
 
     seeds = as_runs(study.test, ["seed", "test_accuracy", "test_loss"])
     history = as_runs(study.history, ["seed", "epoch", "val_accuracy"])

@@ -227,11 +227,23 @@ def test_what_another_key_changes_is_in_the_table():
     (grid,) = [
         block for block in section(made, "Comparisons").blocks if isinstance(block, report.Grid)
     ]
-    along = [row[grid.header.index("Along")] for row in grid.rows]
+    place = grid.header.index("Along")
+    along = [row[place] for row in grid.rows if row[place + 1] == "test accuracy"]
     # At 6 settings a pair; 3 depths of 2 activations; 2 neighbours at 4 others.
     assert [along.count(key) for key in ("activation", "initialiser", "depth")] == [6, 6, 8]
-    assert "Shown is test accuracy" in grid.caption
+    assert "Shown are" not in grid.caption
     assert "its p-values are adjusted apart" in str(section(made, "How it was measured"))
+
+
+def test_of_very_many_pairs_the_first_by_test_accuracy_are_shown():
+    level = dict(zip("abcdefg", np.linspace(0.5, 0.9, 7).tolist(), strict=True))
+    made = Made(plant_grid(list("abcdefg"), DEPTHS, 2, lambda name, _: level[name]))
+    (grid,) = [
+        block for block in section(made, "Comparisons").blocks if isinstance(block, report.Grid)
+    ]
+    # Of activations 21 pairs at 5 depths, of depths 4 neighbours at 7 activations.
+    assert len(grid.rows) == 5 * 21 + 4 * 7
+    assert "Shown are 133 pairs by test accuracy" in grid.caption
 
 
 def test_families_of_equal_values_have_tags_of_their_own():

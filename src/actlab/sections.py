@@ -40,7 +40,7 @@ from actlab.tables import where
 from actlab.wording import as_text, counted, fixed, in_points, join, percent, written
 
 #: Rows that a table of the report shows, and lines of the terminal's; the CSV has all.
-MOST_ROWS, MOST_LINES = 60, 24
+MOST_ROWS, MOST_LINES, _MOST_COMPARISONS = 60, 24, 240
 
 #: Of a terminal, in columns.
 WIDTH = 100
@@ -149,13 +149,13 @@ def compose(
 
 
 def _title(study: Study, config: Config) -> str:
-    if len(study.layers):
+    if study.has_layers:
         return "What does the choice of activation function do to a network?"
     return f"Comparison of the sweep {study.name}" if study.name else "Comparison of runs"
 
 
 def _question(study: Study, config: Config) -> str:
-    if len(study.layers):
+    if study.has_layers:
         shapes = join(layer_sections.shape(study, network) for network in study.networks)
         return (
             f"Compared: {join(study.activations)} on {DATASETS[config.data.name].title}, in the"
@@ -280,7 +280,7 @@ def _results(study: Study, summary: pd.DataFrame, confidence: float) -> Grid:
         ),
         words=len(study.keys),
         data="summary.csv",
-        runs=run_names(rows) if len(study.layers) else (),
+        runs=run_names(rows) if study.has_layers else (),
     )
 
 
@@ -329,7 +329,7 @@ def _capital(text: str) -> str:
 
 def _curves(study: Study, names: set[str], config: Config) -> Section:
     held = config.data.validation_size
-    if not len(study.layers):
+    if not study.has_layers:
         watched = f"Validation is on {'held-out' if study.has_held_out else 'the test'} images."
     elif held:
         watched = f"Validation is on {counted(held, 'training image')} held out."
@@ -379,11 +379,11 @@ def _accuracy(
 ) -> Section:
     blocks: list[Text | Grid | Picture] = [
         _accuracy_picture(study, summary, config),
-        *points(spread_findings(study, summary) if len(study.layers) else [], "summary.csv"),
+        *points(spread_findings(study, summary) if study.has_layers else [], "summary.csv"),
     ]
     if "accuracy_differences" in names:
         margin = 100 * config.report.equivalence_margin
-        thin = " thin: over new seeds and new images." if len(study.layers) else ""
+        thin = " thin: over new seeds and new images." if study.has_layers else ""
         blocks.append(
             Picture(
                 "figures/accuracy_differences.png",
@@ -465,24 +465,17 @@ def _comparisons(
         if name != "val_accuracy" or name in set(compared["metric"])
         for line in by_metric[name]
     ]
-    if len(study.seeds) == 1 and not len(study.layers):
-        said = ["There is one seed: nothing can be said of differences."]
+    if compared.empty and len(study.configurations) > 1:
+        said.append(
+            "No two configurations differ in one key alone, and they are too many to be compared"
+            " all with all."
+        )
     blocks: list[Text | Grid | Picture] = [*points(said, "comparisons.csv")]
-    if compared.empty:
-        if not len(study.layers):
-            why = (
-                "No two configurations differ in one key alone, and they are too many to be"
-                " compared all with all."
-            )
-            blocks.append(Text((why,)))
-        return Section("Comparisons", tuple(blocks))
-    if len(study.seeds) == 1:
+    if compared.empty or len(study.seeds) == 1:
         return Section("Comparisons", tuple(blocks))
     rows = compared
-    if len(rows) > MOST_ROWS and not len(study.layers):
-        rows = where(compared, metric="test_accuracy")
-    left = max(0, len(rows) - MOST_ROWS) if not len(study.layers) else 0
-    rows = rows.head(MOST_ROWS) if left else rows
+    if len(rows) > _MOST_COMPARISONS:
+        rows = where(compared, metric="test_accuracy").head(_MOST_COMPARISONS)
     timed = "epoch_seconds" in set(compared["metric"])
     shared = [key for key in study.keys if key in rows and set(rows[key]) != {""}]
     along = ["Along"] if len(set(rows["key"])) > 1 else []
@@ -495,8 +488,7 @@ def _comparisons(
         " comparisons.csv has all digits, effect sizes and tests of equivalence."
     )
     if len(rows) < len(compared):
-        caption += " Shown is test accuracy" + (f", the first {MOST_ROWS} pairs" if left else "")
-        caption += "; the rest is in the file."
+        caption += f" Shown are {len(rows)} pairs by test accuracy; the file has all."
     header = [
         *(_capital(label(key, study.keys)) for key in shared),
         *along,
@@ -598,7 +590,7 @@ def _tuning(study: Study, tuning: pd.DataFrame, compared: pd.DataFrame) -> Secti
 
 
 def _limits(study: Study, config: Config) -> Iterable[str]:
-    if len(study.layers):
+    if study.has_layers:
         shapes = "one shape" if len(study.networks) == 1 else f"{len(study.networks)} shapes"
         yield (
             f"It is one data set, {DATASETS[config.data.name].title}; dense networks of {shapes};"
@@ -662,7 +654,7 @@ def _initializer(config: Config) -> str:
 def _methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterable[str]:
     training, margins = config.training, config.report
     confidence, level = f"{100 * margins.confidence:g} %", f"{100 * (1 - margins.confidence):.3g} %"
-    if len(study.layers):
+    if study.has_layers:
         yield (
             f"Seeds: {join(map(str, study.seeds))}; {counted(training.epochs, 'epoch')} of batches"
             f" of {training.batch_size}, the last one what is left; Adam, learning rate"
@@ -729,7 +721,7 @@ def _methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterable[s
         " no equivalence. Configurations that trained for different numbers of epochs are not"
         " compared by it."
     )
-    if len(study.layers):
+    if study.has_layers:
         yield from layer_sections.methods(config)
     yield (
         "Every table behind a figure or a sentence is in the folder tables, every figure as PNG and"

@@ -127,6 +127,11 @@ class Study:
         return PHASE in self.keys
 
     @property
+    def has_layers(self) -> bool:
+        """Whether the layers of its networks were measured, as in the pipeline's study."""
+        return len(self.layers) > 0
+
+    @property
     def tuned_for(self) -> list[str]:
         """In a fair sweep, the keys for whose values the settings were tuned."""
         return [key for key in self.keys if key != PHASE]

@@ -97,7 +97,8 @@ def summarise(study: Study, scores: pd.DataFrame, confidence: float) -> pd.DataF
         means over seeds.
     """
     diverged = diverged_seeds(study)
-    values: dict[Any, pd.DataFrame] = dict(iter(scores.groupby([*study.keys, "metric"])))
+    groups: Any = scores.groupby([*study.keys, "metric"])
+    values = dict(iter(groups))
     metrics = [
         name for name in dict.fromkeys(scores["metric"]) if METRICS[name].paired_by == "seed"
     ]
