@@ -24,7 +24,6 @@ CORE = [
     "meanfield",
     "model",
     "own",
-    "pointwise",
     "provenance",
     "report",
     "runtime",
