@@ -201,29 +201,30 @@ _IN_DOUBLE: dict[str, Callable[..., Any]] = {
 }
 
 
-def nonlinearity_of(activation: ActivationConfig, **learned: Any) -> meanfield.Nonlinearity:
+def nonlinearity_of(activation: ActivationConfig, **learned: Array) -> meanfield.Nonlinearity:
     """Give phi and, by automatic differentiation, phi' in double precision, of NumPy arrays.
 
-    `learned` are arrays of constants, in place of the configured ones; they have to broadcast to
-    what phi is given.
+    `learned` are constants that training changes, one per unit, in place of the configured ones;
+    the last axis of what phi is given is then that of the units.
     """
     function, constants = activation.function, activation.constants
     if learned:
-        return _compile(function, {**constants, **learned}, is_described=True)
-    return _described(function, json.dumps(constants, sort_keys=True))
+        return _compile(function, _described(function), {**constants, **learned})
+    return _nonlinearity(function, json.dumps(constants, sort_keys=True))
 
 
 @cache
-def _described(function: str, constants: str) -> meanfield.Nonlinearity:
-    return _compile(function, json.loads(constants), is_described=True)
+def _nonlinearity(function: str, constants: str) -> meanfield.Nonlinearity:
+    return _compile(function, _described(function), json.loads(constants))
+
+
+def _described(function: str) -> Callable[..., Any]:
+    return _IN_DOUBLE.get(function) or find_function(function)
 
 
 def _compile(
-    function: str, constants: Mapping[str, Any], is_described: bool
+    function: str, phi: Callable[..., Any], constants: Mapping[str, Any]
 ) -> meanfield.Nonlinearity:
-    """Give the function that is described (`_IN_DOUBLE`), or the one that is trained."""
-    phi = _IN_DOUBLE.get(function) if is_described else None
-    phi = phi or find_function(function)
     signature = [tf.TensorSpec(None, tf.float64)]  # pyright: ignore[reportArgumentType]
 
     @tf.function(input_signature=signature, autograph=False)
@@ -399,8 +400,7 @@ def check(activation: ActivationConfig) -> float:
             _check_values(function, phi, constants, dtype)
         _check_traced(function, phi, constants)
     with np.errstate(over="ignore", invalid="ignore"):
-        trained = _compile(function, constants, is_described=False)
-        described = nonlinearity_of(activation)
+        trained, described = _compile(function, phi, constants), nonlinearity_of(activation)
         deviation, kinks = check_derivative(trained.value, described.derivative)
     if kinks > 0.05:
         raise _refuse(function, f"at {kinks:.0%} of the points from -10 to 10 it has no slope")
