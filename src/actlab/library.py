@@ -648,19 +648,15 @@ def plot_functions(*activations: Named) -> Figure:
 
 def _describe(activation: ActivationConfig) -> Description:
     """Say of an activation what a figure shows of it, and leave theory out."""
-    from actlab.activations import ACTIVATIONS
+    _import_tensorflow()
     from actlab.descriptions import describe
+    from actlab.own import check, nonlinearity_of, row_of
 
-    row = ACTIVATIONS.get(activation.function)
-    if row is None:
-        _import_tensorflow()
-        from actlab.own import check, row_of
-
+    if activation.is_own:
         with _of_arguments():
             check(activation)
-            row = row_of(activation)
-    untold = (math.nan, math.nan)
-    return describe(activation, row, untold, row.recommended_initializer, math.nan)
+    row, phi, untold = row_of(activation), nonlinearity_of(activation), (math.nan, math.nan)
+    return describe(activation, row, phi, untold, row.recommended_initializer, math.nan)
 
 
 def plot_curves(
