@@ -300,7 +300,7 @@ def test_a_seed_without_any_value_does_not_stop_a_comparison():
     of = where(scores, activation="tanh", pair=1)
     lost = dict(zip(of["metric"], of["value"], strict=True))
     assert math.isnan(lost["val_accuracy"])
-    assert lost["epochs_to_target"] == 5
+    assert "epochs_to_target" not in lost  # what was not recorded is not censored
     assert set(where(compared_of(sweep), metric="test_accuracy")["verdict"]) == {"undecided"}
 
 
@@ -490,6 +490,30 @@ def test_grids_of_unequal_size_are_told():
     sweep = runs.gather("fair")
     assert gathering.grid_sizes(sweep) == ({"sigmoid": 3, "relu": 2}, 3)
     assert "Not all settings of the grid finished: sigmoid 3, relu 2 of 3" in sweep.notes[0]
+
+
+def test_phases_are_apart_whether_they_are_named_or_not():
+    keys = plant_fair().gather("fair").keys
+    assert plant_fair().gather("fair", ["phase", "activation"]).keys == keys
+
+
+def test_activations_of_each_network_are_a_family_in_each_phase():
+    runs = plant_fair()
+    for row in plant_fair().parents:
+        if row["phase"] != "selection":
+            rate, phase = row["training.learning_rate"], row["phase"]
+            keys = {"training__learning_rate": rate, "network__name": "other"}
+            seeds = [10, 11, 12, 13]
+            runs.add(row["activation.name"], [0.5, 0.6, 0.55, 0.4], seeds, phase=phase, **keys)
+    families = comparisons.find_families(runs.gather("fair", ["network", "activation"]))
+    assert [len(family) for family in families if family[0].key == "activation"] == [1] * 4
+
+
+def test_runs_without_seeds_are_one_line():
+    runs = plant_grid(["relu", "tanh"], {})
+    runs.seeds = []
+    with pytest.raises(UserError, match="sweep swept has no run of a seed"):
+        runs.gather()
 
 
 def test_selection_alone_is_no_comparison():

@@ -8,10 +8,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from planted import REPORT, configured
+from planted import REPORT, compared, configured, plant
 from planted_sweep import LEVELS, Runs, plant_fair, plant_fair_depths, plant_grid
 
-from actlab import comparisons, drawings, figures, report, sections, summaries
+from actlab import comparisons, drawings, figures, findings, report, sections, summaries
 from actlab.look import line_styles, save_figure
 from actlab.tables import where
 
@@ -210,6 +210,80 @@ def test_a_choice_by_test_images_is_called_that():
     made = Made(plant_grid(["sigmoid", "relu"], {"data__validation_size": ["0"], **RATES}))
     assert "picked by these test images themselves, so it flatters" in made.answer
     assert "hold out validation images" in made.answer
+
+
+def test_what_another_key_decides_is_said_in_one_sentence():
+    settled = {"glorot_uniform": 0.9, "matched": 0.95}
+    made = Made(
+        plant_grid(
+            ["tanh", "relu"],
+            {**INITIALISERS, "network__depth": ["1", "2", "4"]},
+            level=lambda _, at: settled[at["model__kernel_initializer"]],
+        )
+    )
+    told = "By test accuracy, initialiser glorot_uniform against matched worse in 6 of 6 settings."
+    assert told in made.answer
+    assert made.answer.count("By test accuracy, depth 1 against 2 ") == 1
+
+
+def test_pairs_that_differ_in_several_keys_are_said():
+    runs = Runs()
+    for depth, rate, accuracies in (
+        ("2", "0.001", [0.9, 0.9, 0.9]),
+        ("8", "0.01", [0.95, 0.951, 0.949]),
+    ):
+        keys = {"network__depth": depth, "training__learning_rate": rate}
+        runs.add("relu", accuracies, None, "trained", None, "", **keys)
+    made = Made(runs)
+    assert (
+        "By test accuracy, depth 2, learning rate 0.001 against depth 8, learning rate 0.01 worse"
+        " (−5.00 points, −5.25 to −4.75)." in made.answer
+    )
+    assert "has a mean test accuracy" not in made.answer
+    assert "all pairs are compared" in str(section(made, "How it was measured"))
+
+
+def test_a_sentence_that_begins_with_a_name_leaves_it_as_it_is():
+    made = Made(plant_grid([f"leaky_{place}" for place in range(2)], {}, 3, lambda *_: 0.9))
+    assert "Leaky_" not in made.answer + " ".join(made.report.brief)
+    assert re.match("leaky_[01] has the highest mean test accuracy", made.report.brief[0])
+
+
+def test_every_activation_has_its_line_and_no_caption_says_otherwise():
+    names = [f"mine_{place}" for place in range(12)]
+    made = Made(plant_grid(names, {}, 2, lambda *_: 0.9))
+    (axes,) = made.axes("accuracy_curves")
+    assert len(axes.collections) == len(names)  # a band each
+    for picture in made.pictures.values():
+        assert "Shown:" not in picture.caption
+
+
+def test_epochs_that_differ_are_not_told_as_one_number():
+    made = Made(plant_grid(["tanh", "relu"], {"training__epochs": ["2", "4"]}))
+    assert "after 4 epochs" not in made.report.question
+    made = Made(plant_grid(["tanh", "relu"], {"data__name": ["a", "b"], "training__epochs": ["2"]}))
+    assert "every seed after 2 epochs." in made.pictures["test_accuracy"].caption
+
+
+def test_seeds_that_were_not_trained_have_not_diverged():
+    runs = Runs()
+    runs.add("relu", [0.9, 0.91, 0.92, 0.93])
+    runs.add("tanh", [0.9, 0.91])
+    runs.history = [
+        (run, seed, epoch, np.nan if (run, seed) == ("run-1", 0) and epoch > 2 else value)
+        for run, seed, epoch, value in runs.history
+    ]
+    (axes,) = Made(runs).axes("accuracy_curves")
+    assert [text.get_text() for text in axes.texts] == ["1 of 6 runs diverged"]
+
+
+def test_one_activation_of_a_pipeline_is_compared_with_nothing(tmp_path):
+    study = plant(tmp_path, ["relu"], {"mlp": (4,), "deep": (4, 4)}, seeds=[0, 1], epochs=2)
+    scores, found = compared(study)
+    assert found.empty
+    assert drawings.draw_differences(study, found, 0.95) is None
+    summary = summaries.summarise(study, scores, 0.95)
+    assert len(findings.answer_findings(study, summary, found)) == 2
 
 
 def test_of_many_settings_each_has_a_short_sentence():

@@ -6,7 +6,7 @@ import pytest
 from planted import plant, summarised
 from scipy import stats
 
-from actlab import statistics, summaries, tables, wording
+from actlab import statistics, summaries, tables
 from actlab.errors import UserError
 from actlab.study import load_study, read_activations
 
@@ -218,13 +218,13 @@ def test_layers_are_printed_with_the_sum_of_their_parameters():
         ("hidden_2", 128, 64, "relu", 8256),
         ("output", 64, 10, "linear", 650),
     ]
-    lines = wording.as_text(layers, tables.LAYERS).splitlines()
+    lines = tables.as_text(layers, tables.LAYERS).splitlines()
     assert len(lines) == 1 + 3 + 1
     assert lines[-1].split() == ["total", "109,386"]
     assert lines[-1].endswith("109,386")
     assert len(lines[-1]) == len(lines[1])
-    assert "total" not in wording.as_text([], tables.LAYERS)
-    assert "total" not in wording.as_text([("relu", 0.5)], ("activation", "test_loss"))
+    assert "total" not in tables.as_text([], tables.LAYERS)
+    assert "total" not in tables.as_text([("relu", 0.5)], ("activation", "test_loss"))
     # Readers take each row of the file for a layer.
     assert tables.LAYERS == ("layer", "inputs", "units", "activation", "parameters")
 

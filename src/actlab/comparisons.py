@@ -193,16 +193,17 @@ def score(study: Study, target: float) -> pd.DataFrame:
     horizon = pd.DataFrame(study.identities(), columns=keys).assign(
         horizon=study.configurations["training.epochs"].astype(float).to_numpy() + 1
     )
-    table = study.test.merge(last.drop(columns="epoch"), on=at, how="left")
-    table = table.merge(first, on=at, how="left")
+    table = study.test.merge(last, on=at, how="left").merge(first, on=at, how="left")
     table = table.merge(horizon, on=keys, how="left", validate="m:1")
-    table["never"] = table["epochs_to_target"].isna()
-    table["epochs_to_target"] = table["epochs_to_target"].fillna(table["horizon"])
+    table["never"] = table["epochs_to_target"].isna() & table["epoch"].notna()
+    table.loc[table["never"], "epochs_to_target"] = table["horizon"]
     if len(study.calibration):
         table = table.merge(study.calibration, on=at, validate="1:1")
     measured = [name for name in METRICS if name in table]
     long = table.melt([*at, "never"], measured, "metric", "value")
-    long["censored"] = long["never"] & (long["metric"] == "epochs_to_target")
+    counts = long["metric"] == "epochs_to_target"
+    long["censored"] = long["never"] & counts
+    long = long.loc[~counts | long["value"].notna()]  # a seed without history has none
     parts = [long.rename(columns={"seed": "pair"})]
     if len(study.blocks):
         blocks = study.blocks.rename(columns={"block": "pair", "epoch_seconds": "value"})
@@ -238,10 +239,10 @@ def find_families(study: Study) -> list[list[Pair]]:
 
     Where activations differ: all pairs of activations at equal other keys; and a family for each
     other key of training with up to `MOST_VALUES` values: neighbours of numbers, all pairs of
-    words. Each network has its own. In a fair sweep the pairs of each phase are a family, and tuned
-    against baseline of each value another. Else the pairs of all keys are one family: at equal
-    other keys all pairs of up to four values, of more the neighbours. Where no two configurations
-    differ in one key alone, all pairs, if they are few.
+    words. Each network has families of its own. In a fair sweep each phase has, and tuned against
+    baseline is another. Without activations the pairs of all keys are one family: at equal other
+    keys all pairs of up to four values, of more the neighbours. Where no two configurations differ
+    in one key alone, all pairs, if they are few.
     """
 
     def is_few(key: str) -> bool:
@@ -249,7 +250,7 @@ def find_families(study: Study) -> list[list[Pair]]:
 
     if study.is_fair:
         along = {key: key == ACTIVATION or is_few(key) for key in study.tuned_for}
-    elif len(study.activations) > 1:
+    elif ACTIVATION in study.keys:
         along = {ACTIVATION: True} | {
             key: numbers(study.values(key)) is None
             for key in study.others
@@ -258,17 +259,17 @@ def find_families(study: Study) -> list[list[Pair]]:
     else:
         pairs = [pair for key in study.keys for pair in _pair_along(study, key, is_few(key))]
         return [pairs] if pairs else _pair_all(study)
-    apart = next((key for key in (PHASE, NETWORK) if key in study.keys), None)
-    place = study.keys.index(apart) if apart else 0
-    families = []
-    for value in study.values(apart) if apart else [None]:
-        for key, every in along.items():
-            found = _pair_along(study, key, every)
-            families.append([pair for pair in found if value in (None, pair.first[place])])
+    families: dict[tuple, list[Pair]] = {}
+    for key, every in along.items():
+        apart = [study.keys.index(each) for each in (PHASE, NETWORK) if each in study.keys]
+        for pair in _pair_along(study, key, every):
+            at = tuple(pair.first[place] for place in apart if study.keys[place] != key)
+            families.setdefault((key, *at), []).append(pair)
     if study.is_fair:
         tuned = _pair_along(study, PHASE, every=True)
-        families.append([Pair(PHASE, second, first) for _, first, second in tuned])
-    return [family for family in families if family] or _pair_all(study)
+        families[PHASE,] = [Pair(PHASE, second, first) for _, first, second in tuned]
+    found = [family for family in families.values() if family]
+    return found or ([] if len(study.activations) == 1 else _pair_all(study))
 
 
 def _pair_along(study: Study, key: str, every: bool) -> list[Pair]:
@@ -292,7 +293,11 @@ def _pair_all(study: Study) -> list[list[Pair]]:
 
 
 def compare(
-    study: Study, scores: pd.DataFrame, config: ReportConfig, by_image: ByImage | None = None
+    study: Study,
+    scores: pd.DataFrame,
+    config: ReportConfig,
+    by_image: ByImage | None = None,
+    thorough: bool = False,
 ) -> pd.DataFrame:
     """Compare the pairs of `find_families` by each metric, with verdicts on the first.
 
@@ -308,6 +313,8 @@ def compare(
         Confidence, and the margins of equivalence.
     by_image
         Of `read_predictions`: for statements about new images.
+    thorough
+        Whether medians and seeds needed are worked out of families of any size.
 
     Returns
     -------
@@ -342,7 +349,7 @@ def compare(
                 metric,
                 math.log1p(margin) if metric.unit == "ratio" else margin,
                 config.confidence,
-                thorough=len(pairs) <= MANY_PAIRS,
+                thorough=thorough or len(pairs) <= MANY_PAIRS,
             )
             on_new = _on_new_images(
                 pairs, (by_image or {}).get(name, {}), metric, margin, config.confidence

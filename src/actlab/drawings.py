@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from actlab import figures, layer_figures, summaries
 from actlab.descriptions import Description, join_curves
 from actlab.figures import MOST_PANELS, MOST_ROWS
-from actlab.study import ACTIVATION, Study, numbers
+from actlab.study import ACTIVATION, NETWORK, Study, numbers
 from actlab.tables import where
 
 
@@ -122,7 +122,11 @@ def swept_keys(study: Study) -> list[str]:
     others = [key for key in study.others if len(study.values(key)) > 1]
     if study.is_fair or len(others) > 2:
         return []
-    numeric = [key for key in others if len(study.values(key)) > 2 and numbers(study.values(key))]
+    numeric = [
+        key
+        for key in others
+        if key != NETWORK and len(study.values(key)) > 2 and numbers(study.values(key))
+    ]
     if len(numeric) == 1:
         return numeric
     return others if len(others) == 2 else []

@@ -81,16 +81,26 @@ def spread_evenly(values: Sequence[Any], most: int) -> list[Any]:
     return [values[round(place)] for place in np.linspace(0, len(values) - 1, most)]
 
 
-def shown_of(table: pd.DataFrame, keys: Sequence[str], panel_keys: Sequence[str], key: str) -> str:
-    """Say how many of the panels and of a key's values a figure shows, where it is not all."""
+def shown_of(
+    table: pd.DataFrame,
+    keys: Sequence[str],
+    panel_keys: Sequence[str],
+    key: str | None = None,
+    most: int = MOST_LINES,
+) -> str:
+    """Say how many panels and values of a key a figure shows, where it is not all of them."""
     left = []
     panels = len(part(table, panel_keys, keys))
     if panels > MOST_PANELS:
         left.append(f"{MOST_PANELS} of {panels} settings")
-    values = len(set(table[key]))
-    if values > MOST_LINES:
-        left.append(f"{MOST_LINES} of {values} values of {label(key)}")
+    if key is not None and (values := len(set(table[key]))) > most:
+        left.append(f"{most} of {values} values of {label(key)}")
     return f" Shown: {' and '.join(left)}, evenly chosen; the data has all." if left else ""
+
+
+def most_lines(key: str) -> int:
+    """Give how many values of a key a panel has lines for; each activation has its style."""
+    return 64 if key == ACTIVATION else MOST_LINES
 
 
 def _styles(key: str, values: Sequence[str]) -> dict[str, LineStyle]:
@@ -147,7 +157,7 @@ def plot_learning_curves(
         Whether the vertical axis is.
     """
     key = line_key(keys)
-    values = spread_evenly(names_in(curves, key), MOST_LINES)
+    values = spread_evenly(names_in(curves, key), most_lines(key))
     curves = where(curves, **{key: values})
     settings = part(curves, [other for other in keys if other != key], keys)
     settings = {name: settings[name] for name in spread_evenly(list(settings), MOST_PANELS)}
@@ -222,9 +232,9 @@ def _plot_lines(
         epoch = line["epoch"].to_numpy()
         runs = to_numbers(line, seed_columns(line)) * factor
         mean, low, high = to_numbers(line, ["mean", "low", "high"]).T * factor
-        if not np.isfinite(mean).all():  # else a seed without a number was not trained
-            diverged += int((~np.isfinite(runs)).any(axis=0).sum())
-        count += runs.shape[1]
+        trained = np.isfinite(runs).any(axis=0)
+        diverged += int((trained & ~np.isfinite(runs).all(axis=0)).sum())
+        count += int(trained.sum())
         if foot is not None:
             low = np.maximum(low, foot)
         if shows_seeds:
@@ -304,7 +314,7 @@ def plot_response(accuracy: pd.DataFrame, keys: Sequence[str], key: str) -> Figu
         Whose numbers the axis has.
     """
     lines, panel_keys = response_keys(keys, key)
-    values = spread_evenly(names_in(accuracy, lines), MOST_LINES) if lines else [""]
+    values = spread_evenly(names_in(accuracy, lines), most_lines(lines)) if lines else [""]
     panels = part(accuracy, panel_keys, keys)
     panels = {name: panels[name] for name in spread_evenly(list(panels), MOST_PANELS)}
     columns = min(2, len(panels))

@@ -17,10 +17,13 @@ from actlab.statistics import mean_interval
 from actlab.study import ACTIVATION, NETWORK, PHASE, Study, label, line_key
 from actlab.summaries import NEAR_BEST
 from actlab.tables import where
-from actlab.wording import counted, fixed, in_points, join, percent
+from actlab.wording import capitalise, counted, fixed, in_points, join, percent
 
 #: Up to so many settings each has a sentence by every metric, and a short one by test accuracy.
 _FEW_SETTINGS, _MANY_SETTINGS = 6, 24
+
+#: Of a key beside these, so many pairs of values are told.
+_MANY_PAIRS = 10
 
 _VERDICTS = {
     "better": "it is better than",
@@ -53,7 +56,7 @@ def place(setting: Mapping[str, str], study: Study, capital: bool = True) -> str
         else:
             held.append(name_value(key, value, study))
     text = on + (f"with {join(held)}, " if held else "")
-    return text[:1].upper() + text[1:] if capital else text
+    return capitalise(text) if capital else text
 
 
 def name_value(key: str, value: str, study: Study) -> str:
@@ -156,7 +159,7 @@ def comparison_findings(
         What `epochs_to_target` counts to.
     """
     settings, rows = find_settings(study), where(scores, metric=metric)
-    if rows.empty or len(settings) > _FEW_SETTINGS:
+    if rows.empty or len(settings) > _FEW_SETTINGS or not _is_compared_in_settings(study, compared):
         return []
     return [
         _comparison_finding(study, rows, compared, metric, setting, confidence, target)
@@ -181,10 +184,10 @@ def _comparison_finding(
     }
     known = METRICS[metric]
     if all(scores["censored"]):
-        return _capital(f"{where_}no seed reaches {100 * target:g} % validation accuracy.")
+        return capitalise(f"{where_}no seed reaches {100 * target:g} % validation accuracy.")
     finite = {name: found for name, found in values.items() if np.isfinite(found).all()}
     if not finite:
-        return _capital(f"{where_}no {known.title} is a number.")
+        return capitalise(f"{where_}no {known.title} is a number.")
     sign = 1 if known.larger_is_better else -1
     best = max(finite, key=lambda name: sign * _centre(metric, finite[name]))
     value = _value(metric, finite[best], confidence)
@@ -196,9 +199,9 @@ def _comparison_finding(
     name = name_value(key, best, study)
     if len(values) == 1:
         without = "; with one seed no uncertainty can be given" if single else ""
-        return _capital(f"{where_}{name} has a {noun} of {value}{without}.")
+        return f"{where_}{name} has a {noun} of {value}{without}."
     extreme = "highest" if known.larger_is_better else "lowest"
-    lead = _capital(f"{where_}the {extreme} {noun} is {value}, with {name}")
+    lead = capitalise(f"{where_}the {extreme} {noun} is {value}, with {name}")
     if single:
         return f"{lead}; no uncertainty can be given, so no order is shown."
     pairs = _pairs_with(study, compared, metric, best, setting)
@@ -207,14 +210,41 @@ def _comparison_finding(
     return said + _on_new_images(pairs) + _never_reached(study, scores)
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _is_compared_in_settings(study: Study, compared: pd.DataFrame) -> bool:
+    """Tell whether values of the line key are compared, or are alone in their settings."""
+    key = line_key(study.keys)
+    return len(study.values(key)) == 1 or key in set(compared["key"])
+
+
+def key_findings(study: Study, compared: pd.DataFrame) -> list[str]:
+    """Say what is shown of the keys beside the line key, by test accuracy, over all settings.
+
+    Where no two configurations differ in one key alone, say it of each pair.
+    """
+    said = []
+    for key, rows in where(compared, metric="test_accuracy").groupby("key", sort=False):
+        if key in (line_key(study.keys), PHASE) or len(study.seeds) == 1:
+            continue
+        parts = []
+        for (first, second), found in rows.groupby(["first", "second"], sort=False):
+            counts = found["verdict"].value_counts()
+            verdicts = [name for name in _VERDICTS if name in counts]
+            if key == "":
+                difference = difference_text("test_accuracy", found.to_dict("records")[0])
+                parts.append(f"{first} against {second} {verdicts[0]} ({difference})")
+                continue
+            told = join(f"{verdict} in {counts[verdict]}" for verdict in verdicts)
+            parts.append(f"{first} against {second} {told} of {counted(len(found), 'setting')}")
+        if len(parts) <= _MANY_PAIRS:
+            name = f"{label(str(key), study.keys)} " if key else ""
+            said.append(f"By test accuracy, {name}{'; '.join(parts)}.")
+    return said
 
 
 def settings_findings(study: Study, summary: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
     """Answer by test accuracy in one short sentence per setting, where they are not few."""
     settings = find_settings(study)
-    if len(settings) <= _FEW_SETTINGS:
+    if len(settings) <= _FEW_SETTINGS or not _is_compared_in_settings(study, compared):
         return []
     said = _answers(study, summary, compared, settings[:_MANY_SETTINGS])
     if left := len(settings) - len(said):
@@ -234,6 +264,8 @@ def answer_findings(study: Study, summary: pd.DataFrame, compared: pd.DataFrame)
     compared
         `comparisons.compare` of it.
     """
+    if not _is_compared_in_settings(study, compared):
+        return []
     settings = find_settings(study)
     return _answers(study, summary, compared, settings[:1] + settings[1:][-1:])
 
@@ -251,14 +283,14 @@ def _answers(
         count = len(rows)
         rows = [row for row in rows.to_dict("records") if math.isfinite(row["test_accuracy_mean"])]
         if not rows:
-            said.append(_capital(f"{where_}no test accuracy is a number."))
+            said.append(capitalise(f"{where_}no test accuracy is a number."))
             continue
         best = max(rows, key=lambda row: row["test_accuracy_mean"])
         low, high = best["test_accuracy_ci_low"], best["test_accuracy_ci_high"]
         is_single = not math.isfinite(low)
         value = percent(best["test_accuracy_mean"])
         value += " (one seed)" if is_single else f" ({100 * low:.2f} to {100 * high:.2f})"
-        name = _capital(f"{where_}{name_value(key, best[key], study)}")
+        name = where_ + name_value(key, best[key], study)
         if count == 1:
             said.append(f"{name} reaches a test accuracy of {value}.")
             continue
@@ -488,7 +520,7 @@ def spread_findings(study: Study, summary: pd.DataFrame) -> list[str]:
                 f"; the means of the activations lie within"
                 f" {in_points(max(means) - min(means))} points"
             )
-        said.append(_capital(f"{sentence}."))
+        said.append(capitalise(f"{sentence}."))
     return said
 
 
@@ -506,7 +538,7 @@ def loss_findings(study: Study) -> list[str]:
                 lowest.append(f"{table.index[int(means.argmin())]} ({value})")
         if lowest:
             said.append(
-                _capital(
+                capitalise(
                     f"{place(setting, study)}the mean validation loss is lowest after epoch"
                     f" {join(lowest)}, of {study.epochs}."
                 )

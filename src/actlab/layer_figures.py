@@ -54,7 +54,7 @@ def plot_first_layer_gradients(gradients: pd.DataFrame, confidence: float) -> Fi
     Parameters
     ----------
     gradients
-        `tables.first_layer_gradients`.
+        `summaries.first_layer_gradients`.
     confidence
         Of the intervals.
     """
@@ -108,7 +108,7 @@ def plot_gradients_by_layer(gradients: pd.DataFrame) -> Figure:
     Parameters
     ----------
     gradients
-        `tables.gradients_by_layer` of one epoch.
+        `summaries.gradients_by_layer` of one epoch.
     """
     networks, names = names_in(gradients, "network"), names_in(gradients, "activation")
     seeds = seed_columns(gradients)
@@ -148,7 +148,7 @@ def plot_gradients_through_training(gradients: pd.DataFrame) -> Figure:
     Parameters
     ----------
     gradients
-        `tables.gradients_by_layer`.
+        `summaries.gradients_by_layer`.
     """
     networks, names = names_in(gradients, "network"), names_in(gradients, "activation")
     epochs = sorted(set(gradients["epoch"]))
@@ -210,7 +210,7 @@ def plot_theory(ratios: pd.DataFrame, confidence: float) -> Figure:
     Parameters
     ----------
     ratios
-        `tables.theory_ratios`, without the layer all.
+        `summaries.theory_ratios`, without the layer all.
     confidence
         Of the measured intervals.
     """
@@ -294,7 +294,7 @@ def _initializer_label(ratios: pd.DataFrame, kernel_initializer: str) -> str:
 
 
 class HealthMap(NamedTuple):
-    """How a statistic of `tables.layer_health` is drawn: a share in percent, or by factors."""
+    """How a statistic of `summaries.layer_health` is drawn: a share in percent, or by factors."""
 
     label: str
     share: bool = True
@@ -320,7 +320,7 @@ def plot_health_map(health: pd.DataFrame) -> Figure:
     Parameters
     ----------
     health
-        The rows of `tables.layer_health` of one of `HEALTH_MAPS`.
+        The rows of `summaries.layer_health` of one of `HEALTH_MAPS`.
     """
     drawn = HEALTH_MAPS[health["statistic"].iloc[0]]
     factor = 100 if drawn.share else 1

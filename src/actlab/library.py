@@ -606,7 +606,7 @@ def compare(
     margins = {comparisons.METRICS[name].margin: value for name, value in MARGINS.items()}
     margins |= {comparisons.METRICS[metric].margin: within, "equivalence_margin_ratio": 0.05}
     config = ReportConfig(_confidence(confidence), target, **margins)
-    table = comparisons.compare(fitted.study(), scores, config)
+    table = comparisons.compare(fitted.study(), scores, config, thorough=True)
     table = table.rename(columns={"pairs": "seeds", "pairs_needed": "seeds_needed"})
     return table.loc[:, list(_COMPARED)]
 

@@ -88,6 +88,8 @@ def gather(
         When there is no configuration or only one, when `by` names something that is not a key,
         and when it would pool runs that differ.
     """
+    if seeds.empty:
+        raise UserError(f"{_named(name)} has no run of a seed: delete its runs, and run it again")
     notes: list[str] = []
     parents = parents.rename(columns=_NAMES)
     known = [key for key in parents.columns if is_key(key) and key not in _NO_KEYS]
@@ -95,7 +97,7 @@ def gather(
     parents, selection, fair = _split_phases(parents, name, notes)
     columns = [PHASE, *known] if fair else known
     if by is not None:
-        by = [_NAMES.get(key, key) for key in by]
+        by = [_NAMES.get(key, key) for key in by if key != PHASE]
         for key in by:
             if key not in columns:
                 raise UserError(f"compare.by has {key!r}: the runs have {', '.join(columns)}")

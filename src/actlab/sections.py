@@ -18,7 +18,8 @@ from actlab.config import MATCHED, Config
 from actlab.datasets import DATASETS
 from actlab.descriptions import Description
 from actlab.drawings import swept_keys
-from actlab.figures import response_keys, shown_of
+from actlab.figures import MOST_ROWS as DOTS
+from actlab.figures import most_lines, response_keys, shown_of
 from actlab.findings import (
     answer_findings,
     best_finding,
@@ -26,6 +27,7 @@ from actlab.findings import (
     conclusion_findings,
     difference_text,
     divergence_findings,
+    key_findings,
     loss_findings,
     settings_findings,
     spread_findings,
@@ -36,8 +38,8 @@ from actlab.report import Entry, Grid, Ledger, Picture, Report, Section, Text, p
 from actlab.runs import grid_sizes
 from actlab.study import ACTIVATION, NETWORK, PHASE, Study, label, line_key
 from actlab.summaries import NEAR_BEST
-from actlab.tables import where
-from actlab.wording import as_text, counted, fixed, in_points, join, percent, written
+from actlab.tables import as_text, where
+from actlab.wording import capitalise, counted, fixed, in_points, join, percent, written
 
 #: Rows that a table of the report shows, and lines of the terminal's; the CSV has all.
 MOST_ROWS, MOST_LINES, _MOST_COMPARISONS = 60, 24, 240
@@ -92,6 +94,7 @@ def compose(
         *best_finding(study, summary, confidence),
         *by_metric["test_accuracy"],
         *settings_findings(study, summary, compared),
+        *key_findings(study, compared),
         *(depth_findings(study, confidence, 0) if len(study.gradients) else []),
         *tuning_findings(study, compared, tuning),
         *divergence_findings(study),
@@ -114,10 +117,10 @@ def compose(
         ]
     if "accuracy_curves" in names:
         sections.append(_curves(study, names, config))
-    sections.append(_accuracy(study, summary, compared, names, config))
+    sections.append(_accuracy(study, summary, names, config))
     if study.is_fair:
         sections.append(_tuning(study, tuning, compared))
-    sections.append(_comparisons(study, summary, compared, by_metric, config))
+    sections.append(_comparisons(study, compared, by_metric, config))
     if len(study.blocks):
         sections.append(
             layer_sections.describe_time(study, compared, by_metric["epoch_seconds"], config)
@@ -139,7 +142,7 @@ def compose(
     if claims is not None:
         sections.append(_rules(claims, config))
     return Report(
-        title=_title(study, config),
+        title=_title(study),
         question=_question(study, config),
         brief=tuple(answer_findings(study, summary, compared)),
         ledger=None if claims is None else _ledger(claims),
@@ -148,7 +151,7 @@ def compose(
     )
 
 
-def _title(study: Study, config: Config) -> str:
+def _title(study: Study) -> str:
     if study.has_layers:
         return "What does the choice of activation function do to a network?"
     return f"Comparison of the sweep {study.name}" if study.name else "Comparison of runs"
@@ -273,7 +276,7 @@ def _results(study: Study, summary: pd.DataFrame, confidence: float) -> Grid:
     rows = shown.to_dict("records")
     return Grid(
         caption,
-        (*(_capital(label(key, study.keys)) for key in study.keys), *columns),
+        (*(capitalise(label(key, study.keys)) for key in study.keys), *columns),
         tuple(
             (*(row[key] for key in study.keys), *(show(row) for show in columns.values()))
             for row in rows
@@ -295,7 +298,7 @@ def render_text(study: Study, summary: pd.DataFrame, confidence: float) -> str:
     shown = _shown(summary, MOST_LINES)
 
     def render() -> str:
-        header = [*(_capital(label(key, study.keys)) for key in study.keys), *columns]
+        header = [*(capitalise(label(key, study.keys)) for key in study.keys), *columns]
         rows = [
             [
                 *(_short(str(row[key])) for key in study.keys),
@@ -320,10 +323,6 @@ def _short(text: str, most: int = 18) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 # --- Curves and accuracy --------------------------------------------------------------------
 
 
@@ -342,8 +341,9 @@ def _curves(study: Study, names: set[str], config: Config) -> Section:
     )
     key = line_key(study.keys)
     settings = [other for other in study.keys if other != key]
-    left = shown_of(study.configurations, study.keys, settings, key)
-    drawn = f"Lines are means over seeds.{band} {watched}{left}"
+    left = shown_of(study.configurations, study.keys, settings, key, most_lines(key))
+    means = "Lines are means over seeds." if len(study.seeds) > 1 else "Lines are of one seed."
+    drawn = f"{means}{band} {watched}{left}"
     lines = join(_listed(study.values(key)))
     training = (
         " Training accuracy is taken during the epoch, while the weights still change."
@@ -374,9 +374,7 @@ def _curves(study: Study, names: set[str], config: Config) -> Section:
     )
 
 
-def _accuracy(
-    study: Study, summary: pd.DataFrame, compared: pd.DataFrame, names: set[str], config: Config
-) -> Section:
+def _accuracy(study: Study, summary: pd.DataFrame, names: set[str], config: Config) -> Section:
     blocks: list[Text | Grid | Picture] = [
         _accuracy_picture(study, summary, config),
         *points(spread_findings(study, summary) if study.has_layers else [], "summary.csv"),
@@ -407,9 +405,10 @@ def _accuracy_picture(study: Study, summary: pd.DataFrame, config: Config) -> Pi
     if len(along) == 1:
         (key,) = along
         lines, panel_keys = response_keys(study.keys, key)
-        caption = (
-            f"Test accuracy against {label(key)}: means with {100 * config.report.confidence:g} %"
-            " interval over seeds; each small dot is a seed."
+        caption = f"Test accuracy against {label(key)}; each small dot is a seed." + (
+            f" Lines are means with {100 * config.report.confidence:g} % intervals over seeds."
+            if len(study.seeds) > 1
+            else ""
         )
         if any(summary["diverged_seeds"]):
             caption += (
@@ -417,12 +416,13 @@ def _accuracy_picture(study: Study, summary: pd.DataFrame, config: Config) -> Pi
                 " accuracy is counted as measured."
             )
         if lines:
-            caption += shown_of(study.configurations, study.keys, panel_keys, lines)
+            most = most_lines(lines)
+            caption += shown_of(study.configurations, study.keys, panel_keys, lines, most)
         return Picture(path, caption, f"Mean test accuracy against {label(key)}.", data)
     if along:
         x, y = map(label, along)
         panel_keys = [key for key in study.keys if key not in along]
-        left = shown_of(study.configurations, study.keys, panel_keys, along[0])
+        left = shown_of(study.configurations, study.keys, panel_keys)
         return Picture(
             path,
             f"Mean test accuracy in percent by {x} and {y}. White: nothing finished, or not a"
@@ -432,14 +432,16 @@ def _accuracy_picture(study: Study, summary: pd.DataFrame, config: Config) -> Pi
         )
     key = line_key(study.keys)
     settings = [other for other in study.keys if other != key]
+    epochs = set(study.configurations["training.epochs"])
+    after = f" after {counted(study.epochs, 'epoch')}" if len(epochs) == 1 else ""
     measured = "; ".join(
         f"{study.setting(row, study.keys)} {percent(row['test_accuracy_mean'])}"
         for row in summary.head(MOST_ROWS).to_dict("records")
     )
     return Picture(
         path,
-        f"Test accuracy of every seed after {counted(study.epochs, 'epoch')}. Each panel has an"
-        f" axis of its own.{shown_of(study.configurations, study.keys, settings, key)}",
+        f"Test accuracy of every seed{after}. Each panel has an axis of its own."
+        f"{shown_of(study.configurations, study.keys, settings, key, DOTS)}",
         f"Test accuracy of every seed with mean and interval: {measured}.",
         data,
         "One that does not start at zero says so.",
@@ -452,7 +454,6 @@ def _accuracy_picture(study: Study, summary: pd.DataFrame, config: Config) -> Pi
 
 def _comparisons(
     study: Study,
-    summary: pd.DataFrame,
     compared: pd.DataFrame,
     by_metric: Mapping[str, Sequence[str]],
     config: Config,
@@ -465,10 +466,10 @@ def _comparisons(
         if name != "val_accuracy" or name in set(compared["metric"])
         for line in by_metric[name]
     ]
-    if compared.empty and len(study.configurations) > 1:
+    if compared.empty and len(study.configurations) > 1 and len(study.activations) != 1:
         said.append(
-            "No two configurations differ in one key alone, and they are too many to be compared"
-            " all with all."
+            "No pair that is compared differs in one key alone, and the configurations are too many"
+            " to be compared all with all."
         )
     blocks: list[Text | Grid | Picture] = [*points(said, "comparisons.csv")]
     if compared.empty or len(study.seeds) == 1:
@@ -476,7 +477,7 @@ def _comparisons(
     rows = compared
     if len(rows) > _MOST_COMPARISONS:
         rows = where(compared, metric="test_accuracy").head(_MOST_COMPARISONS)
-    timed = "epoch_seconds" in set(compared["metric"])
+    timed = "epoch_seconds" in set(rows["metric"])
     shared = [key for key in study.keys if key in rows and set(rows[key]) != {""}]
     along = ["Along"] if len(set(rows["key"])) > 1 else []
     caption = (
@@ -490,7 +491,7 @@ def _comparisons(
     if len(rows) < len(compared):
         caption += f" Shown are {len(rows)} pairs by test accuracy; the file has all."
     header = [
-        *(_capital(label(key, study.keys)) for key in shared),
+        *(capitalise(label(key, study.keys)) for key in shared),
         *along,
         *("By", "First", "Second", "Difference", "p", "Verdict", "Seeds"),
     ]
@@ -517,10 +518,15 @@ def _comparisons(
     return Section("Comparisons", (*blocks, grid))
 
 
+def _each_tuned(study: Study) -> str:
+    """Name what was tuned for: `activation`, `network and activation`."""
+    return join(label(key, study.tuned_for) for key in study.tuned_for or [ACTIVATION])
+
+
 def _tuning(study: Study, tuning: pd.DataFrame, compared: pd.DataFrame) -> Section:
     keys = study.tuned_for
-    each = join(label(key, keys) for key in keys)
-    named = tuple(_capital(label(key, keys)) for key in keys)
+    each = _each_tuned(study)
+    named = tuple(capitalise(label(key, keys)) for key in keys)
     sizes, whole = grid_sizes(study)
     same = (
         f"the same for every {each}"
@@ -625,13 +631,18 @@ def _limits(study: Study, config: Config) -> Iterable[str]:
             " activations in general: intervals over seeds speak of these alone."
         )
     if not study.has_held_out:
+        chosen = (
+            "Nothing was selected on it, so the final test accuracy is not flattered; an epoch"
+            " chosen by looking at the curve would be."
+            if study.has_layers
+            else "A configuration chosen by these numbers looks better than it is."
+        )
         yield (
             "The validation curve is that of the test images, watched every epoch, and epochs to"
-            " the target are counted on it. Nothing was selected on it, so the final test accuracy"
-            " is not flattered; an epoch or a configuration chosen by these numbers would be."
+            f" the target are counted on it. {chosen}"
         )
     if study.is_fair:
-        each = join(label(key, study.tuned_for) for key in study.tuned_for)
+        each = _each_tuned(study)
         yield (
             f"Each {each} was tuned over a grid: outside of it, another setting may do better. The"
             " selection runs enter no comparison on the test images."
@@ -669,26 +680,43 @@ def _methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterable[s
         )
     yield f"Means over seeds have {confidence} intervals of Student's t distribution."
     keys = list(dict.fromkeys(compared["key"]))
+    beside = [key for key in keys if key not in (ACTIVATION, PHASE, "")]
+    apart = [
+        words
+        for is_apart, words in (
+            (NETWORK in study.keys, "on each network"),
+            (study.is_fair, "in each phase"),
+        )
+        if is_apart
+    ]
+    within = f", {join(apart)}" if apart else ""
     if ACTIVATION in keys:
-        apart = "in each phase" if study.is_fair else "on each network"
-        within = f", {apart}" if study.is_fair or NETWORK in study.keys else ""
+        yield f"Compared are all pairs of activations whose other keys are equal{within}."
+    names = join(label(key, study.keys) for key in beside) if beside else ""
+    if ACTIVATION in keys and beside and not study.is_fair:
         yield (
-            f"Compared are all pairs of activations whose other keys are equal{within}"
-            f"{', and tuned with baseline' if study.is_fair else ''}."
+            f"Compared too are values of {names} at equal other keys: neighbours of numbers, all"
+            f" pairs of words, of up to {MOST_VALUES} values. Each of these keys is a family of"
+            " its own: its p-values are adjusted apart from those of activations."
         )
-        beside = [key for key in keys if key not in (ACTIVATION, PHASE)]
-        if beside:
-            names = join(label(key, study.keys) for key in beside)
-            yield (
-                f"Compared too are values of {names} at equal other keys: neighbours of numbers,"
-                f" all pairs of words, of up to {MOST_VALUES} values. Each of these keys is a"
-                " family of its own: its p-values are adjusted apart from those of activations."
-            )
-    elif keys:
+    elif beside:
         yield (
-            "Compared are pairs that differ in one key: all values of a key where it has up to"
-            " four, else neighbouring ones."
+            f"Compared are values of {names} at equal other keys: all pairs of up to four values,"
+            " of more the neighbours."
         )
+    elif keys == [""]:
+        yield "No two configurations differ in one key alone: all pairs are compared."
+    if PHASE in keys:
+        yield "Tuned is compared with baseline at equal other keys."
+    family = "All pairs of a metric"
+    if ACTIVATION in keys or study.is_fair:
+        family = f"The pairs of one metric and key{within}"
+    many = (
+        ""
+        if study.has_layers
+        else f" Where a family has more than {MANY_PAIRS} pairs, medians and the seeds that would"
+        " settle it are not worked out."
+    )
     of_calibration = " and of calibration error" if len(study.calibration) else ""
     of_time = f", {100 * margins.equivalence_margin_ratio:g} % of time" if len(study.blocks) else ""
     yield (
@@ -699,12 +727,9 @@ def _methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterable[s
     )
     yield (
         "A verdict is equivalent where equivalence is shown, else better or worse where the"
-        " difference is, else undecided. The pairs of one metric"
-        f"{', key and network' if NETWORK in study.keys else ' and key'}"
-        f"{' and phase' if study.is_fair else ''} are a family: their p-values are adjusted by"
+        f" difference is, else undecided. {family} are a family: their p-values are adjusted by"
         f" Holm's method, and what is shown is shown at {level}. Each family errs on its own: all"
-        f" of them together err more often. Where a family has more than {MANY_PAIRS} pairs,"
-        " medians and the seeds that would settle it are not worked out."
+        f" of them together err more often.{many}"
     )
     yield (
         "Test NLL is the mean cross-entropy on the test images, in nats."
@@ -724,8 +749,8 @@ def _methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterable[s
     if study.has_layers:
         yield from layer_sections.methods(config)
     yield (
-        "Every table behind a figure or a sentence is in the folder tables, every figure as PNG and"
-        " SVG in the folder figures."
+        "Every table behind a figure is in the folder tables, every figure as PNG and SVG in the"
+        " folder figures; summary.csv and comparisons.csv lie beside the report."
     )
 
 

@@ -100,16 +100,18 @@ def summarise(study: Study, scores: pd.DataFrame, confidence: float) -> pd.DataF
     groups: Any = scores.groupby([*study.keys, "metric"])
     values = dict(iter(groups))
     metrics = [
-        name for name in dict.fromkeys(scores["metric"]) if METRICS[name].paired_by == "seed"
+        name
+        for name, metric in METRICS.items()
+        if metric.paired_by == "seed" and (name != "calibration_error" or len(study.calibration))
     ]
     rows = []
     for configuration in study.configurations.to_dict("records"):
         known = study.identify(configuration)
         row: dict[str, Any] = {key: configuration[key] for key in [*study.keys, *study.tied]}
         rows.append(row)
-        to_target = values.get((*known, "epochs_to_target"), scores.iloc[:0])
-        row["seeds"] = len(to_target)
+        row["seeds"] = len(values.get((*known, "test_accuracy"), ()))
         row["diverged_seeds"] = len(diverged.get(known, []))
+        to_target = values.get((*known, "epochs_to_target"), scores.iloc[:0])
         row["unreached_seeds"] = sum(to_target["censored"])
         for name in metrics:
             of_metric = values.get((*known, name), scores.iloc[:0])["value"].to_numpy(dtype=float)

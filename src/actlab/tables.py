@@ -1,6 +1,6 @@
-"""The columns of every CSV that the pipeline writes, and how they are read."""
+"""The columns of the CSVs of the pipeline and of a comparison, and how they are read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -189,10 +189,14 @@ BORN_DEAD = ("activation", "network", "probability")
 #: Columns whose cells are text, even where a name reads "nan" or "NA".
 _TEXT = {
     *("activation", "network", "layer", "probe", "statistic", "split"),
-    *("metric", "first", "second", "verdict", "new_images_verdict"),
+    "verdict",
     *("initializer", "kernel_initializer", "direction", "operation"),
     *("name", "claim", "section", "measured", "rule", "unit", "numbers"),
 }
+
+
+#: Columns that have a sum, where they are shown.
+_SUMMED = {"parameters"}
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -240,6 +244,37 @@ def write_frame(table: pd.DataFrame, path: Path) -> None:
     """Write a table as a CSV whose numbers read back to the same bits."""
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, index=False, lineterminator="\n")
+
+
+def as_text(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> str:
+    """Rows as lines of a terminal: words to the left, numbers to the right, a total of parameters.
+
+    >>> print(as_text([("hidden_1", 100480), ("output", 650)], ("layer", "parameters")))
+    layer     parameters
+    hidden_1     100,480
+    output           650
+    total        101,130
+    """
+    body = [list(row) for row in rows]
+    right = [any(isinstance(row[at], int | float) for row in body) for at in range(len(columns))]
+    if body and _SUMMED & set(columns):
+        sums = [
+            sum(row[at] for row in body) if name in _SUMMED else ""
+            for at, name in enumerate(columns)
+        ]
+        body.append(["total", *sums[1:]])
+    cells = [
+        [f"{cell:,}" if isinstance(cell, int | float) else str(cell) for cell in row]
+        for row in [list(columns), *body]
+    ]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(columns))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if numeric else cell.ljust(width)
+            for cell, width, numeric in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in cells
+    )
 
 
 def where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:

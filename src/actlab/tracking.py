@@ -1022,7 +1022,7 @@ def write_report(store: Store, config: Config, reports: Path) -> bool:
 
 @dataclass(frozen=True)
 class FoundRuns:
-    """Finished configurations as plain tables, for `swept.gather`.
+    """Finished configurations as plain tables, for `runs.gather`.
 
     Attributes
     ----------

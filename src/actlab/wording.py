@@ -1,11 +1,7 @@
 """How numbers and lists are written in sentences, tables and on a terminal."""
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
-
-#: Columns that have a sum, where they are shown.
-_SUMMED = {"parameters"}
+from collections.abc import Iterable
 
 
 def percent(fraction: float) -> str:
@@ -60,35 +56,13 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def as_text(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> str:
-    """Rows as lines of a terminal: words to the left, numbers to the right, a total of parameters.
+def capitalise(text: str) -> str:
+    """Begin with a capital letter.
 
-    >>> print(as_text([("hidden_1", 100480), ("output", 650)], ("layer", "parameters")))
-    layer     parameters
-    hidden_1     100,480
-    output           650
-    total        101,130
+    >>> capitalise("on mlp"), capitalise("")
+    ('On mlp', '')
     """
-    body = [list(row) for row in rows]
-    right = [any(isinstance(row[at], int | float) for row in body) for at in range(len(columns))]
-    if body and _SUMMED & set(columns):
-        sums = [
-            sum(row[at] for row in body) if name in _SUMMED else ""
-            for at, name in enumerate(columns)
-        ]
-        body.append(["total", *sums[1:]])
-    cells = [
-        [f"{cell:,}" if isinstance(cell, int | float) else str(cell) for cell in row]
-        for row in [list(columns), *body]
-    ]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(columns))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if numeric else cell.ljust(width)
-            for cell, width, numeric in zip(row, widths, right, strict=True)
-        ).rstrip()
-        for row in cells
-    )
+    return text[:1].upper() + text[1:]
 
 
 def written(value: float, digits: int = 2) -> str:

@@ -77,7 +77,7 @@ def read_answer(reports: Path, confidence: float) -> Answer:
             verdict = "best" if name == best else _verdict(verdicts, network, name, best)
             place = network if row is trained[0] else ""
             rows.append((place, name, *_accuracy(row), verdict))
-    interval = f"{confidence:.0%} interval".replace("%", " %")
+    interval = f"{100 * confidence:g} % interval"
     seeds = sorted({int(row["seeds"]) for row in summary})
     counts = Counter(row["verdict"] for row in claims)
     counted = ", ".join(

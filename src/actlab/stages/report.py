@@ -69,7 +69,7 @@ def write_report(config: Config, beside: Executor) -> None:
             loaded, by_image = comparisons.read_predictions(loaded, results, labels)
             scores = comparisons.score(loaded, config.report.target_accuracy)
             summary = summaries.summarise(loaded, scores, confidence)
-            compared = comparisons.compare(loaded, scores, config.report, by_image)
+            compared = comparisons.compare(loaded, scores, config.report, by_image, thorough=True)
             if differences := drawings.draw_differences(loaded, compared, confidence):
                 drawn["accuracy_differences"] = differences
                 look.save_figure(differences.plot(), pictures / "accuracy_differences")
