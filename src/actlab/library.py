@@ -9,24 +9,32 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import combinations
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from actlab import comparisons, sources, tables
 from actlab.config import (
-    GREATEST_SEED,
     ActivationConfig,
+    Count,
+    DataConfig,
+    Fraction,
     ModelConfig,
     NetworkConfig,
+    Positive,
+    Seed,
+    Seeds,
     TrainingConfig,
+    one_of,
+    validate,
 )
 from actlab.datasets import (
     DATASETS,
@@ -56,7 +64,9 @@ else:  # importing TensorFlow takes seconds, Matplotlib one
 #: An activation by the name of its function, or of `activation`.
 Named = str | ActivationConfig
 
+TestMetric = Literal["test_accuracy", "test_loss"]
 Metric = Literal["test_accuracy", "test_loss", "epochs_to_target"]
+Curve = Literal["accuracy", "loss"]
 
 #: Differences that do not matter, as in params.yaml: of accuracies, nats, epochs.
 MARGINS: Mapping[str, float] = {
@@ -133,18 +143,14 @@ def load_data(
         mnist = actlab.load_data("mnist")
         mnist.train.images.shape    # (60000, 784)
     """
-    if name not in DATASETS:
-        raise UserError(f"name is {name!r}: it has to be one of {', '.join(DATASETS)}")
-    dataset = DATASETS[name]
-    limit = dataset.training_images - 1
-    if not 0 <= validation_size <= limit:
-        raise UserError(f"validation_size is {validation_size}: it has to be from 0 to {limit}")
+    chosen = DataConfig(name, validation_size, split_seed)
     place = _data_folder(name) if folder is None else Path(folder).expanduser()
     if not place.is_dir() or not any(place.iterdir()):
         sources.fetch_dataset(
             name, place, otherwise='Name a folder that has the files: load_data(..., folder="...")'
         )
-    splits = build_splits(*_read_raw(name, place), validation_size, split_seed)
+    splits = build_splits(*_read_raw(name, place), chosen.validation_size, chosen.split_seed)
+    dataset = DATASETS[name]
     return Data(dataset.title, dataset.classes, *splits)
 
 
@@ -209,7 +215,7 @@ to 1; say so by actlab.activation("leaky_relu", negative_slope=...)
     try:
         return ActivationConfig(name or function.rpartition(".")[2], function, constants)
     except UserError as error:
-        line = _of_argument(str(error))
+        line = str(error).removeprefix("activation.constants.")
         if lacking := re.match(r"(\w+) is missing", line):
             hint = f'say so by actlab.activation("{function}", {lacking[1]}=...)'
             line = f"{function}: {line}; {hint}"
@@ -263,7 +269,7 @@ def build(
     spec = _spec(_activation(activation), _network(hidden), kernel_initializer, inputs, classes)
     from actlab.model import build_model
 
-    return build_model(spec, _seeds([seed])[0])
+    return build_model(spec, validate(Seed, seed, "seed"))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -344,7 +350,7 @@ class Fit:
 
     def summarise(
         self,
-        metric: Literal["test_accuracy", "test_loss"] = "test_accuracy",
+        metric: TestMetric = "test_accuracy",
         confidence: float = 0.95,
     ) -> pd.DataFrame:
         """Give mean, standard deviation and interval over seeds, a row an activation.
@@ -355,9 +361,9 @@ class Fit:
             Columns activation, network, mean, sd, low, high (Student's t interval of the mean),
             then a column a seed.
         """
-        _one_of("metric", metric, ("test_accuracy", "test_loss"))
-        keys = ["activation", "network"]
-        return tables.over_seeds(self.test, keys, metric, _confidence(confidence))
+        validate(TestMetric, metric, "metric")
+        validate(Fraction, confidence, "confidence")
+        return tables.over_seeds(self.test, ["activation", "network"], metric, confidence)
 
 
 def fit(
@@ -405,12 +411,9 @@ def fit(
         When a value is none that is allowed, or two activations have one name.
     """
     chosen = _activations(activations)
-    network, distinct = _network(hidden), _seeds(seeds)
+    network, distinct = _network(hidden), tuple(validate(Seeds, seeds, "seeds"))
     inputs, classes = data.train.images.shape[1], len(data.classes)
-    kept = [_whole("probe_epochs", each) for each in probe_epochs]
-    counts = _whole("epochs", epochs), _whole("batch_size", batch_size)
-    with _of_arguments():
-        training = TrainingConfig(*counts, learning_rate, kept)
+    training = TrainingConfig(epochs, batch_size, learning_rate, list(probe_epochs))
     specs = {
         name: _spec(each, network, kernel_initializer, inputs, classes)
         for name, each in chosen.items()
@@ -420,9 +423,10 @@ def fit(
 
     for each in chosen.values():
         if each.is_own:
-            with _of_arguments():
-                check(each)
-    protocol = Protocol(*counts, learning_rate, training.kept_epochs())
+            check(each)
+    protocol = Protocol(
+        training.epochs, training.batch_size, training.learning_rate, training.kept_epochs()
+    )
     history, test, weights = [], [], {}
     for name, spec in specs.items():
         rows, tested, kept = _fit_one(name, spec, distinct, data, protocol)
@@ -508,10 +512,8 @@ def probe(
     UserError
         When there are not so many test images, or `saturated_below` is not between 0 and 1.
     """
-    if not 1 <= _whole("images", images) <= len(data.test.labels):
-        raise UserError(f"images is {images}: it has to be from 1 to {len(data.test.labels)}")
-    if not 0 < saturated_below < 1:
-        raise UserError(f"saturated_below is {saturated_below}: it has to be between 0 and 1")
+    validate(Annotated[Count, Field(le=len(data.test.labels))], images, "images")
+    validate(Fraction, saturated_below, "saturated_below")
     from actlab.gradients import STATISTICS, compile_pass, probe_model
 
     batch = {"test": first_images(data.test, images)}
@@ -581,14 +583,12 @@ def compare(
     UserError
         When there are less than two activations, or a value is none that is allowed.
     """
-    _one_of("metric", metric, tuple(MARGINS))
+    validate(Metric, metric, "metric")
+    within = validate(Positive, MARGINS[metric] if margin is None else margin, "margin")
+    validate(Fraction, target, "target")
+    validate(Fraction, confidence, "confidence")
     if len(fitted.activations) < 2:
         raise UserError(f"only {fitted} was fitted: give `fit` a list of two activations or more")
-    within = MARGINS[metric] if margin is None else margin
-    if not 0 < within < math.inf:
-        raise UserError(f"margin is {margin}: it has to be a number above 0")
-    if not 0 < target < 1:
-        raise UserError(f"target is {target}: it has to be between 0 and 1")
     scores = comparisons.with_epochs_to_target(fitted.test, fitted.history, fitted.epochs, target)
     if metric != "epochs_to_target":
         scores["censored"] = False
@@ -603,7 +603,7 @@ def compare(
         censored,
         comparisons.METRICS[metric],
         within,
-        _confidence(confidence),
+        confidence,
     )
     names = {"pairs": "seeds", "pairs_needed": "seeds_needed"}
     table = pd.DataFrame(rows).rename(columns=names).assign(margin=within)
@@ -626,8 +626,7 @@ def plot_images(data: Data, count: int = 10) -> Figure:
     """
     from actlab.figures import plot_sample_images
 
-    if not 1 <= _whole("count", count) <= len(data.train.labels):
-        raise UserError(f"count is {count}: it has to be from 1 to {len(data.train.labels)}")
+    validate(Annotated[Count, Field(le=len(data.train.labels))], count, "count")
     side = math.isqrt(data.train.images.shape[1])
     if side**2 != data.train.images.shape[1]:
         raise UserError(f"images of {data.train.images.shape[1]} pixels are not square")
@@ -655,21 +654,19 @@ def _describe(activation: ActivationConfig) -> Description:
         _import_tensorflow()
         from actlab.own import check, row_of
 
-        with _of_arguments():
-            check(activation)
-            row = row_of(activation)
+        check(activation)
+        row = row_of(activation)
     untold = (math.nan, math.nan)
     return describe(activation, row, untold, row.recommended_initializer, math.nan)
 
 
-def plot_curves(
-    fitted: Fit, metric: Literal["accuracy", "loss"] = "accuracy", confidence: float = 0.95
-) -> Figure:
+def plot_curves(fitted: Fit, metric: Curve = "accuracy", confidence: float = 0.95) -> Figure:
     """Draw accuracy or loss by epoch, every seed, with the mean's band over seeds.
 
     Left of the training images, right of those that are watched: held out, or else the test images.
     """
-    _one_of("metric", metric, ("accuracy", "loss"))
+    validate(Curve, metric, "metric")
+    validate(Fraction, confidence, "confidence")
     from actlab import figures
 
     nothing = pd.DataFrame()
@@ -684,7 +681,7 @@ def plot_curves(
         timings=nothing,
         gradients=nothing,
     )
-    curves = tables.learning_curves(study, metric, _confidence(confidence))
+    curves = tables.learning_curves(study, metric, confidence)
     plot = figures.plot_accuracy_curves if metric == "accuracy" else figures.plot_loss_curves
     return _shown(plot(curves, confidence))
 
@@ -706,7 +703,7 @@ def plot_gradients(probed: pd.DataFrame, epoch: int = 0) -> Figure:
     """
     from actlab.figures import plot_gradients_by_layer
 
-    _one_of("epoch", epoch, tuple(sorted({int(each) for each in probed["epoch"]})))
+    validate(Annotated[Any, one_of(sorted(set(probed["epoch"])))], epoch, "epoch")
     keys = ["activation", "network", "epoch", "layer"]
     rows = where(probed, epoch=epoch)
     return _shown(plot_gradients_by_layer(tables.over_seeds(rows, keys, "gradient_norm", 0.95)))
@@ -729,7 +726,8 @@ def plot_health(probed: pd.DataFrame, statistic: str = "dead_fraction") -> Figur
     """
     from actlab.figures import HEALTH_MAPS, plot_health_map
 
-    _one_of("statistic", statistic, tuple(each for each in HEALTH_MAPS if each in tables.HEALTH))
+    known = [each for each in HEALTH_MAPS if each in tables.HEALTH]
+    validate(Annotated[str, one_of(known)], statistic, "statistic")
     rows = probed.assign(statistic=statistic)
     if not HEALTH_MAPS[statistic].share:
         interval = geometric_interval
@@ -780,14 +778,12 @@ def _activation(given: Named) -> ActivationConfig:
 
 
 def _network(hidden: Sequence[int] | str) -> NetworkConfig:
-    units = hidden if isinstance(hidden, str) else [_whole("hidden", each) for each in hidden]
-    with _of_arguments():
-        checked = NetworkConfig("network", units).hidden
-    if not checked:
+    units = NetworkConfig("network", hidden).hidden
+    if not units:
         return NetworkConfig("no_hidden_layer", [])
-    alike = len(set(checked)) == 1
-    name = f"{len(checked)}x{checked[0]}" if alike else "_".join(map(str, checked))
-    return NetworkConfig(name[:100], checked)
+    alike = len(set(units)) == 1
+    name = f"{len(units)}x{units[0]}" if alike else "_".join(map(str, units))
+    return NetworkConfig(name[:100], units)
 
 
 def _spec(
@@ -797,8 +793,7 @@ def _spec(
     inputs: int,
     classes: int,
 ) -> ModelSpec:
-    with _of_arguments():
-        ModelConfig(kernel_initializer)
+    ModelConfig(kernel_initializer)
     _import_tensorflow()
     from actlab.model import ModelSpec
 
@@ -813,45 +808,3 @@ def _import_tensorflow() -> None:
             "TensorFlow was in use before actlab, with several threads a model, which actlab's"
             " results must not depend on: restart Python, and let actlab build a network first"
         ) from error
-
-
-def _seeds(given: Sequence[int]) -> tuple[int, ...]:
-    if not isinstance(given, Sequence | np.ndarray):
-        raise UserError(f"seeds is {given!r}: it has to be a list, such as range(3)")
-    seeds = tuple(_whole("seeds", each) for each in given)
-    distinct = len(set(seeds)) == len(seeds) > 0
-    if not distinct or not all(0 <= seed <= GREATEST_SEED for seed in seeds):
-        raise UserError(
-            f"seeds is {list(seeds)}: it has to be whole numbers from 0, at least one, none twice"
-        )
-    return seeds
-
-
-def _whole(key: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise UserError(f"{key} is {value!r}: it has to be whole")
-    return int(value)
-
-
-def _confidence(value: float) -> float:
-    if not 0 < value < 1:
-        raise UserError(f"confidence is {value}: it has to be between 0 and 1")
-    return value
-
-
-def _one_of(key: str, value: object, allowed: tuple) -> None:
-    if value not in allowed:
-        raise UserError(f"{key} is {value!r}: it has to be one of {', '.join(map(str, allowed))}")
-
-
-def _of_argument(line: str) -> str:
-    return re.sub(r"\b(activation|network|model|training)\.(constants\.)?(?=\w+ is )", "", line)
-
-
-@contextmanager
-def _of_arguments() -> Iterator[None]:
-    """Name what the core refuses by a function's argument, in place of a key of params.yaml."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(_of_argument(str(error))) from None

@@ -8,7 +8,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from actlab.config import ActivationConfig, Config
+from actlab.config import ActivationConfig, Config, validate
 from actlab.errors import UserError
 from actlab.stages.command import run
 
@@ -22,19 +22,14 @@ def read_configured(name: str, folder: Path) -> ActivationConfig:
     Raises
     ------
     UserError
-        When it lacks a key, has another, or a value is none that the key may have; the file is
-        named.
+        When a key is missing or unknown, or a value is not allowed; the file is named.
     """
     path = folder / f"{name}.yaml"
     try:
-        values = OmegaConf.merge(OmegaConf.structured(ActivationConfig), OmegaConf.load(path))
-        missing = sorted(OmegaConf.missing_keys(values))
-        if missing:
-            raise UserError(f"activation.{missing[0]} is missing: give it there")
-        read = OmegaConf.to_object(values)
+        values = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        read = validate(ActivationConfig, values, "activation")
     except (UserError, OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
-    assert isinstance(read, ActivationConfig)
     if read.name != name:
         raise UserError(f"{path}: activation.name is {read.name!r}: it has to be {name!r}")
     return read

@@ -7,9 +7,8 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_origin
+from typing import Any, NoReturn
 
 from actlab.stages import interrupts  # first, since it looks at who started this process
 
@@ -23,8 +22,9 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from pydantic import TypeAdapter, ValidationError
 
-from actlab.config import Config
+from actlab.config import Config, explain_fault, list_keys, validate
 from actlab.errors import UserError
 
 #: The longest name of a job's folder; file systems take 255 bytes.
@@ -155,39 +155,20 @@ def _find_broken_file(root: Path) -> str | None:
             if not isinstance(key, str):
                 return f"{name} has the key {key!r}: a key has to be a text"
         values_of_all = path.parent == root or name == Path("conf/config.yaml")
-        if values_of_all and (misfit := _find_misfit(Config, content or {})):
+        if values_of_all and (misfit := _find_misfit(content or {})):
             return f"{misfit} (in {name})"
     return None
 
 
-def _find_misfit(section: Any, values: dict, prefix: str = "") -> str | None:
-    """Say which value is no section, or no list, where one has to be."""
-    known = {field.name: field.type for field in fields(section)}
-    for name, value in values.items():
-        key, allowed = f"{prefix}{name}", known.get(name)
-        if is_dataclass(allowed):
-            if not isinstance(value, dict):
-                return f"{key} is {str(value)[:50]}: it has to hold {_keys(key)}"
-            if misfit := _find_misfit(allowed, value, f"{key}."):
-                return misfit
-        elif _is_list(allowed, value) and not isinstance(value, list):
-            return f"{key} is {str(value)[:50]}: it has to be a list"
+def _find_misfit(values: dict) -> str | None:
+    """Describe which value is not a section, or not a list, where one has to be."""
+    try:
+        TypeAdapter(Config).validate_python(values)
+    except ValidationError as error:
+        for fault in error.errors():
+            if fault["type"] in ("dataclass_type", "list_type"):
+                return explain_fault(fault, Config)
     return None
-
-
-def _is_list(allowed: Any, value: Any) -> bool:
-    """Whether a list has to be given, where None is none that may be."""
-    kinds = [get_origin(each) for each in (allowed, *get_args(allowed))]
-    return list in kinds and value is not None
-
-
-def _require_flat_lists(values: dict, prefix: str = "") -> None:
-    """Refuse lists in lists: OmegaConf lets empty ones pass as numbers."""
-    for name, value in values.items():
-        if isinstance(value, dict):
-            _require_flat_lists(value, f"{prefix}{name}.")
-        elif isinstance(value, list) and any(isinstance(each, list | dict) for each in value):
-            raise UserError(f"{prefix}{name} is {value!r}: it has to be a list of single values")
 
 
 def remove_untouched(root: Path) -> None:
@@ -213,12 +194,7 @@ def check(composed: Any, root: Path) -> Config:
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         raise UserError(f"{missing[0]} is missing: give it in params.yaml or conf/")
-    # Hydra's `+key=value` adds keys that the schema does not know; a second merge refuses them.
-    values = OmegaConf.to_container(composed, resolve=True)
-    assert isinstance(values, dict)
-    _require_flat_lists(values)
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
-    assert isinstance(config, Config)
+    config = validate(Config, OmegaConf.to_container(composed, resolve=True))
     for key, group in (("activations", "activation"), ("networks", "network")):
         known = sorted(path.stem for path in (root / "conf" / group).glob("*.yaml"))
         for name in getattr(config, key):
@@ -252,8 +228,9 @@ def explain(error: Exception) -> str:
             return explain(cause)
         case ConfigKeyError() | ConfigAttributeError():
             key = error.full_key or str(error.key)
-            parent = key.rpartition(".")[0]
-            return f"{key} is unknown: {parent or 'the configuration'} has {_keys(parent)}"
+            *sections, _ = key.split(".")
+            parent = ".".join(sections) or "the configuration"
+            return f"{key} is unknown: {parent} has {list_keys(Config, *sections)}"
         case OmegaConfBaseException():
             place, line = error.full_key or "params.yaml, conf/ or an override", str(error)
             if place.startswith("hydra."):  # where Hydra repeats the overrides
@@ -273,16 +250,6 @@ def explain(error: Exception) -> str:
             reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
             return f"{place}{reason}: make room or mend the access to it, then run this again"
     raise error
-
-
-def _keys(section: str) -> str:
-    """List the keys that a section of the configuration may have."""
-    known: Any = Config
-    for part in filter(None, section.split(".")):
-        known = next((field.type for field in fields(known) if field.name == part), None)
-        if not is_dataclass(known):
-            return "other keys, see --help and --hydra-help"
-    return ", ".join(field.name for field in fields(known))
 
 
 def _leave(lines: list[str]) -> NoReturn:
