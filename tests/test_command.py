@@ -1,4 +1,4 @@
-"""What a user sees who makes a mistake: one line, status 1, nothing written."""
+"""What a user's mistake leads to: one line, status 1, nothing written."""
 
 import logging
 import os
@@ -259,7 +259,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(study, mnist_raw, command):
     finished = command(study, "preprocess", preexec_fn=allow_files_of_a_megabyte)
     assert finished.returncode == 1
     assert finished.stderr.startswith("actlab: ")
-    assert finished.stderr.endswith("make room or mend the access to it, then run this again\n")
+    assert finished.stderr.endswith("free disk space or fix its permissions, then run this again\n")
     assert finished.stderr.count("\n") == 1
     assert files(study) == before
 

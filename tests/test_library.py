@@ -400,7 +400,7 @@ MISTAKES = {
     ),
     "missing": (
         lambda _: actlab.build("leaky_relu"),
-        "leaky_relu: negative_slope is missing: it has to be a number from 0 to 1; say so by"
+        "leaky_relu: negative_slope is missing: it has to be a number from 0 to 1; write"
         ' actlab.activation("leaky_relu", negative_slope=...)',
     ),
     "unknown": (
@@ -413,7 +413,7 @@ MISTAKES = {
     ),
     "session": (
         lambda _: actlab.activation("__main__.mine"),
-        "__main__.mine lives in",
+        "__main__.mine exists in this session only",
     ),
     "hidden": (lambda _: actlab.build("relu", [0]), "hidden is [0]: it has to be a list of whole"),
     "initialiser": (

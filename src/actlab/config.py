@@ -31,7 +31,7 @@ from actlab.activations import ACTIVATIONS, REFUSED
 from actlab.datasets import DATASETS
 from actlab.errors import UserError
 
-#: Stands for the initialiser that each activation's literature recommends.
+#: Stands for the initialiser recommended in each activation's literature.
 MATCHED = "matched"
 
 #: Kernel initialisers by their Keras names, and `MATCHED`.
@@ -293,7 +293,7 @@ class TrainingConfig:
     probe_epochs: list[Annotated[Whole, Field(ge=0)]]
 
     def kept_epochs(self) -> list[int]:
-        """Epochs after which weights are kept: the probe epochs, the first (0), the last.
+        """Return the epochs after which weights are kept: 0, the probe epochs, the last.
 
         >>> TrainingConfig(3, 128, 0.001, [1, 20]).kept_epochs()
         [0, 1, 3]
@@ -304,7 +304,7 @@ class TrainingConfig:
 
 @section
 class GradientsConfig:
-    """How many images the two gradient probes look at, and how the state of units is told."""
+    """How many images the two gradient probes look at, and which units count as saturated."""
 
     notebook_images: Count
     test_images: Count
@@ -314,20 +314,20 @@ class GradientsConfig:
 
 @section
 class TimingConfig:
-    """How often the activations are timed side by side, and the layer that is timed alone.
+    """How often the activations are timed next to each other, and the layer timed by itself.
 
     Attributes
     ----------
     blocks
-        In each, every activation has its turn.
+        Rounds; in each, every activation is timed once.
     block_epochs
-        Epochs that an activation trains in its turn; the shortest counts.
+        Epochs per activation and round; the shortest counts.
     kernel_units
-        Inputs and units of the layer whose passes are timed alone.
+        Inputs and units of the layer that is timed by itself.
     kernel_repetitions
-        How many passes a measurement of them takes, one behind the other.
+        Passes of that layer per measurement, back to back.
     elementwise_repetitions
-        Likewise of the activation without the layer, which is far shorter.
+        The same for the activation without the layer, which takes far less time.
     """
 
     blocks: Annotated[Whole, Field(ge=2, le=10_000)]
@@ -339,7 +339,7 @@ class TimingConfig:
 
 @section
 class TheoryConfig:
-    """The untrained networks on which mean-field theory is held to measurement."""
+    """The untrained networks on which mean-field theory is verified against measurement."""
 
     initializers: Annotated[list[Initializer], DISTINCT]
     width: Annotated[Count, Field(le=10_000)]
@@ -350,20 +350,20 @@ class TheoryConfig:
 
 @section
 class ReportConfig:
-    """How the report speaks of uncertainty, and which differences do not matter.
+    """How the report quantifies uncertainty, and which differences do not matter.
 
     Attributes
     ----------
     confidence
-        Of every interval; one minus it is the rate of errors that a verdict may have.
+        Level of every interval; one minus it bounds the error rate of the verdicts.
     target_accuracy
-        The validation accuracy that epochs are counted to, a fraction.
+        Validation accuracy, a fraction: epochs are counted until it is reached.
     equivalence_margin
-        The difference of test accuracies, and of calibration errors, that does not matter.
+        Largest difference in test accuracy and calibration error that does not matter.
     equivalence_margin_nats, equivalence_margin_epochs
-        Likewise of test losses, and of epochs to the target.
+        The same for test losses, and for epochs to the target.
     equivalence_margin_ratio
-        Likewise of times, as a part: 0.05 is 5 % more.
+        The same for times, as a fraction: 0.05 is 5 % more.
     """
 
     confidence: Fraction
@@ -376,15 +376,15 @@ class ReportConfig:
 
 @section
 class CompareConfig:
-    """Which runs of MLflow are compared, and what tells them apart.
+    """Which MLflow runs are compared, and which keys distinguish them.
 
     Attributes
     ----------
     filter
-        Conditions on the configurations' runs in MLflow's search language; empty: all that the
-        name of a sweep selects.
+        Conditions on the configurations' runs in MLflow's search language; empty: all runs of
+        the sweep.
     by
-        The keys of the configuration that the groups differ in; None: all that do differ.
+        Keys of the configuration that define the groups; None: all keys that differ.
     """
 
     filter: str
@@ -393,9 +393,9 @@ class CompareConfig:
 
 @section
 class PathsConfig:
-    """Where files are; relative to the root of the repository.
+    """Where files are, relative to the root of the repository.
 
-    In `checkpoints` lies what is kept of trainings while they run.
+    `checkpoints` holds the state of trainings that have not finished.
     """
 
     source: str | None
@@ -416,12 +416,12 @@ class Config:
     Attributes
     ----------
     sweep
-        The name under which the jobs of a sweep are found again in MLflow; None has none.
+        Name by which MLflow finds the jobs of a sweep; None: no name.
     force
-        Whether a configuration is trained again that MLflow has finished.
+        Whether to train a configuration again that MLflow holds as finished.
     models_at_once
-        How many train side by side; None is one a core, the cores shared out among the jobs that
-        run at once. It changes no result.
+        How many models train in parallel; None: one per core, with the cores divided among the
+        jobs that run at the same time. It changes no result.
     """
 
     data: DataConfig

@@ -1,7 +1,7 @@
-"""What `import actlab` gives to a person in a notebook: load, build, fit, probe, compare, plot.
+"""The functions of `import actlab`, for notebooks: load, build, fit, probe, compare, plot.
 
-Thin: each function checks its arguments, calls the core that the pipeline calls, and gives a table,
-a model or a figure. Nothing is written to the disk but a data set, once.
+Each function validates its arguments, calls the same core as the pipeline, and returns a table, a
+model or a figure. Only a data set that is downloaded is written to disk.
 """
 
 import io
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 else:  # importing TensorFlow takes seconds, Matplotlib one
     Figure = Description = ModelSpec = Model = Protocol = Any
 
-#: An activation by the name of its function, or of `activation`.
+#: An activation: the name of its function, or the result of `activation`.
 Named = str | ActivationConfig
 
 TestMetric = Literal["test_accuracy", "test_loss"]
@@ -78,20 +78,20 @@ MARGINS: Mapping[str, float] = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Data:
-    """A data set: what networks train on, are watched on, and are tested on.
+    """A data set: the splits on which networks are trained, validated and tested.
 
     Attributes
     ----------
     title
-        The name as it is written in a sentence.
+        Its name in prose.
     classes
         The name of each label.
     train
-        Has `images`, float32 (n, pixels) from 0 to 1, and `labels`, int32 (n,).
+        `images`, float32 (n, pixels) from 0 to 1, and `labels`, int32 (n,).
     validation
-        Likewise; None where no images are held out.
+        The same for the images held out; None where none are.
     test
-        Likewise.
+        The same for the test images.
     """
 
     title: str
@@ -115,28 +115,28 @@ def load_data(
     validation_size: int = 0,
     split_seed: int = 0,
 ) -> Data:
-    """Load a data set; the first time, download it.
+    """Load a data set, downloading it the first time.
 
-    Downloads come from the sources of the pipeline (`actlab.sources`), and wherever the four files
-    come from, their SHA-256 has to be right.
+    Downloads come from the pipeline's sources (`actlab.sources`). The SHA-256 digests of the four
+    files are verified wherever they come from.
 
     Parameters
     ----------
     name
         mnist or fashion_mnist.
     folder
-        Where the four files are, plain or gzipped, or where they are to be: they are downloaded if
-        the folder is empty or not there. By default the folder that the environment names as
-        `ACTLAB_DATA`, else one in the user's cache.
+        Folder of the four files, plain or gzipped; if it is empty or missing, they are downloaded
+        to it. By default the folder in the environment variable `ACTLAB_DATA`, else one in the
+        user's cache.
     validation_size
-        How many of the training images are held out, each class by its share.
+        Number of training images held out, stratified by class.
     split_seed
-        Which ones.
+        Seed of the choice of these images.
 
     Raises
     ------
     UserError
-        When there is no such data set, the folder holds something else, or no source serves.
+        If the data set is unknown, the folder holds something else, or no source works.
 
     Examples
     --------
@@ -172,7 +172,7 @@ def _read_raw(name: str, folder: Path) -> tuple[RawSplit, RawSplit]:
     except sources.SourceError as error:
         raise UserError(
             f"the folder {folder} does not hold {dataset.title}: {error}; name one that has its"
-            " four files, or one that is empty, for them to be downloaded to"
+            " four files, or an empty one to download them to"
         ) from error
     return (
         RawSplit(arrays[dataset.train_images], arrays[dataset.train_labels]),
@@ -181,24 +181,24 @@ def _read_raw(name: str, folder: Path) -> tuple[RawSplit, RawSplit]:
 
 
 def activation(function: str, /, name: str | None = None, **constants: Any) -> ActivationConfig:
-    """Give an activation with its constants, for `build` and `fit`.
+    """Return an activation with its constants, for `build` and `fit`.
 
     Parameters
     ----------
     function
-        A function of Keras's that takes one number to one number, or prelu; or one of a module of
-        your own, `my_module.my_function`, written with `keras.ops`.
+        An elementwise Keras activation, or prelu; or a function from a module of your own,
+        `my_module.my_function`, written with `keras.ops`.
     name
-        What tables and figures call it; by default as the function. Two with other constants need
-        two names.
+        Its name in tables and figures; by default that of the function. Two activations that
+        differ in their constants need two names.
     constants
-        What the function takes besides its number; none has a default, since libraries differ in
-        them: Keras's leaky ReLU has a slope of 0.2 as a function and 0.3 as a layer.
+        The function's constants. None has a default, since libraries differ: Keras's leaky ReLU
+        has a slope of 0.2 as a function and 0.3 as a layer.
 
     Raises
     ------
     UserError
-        When there is no such function, or a constant is missing, unknown or out of range.
+        If there is no such function, or a constant is missing, unknown or out of range.
 
     Examples
     --------
@@ -207,17 +207,17 @@ def activation(function: str, /, name: str | None = None, **constants: Any) -> A
     >>> activation("leaky_relu")
     Traceback (most recent call last):
     actlab.errors.UserError: leaky_relu: negative_slope is missing: it has to be a number from 0 \
-to 1; say so by actlab.activation("leaky_relu", negative_slope=...)
+to 1; write actlab.activation("leaky_relu", negative_slope=...)
     """
     if function.startswith("__main__."):
-        # What is defined anew under the same name would not be found anew.
-        raise UserError(f"{function} lives in this session alone: put it into a module of its own")
+        # A new definition under the same name would not be noticed.
+        raise UserError(f"{function} exists in this session only: put it into a module")
     try:
         return ActivationConfig(name or function.rpartition(".")[2], function, constants)
     except UserError as error:
         line = str(error).removeprefix("activation.constants.")
         if lacking := re.match(r"(\w+) is missing", line):
-            hint = f'say so by actlab.activation("{function}", {lacking[1]}=...)'
+            hint = f'write actlab.activation("{function}", {lacking[1]}=...)'
             line = f"{function}: {line}; {hint}"
         raise UserError(line) from None
 
@@ -231,25 +231,25 @@ def build(
     inputs: int = 784,
     classes: int = 10,
 ) -> Model:
-    """Build an untrained dense network that gives logits.
+    """Build an untrained dense network that returns logits.
 
-    For one seed, networks that differ in their activation alone start from the same weights.
+    Networks of one seed that differ only in their activation start from the same weights.
 
     Parameters
     ----------
     activation
-        Of every hidden layer: a function's name, or what `actlab.activation` gives.
+        Activation of every hidden layer: a function's name, or the result of `actlab.activation`.
     hidden
         Units of the hidden layers, or `8x64` for eight layers of 64.
     seed
-        Of the initial kernels; biases start at zero.
+        Seed of the initial kernels; biases start at zero.
     kernel_initializer
-        Of Keras's Glorot, He and LeCun initialisers, such as `he_uniform`, or `matched`: the one
-        that the activation's literature recommends.
+        A Glorot, He or LeCun initialiser by its Keras name, such as `he_uniform`, or `matched`:
+        the one recommended in the activation's literature.
     inputs
-        Pixels of an image.
+        Pixels per image.
     classes
-        How many logits it gives.
+        Number of logits.
 
     Returns
     -------
@@ -259,7 +259,7 @@ def build(
     Raises
     ------
     UserError
-        When a value is none that is allowed.
+        If a value is not allowed.
 
     Examples
     --------
@@ -274,24 +274,24 @@ def build(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Fit:
-    """Networks that were trained: some activations over some seeds, all else equal.
+    """Trained networks: one per activation and seed, all else equal.
 
     Attributes
     ----------
     activations
-        By their names, in the order in which they were given.
+        Activations by name, in the order given.
     network
         The hidden layers.
     seeds
-        As they were given.
+        Seeds, in the order given.
     epochs
-        Likewise.
+        Number of epochs.
     history
-        A row an epoch of a seed: activation, network, seed, epoch (from 1), loss (nats) and
-        accuracy (a fraction) over the epoch, val_loss and val_accuracy after it (of the images that
-        are held out; of the test images where none are), epoch_seconds.
+        One row per epoch and seed: activation, network, seed, epoch (from 1), loss (nats) and
+        accuracy (a fraction) over the epoch, val_loss and val_accuracy after it (on the images
+        held out, or on the test images where none are), epoch_seconds.
     test
-        A row a seed: activation, network, seed, test_loss (nats), test_accuracy (a fraction).
+        One row per seed: activation, network, seed, test_loss (nats), test_accuracy (a fraction).
     """
 
     activations: Mapping[str, ActivationConfig]
@@ -310,20 +310,20 @@ class Fit:
         )
 
     def kept_epochs(self) -> list[int]:
-        """Give the epochs after which weights were kept: 0 is before training."""
+        """Return the epochs after which weights were kept; 0 is before training."""
         return sorted({epoch for _, _, epoch in self._weights})
 
     def model(self, activation: str, seed: int, epoch: int | None = None) -> Model:
-        """Give a trained network.
+        """Return a trained network.
 
         Parameters
         ----------
         activation
-            By its name.
+            Name of its activation.
         seed
-            Which of its networks.
+            Its seed.
         epoch
-            After which of `kept_epochs`; the last by default.
+            One of `kept_epochs`; the last by default.
 
         Returns
         -------
@@ -333,7 +333,7 @@ class Fit:
         Raises
         ------
         UserError
-            When there is no such network.
+            If there is no such network.
         """
         from actlab.model import build_model
 
@@ -353,13 +353,13 @@ class Fit:
         metric: TestMetric = "test_accuracy",
         confidence: float = 0.95,
     ) -> pd.DataFrame:
-        """Give mean, standard deviation and interval over seeds, a row an activation.
+        """Return mean, standard deviation and interval over seeds, one row per activation.
 
         Returns
         -------
         pd.DataFrame
             Columns activation, network, mean, sd, low, high (Student's t interval of the mean),
-            then a column a seed.
+            then one column per seed.
         """
         validate(TestMetric, metric, "metric")
         validate(Fraction, confidence, "confidence")
@@ -380,35 +380,36 @@ def fit(
 ) -> Fit:
     """Train each activation over the same seeds, with the pipeline's compiled trainer.
 
-    Adam, cross-entropy. For one seed, every activation starts from the same weights and sees the
-    same batches in the same order, so that differences can be taken within a seed.
+    The optimizer is Adam, the loss cross-entropy. Within a seed, every activation starts from the
+    same weights and sees the same batches in the same order, so differences can be paired.
 
     Parameters
     ----------
     activations
-        One, or a list: each a function's name, or what `actlab.activation` gives.
+        One or a list: function names, or results of `actlab.activation`.
     data
-        Of `load_data`.
+        Result of `load_data`.
     hidden
         As in `build`.
     seeds
-        Each gives a network: its initial weights and the order of its batches.
+        One network is trained per seed, which decides its initial weights and the order of its
+        batches.
     epochs
-        How often a network sees each training image.
+        Number of passes over the training images.
     batch_size
-        Images a step; the last step of an epoch takes those that are left.
+        Images per step; the last step of an epoch takes the remainder.
     learning_rate
-        Of Adam, whose other values are Keras's.
+        Adam's learning rate; its other values are Keras's defaults.
     kernel_initializer
         As in `build`.
     probe_epochs
-        After which epochs weights are kept for `probe`, besides before the first and after the
-        last.
+        Epochs after which weights are kept for `probe`, in addition to those before the first and
+        after the last.
 
     Raises
     ------
     UserError
-        When a value is none that is allowed, or two activations have one name.
+        If a value is not allowed, or two activations share a name.
     """
     chosen = _activations(activations)
     network, distinct = _network(hidden), tuple(validate(Seeds, seeds, "seeds"))
@@ -449,7 +450,7 @@ def fit(
 def _fit_one(
     name: str, spec: ModelSpec, seeds: tuple[int, ...], data: Data, protocol: Protocol
 ) -> tuple[list[tuple], list[tuple], dict[tuple[int, int], list[np.ndarray]]]:
-    """Train one activation: rows of history and test, and weights by seed and epoch."""
+    """Train one activation; return rows of history and test, and weights by seed and epoch."""
     from actlab.training import Epoch, fit_seeds
 
     weights: dict[tuple[int, int], list[np.ndarray]] = {}
@@ -484,33 +485,34 @@ def _progress(title: str, model_epochs: int) -> AbstractContextManager[Any]:
 def probe(
     fitted: Fit, data: Data, *, images: int = 2048, saturated_below: float = 0.05
 ) -> pd.DataFrame:
-    """Measure what comes back through every layer, and in which state its units are.
+    """Measure the gradients of every layer and the state of its units.
 
     Parameters
     ----------
     fitted
-        Of `fit`; measured at its `kept_epochs`, before training (0) and after it among them.
+        Result of `fit`; measured at its `kept_epochs`, which include before training (0).
     data
         Its first test images are the batch.
     images
-        How many.
+        Number of test images.
     saturated_below
-        A unit is saturated on an image where the size of phi' is below this part of its maximum.
+        A unit is saturated on an image if |phi'| is below this fraction of its maximum.
 
     Returns
     -------
     pd.DataFrame
-        A row a layer of a seed at an epoch: activation, network, seed, epoch, layer, then
+        One row per layer, seed and epoch: activation, network, seed, epoch, layer, then
 
-        - gradient_mean_abs, gradient_norm, gradient_relative_norm: of the kernel's gradient, the
-          mean absolute entry, the Euclidean norm, and that by the kernel's own norm;
-        - what `actlab.gradients.summarise_health` says: backprop_rms, dead_fraction (units with
-          phi' = 0 on every image), saturated_fraction and others; NaN where the output has no such.
+        - gradient_mean_abs, gradient_norm, gradient_relative_norm: mean absolute entry and
+          Euclidean norm of the kernel's gradient, and that norm divided by the kernel's norm;
+        - the statistics of `actlab.gradients.summarise_health`: backprop_rms, dead_fraction (units
+          with phi' = 0 on every image), saturated_fraction and others; NaN where the output layer
+          has none.
 
     Raises
     ------
     UserError
-        When there are not so many test images, or `saturated_below` is not between 0 and 1.
+        If there are fewer test images, or `saturated_below` is not between 0 and 1.
     """
     validate(Annotated[Count, Field(le=len(data.test.labels))], images, "images")
     validate(Fraction, saturated_below, "saturated_below")
@@ -535,7 +537,7 @@ def probe(
     return pd.concat([table, pd.DataFrame(list(rows.values()), columns=columns)], axis=1)
 
 
-#: The columns of `probe` for what `gradients.STATISTICS` says of a kernel's gradient.
+#: Columns of `probe` by their names in `gradients.STATISTICS`.
 _GRADIENT = {
     "mean_abs": "gradient_mean_abs",
     "l2_norm": "gradient_norm",
@@ -551,37 +553,37 @@ def compare(
     confidence: float = 0.95,
     target: float = 0.97,
 ) -> pd.DataFrame:
-    """Compare each pair of activations within seeds, and give the verdict on the first.
+    """Compare each pair of activations within seeds; the verdict is on the first of the pair.
 
-    The verdicts of all pairs err together in at most 1 - confidence: p-values are adjusted (Holm).
+    The family-wise error rate over all pairs is at most 1 - confidence (Holm's adjustment).
 
     Parameters
     ----------
     fitted
-        Of `fit`.
+        Result of `fit`.
     metric
         test_accuracy, test_loss, or epochs_to_target: the first epoch whose val_accuracy reaches
         the target; a seed that never does counts as one epoch more than were trained.
     margin
-        The largest difference that does not matter; by default that of the pipeline, `MARGINS`.
+        The largest difference that does not matter; by default the pipeline's, `MARGINS`.
     confidence
-        Of the intervals.
+        Level of the intervals.
     target
-        Of epochs_to_target, a fraction.
+        Accuracy to reach in epochs_to_target, a fraction.
 
     Returns
     -------
     pd.DataFrame
-        A row a pair: first, second, verdict (better, worse, equivalent, undecided), mean of first
-        minus second (fractions, nats or epochs) with its interval low to high, seeds, seeds_needed
-        (how many would settle what is undecided; NaN: decided, or 10,000 would not), margin,
-        effect_size (Cohen's d_z), p_holm (of the paired t-test), p_equivalence_holm (of two
-        one-sided tests).
+        One row per pair: first, second, verdict (better, worse, equivalent, undecided), mean of
+        first minus second (fractions, nats or epochs) with its interval low to high, seeds,
+        seeds_needed (how many would decide an undecided pair; NaN: decided, or more than 10,000),
+        margin, effect_size (Cohen's d_z), p_holm (paired t-test), p_equivalence_holm (two one-sided
+        tests).
 
     Raises
     ------
     UserError
-        When there are less than two activations, or a value is none that is allowed.
+        If there are fewer than two activations, or a value is not allowed.
     """
     validate(Metric, metric, "metric")
     within = validate(Positive, MARGINS[metric] if margin is None else margin, "margin")
@@ -594,9 +596,9 @@ def compare(
         scores["censored"] = False
     values, censored = {}, {}
     for name in fitted.activations:
-        of = where(scores, activation=name)
-        values[name] = dict(zip(of["seed"], map(float, of[metric]), strict=True))
-        censored[name] = set(where(of, censored=True)["seed"])
+        own = where(scores, activation=name)
+        values[name] = dict(zip(own["seed"], map(float, own[metric]), strict=True))
+        censored[name] = set(where(own, censored=True)["seed"])
     rows = comparisons.compare_family(
         list(combinations(fitted.activations, 2)),
         values,
@@ -617,12 +619,12 @@ _COMPARED = (
 
 
 def plot_images(data: Data, count: int = 10) -> Figure:
-    """Draw the first training images, each under its class.
+    """Plot the first training images, each titled with its class.
 
     Raises
     ------
     UserError
-        When there are not so many, or images are not square.
+        If there are fewer, or images are not square.
     """
     from actlab.figures import plot_sample_images
 
@@ -630,13 +632,13 @@ def plot_images(data: Data, count: int = 10) -> Figure:
     side = math.isqrt(data.train.images.shape[1])
     if side**2 != data.train.images.shape[1]:
         raise UserError(f"images of {data.train.images.shape[1]} pixels are not square")
-    levels = np.rint(255 * data.train.images[:count]).astype(np.uint8)
-    images = levels.reshape(count, side, side)
+    pixels = np.rint(255 * data.train.images[:count]).astype(np.uint8)
+    images = pixels.reshape(count, side, side)
     return _shown(plot_sample_images(images, data.train.labels[:count], data.classes))
 
 
 def plot_functions(*activations: Named) -> Figure:
-    """Draw each activation and its derivative, with formula and range."""
+    """Plot each activation and its derivative, with formula and range."""
     from actlab.descriptions import join_curves
     from actlab.figures import plot_activation_functions
 
@@ -645,7 +647,7 @@ def plot_functions(*activations: Named) -> Figure:
 
 
 def _describe(activation: ActivationConfig) -> Description:
-    """Say of an activation what a figure shows of it, and leave theory out."""
+    """Describe an activation for a figure, without theory."""
     from actlab.activations import ACTIVATIONS
     from actlab.descriptions import describe
 
@@ -656,14 +658,14 @@ def _describe(activation: ActivationConfig) -> Description:
 
         check(activation)
         row = row_of(activation)
-    untold = (math.nan, math.nan)
-    return describe(activation, row, untold, row.recommended_initializer, math.nan)
+    nan_prediction = (math.nan, math.nan)
+    return describe(activation, row, nan_prediction, row.recommended_initializer, math.nan)
 
 
 def plot_curves(fitted: Fit, metric: Curve = "accuracy", confidence: float = 0.95) -> Figure:
-    """Draw accuracy or loss by epoch, every seed, with the mean's band over seeds.
+    """Plot accuracy or loss by epoch for every seed, with the interval of the mean over seeds.
 
-    Left of the training images, right of those that are watched: held out, or else the test images.
+    Left: training images. Right: the images held out, or the test images where none are.
     """
     validate(Curve, metric, "metric")
     validate(Fraction, confidence, "confidence")
@@ -687,19 +689,19 @@ def plot_curves(fitted: Fit, metric: Curve = "accuracy", confidence: float = 0.9
 
 
 def plot_gradients(probed: pd.DataFrame, epoch: int = 0) -> Figure:
-    """Draw the norm of each kernel's gradient by layer, every seed, with the mean.
+    """Plot the norm of each kernel's gradient by layer for every seed, with the mean.
 
     Parameters
     ----------
     probed
-        Of `probe`.
+        Result of `probe`.
     epoch
-        One that was probed; 0 is before training.
+        A probed epoch; 0 is before training.
 
     Raises
     ------
     UserError
-        When that epoch was not probed.
+        If that epoch was not probed.
     """
     from actlab.figures import plot_gradients_by_layer
 
@@ -710,19 +712,19 @@ def plot_gradients(probed: pd.DataFrame, epoch: int = 0) -> Figure:
 
 
 def plot_health(probed: pd.DataFrame, statistic: str = "dead_fraction") -> Figure:
-    """Draw a statistic of each layer at each probed epoch, the mean over seeds, as a map.
+    """Plot a statistic of each layer at each probed epoch, averaged over seeds, as a map.
 
     Parameters
     ----------
     probed
-        Of `probe`.
+        Result of `probe`.
     statistic
         dead_fraction, saturated_fraction, one_sign_batch_fraction or backprop_rms.
 
     Raises
     ------
     UserError
-        When there is no map of that statistic.
+        If there is no map of that statistic.
     """
     from actlab.figures import HEALTH_MAPS, plot_health_map
 
@@ -741,7 +743,7 @@ def plot_health(probed: pd.DataFrame, statistic: str = "dead_fraction") -> Figur
 
 
 def _shown(figure: Figure) -> Figure:
-    """Let a notebook show a figure, which pyplot does not know of."""
+    """Let a notebook display a figure, which pyplot does not manage."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     def as_png() -> bytes:
@@ -754,20 +756,20 @@ def _shown(figure: Figure) -> Figure:
 
 
 def _activations(given: Named | Sequence[Named]) -> dict[str, ActivationConfig]:
-    each = [given] if isinstance(given, str | ActivationConfig) else given
-    if not isinstance(each, Sequence) or not all(
-        isinstance(one, str | ActivationConfig) for one in each
+    listed = [given] if isinstance(given, str | ActivationConfig) else given
+    if not isinstance(listed, Sequence) or not all(
+        isinstance(entry, str | ActivationConfig) for entry in listed
     ):
         raise UserError(
-            f"activations are {given!r}: give names, such as relu, or what actlab.activation gives"
+            f"activations are {given!r}: give names, such as relu, or results of actlab.activation"
         )
-    if not each:
+    if not listed:
         raise UserError("activations are none: give the name of one, such as relu")
-    chosen = [_activation(one) for one in each]
-    named = {one.name: one for one in chosen}
+    chosen = [_activation(entry) for entry in listed]
+    named = {entry.name: entry for entry in chosen}
     if len(named) < len(chosen):
         raise UserError(
-            f"activations are {', '.join(one.name for one in chosen)}: each needs a name of its"
+            f"activations are {', '.join(entry.name for entry in chosen)}: each needs a name of its"
             ' own, such as actlab.activation("leaky_relu", name="steep", negative_slope=0.3)'
         )
     return named
@@ -805,6 +807,6 @@ def _import_tensorflow() -> None:
         import actlab.runtime  # noqa: F401
     except RuntimeError as error:
         raise UserError(
-            "TensorFlow was in use before actlab, with several threads a model, which actlab's"
+            "TensorFlow was in use before actlab, with several threads per model, which actlab's"
             " results must not depend on: restart Python, and let actlab build a network first"
         ) from error

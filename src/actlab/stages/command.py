@@ -1,4 +1,4 @@
-"""What every command has in common: compose the configuration, check it, say what is wrong."""
+"""What all commands share: composing the configuration, validating it, reporting mistakes."""
 
 import hashlib
 import importlib
@@ -32,7 +32,7 @@ LONGEST = 160
 
 
 def shorten(name: str) -> str:
-    """Give a name that a folder can have: a long one is cut, and told apart by its digest.
+    """Return a valid folder name: a long one is truncated, and its digest appended.
 
     >>> shorten("activation=relu"), len(shorten("seeds=" + 100 * "[0,1]"))
     ('activation=relu', 160)
@@ -50,14 +50,14 @@ OmegaConf.register_new_resolver("shorten", shorten, replace=True)
 def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
     """Run a stage as a command, with Hydra's grammar for its arguments.
 
-    Whatever the user can mend (configuration, files, space, permissions) ends in one line on
+    Whatever the user can fix (configuration, files, space, permissions) ends in one line on
     the standard error and exit status 1; HYDRA_FULL_ERROR=1 shows the traceback too. SIGINT and
-    SIGTERM end it as `interrupts` says, with status 130 and 143.
+    SIGTERM end it as `interrupts` describes, with status 130 and 143.
 
     Parameters
     ----------
     stage
-        Gets the checked configuration; in a sweep, what the job is called too.
+        Takes the validated configuration; in a sweep, the name of the job too.
     sweepable
         Whether Hydra's multirun may run it, each job in a folder of its own. Other stages
         write where DVC expects their outputs.
@@ -91,7 +91,7 @@ def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
 
 
 def _run_hydra(stage: Callable[..., Any], sweepable: bool) -> list[Exception]:
-    """Run the stage, or a sweep of it; give what failed in a way the user can mend."""
+    """Run the stage, or a sweep of it; return the failures that the user can fix."""
     root = Path.cwd()
     if not ((root / "conf/config.yaml").is_file() and (root / "params.yaml").is_file()):
         raise UserError(
@@ -99,9 +99,9 @@ def _run_hydra(stage: Callable[..., Any], sweepable: bool) -> list[Exception]:
             " change to it first"
         )
     if not sweepable:
-        swept = [each for each in sys.argv if each in ("-m", "--multirun") or "experiment=" in each]
-        if swept:
-            raise UserError(f"only actlab.stages.train can be swept: leave out {swept[0]}")
+        for argument in sys.argv:
+            if argument in ("-m", "--multirun") or "experiment=" in argument:
+                raise UserError(f"only actlab.stages.train can be swept: leave out {argument}")
         if not any(argument.startswith("run=") for argument in sys.argv):
             sys.argv.append("run=stage")
     ConfigStore.instance().store("schema", Config)
@@ -113,7 +113,7 @@ def _run_hydra(stage: Callable[..., Any], sweepable: bool) -> list[Exception]:
         nonlocal composed_once
         composed_once = True
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            # By its name: no stage of DVC's runs it, so that none has to depend on it.
+            # By its name: no DVC stage runs it, so none has to depend on it.
             sweeping = importlib.import_module("actlab.stages.sweeping")
             return sweeping.run_job(stage, composed, root)
         try:
@@ -133,27 +133,28 @@ def _run_hydra(stage: Callable[..., Any], sweepable: bool) -> list[Exception]:
         if isinstance(error, HydraException | OmegaConfBaseException | OSError):
             raise
         given = " ".join(" ".join(sys.argv[1:]).split())[:200]
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise UserError(
-            f"params.yaml, conf/ and {given or 'no arguments'} make no configuration: {said}"
+            f"params.yaml, conf/ and {given or 'no arguments'} are not a valid configuration:"
+            f" {reason}"
         ) from error
     return failures
 
 
 def _find_broken_file(root: Path) -> str | None:
-    """Say which file makes no configuration, where Hydra's own words do not name it."""
+    """Describe the file at fault, where Hydra's own message does not name it."""
     for path in [root / "params.yaml", *sorted((root / "conf").rglob("*.yaml"))]:
         name = path.relative_to(root)
         try:
             content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-            json.dumps(content, default=str, skipkeys=True)  # finds what holds itself
+            json.dumps(content, default=str, skipkeys=True)  # refuses aliases of themselves
         except (yaml.YAMLError, ValueError, TypeError, RecursionError, OSError) as error:
-            return f"{name} is no YAML that can be read: {' '.join(str(error).split())[:200]}"
+            return f"{name} is not valid YAML: {' '.join(str(error).split())[:200]}"
         if not isinstance(content, dict | None):
             return f"{name} holds {str(content)[:50]!r}: it has to hold keys and their values"
         for key in content or {}:
             if not isinstance(key, str):
-                return f"{name} has the key {key!r}: a key has to be a text"
+                return f"{name} has the key {key!r}: a key has to be a string"
         values_of_all = path.parent == root or name == Path("conf/config.yaml")
         if values_of_all and (misfit := _find_misfit(content or {})):
             return f"{misfit} (in {name})"
@@ -172,10 +173,10 @@ def _find_misfit(values: dict) -> str | None:
 
 
 def remove_untouched(root: Path) -> None:
-    """Remove the folder that Hydra made for a job, when the job was refused before it wrote."""
+    """Remove the folder that Hydra made for a job that was refused before it wrote anything."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    held = {path.name for path in folder.iterdir()}
-    if folder != root and held <= {".hydra", f"{HydraConfig.get().job.name}.log"}:
+    names = {path.name for path in folder.iterdir()}
+    if folder != root and names <= {".hydra", f"{HydraConfig.get().job.name}.log"}:
         shutil.rmtree(folder)
         for parent in folder.parents:  # multirun/single, multirun
             if parent == root or any(parent.iterdir()):
@@ -184,12 +185,12 @@ def remove_untouched(root: Path) -> None:
 
 
 def check(composed: Any, root: Path) -> Config:
-    """Turn the DictConfig that Hydra composed into a checked `Config`.
+    """Turn the DictConfig that Hydra composed into a validated `Config`.
 
     Raises
     ------
     UserError, OmegaConfBaseException
-        When a key is missing or unknown, or a value has the wrong type or is out of range.
+        If a key is missing or unknown, or a value has the wrong type or is out of range.
     """
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
@@ -201,7 +202,7 @@ def check(composed: Any, root: Path) -> Config:
             if name not in known:
                 raise UserError(f"{key} has {name!r}: conf/{group}/ has {', '.join(known)}")
         if config.paths.output != ".":
-            continue  # a job of a sweep may go by a name of its own; DVC's folders may not
+            continue  # a job of a sweep may have a name of its own; DVC's folders may not
         chosen, name = HydraConfig.get().runtime.choices[group], getattr(config, group).name
         if name != chosen:
             raise UserError(
@@ -211,12 +212,12 @@ def check(composed: Any, root: Path) -> Config:
 
 
 def explain(error: Exception) -> str:
-    """Say in one line what the user can mend.
+    """Describe in one line what the user can fix.
 
     Raises
     ------
     Exception
-        The error itself, when it is none that a user can mend.
+        The error itself, if the user cannot fix it.
     """
     match error:
         case UserError():
@@ -239,16 +240,16 @@ def explain(error: Exception) -> str:
             return f"{place}: {line.splitlines()[0].rstrip('.')}{allowed}"
         case OverrideParseException(override=str(override)):
             given = " ".join(override.split())[:200]
-            return f"{given} is no override: {str(error).splitlines()[0]}"
+            return f"{given} is not a valid override: {str(error).splitlines()[0]}"
         case HydraException():
             return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
         case yaml.YAMLError():
-            return f"a configuration file is no YAML: {' '.join(str(error).split())}"
+            return f"a configuration file is not valid YAML: {' '.join(str(error).split())}"
         case OSError():
             place = f"{error.filename}: " if error.filename else ""
-            # NumPy's has no errno; HDF5's words are several lines.
+            # NumPy's has no errno; HDF5's message has several lines.
             reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
-            return f"{place}{reason}: make room or mend the access to it, then run this again"
+            return f"{place}{reason}: free disk space or fix its permissions, then run this again"
     raise error
 
 
