@@ -94,16 +94,12 @@ def test_values_become_those_of_python(kind, given, value):
         ("seeds", [0, [1]], "seeds[1] is [1]: it has to be a valid integer"),
         ("network.hidden", [True], "network.hidden is [True]: it has to be a list of whole numb"),
         ("data.validation_size", 60_000, "data.validation_size is 60000: it has to be from 0 to"),
-        ("sweep", "a\n", r"sweep is 'a\n': it has to be letters, digits, _ and ., 100 of them"),
-        ("sweep", 1000 * "x", f"sweep is '{199 * 'x'}: it has to be letters"),
-        ("activation.function", "a.b", None),
+        ("sweep", "a\n", r"sweep is 'a\n': it has to be at most 100 letters, digits, _ and ."),
+        ("sweep", 1000 * "x", f"sweep is '{199 * 'x'}: it has to be at most 100"),
         ("activation.constants", {"x": 1}, "activation.constants.x is unknown: ReLU has the con"),
     ],
 )
 def test_a_refusal_names_the_key_as_it_is_typed(key, value, line):
-    if line is None:
-        assert validate(Config, changed(key, value)) != CONFIG
-        return
     refused = refusal(Config, changed(key, value), "")
     assert refused.startswith(line)
     assert "\n" not in refused

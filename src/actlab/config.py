@@ -53,12 +53,12 @@ GREATEST_SEED = 2**63 - 1
 
 
 def validate(kind: Any, value: Any, key: str = "") -> Any:
-    """Validate a value against a type; `key` is what its user calls it.
+    """Validate a value against a type; `key` is its name for the user.
 
     Raises
     ------
     UserError
-        When it does not fit: one line, as `explain_fault` gives it.
+        If it is not valid; the message is the line of `explain_fault`.
 
     >>> validate(Count, 0, "epochs")
     Traceback (most recent call last):
@@ -107,7 +107,7 @@ Class = TypeVar("Class", bound=type)
 def section(cls: Class) -> Class:
     """Make a class a dataclass that validates its fields when it is constructed.
 
-    What does not fit is one line there too, a `UserError` without the name of the section.
+    An invalid value raises a `UserError`, which names the field without its section.
     """
     validated: Any = dataclass(cls, config=ConfigDict(extra="forbid"))
     construct, signature = validated.__init__, inspect.signature(validated)
@@ -138,7 +138,7 @@ def only(holds: Callable[[Any], object], allowed: str) -> AfterValidator:
 
 
 def one_of(allowed: Collection[Any]) -> AfterValidator:
-    """Allow some values alone."""
+    """Allow only the given values."""
     return only(allowed.__contains__, f"one of {', '.join(map(str, allowed))}")
 
 
@@ -166,7 +166,7 @@ Name = Annotated[
     str,
     only(
         re.compile(r"[A-Za-z0-9_.]{0,99}[A-Za-z0-9_]").fullmatch,
-        "letters, digits, _ and ., 100 of them at most",
+        "at most 100 letters, digits, _ and .",
     ),
 ]
 Initializer = Annotated[str, one_of(KERNEL_INITIALIZERS)]
@@ -187,10 +187,9 @@ class DataConfig:
     @field_validator("validation_size")
     @classmethod
     def _leave_one(cls, size: int, info: Any) -> int:
-        if "name" in info.data:
-            limit = DATASETS[info.data["name"]].training_images - 1
-            if size > limit:
-                raise ValueError(f"it has to be from 0 to {limit}")
+        dataset = DATASETS.get(info.data.get("name"))
+        if dataset and size >= dataset.training_images:
+            raise ValueError(f"it has to be from 0 to {dataset.training_images - 1}")
         return size
 
 
