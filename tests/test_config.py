@@ -89,6 +89,11 @@ def test_values_become_those_of_python(kind, given, value):
         ("training.epochs", 10**7, "training.epochs is 10000000: it has to be at most 1000000"),
         ("training.epohcs", 3, "training.epohcs is unknown: training has epochs, batch_size, lea"),
         ("foo", 3, "foo is unknown: the configuration has data, activations, networks, seeds,"),
+        (
+            "training",
+            {"epohcs": 3},
+            "training.epohcs is unknown: training has epochs, batch_size, ",
+        ),
         ("training", 3, "training is 3: it has to hold epochs, batch_size, learning_rate, probe_"),
         ("training", {"epochs": 3}, "training.batch_size is missing"),
         ("seeds", [0, [1]], "seeds[1] is [1]: it has to be a valid integer"),
@@ -103,6 +108,10 @@ def test_a_refusal_names_the_key_as_it_is_typed(key, value, line):
     refused = refusal(Config, changed(key, value), "")
     assert refused.startswith(line)
     assert "\n" not in refused
+
+
+def test_a_key_that_is_not_a_string_is_unknown():
+    assert refusal(Config, {1: 2}, "").startswith("1 is unknown: the configuration has data, ")
 
 
 def test_a_constant_of_an_own_function_is_a_single_value():

@@ -51,6 +51,9 @@ GREATEST_SEED = 2**63 - 1
 
 # --- Validation ---------------------------------------------------------------------------
 
+#: pydantic's error types for a key that a dataclass does not have; the second: not a string.
+_UNKNOWN = ("unexpected_keyword_argument", "invalid_key")
+
 
 def validate(kind: Any, value: Any, key: str = "") -> Any:
     """Validate a value against a type; `key` is its name for the user.
@@ -67,19 +70,23 @@ def validate(kind: Any, value: Any, key: str = "") -> Any:
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
-        raise UserError(explain_fault(error.errors()[0], kind, key)) from None
+        # An unknown key first: it may be a missing one, misspelled.
+        fault = max(error.errors(), key=lambda fault: fault["type"] in _UNKNOWN)
+        raise UserError(explain_fault(fault, kind, key)) from None
 
 
 def explain_fault(fault: ErrorDetails, kind: Any, key: str = "") -> str:
     """Describe in one line what pydantic found: the key, its value, what is allowed."""
+    parent = key
     for part in fault["loc"]:
-        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else part
+        parent = key
+        key = f"{key}[{part}]" if key and isinstance(part, int) else f"{key}.{part}".lstrip(".")
     match fault["type"]:
         case "missing":
             return f"{key} is missing"
-        case "unexpected_keyword_argument":
-            parent = key.rpartition(".")[0] or "the configuration"
-            return f"{key} is unknown: {parent} has {list_keys(kind, *fault['loc'][:-1])}"
+        case unknown if unknown in _UNKNOWN:
+            known = list_keys(kind, *fault["loc"][:-1])
+            return f"{key} is unknown: {parent or 'the configuration'} has {known}"
         case "dataclass_type":
             allowed = f"it has to hold {list_keys(kind, *fault['loc'])}"
         case "value_error":
