@@ -41,7 +41,8 @@ $(VENV)-bench/ready: requirements-bench.lock pyproject.toml
 	@PYTHON=$(PYTHON) sh setup.sh requirements-bench.lock
 
 repro: $(VENV)/ready $(PAGE) ## the whole pipeline, from raw data to report and MLflow
-	@python -m actlab.stages.repro
+	@dvc repro
+	@PYTHONPATH=src python -m actlab.stages.answer
 
 DEPENDENCIES := (src|data|models|results|timings|reports|custom|conf/activation|conf/network)
 

@@ -19,8 +19,8 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from actlab import findings
-from actlab.findings import percent
-from actlab.tables import where, written
+from actlab.tables import where
+from actlab.wording import percent, written
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = ROOT / "scripts/lessons"
@@ -89,18 +89,18 @@ class Numbers:
 
     def by_depth(self, layers: int, activation: str, kernel_initializer: str) -> dict[str, Any]:
         """Give a row of the sweep over depths."""
-        keys = ("network.depth", "activation.name", "model.kernel_initializer")
+        keys = ("network.depth", "activation", "model.kernel_initializer")
         values = dict(zip(keys, (layers, activation, kernel_initializer), strict=True))
         return self.row("depth/summary", **values)
 
     def in_fair(self, phase: str, activation: str) -> dict[str, Any]:
         """Give a row of the fair sweep: `baseline` is one setting for all, `tuned` its own."""
-        return self.row("fair/summary", **{"phase": phase, "activation.name": activation})
+        return self.row("fair/summary", phase=phase, activation=activation)
 
     def pair(self, metric: str, network: str, first: str, second: str) -> dict[str, Any]:
         """Give the comparison of two activations, the difference being first minus second."""
         comparisons = pd.DataFrame(self.rows("comparisons"))
-        return findings.towards(comparisons, network, metric, first, second)
+        return findings.orient(comparisons, metric, first, second, network=network)
 
     def difference(self, metric: str, network: str, first: str, second: str) -> str:
         """Write the difference of two activations with its interval."""

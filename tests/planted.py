@@ -1,5 +1,6 @@
 """A study whose numbers are known beforehand."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,17 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from actlab import claims, comparisons, descriptions, tables
+from actlab import (
+    claims,
+    comparisons,
+    descriptions,
+    drawings,
+    report,
+    sections,
+    study,
+    summaries,
+    tables,
+)
 from actlab.activations import ACTIVATIONS
 from actlab.config import (
     ActivationConfig,
@@ -87,9 +98,9 @@ def description_of(name: str) -> descriptions.Description:
     return said
 
 
-def activations_of(study: tables.Study) -> list[descriptions.Description]:
+def activations_of(planted: study.Study) -> list[descriptions.Description]:
     """What is said of a study's activations."""
-    return [description_of(name) for name in study.activations]
+    return [description_of(name) for name in planted.activations]
 
 
 def health_of(
@@ -128,7 +139,7 @@ def plant(
     changed: Callable[[dict[str, pd.DataFrame]], None] = lambda parts: None,
     theory_changed: Callable[[pd.DataFrame], None] = lambda ratios: None,
     timing_changed: Callable[[dict[str, pd.DataFrame]], None] = lambda parts: None,
-) -> tables.Study:
+) -> study.Study:
     """Write the results of a made-up study into a folder, and read them.
 
     Learning curves, gradients and times follow simple laws with a little seeded noise. The
@@ -154,7 +165,7 @@ def plant(
     """
     results, timings = folder / "results", folder / "timings"
     kept = sorted({epoch for epoch in (0, 1, 2, 5, 10) if epoch < epochs} | {0, epochs})
-    gradients, bins = [], []
+    gradients, bins, blocks = [], [], []
     for network, hidden in networks.items():
         for place, activation in enumerate(activations):
             rng = np.random.default_rng([place, len(hidden)])
@@ -215,6 +226,9 @@ def plant(
             for name in ("history", "test", "layers", "updates"):
                 tables.write_frame(parts[name], where / f"{name}.csv")
             tables.write_frame(parts["timings"], timings / f"{activation}-{network}.csv")
+            # Timed blocks are the epochs of the first seed, without load.
+            first = parts["timings"].drop_duplicates("epoch").rename(columns={"epoch": "block"})
+            blocks.append(first.assign(network=network, activation=activation, place=0, load=0.0))
     whole = {
         "gradients": pd.DataFrame(gradients, columns=list(tables.GRADIENTS)),
         "preactivations": pd.DataFrame(bins, columns=list(tables.PREACTIVATIONS)),
@@ -256,44 +270,42 @@ def plant(
         for network, hidden in networks.items()
     ]
     tables.write_table(born_dead, tables.BORN_DEAD, results / "theory/born_dead.csv")
-    return tables.read_study(
+    tables.write_frame(pd.concat(blocks).loc[:, list(tables.BLOCKS)], timings / "blocks.csv")
+    return study.load_study(
         list(activations), list(networks), list(seeds), epochs, results, timings
     )
 
 
-def blocks_of(study: tables.Study) -> pd.DataFrame:
-    """Timed blocks of a planted study: the epochs of the first seed, without load."""
-    first = tables.where(study.timings, seed=study.seeds[0])
-    return first.rename(columns={"epoch": "block"}).assign(place=0, load=0.0)
-
-
-def compared(study: tables.Study) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Scores and comparisons of a planted study.
-
-    Blocks are those of `blocks_of`; the images that a seed has right are drawn anew,
-    200 of them.
-    """
+def predicted(planted: study.Study) -> tuple[study.Study, comparisons.ByImage]:
+    """A planted study with its calibration; the images that a seed has right are drawn, 200."""
     rng = np.random.default_rng(0)
-    noise = 0.01 * rng.random(len(study.test))
-    calibration = study.test.drop(columns=["test_loss", "test_accuracy"]).assign(
-        calibration_error=study.test["test_loss"].clip(upper=5.0) / 10 + noise
+    noise = 0.01 * rng.random(len(planted.test))
+    calibration = planted.test.drop(columns=["test_loss", "test_accuracy"]).assign(
+        calibration_error=planted.test["test_loss"].clip(upper=5.0) / 10 + noise
     )
-    scores = comparisons.score(study, calibration, blocks_of(study), REPORT.target_accuracy)
     right, losses = {}, {}
-    for activation, network in study.configurations():
-        accuracy = tables.where(study.test, activation=activation, network=network)
+    for network, activation in planted.identities():
+        accuracy = tables.where(planted.test, activation=activation, network=network)
         chance = accuracy["test_accuracy"].to_numpy()[:, None]
-        right[activation, network] = (rng.random((len(chance), 200)) < chance).astype(float)
-        losses[activation, network] = rng.exponential(0.1, (len(chance), 200))
-    return scores, comparisons.compare(study, scores, right, losses, REPORT)
+        right[network, activation] = (rng.random((len(chance), 200)) < chance).astype(float)
+        losses[network, activation] = rng.exponential(0.1, (len(chance), 200))
+    whole = dataclasses.replace(planted, calibration=calibration)
+    return whole, {"test_accuracy": right, "test_loss": losses}
+
+
+def compared(planted: study.Study) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores and comparisons of a planted study, with what is `predicted`."""
+    whole, by_image = predicted(planted)
+    scores = comparisons.score(whole, REPORT.target_accuracy)
+    return scores, comparisons.compare(whole, scores, REPORT, by_image)
 
 
 def claimed(
-    study: tables.Study, scores: pd.DataFrame, compared: pd.DataFrame, dataset: str = "mnist"
+    planted: study.Study, scores: pd.DataFrame, compared: pd.DataFrame, dataset: str = "mnist"
 ) -> pd.DataFrame:
     """The ledger of a planted study."""
     return claims.examine(
-        claims.Evidence(study, scores, compared, activations_of(study), dataset, REPORT)
+        claims.Evidence(planted, scores, compared, activations_of(planted), dataset, REPORT)
     )
 
 
@@ -354,3 +366,32 @@ def plant_matching(
                         names = (name, network, initializer, kernel or "glorot_uniform", layer)
                         rows.append((*names, seed, norm))
     return pd.DataFrame(rows, columns=list(tables.MATCHING))
+
+
+def summarised(planted: study.Study, confidence: float = 0.95) -> pd.DataFrame:
+    """The summary of a planted study."""
+    scores = comparisons.score(planted, REPORT.target_accuracy)
+    return summaries.summarise(planted, scores, confidence)
+
+
+def composed_of(
+    planted: study.Study,
+    both: tuple[pd.DataFrame, pd.DataFrame],
+    class_counts: pd.DataFrame,
+    config: Config,
+) -> report.Report:
+    """The report of a planted study, from its scores and comparisons."""
+    described = activations_of(planted)
+    drawn = drawings.draw(planted, described, REPORT.confidence)
+    if differences := drawings.draw_differences(planted, both[1], REPORT.confidence):
+        drawn["accuracy_differences"] = differences
+    return sections.compose(
+        predicted(planted)[0],
+        summaries.summarise(planted, both[0], REPORT.confidence),
+        *both,
+        drawn,
+        config,
+        activations=described,
+        class_counts=class_counts,
+        claims=claimed(planted, *both),
+    )

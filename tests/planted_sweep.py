@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actlab import swept
+from actlab import runs
+from actlab.study import Study
 
 FIXED = {
     "network.name": "uniform",
@@ -77,9 +78,9 @@ class Runs:
             pd.DataFrame(self.history, columns=["parent", "seed", "epoch", "val_accuracy"]),
         )
 
-    def gather(self, name: str | None = "swept", by: list[str] | None = None) -> swept.Sweep:
-        """Make a sweep of them."""
-        return swept.gather(*self.tables(), name, by)
+    def gather(self, name: str | None = "swept", by: list[str] | None = None) -> Study:
+        """Make a study of them."""
+        return runs.gather(*self.tables(), name, by)
 
 
 def plant_grid(

@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from actlab.answer import read_answer
+from actlab.stages.answer import read_answer
 
 
 @pytest.fixture
@@ -20,20 +20,20 @@ def test_the_answer_is_that_of_the_committed_study(root):
     summary = pd.read_csv(root / "docs/study/summary.csv")
     assert answer.header[3] == "95 % interval"
     assert [row[1] for row in answer.rows] == list(summary["activation"])
-    assert [row[2] for row in answer.rows] == [
+    assert [row[2].strip() for row in answer.rows] == [
         f"{100 * mean:.2f} %" for mean in summary["test_accuracy_mean"]
     ]
     assert [row[0] for row in answer.rows if row[0]] == ["mlp", "deep"]
     claims = pd.read_csv(root / "docs/study/claims.csv")["verdict"].value_counts()
     told = ", ".join(f"{claims[name]} {name}" for name in ("supported", "refuted", "undecided"))
-    assert answer.sentences[-1] == f"The notebook's {claims.sum()} claims: {told}."
+    assert answer.sentences[-1] == f"The teaching notebook's {claims.sum()} claims: {told}."
 
 
-def test_verdicts_are_those_against_the_highest_whichever_comes_first(root):
+def test_verdicts_are_those_against_the_best_whichever_comes_first(root):
     answer = read_answer(root / "docs/study", 0.95)
     of_deep = {row[1]: row[4] for row in answer.rows[4:]}
     # The table has the pair (sigmoid, leaky_relu): sigmoid is worse.
-    assert of_deep["leaky_relu"] == "highest"
+    assert of_deep["leaky_relu"] == "best"
     assert of_deep["sigmoid"] == "worse"
 
 
@@ -44,7 +44,7 @@ def test_a_verdict_is_turned_round(reports):
     table.loc[pair, "verdict"] = "better"
     table.to_csv(reports / "comparisons.csv", index=False)
     answer = read_answer(reports, 0.95)
-    assert [row[4] for row in answer.rows[:2]] == ["highest", "worse"]
+    assert [row[4] for row in answer.rows[:2]] == ["best", "worse"]
 
 
 def test_one_seed_has_no_interval(reports):

@@ -14,8 +14,9 @@ import pytest
 from planted import REPORT, activation_of
 from scipy import stats
 
-from actlab import claims, comparisons, tables
+from actlab import claims, comparisons, tables, wording
 from actlab.config import ActivationConfig
+from actlab.study import Study
 
 SEEDS, EPOCHS = (0, 1, 2, 3, 4, 5), 2
 FOUR = ("sigmoid", "tanh", "relu", "leaky_relu")
@@ -76,22 +77,28 @@ def evidence(
         chosen = measured.index.isin(tables.where(measured, **told).index)
         by_seed = dict(zip(seeds, np.broadcast_to(values, len(seeds)), strict=True))
         measured.loc[chosen, "value"] = measured.loc[chosen, "seed"].map(by_seed)
-    empty = pd.DataFrame()
-    study = tables.Study(
-        names, tuple(networks), seeds, EPOCHS, empty, empty, layers(names, shapes), empty, measured
+    keys = [(network, name) for network in networks for name in names]
+    tested = [(*key, seed) for key in keys for seed in seeds]
+    study = Study(
+        keys=("network", "activation"),
+        configurations=pd.DataFrame(keys, columns=["network", "activation"]).assign(
+            **{"training.epochs": str(EPOCHS)}
+        ),
+        test=pd.DataFrame(tested, columns=["network", "activation", "seed"]),
+        history=pd.DataFrame(),
+        layers=layers(names, shapes),
+        gradients=measured,
     )
     rows = []
     for (metric, network), values in (scores or {}).items():
         for name, of in values.items():
             for pair, value in zip(seeds, of, strict=True):
                 rows.append((network, name, metric, pair, float(value), pair in censored))
-    table = pd.DataFrame(rows, columns=list(tables.SCORES))
+    columns = ["network", "activation", "metric", "pair", "value", "censored"]
+    table = pd.DataFrame(rows, columns=columns)
     table["pair"] = table["pair"].astype(int)
     table["censored"] = table["censored"].astype(bool)
-    images = {key: np.zeros((len(seeds), 2)) for key in study.configurations()}
-    with pytest.MonkeyPatch.context() as patch:  # claims do not look at bootstraps
-        patch.setattr(comparisons, "resample_images", lambda images: np.full((2, 2), 0.5))
-        compared = comparisons.compare(study, table, images, images, REPORT)
+    compared = comparisons.compare(study, table, REPORT)
     return claims.Evidence(study, table, compared, activations, dataset, REPORT)
 
 
@@ -449,8 +456,8 @@ FORMATS: list[Callable[[float], str]] = [
     lambda value: f"{value:.2f}",
     lambda value: f"{value:.3f}",
     lambda value: f"{value:.1g}",
-    lambda value: tables.written(value),
-    lambda value: tables.written(value, 3),
+    lambda value: wording.written(value),
+    lambda value: wording.written(value, 3),
 ]
 
 
@@ -580,7 +587,12 @@ def test_a_claim_finds_the_activation_by_its_function():
 
 def test_networks_are_found_by_their_layers():
     networks = {"wide": (512, 512, 512), "own": (128, 64), "tower": (32,) * 5}
-    rows = claims.examine(evidence(networks=networks))
+    scores: Scores = {
+        (metric, network): dict.fromkeys(FOUR, 3.0 + OTHER)
+        for metric in comparisons.METRICS
+        for network in networks
+    }
+    rows = claims.examine(evidence(scores, networks=networks))
     found = dict(zip(rows["name"], rows["network"], strict=True))
     assert found["accuracy_relu"] == "own"
     assert found["sigmoid_shrinks"] == "tower"

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from planted import activation_of, configured
 
-from actlab import swept, tracking
+from actlab import tables, tracking
 from actlab.config import CompareConfig, DataConfig, NetworkConfig, TrainingConfig
 from actlab.errors import UserError
 from actlab.stages.compare import compare
@@ -111,12 +111,12 @@ def test_a_comparison_is_written_shown_and_logged_once(root, capsys):
     }
     summary = pd.read_csv(folder / "summary.csv")
     for row in summary.to_dict("records"):
-        values = [accuracy_of(row["activation.name"], row["network.depth"], each) for each in SEEDS]
+        values = [accuracy_of(row["activation"], row["network.depth"], each) for each in SEEDS]
         assert row["test_accuracy_mean"] == pytest.approx(sum(values) / 3)
         assert row["val_accuracy_mean"] == pytest.approx(sum(values) / 3)
     assert len(summary) == 6
     compared = pd.read_csv(folder / "comparisons.csv")
-    assert tuple(compared.columns) == ("network.depth", "activation.name", *swept.COMPARED)
+    assert tuple(compared.columns) == ("network.depth", "activation", *tables.COMPARED)
 
     shown = capsys.readouterr().out
     assert str(folder / "report.html") in shown
@@ -127,7 +127,7 @@ def test_a_comparison_is_written_shown_and_logged_once(root, capsys):
     (run,) = store.search("FINISHED", {"actlab.kind": "comparison"})
     assert run.info.run_name == "comparison depth"
     assert run.data.params["compare.by"] == "network.depth,activation.name"
-    assert run.data.tags["verdict.test_accuracy.tanh - relu"] == "worse 3"
+    assert run.data.tags["verdict.test_accuracy.depth 2: tanh - relu"] == "worse"
     kept = {each.path for each in store.client.list_artifacts(run.info.run_id)}
     assert {"report.html", "summary.csv", "figures", "tables"} <= kept
 
@@ -195,7 +195,7 @@ def test_phases_of_a_fair_sweep_come_from_its_tags(root):
     summary = pd.read_csv(root / "reports/compare/depth/summary.csv")
     # Depth 4 is the newer.
     assert summary["phase"].value_counts().to_dict() == {"baseline": 2, "tuned": 2}
-    assert (root / "reports/compare/depth/tables/tuning.csv").is_file()
+    assert (root / "reports/compare/depth/tuning.csv").is_file()
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_seeds_of_other_code_are_not_pooled(root, monkeypatch):
     assert tracking.find_runs("depth", "").parents["code"].tolist() == [""] * 6 + ["other"]
     compare(asked(root, "depth"))
     summary = pd.read_csv(root / "reports/compare/depth/summary.csv")
-    seeds = summary.set_index(["activation.name", "network.depth"])["seeds"].to_dict()
+    seeds = summary.set_index(["activation", "network.depth"])["seeds"].to_dict()
     assert seeds == {(name, depth): 3 for name in ACTIVATIONS for depth in DEPTHS} | {
         ("relu", 2): 1
     }
@@ -239,7 +239,7 @@ def test_seeds_of_other_code_are_not_pooled(root, monkeypatch):
 def test_a_filter_narrows_a_sweep(root):
     compare(asked(root, "depth", "params.`network.depth` = '2'"))
     summary = pd.read_csv(root / "reports/compare/depth/summary.csv")
-    assert summary["activation.name"].tolist() == ["tanh", "relu"]
+    assert summary["activation"].tolist() == ["tanh", "relu"]
 
 
 def test_an_empty_store_says_what_to_run(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from scipy import special, stats
 from actlab import comparisons, tables
 from actlab.errors import UserError
 from actlab.statistics import calibration_error, holm
+from actlab.study import load_study
 
 LABELS = np.array([0, 1, 2, 1], dtype=np.int32)
 
@@ -27,7 +28,7 @@ def study(tmp_path_factory):
 
 
 def write_logits(study, results, logits):
-    for name, network in study.configurations():
+    for network, name in study.identities():
         arrays: dict[str, Any] = {
             f"seed-{seed}": logits(name, network, seed) for seed in study.seeds
         }
@@ -41,15 +42,16 @@ def test_logits_are_scored_image_by_image(study, tmp_path):
         return values
 
     results = tmp_path
-    for name, network in study.configurations():
+    for network, name in study.identities():
         (results / f"{name}-{network}").mkdir()
     write_logits(study, results, logits)
-    right, losses, errors = comparisons.read_by_image(study, results, LABELS)
-    assert right["tanh", "deep"].tolist() == [[1, 1, 1, float(seed % 2)] for seed in study.seeds]
+    whole, by_image = comparisons.read_predictions(study, results, LABELS)
+    right, losses = by_image["test_accuracy"], by_image["test_loss"]
+    assert right["deep", "tanh"].tolist() == [[1, 1, 1, float(seed % 2)] for seed in study.seeds]
     low, high = -special.log_softmax([2.0, 0.0, 0.0])[:2]
-    np.testing.assert_allclose(losses["tanh", "mlp"][0], [low, low, low, low])  # seed 3
-    np.testing.assert_allclose(losses["tanh", "mlp"][2], [low, low, low, high])  # seed 2
-    row = tables.where(errors, activation="relu", network="mlp", seed=2)
+    np.testing.assert_allclose(losses["mlp", "tanh"][0], [low, low, low, low])  # seed 3
+    np.testing.assert_allclose(losses["mlp", "tanh"][2], [low, low, low, high])  # seed 2
+    row = tables.where(whole.calibration, activation="relu", network="mlp", seed=2)
     assert row["calibration_error"].item() == calibration_error(logits("", "", 2), LABELS)
 
 
@@ -65,20 +67,20 @@ def test_logits_are_scored_image_by_image(study, tmp_path):
     ],
 )
 def test_logits_that_are_not_there_are_said(study, tmp_path, damage, reason):
-    for name, network in study.configurations():
+    for network, name in study.identities():
         (tmp_path / f"{name}-{network}").mkdir()
     write_logits(study, tmp_path, lambda *_: np.zeros((4, 3), dtype=np.float32))
     damage(tmp_path / "tanh-mlp/test.npz")
     with pytest.raises(UserError, match=reason):
-        comparisons.read_by_image(study, tmp_path, LABELS)
+        comparisons.read_predictions(study, tmp_path, LABELS)
 
 
 def test_logits_of_other_images_are_refused(study, tmp_path):
-    for name, network in study.configurations():
+    for network, name in study.identities():
         (tmp_path / f"{name}-{network}").mkdir()
     write_logits(study, tmp_path, lambda *_: np.zeros((5, 3), dtype=np.float32))
     with pytest.raises(UserError, match=r"holds logits \(5, 3\) of seed 3 for 4 test images"):
-        comparisons.read_by_image(study, tmp_path, LABELS)
+        comparisons.read_predictions(study, tmp_path, LABELS)
 
 
 def test_epochs_are_counted_to_the_first_that_reaches_the_target(tmp_path):
@@ -97,17 +99,19 @@ def test_epochs_are_counted_to_the_first_that_reaches_the_target(tmp_path):
 
 def test_every_pair_of_every_metric_on_every_network_is_compared(study):
     _, table = compared(study)
-    assert tuple(table.columns) == tables.COMPARISONS
+    assert tuple(table.columns) == ("network", *tables.COMPARED)
     keys = table[["network", "metric", "first", "second"]]
-    assert len(keys.drop_duplicates()) == len(table) == 2 * len(comparisons.METRICS) * 3
-    assert set(table["metric"]) == set(comparisons.METRICS)
+    assert len(keys.drop_duplicates()) == len(table) == 2 * (len(comparisons.METRICS) - 1) * 3
+    # No validation images are held out.
+    assert set(table["metric"]) == comparisons.METRICS.keys() - {"val_accuracy"}
 
 
 def test_pairing_is_by_seed_and_never_by_row_order(study):
     scores, table = compared(study)
     shuffled = scores.sample(frac=1, random_state=0)
-    images = {pair: np.zeros((4, 10)) for pair in study.configurations()}
-    again = comparisons.compare(study, shuffled, images, images, REPORT)
+    zeros = {known: np.zeros((4, 10)) for known in study.identities()}
+    images = {"test_accuracy": zeros, "test_loss": zeros}
+    again = comparisons.compare(study, shuffled, REPORT, images)
     about_images = ["new_images_low", "new_images_high", "new_images_verdict"]
     pd.testing.assert_frame_equal(
         again.drop(columns=about_images), table.drop(columns=about_images)
@@ -131,8 +135,9 @@ def test_a_seed_that_one_side_lacks_is_dropped_and_counted(study):
     scores, _ = compared(study)
     keys = scores[["activation", "pair", "metric"]].to_numpy().tolist()
     lacks = np.array([key == ["tanh", 2, "test_accuracy"] for key in keys])
-    images = {pair: np.zeros((4, 10)) for pair in study.configurations()}
-    table = comparisons.compare(study, scores.loc[~lacks], images, images, REPORT)
+    zeros = {known: np.zeros((4, 10)) for known in study.identities()}
+    images = {"test_accuracy": zeros, "test_loss": zeros}
+    table = comparisons.compare(study, scores.loc[~lacks], REPORT, images)
     accuracy = tables.where(table, metric="test_accuracy", network="mlp")
     assert accuracy["pairs"].tolist() == [3, 4, 3]
     assert accuracy["pairs_dropped"].tolist() == [1, 0, 1]
@@ -181,18 +186,6 @@ def test_times_are_compared_by_the_logarithms_of_ratios(study):
     assert row["pairs"].item() == 4  # blocks
 
 
-def score_by_hand(study, blocks):
-    """Scores of blocks {(network, activation): seconds of block 1, 2, ...}."""
-    rows = [
-        (network, block, 0, activation, seconds, 0.5)
-        for (network, activation), of in blocks.items()
-        for block, seconds in enumerate(of, start=1)
-    ]
-    calibration = study.test[["activation", "network", "seed"]].assign(calibration_error=0.01)
-    table = pd.DataFrame(rows, columns=list(tables.BLOCKS))
-    return comparisons.score(study, calibration, table, 0.97)
-
-
 def reaching(epochs):
     """Plant curves that reach the target at those epochs, seed by seed; 9 is never."""
 
@@ -205,10 +198,14 @@ def reaching(epochs):
     return change
 
 
-def test_a_configuration_that_was_not_timed_is_said(study):
-    timed = {(on, name): [0.1, 0.2] for name, on in study.configurations() if name != "tanh"}
+def test_a_configuration_that_was_not_timed_is_said(tmp_path):
+    folders = {name: tmp_path / name for name in ("results", "timings")}
+    plant(tmp_path, ["sigmoid", "tanh"], {"mlp": (4,)}, seeds=[0], epochs=2)
+    blocks = tables.read_table(tmp_path / "timings/blocks.csv", tables.BLOCKS)
+    rest = tables.where(blocks, activation="sigmoid")
+    tables.write_frame(rest, tmp_path / "timings/blocks.csv")
     with pytest.raises(UserError, match=r"blocks.csv lacks tanh on mlp: run `dvc repro`"):
-        score_by_hand(study, timed)
+        load_study(["sigmoid", "tanh"], ["mlp"], [0], 2, **folders)
 
 
 def test_a_diverged_seed_leaves_its_metric_undecided(tmp_path):
@@ -225,13 +222,9 @@ def test_a_diverged_seed_leaves_its_metric_undecided(tmp_path):
 
 
 def test_the_table_reads_back_as_it_was_written(study, tmp_path):
-    scores, table = compared(study)
-    for name, each, columns in (
-        ("comparisons", table, tables.COMPARISONS),
-        ("scores", scores, tables.SCORES),
-    ):
+    for name, each in zip(("scores", "comparisons"), compared(study), strict=True):
         tables.write_frame(each, tmp_path / f"{name}.csv")
-        read = tables.read_table(tmp_path / f"{name}.csv", columns)
+        read = tables.read_table(tmp_path / f"{name}.csv", tuple(each.columns))
         pd.testing.assert_frame_equal(
             read, each.reset_index(drop=True), check_dtype=False, check_exact=True
         )

@@ -14,10 +14,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from planted import activations_of, compared, description_of, plant
 
-from actlab import figures, tables
+from actlab import figures, layer_figures, look, summaries, tables
 from actlab.activations import ACTIVATIONS
 from actlab.descriptions import join_curves
-from actlab.report import draw, draw_differences
+from actlab.drawings import draw, draw_differences
 
 
 class Drawn(NamedTuple):
@@ -44,13 +44,13 @@ def default(tmp_path_factory):
 def test_the_same_figure_gives_the_same_bytes(default, tmp_path):
     study, drawings = default
     for name, drawing in drawings.items():
-        figures.save_figure(drawing.figure, tmp_path / "first" / name)
+        look.save_figure(drawing.figure, tmp_path / "first" / name)
     # Drawn anew, where a user has set much for other figures.
     with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9, "axes.facecolor": "red"}):
         for name, drawing in drawings_of(study).items():
-            figures.save_figure(drawing.figure, tmp_path / "anew" / name)
+            look.save_figure(drawing.figure, tmp_path / "anew" / name)
     # Saved again.
-    figures.save_figure(drawings["loss_curves"].figure, tmp_path / "again/loss_curves")
+    look.save_figure(drawings["loss_curves"].figure, tmp_path / "again/loss_curves")
     for path in [*(tmp_path / "anew").iterdir(), *(tmp_path / "again").iterdir()]:
         assert path.read_bytes() == (tmp_path / "first" / path.name).read_bytes(), path.name
 
@@ -58,7 +58,7 @@ def test_the_same_figure_gives_the_same_bytes(default, tmp_path):
 def test_files_are_at_150_dots_an_inch_and_bear_no_date(default, tmp_path):
     _, drawings = default
     figure = drawings["test_accuracy"].figure
-    figures.save_figure(figure, tmp_path / "test_accuracy")
+    look.save_figure(figure, tmp_path / "test_accuracy")
     pixels = (tmp_path / "test_accuracy.png").read_bytes()
     width, height = struct.unpack(">II", pixels[16:24])
     assert (width, height) == tuple(int(150 * side) for side in figure.get_size_inches())
@@ -103,14 +103,14 @@ def test_drawing_needs_no_pyplot(root):
 
 def test_activations_differ_in_colour_and_dashes_and_marker():
     common = ["sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "gelu", "silu"]
-    styles = figures.line_styles(common)
+    styles = look.line_styles(common)
     for attribute in ("color", "dashes", "marker"):
         assert len({getattr(style, attribute) for style in styles.values()}) == len(common)
-    assert len(set(figures.line_styles(list(ACTIVATIONS)).values())) == len(ACTIVATIONS)
-    assert figures.line_styles(["tanh", "relu"])["relu"] == styles["relu"]
-    strangers = figures.line_styles(["relu", "mine", "yours"])
+    assert len(set(look.line_styles(list(ACTIVATIONS)).values())) == len(ACTIVATIONS)
+    assert look.line_styles(["tanh", "relu"])["relu"] == styles["relu"]
+    strangers = look.line_styles(["relu", "mine", "yours"])
     assert len(set(strangers.values())) == 3
-    many = figures.line_styles([f"mine_{at}" for at in range(9)])
+    many = look.line_styles([f"mine_{at}" for at in range(9)])
     assert len(set(many.values())) == 9
 
 
@@ -119,7 +119,7 @@ def test_curves_show_the_table(default):
     figure, table = drawings["accuracy_curves"]
     axes = next(axes for axes in figure.axes if axes.get_title(loc="left") == "deep: validation")
     row = tables.where(table, network="deep", split="validation", activation="tanh")
-    color = figures.line_styles(["tanh"])["tanh"].color
+    color = look.line_styles(["tanh"])["tanh"].color
     thick = [
         line for line in axes.lines if line.get_color() == color and line.get_marker() != "None"
     ]
@@ -260,7 +260,7 @@ def test_a_band_that_reaches_zero_is_cut_off_and_says_so(tmp_path):
 def test_times_show_the_middle_half(default):
     study, drawings = default
     axes = drawings["epoch_seconds"].figure.axes[0]
-    (row, *_) = tables.epoch_seconds(study).to_dict("records")
+    (row, *_) = summaries.epoch_seconds(study).to_dict("records")
     bars = [list(line.get_xdata()) for line in axes.lines if line.get_linewidth() == 2.2]
     assert len(bars) == 3
     assert bars[0] == pytest.approx([row["quartile_low"], row["quartile_high"]])
@@ -278,7 +278,7 @@ def test_colours_are_told_apart_by_colour_blind_eyes():
             [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]]
         ),
     }
-    styles = figures.line_styles(["sigmoid", "tanh", "relu"])
+    styles = look.line_styles(["sigmoid", "tanh", "relu"])
     colors = np.array([to_rgb(style.color) for style in styles.values()])
     linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
     for name, matrix in seen_by.items():
@@ -294,7 +294,7 @@ def test_the_vanishing_of_sigmoids_gradient_is_on_the_panel(default):
         for axes in drawings["gradient_by_layer"].figure.axes
         if axes.get_title(loc="left") == "deep"
     )
-    color = figures.line_styles(["sigmoid"])["sigmoid"].color
+    color = look.line_styles(["sigmoid"])["sigmoid"].color
     values = [line.get_ydata() for line in axes.lines if line.get_color() == color][-1]
     # The planted factor a layer is 6, over eight layers.
     assert values[0] / values[-1] == pytest.approx(6**-8, rel=0.2)
@@ -377,7 +377,7 @@ def test_a_map_of_health_shows_the_table_in_shades_and_numbers(default):
 
 def test_shades_of_a_map_grow_darker_with_the_value_and_numbers_stand_out(default):
     _, drawings = default
-    for name in figures.HEALTH_MAPS:
+    for name in layer_figures.HEALTH_MAPS:
         figure = drawings[f"health_{name}"].figure
         figure.draw_without_rendering()
         for axes in figure.axes:

@@ -256,6 +256,23 @@ print("buffered")
 """
 
 
+def test_a_command_that_is_importing_ends_without_a_traceback(root, tmp_path):
+    (tmp_path / "scipy.py").write_text('import time; print("at work", flush=True); time.sleep(60)')
+    process = subprocess.Popen(
+        [sys.executable, "-m", "actlab.stages.preprocess"],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{root / 'src'}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    wait_for(process, "at work")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert output == f"\nactlab: stopped by SIGINT; {interrupts.ADVICE}\n"
+
+
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("is_command", [True, False])
 def test_a_command_that_has_finished_is_not_taken_apart(is_command, fails, started):

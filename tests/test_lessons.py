@@ -209,7 +209,8 @@ def test_figures_are_those_of_the_pipeline_and_tell_what_is_seen():
     in_folder = {path.relative_to(ROOT) for path in (FOLDER / "figures").iterdir()}
     assert in_folder == {path for path in shown if path.parent.name == "figures"}
     assert {path.name for path in shown} <= {Path(source).name for source in copied}
-    drawn = (ROOT / "src/actlab/report.py").read_text()
+    sources = ("drawings", "sections", "layer_sections")
+    drawn = "".join((ROOT / f"src/actlab/{name}.py").read_text() for name in sources)
     for path in shown:
         assert re.search(rf"\"(figures|data)/{path.name}\"|\"{path.stem}\"", drawn) or (
             path.name.startswith("health_")

@@ -1,6 +1,5 @@
-"""The command behind `make repro`, on a pipeline of two stages that takes no time."""
+"""`make repro` on a pipeline of two stages that takes no time: what it shows, how it ends."""
 
-import json
 import os
 import pty
 import re
@@ -14,90 +13,86 @@ from pathlib import Path
 
 import psutil
 import pytest
+from studies import read_committed
 
 DVC_YAML = """
 stages:
   preprocess:
-    cmd: cp raw data; echo noise of a library >&2; echo "MLflow at x cannot be written (y)"
+    cmd: cp raw data
     deps: [raw]
     outs: [data]
   report:
-    cmd: exec python work.py
+    cmd: PYTHONPATH=src exec python work.py
     deps: [data, work.py]
     outs: [written]
 """
-#: A stage as ours are: it ends when DVC does.
+#: A stage as ours are, with its configuration and its answer to signals.
 WORK = """
-from actlab.stages import interrupts
 import pathlib, time
+from actlab.errors import UserError
+from actlab.stages import command
 
-with interrupts.listening("it goes on", watch_parent=True):
+def stage(config):
     print("at work", flush=True)
-    time.sleep(SECONDS)
-    pathlib.Path("written").touch()
+    {work}
+    pathlib.Path("written").write_text("written")
+
+command.run(stage)
 """
-BROKEN = "1 / 0\n"
-COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
+FAILS = 'raise UserError("data/x is missing: make it")'
+#: What `make` takes for done: the environment is that of the tests.
+READY = ("-o", ".venv/ready", "-o", ".dvc/plots/page.html")
 
 
 class Pipeline:
+    """A clone in miniature, and `make repro` in it."""
+
     def __init__(self, folder: Path, root: Path) -> None:
         self.folder = folder
+        shutil.copy(root / "Makefile", folder)
+        for name in ("src", "conf"):
+            (folder / name).symlink_to(root / name)
+        (folder / ".venv").symlink_to(sys.prefix)
         (folder / "reports").mkdir()
         for name in ("summary", "comparisons", "claims"):
             shutil.copy(root / f"docs/study/{name}.csv", folder / "reports")
-        (folder / "params.yaml").write_text("report: {confidence: 0.95}\n")
+        (folder / "params.yaml").write_text(read_committed(root, "params.yaml"))
         (folder / "dvc.yaml").write_text(DVC_YAML)
         (folder / "raw").write_text("raw")
-        self.environment = os.environ | {
-            "PYTHONPATH": str(root / "src"),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "TERM": "xterm-256color",
-            "COLUMNS": "80",
-        }
         dvc = [sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"]
         subprocess.run(dvc, cwd=folder, check=True)
 
-    def works(self, code: str) -> None:
-        (self.folder / "work.py").write_text(code)
-
-    def start(self, stdout: int, **environment: str) -> subprocess.Popen:
+    def start(self, work: str, stdout: int = subprocess.PIPE) -> subprocess.Popen:
+        """Start `make repro`, the second stage with some work to do."""
+        (self.folder / "work.py").write_text(WORK.format(work=work))
         return subprocess.Popen(
-            [sys.executable, "-m", "actlab.stages.repro"],
+            ["make", *READY, "repro"],
             cwd=self.folder,
-            env=self.environment | environment,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             # A shell in the background and nohup ignore them.
             preexec_fn=lambda: [
-                signal.signal(each, how)
-                for each, how in (
-                    (signal.SIGINT, signal.default_int_handler),
-                    (signal.SIGHUP, signal.SIG_DFL),
-                )
+                signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGHUP)
             ],
         )
 
-    def run(self, **environment: str) -> tuple[int, bytes]:
-        process = self.start(subprocess.PIPE, **environment)
-        said, _ = process.communicate(timeout=60)
-        return process.returncode, said
+    def run(self, work: str) -> tuple[int, str]:
+        process = self.start(work)
+        output, _ = process.communicate(timeout=60)
+        return process.returncode, output.decode()
 
-    def run_on_a_terminal(self, **environment: str) -> tuple[int, bytes]:
+    def run_on_a_terminal(self, work: str) -> tuple[int, str]:
         ours, theirs = pty.openpty()
-        process = self.start(theirs, **environment)
+        process = self.start(work, theirs)
         os.close(theirs)
-        said = b""
+        output = b""
         with suppress(OSError):  # the end, on Linux
             while read := os.read(ours, 65536):
-                said += read
+                output += read
         os.close(ours)
-        return process.wait(), said
-
-    def log(self) -> str:
-        return max((self.folder / "logs").glob("*.log")).read_text()
+        return process.wait(), output.decode().replace("\r\n", "\n")
 
 
 @pytest.fixture(scope="module")
@@ -105,77 +100,55 @@ def pipeline(root, tmp_path_factory):
     return Pipeline(tmp_path_factory.mktemp("repro"), root)
 
 
-ANSWER = "The notebook's 26 claims: "
+ANSWER = "vs. best\nmlp      sigmoid           97."
+END = (
+    "The report:  reports/report.html (and report.md, summary.csv, claims.csv)\n"
+    "The runs:    make ui\n"
+)
 
 
-def test_a_terminal_gets_a_line_a_stage_and_the_answer_without_colours(pipeline):
-    pipeline.works(WORK.replace("SECONDS", "0.6"))
-    status, said = pipeline.run_on_a_terminal(NO_COLOR="1")
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said.decode()).replace("\r", "\n")
-    assert status == 0, text
-    assert COLOUR.findall(said) == []
-    assert re.search(r"^stage 2 of 2  report .* left in all$", text, re.MULTILINE)
-    assert re.search(r"^1 of 2  preprocess +0\.\d s  a few seconds left in all$", text, re.M)
-    assert re.search(r"^2 of 2  report +\d\.\d s$", text, re.MULTILINE)
-    assert ANSWER in text
-    assert re.search(r"^\d\.\d s: 2 stages ran\.$", text, re.MULTILINE)
-    assert max(map(len, text.splitlines())) <= 80
-    # What matters of what is said beside that; the log has everything.
-    assert "MLflow at x cannot be written (y)" in text
-    for line in ("noise of a library", "at work"):
-        assert line not in text
-        assert line in pipeline.log()
-    seconds = json.loads((pipeline.folder / "logs/seconds.json").read_text())
-    assert set(seconds) == {"preprocess", "report"}
+def test_a_terminal_shows_each_stage_its_lines_and_the_answer(pipeline):
+    status, output = pipeline.run_on_a_terminal("")
+    assert status == 0, output
+    places = [
+        output.index(line)
+        for line in ("'preprocess':\n", "> cp raw data\n", "'report':\n", "\nat work\n", ANSWER)
+    ]
+    assert places == sorted(places)
+    assert output.endswith(END)
 
 
-def test_colours_are_for_terminals(pipeline):
-    status, said = pipeline.run_on_a_terminal()
+def test_nothing_to_do_shows_the_answer_and_a_pipe_gets_no_escape_code(pipeline):
+    status, output = pipeline.run("")
     assert status == 0
-    assert COLOUR.findall(said)
+    assert "at work" not in output
+    assert ANSWER in output
+    assert output.endswith(END)
+    assert "\x1b" not in output
 
 
-def test_nothing_to_run_is_said_with_the_answer_and_a_file_gets_no_escape_code(pipeline):
-    status, said = pipeline.run()
-    assert status == 0
-    assert b"\x1b" not in said
-    assert ANSWER in said.decode()
-    assert "Nothing had to run: all 2 stages are unchanged.\n" in said.decode()
+def test_a_stage_that_fails_says_why_in_its_own_line_and_there_is_no_answer(pipeline):
+    status, output = pipeline.run(FAILS)
+    assert status == 2  # of make, for any
+    assert "\nactlab: data/x is missing: make it\n" in output
+    assert "'report'" in output.split("actlab: ")[1]
+    assert re.search(r"^make: .*repro\] Error 255$", output, re.MULTILINE)  # DVC's
+    assert "Traceback" not in output
+    assert ANSWER not in output
 
 
-def test_a_stage_that_fails_shows_its_last_lines(pipeline):
-    pipeline.works(BROKEN)
-    status, said = pipeline.run()
-    text = said.decode()
-    assert status == 255
-    assert re.search(r"^1 of 2  preprocess +unchanged ", text, re.MULTILINE)
-    assert re.search(r"^2 of 2  report +failed$", text, re.MULTILINE)
-    assert "ZeroDivisionError: division by zero\n" in text
-    assert "ERROR: failed to reproduce 'report'" in text
-    assert "DEBUG" not in text
-    assert ANSWER not in text
-    assert "1 unchanged, 1 failed." in text
-
-
-def test_a_mistake_in_dvc_yaml_is_said_in_dvcs_words(pipeline):
-    (pipeline.folder / "dvc.yaml").write_text("stages: [")
+def test_a_report_that_cannot_be_read_is_one_line(pipeline):
+    summary = pipeline.folder / "reports/summary.csv"
+    content = summary.read_bytes()
+    summary.unlink()
     try:
-        status, said = pipeline.run()
+        _, output = pipeline.run("")
     finally:
-        (pipeline.folder / "dvc.yaml").write_text(DVC_YAML)
-    assert status != 0
-    assert b"dvc.yaml" in said
-
-
-def test_arguments_are_refused_in_one_line(pipeline):
-    command = [sys.executable, "-m", "actlab.stages.repro", "--force"]
-    told = subprocess.run(
-        command, cwd=pipeline.folder, env=pipeline.environment, capture_output=True, check=False
-    )
-    assert told.returncode == 1
-    (line,) = told.stderr.decode().splitlines()
-    assert line.startswith("actlab: ")
-    assert "`dvc repro` takes them" in line
+        summary.write_bytes(content)
+    (line,) = re.findall(r"^actlab: .*$", output, re.MULTILINE)
+    assert "summary.csv" in line
+    assert line.endswith(": run `dvc repro -f report`")
+    assert "Traceback" not in output
 
 
 def alive(session):
@@ -187,30 +160,27 @@ def alive(session):
     return found
 
 
-@pytest.mark.parametrize(
-    ("number", "to_all"),
-    [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, False)],
-)
-def test_whatever_ends_it_ends_dvc_and_its_stages(number, to_all, pipeline):
-    """Ctrl-C reaches all of them; a kill, the first alone."""
-    pipeline.works(WORK.replace("SECONDS", "60"))
-    shutil.rmtree(pipeline.folder / "logs", ignore_errors=True)
-    process = pipeline.start(subprocess.PIPE)
-    deadline = time.monotonic() + 30
-    while not (list((pipeline.folder / "logs").glob("*.log")) and "  at work" in pipeline.log()):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, pipeline.log()
-        time.sleep(0.05)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_whatever_ends_it_ends_dvc_and_its_stages(number, pipeline):
+    """Ctrl-C reaches all of them; SIGTERM make alone; SIGKILL, of DVC, is not seen by make."""
+    process = pipeline.start("time.sleep(60)")
+    assert process.stdout
+    while process.stdout.readline() != b"at work\n":
+        assert process.poll() is None
     assert len(alive(process.pid)) >= 3
+    (dvc,) = psutil.Process(process.pid).children()
     sent = time.monotonic()
-    (os.killpg if to_all else os.kill)(process.pid, number)
-    said, _ = process.communicate(timeout=10)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        os.kill(dvc.pid if number == signal.SIGKILL else process.pid, number)
+    output = process.communicate(timeout=10)[0].decode()
     while alive(process.pid) and time.monotonic() - sent < 10:
         time.sleep(0.02)
     assert time.monotonic() - sent < 2, alive(process.pid)
-    if number == signal.SIGKILL:
-        assert process.returncode == -number
-        return
-    assert process.returncode == 128 + number
-    stopped = f"actlab: stopped by {number.name}; what is finished is kept: the same command"
-    assert said.decode().count("stopped by") == said.decode().count(stopped) == 1
+    assert process.returncode != 0
+    stopped = "SIGINT" if number == signal.SIGINT else "SIGTERM"
+    advice = f"actlab: stopped by {stopped}; completed work is kept; run the same command to resume"
+    assert output.count("stopped by") == output.count(advice) == 1
+    assert "Traceback" not in output
+    assert ANSWER not in output

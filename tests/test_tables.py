@@ -3,11 +3,12 @@ import math
 
 import numpy as np
 import pytest
-from planted import plant
+from planted import plant, summarised
 from scipy import stats
 
-from actlab import statistics, tables
+from actlab import statistics, summaries, tables, wording
 from actlab.errors import UserError
+from actlab.study import load_study, read_activations
 
 NETWORKS = {"none": (), "mlp": (128, 64)}
 
@@ -48,19 +49,18 @@ def test_a_table_that_is_missing_or_another_is_said_in_one_line(tmp_path):
 
 def test_the_study_comes_in_the_order_of_the_configuration(tmp_path):
     study = plant(tmp_path, ["tanh", "sigmoid"], NETWORKS, seeds=[5, 3], epochs=2)
-    expected = [("tanh", "none"), ("sigmoid", "none"), ("tanh", "mlp"), ("sigmoid", "mlp")]
-    assert study.configurations() == expected
+    expected = [("none", "tanh"), ("none", "sigmoid"), ("mlp", "tanh"), ("mlp", "sigmoid")]
+    assert study.identities() == expected
     assert study.layers_of("mlp") == ["hidden_1", "hidden_2", "output"]
     assert study.layers_of("none") == ["output"]
-    summary = tables.summarise(study, 0.95)
-    assert tuple(summary.columns) == tables.SUMMARY
-    assert list(zip(summary["activation"], summary["network"], strict=True)) == expected
+    summary = summarised(study)
+    assert list(zip(summary["network"], summary["activation"], strict=True)) == expected
 
 
 def test_files_of_other_configurations_are_not_looked_at(tmp_path):
     plant(tmp_path, ["tanh", "relu"], NETWORKS, epochs=2)
     (tmp_path / "results/relu-mlp/history.csv").write_text("stale")
-    study = tables.read_study(
+    study = load_study(
         ["tanh"], ["mlp"], [0, 1, 2, 3, 4, 5], 2, tmp_path / "results", tmp_path / "timings"
     )
     assert set(study.history["activation"]) == {"tanh"}
@@ -81,7 +81,7 @@ def test_results_of_another_configuration_are_refused(tmp_path, configured, mess
     plant(tmp_path, ["tanh"], {"mlp": (4,)}, seeds=[0, 1], epochs=2)
     folders = {"results": tmp_path / "results", "timings": tmp_path / "timings"}
     with pytest.raises(UserError, match=message) as raised:
-        tables.read_study(**(planted | configured), **folders)
+        load_study(**(planted | configured), **folders)
     assert "run `dvc repro`" in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -128,7 +128,7 @@ def test_the_summary_holds_the_planted_numbers(tmp_path):
         accuracies={("relu", "mlp"): accuracies},
         changed=change,
     )
-    row = tables.summarise(study, 0.9).to_dict("records")[0]
+    row = summarised(study, 0.9).to_dict("records")[0]
     interval = stats.ttest_1samp(accuracies, 0).confidence_interval(0.9)
     assert row["seeds"] == 3
     assert row["test_accuracy_mean"] == pytest.approx(0.98)
@@ -146,12 +146,12 @@ def test_the_first_layer_of_a_network_without_hidden_layers_is_the_output(tmp_pa
     value = tables.where(
         study.gradients, layer="output", epoch=0, probe="notebook", statistic="mean_abs"
     )["value"].mean()
-    assert tables.summarise(study, 0.95)["gradient_first_layer_initial"].tolist() == [value]
+    assert summarised(study)["gradient_first_layer_initial"].tolist() == [value]
 
 
 def test_bands_over_seeds_are_scipys(tmp_path):
     study = plant(tmp_path, epochs=3)
-    bands = tables.learning_curves(study, "loss", 0.8)
+    bands = summaries.learning_curves(study, "loss", 0.8)
     assert len(bands) == 3 * 2 * 2 * 3
     for row in bands.to_dict("records"):
         metric = "loss" if row["split"] == "training" else "val_loss"
@@ -168,7 +168,7 @@ def test_bands_over_seeds_are_scipys(tmp_path):
 
 def test_plot_tables_have_a_line_a_configuration(tmp_path):
     study = plant(tmp_path, ["relu", "tanh"], NETWORKS, seeds=[0, 1], epochs=3)
-    plots = tables.plot_tables(study)
+    plots = summaries.plot_tables(study)
     assert sorted(plots) == ["accuracy", "gradient_initial", "loss", "val_accuracy", "val_loss"]
     names = ["relu-none", "tanh-none", "relu-mlp", "tanh-mlp"]
     assert list(plots["val_loss"].columns) == ["configuration", "epoch", "val_loss"]
@@ -190,16 +190,16 @@ def test_a_mean_over_a_diverged_seed_is_no_number(tmp_path):
             parts["history"].loc[3, "loss"] = math.nan
 
     study = plant(tmp_path, ["relu"], {"mlp": (4,)}, seeds=[0, 1], epochs=2, changed=change)
-    means = tables.plot_tables(study)["loss"]["loss"]
+    means = summaries.plot_tables(study)["loss"]["loss"]
     assert means.isna().tolist() == [False, True]
-    curves = tables.where(tables.learning_curves(study, "loss", 0.95), split="training")
+    curves = tables.where(summaries.learning_curves(study, "loss", 0.95), split="training")
     assert curves[["mean", "low"]].isna().to_numpy().tolist() == [[False] * 2, [True] * 2]
 
 
 def test_metrics_are_the_accuracies_in_percent_by_the_names_of_runs(tmp_path):
     study = plant(tmp_path, ["relu"], NETWORKS, seeds=[0], epochs=1)
-    summary = tables.summarise(study, 0.95)
-    metrics = json.loads(json.dumps(tables.metrics(summary), allow_nan=False))
+    summary = summarised(study)
+    metrics = json.loads(json.dumps(summaries.metrics(summary), allow_nan=False))
     accuracy = tables.where(summary, network="mlp")["test_accuracy_mean"].item()
     assert list(metrics) == ["relu/none %", "relu/mlp %"]
     assert metrics["relu/mlp %"] == pytest.approx(100 * accuracy)
@@ -207,8 +207,8 @@ def test_metrics_are_the_accuracies_in_percent_by_the_names_of_runs(tmp_path):
 
 def test_a_metric_that_is_no_number_is_null(tmp_path):
     study = plant(tmp_path, ["relu"], {"mlp": (4,)}, seeds=[0, 1], epochs=1)
-    summary = tables.summarise(study, 0.95).assign(test_accuracy_mean=math.nan)
-    assert tables.metrics(summary) == {"relu/mlp %": None}
+    summary = summarised(study).assign(test_accuracy_mean=math.nan)
+    assert summaries.metrics(summary) == {"relu/mlp %": None}
 
 
 def test_layers_are_printed_with_the_sum_of_their_parameters():
@@ -218,13 +218,13 @@ def test_layers_are_printed_with_the_sum_of_their_parameters():
         ("hidden_2", 128, 64, "relu", 8256),
         ("output", 64, 10, "linear", 650),
     ]
-    lines = tables.as_text(layers, tables.LAYERS).splitlines()
+    lines = wording.as_text(layers, tables.LAYERS).splitlines()
     assert len(lines) == 1 + 3 + 1
     assert lines[-1].split() == ["total", "109,386"]
     assert lines[-1].endswith("109,386")
     assert len(lines[-1]) == len(lines[1])
-    assert "total" not in tables.as_text([], tables.LAYERS)
-    assert "total" not in tables.as_text([("relu", 0.5)], ("activation", "test_loss"))
+    assert "total" not in wording.as_text([], tables.LAYERS)
+    assert "total" not in wording.as_text([("relu", 0.5)], ("activation", "test_loss"))
     # Readers take each row of the file for a layer.
     assert tables.LAYERS == ("layer", "inputs", "units", "activation", "parameters")
 
@@ -240,22 +240,22 @@ def test_activations_are_what_was_trained(tmp_path):
         activation = {"name": name, "function": name, "constants": constants}
         (folder / "model.json").write_text(json.dumps({"activation": activation}))
 
-    for name, network in study.configurations():
+    for network, name in study.identities():
         train(name, network, 0.25)
-    leaky, relu = tables.read_activations(study, models)
+    leaky, relu = read_activations(study, models)
     assert leaky.constants == {"negative_slope": 0.25}
     assert relu.function == "relu"
     train("leaky_relu", "mlp", 0.5)
     with pytest.raises(UserError, match="another leaky_relu than the other networks"):
-        tables.read_activations(study, models)
+        read_activations(study, models)
     (models / "relu-none/model.json").unlink()
     with pytest.raises(UserError, match=r"relu-none/model.json is missing"):
-        tables.read_activations(study, models)
+        read_activations(study, models)
 
 
 def test_health_has_a_row_a_layer_and_epoch_over_seeds(tmp_path):
     study = plant(tmp_path, ["sigmoid", "relu"], {"mlp": (8, 4)}, seeds=[0, 1, 2], epochs=2)
-    health = tables.layer_health(study, 0.95)
+    health = summaries.layer_health(study, 0.95)
     rows = tables.where(health, activation="relu", statistic="dead_fraction")
     assert list(zip(rows["epoch"], rows["layer"], rows["mean"], strict=True)) == [
         (epoch, layer, share if epoch else 0.0)
@@ -283,7 +283,7 @@ def test_dead_units_are_counted_over_all_seeds(tmp_path):
     study = plant(
         tmp_path, ["relu"], {"mlp": (7, 4), "none": ()}, seeds=[0, 1, 2], epochs=2, changed=change
     )
-    dead = tables.where(tables.dead_units(study, 0.95), layer="hidden_1").to_dict("records")
+    dead = tables.where(summaries.dead_units(study, 0.95), layer="hidden_1").to_dict("records")
     assert [(row["epoch"], row["dead"], row["units"]) for row in dead] == [
         (0, 3, 14),
         (1, 4, 21),
@@ -291,7 +291,7 @@ def test_dead_units_are_counted_over_all_seeds(tmp_path):
     ]
     assert dead[1]["share"] == 4 / 21
     assert (dead[1]["low"], dead[1]["high"]) == statistics.wilson_interval(4, 21, 0.95)
-    assert set(tables.dead_units(study, 0.95)["network"]) == {"mlp"}
+    assert set(summaries.dead_units(study, 0.95)["network"]) == {"mlp"}
 
 
 def test_shares_of_one_sign_weigh_layers_by_units_and_leave_the_first_out(tmp_path):
@@ -307,7 +307,7 @@ def test_shares_of_one_sign_weigh_layers_by_units_and_leave_the_first_out(tmp_pa
     study = plant(
         tmp_path, ["relu"], {"mlp": (8, 4), "none": ()}, seeds=[0, 1], epochs=2, changed=change
     )
-    shares = tables.one_sign_shares(study, 0.95)
+    shares = summaries.one_sign_shares(study, 0.95)
     rows = tables.where(shares, statistic="one_sign_batch_fraction")
     expected = (4 * 0.5 + 10 * 0.2) / 14
     assert rows["mean"].tolist() == pytest.approx([expected, expected, 0.5])
@@ -336,7 +336,7 @@ def test_health_that_lacks_something_is_refused(tmp_path, key, column, value, me
 def test_preactivations_of_other_configurations_are_left_out(tmp_path):
     plant(tmp_path, ["tanh", "relu"], NETWORKS, seeds=[0], epochs=2)
     folders = (tmp_path / "results", tmp_path / "timings")
-    study = tables.read_study(["tanh"], ["mlp"], [0], 2, *folders)
+    study = load_study(["tanh"], ["mlp"], [0], 2, *folders)
     assert set(study.preactivations["activation"]) == {"tanh"}
     assert set(study.preactivations["network"]) == {"mlp"}
 
@@ -346,7 +346,7 @@ def test_theory_agrees_where_the_geometric_mean_lies_in_the_band(tmp_path):
         ratios.loc[ratios["layer"] == "hidden_2", "ratio"] *= 1.08
 
     study = plant(tmp_path, ["relu"], NETWORKS, epochs=1, theory_changed=change)
-    table = tables.theory_ratios(study, 0.95)
+    table = summaries.theory_ratios(study, 0.95)
     assert len(table) == 2 * 2 * 4
     assert set(tables.where(table, layer="hidden_2")["agrees"]) == {False}
     rest = tables.where(table, layer=["hidden_3", "hidden_4", "all"])
@@ -371,7 +371,7 @@ def test_theory_without_a_configured_activation_is_refused(tmp_path):
 def test_the_times_of_a_layer_are_paired_by_block(tmp_path):
     """A machine that gets slower by half in every block leaves the ratios as they are."""
     study = plant(tmp_path, ["tanh", "relu", "gelu"], NETWORKS, epochs=1)
-    times = tables.kernel_times(study, 0.95)
+    times = summaries.kernel_times(study, 0.95)
     assert times["operation"].tolist() == [
         name for name in ("forward", "backward", "elementwise") for _ in range(3)
     ]
@@ -398,7 +398,7 @@ def test_intervals_of_a_layers_times_are_scipys(tmp_path):
         parts["kernels"].loc[rows, "seconds"] *= np.exp(noise)
 
     study = plant(tmp_path, ["tanh", "relu", "gelu"], NETWORKS, epochs=1, timing_changed=change)
-    row = tables.where(tables.kernel_times(study, 0.95), operation="forward", activation="relu")
+    row = tables.where(summaries.kernel_times(study, 0.95), operation="forward", activation="relu")
     test = stats.ttest_1samp(noise + math.log(1.1), 0).confidence_interval(1 - 0.05 / 2)
     bounds = row[["low", "high"]].to_numpy()[0]
     np.testing.assert_allclose(np.log(bounds.astype(float)), [test.low, test.high])
@@ -414,7 +414,7 @@ def test_kernels_that_lack_a_block_are_refused(tmp_path):
 
 def test_what_matched_changes_is_the_ratio_of_what_is_left(tmp_path):
     study = plant(tmp_path, ["tanh", "relu"], {"none": (), "deep": (4,) * 3}, epochs=1)
-    (row,) = tables.matched_changes(study, 0.95).to_dict("records")
+    (row,) = summaries.matched_changes(study, 0.95).to_dict("records")
     names = ("network", "activation", "configured", "matched", "first_layer", "last_layer")
     assert [row[name] for name in names] == [
         *("deep", "relu", "glorot_uniform", "he_uniform", "hidden_1", "output")
@@ -440,7 +440,7 @@ def test_a_gradient_that_grows_in_every_layer_changes_the_norm_alone(tmp_path):
         parts["matched"].loc[rows, "gradient_norm"] = norms
 
     study = plant(tmp_path, ["relu"], {"deep": (4,) * 3}, epochs=1, timing_changed=change)
-    (row,) = tables.matched_changes(study, 0.95).to_dict("records")
+    (row,) = summaries.matched_changes(study, 0.95).to_dict("records")
     assert [row["norm_change"], row["factor_change"]] == pytest.approx([8, 1])
 
 
@@ -449,6 +449,6 @@ def test_a_gradient_of_zero_leaves_no_change(tmp_path):
         parts["matched"]["gradient_norm"] = 0.0
 
     study = plant(tmp_path, ["relu"], {"deep": (4,) * 3}, epochs=1, timing_changed=change)
-    (row,) = tables.matched_changes(study, 0.95).to_dict("records")
+    (row,) = summaries.matched_changes(study, 0.95).to_dict("records")
     assert math.isnan(row["norm_change"])
     assert math.isnan(row["factor_change"])

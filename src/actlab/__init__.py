@@ -30,25 +30,30 @@ A map of the modules, in the order of the data:
 `fingerprint`      a configuration -> a digest of all that decides what its training gives
 `progress`         how far a training is, on a terminal or in a log
 `statistics`       values over seeds -> means and intervals
-`tables`           the columns of every CSV; reading and summarising them
-`comparisons`      every pair of activations, with its verdict
+`tables`           the columns of every CSV; reading and writing them
+`study`            configurations that differ in a few keys, as tidy tables
+`runs`             finished runs of MLflow -> a study
+`comparisons`      a study -> scores, which pairs are compared, verdicts
+`summaries`        a study -> means and intervals over seeds
 `claims`           the ledger: every claim of the notebook, with its verdict
-`figures`          tables -> Matplotlib figures
+`look`             how every figure looks; the parts that figures are made of
+`figures`          tables -> figures: curves, accuracy, differences, time
+`layer_figures`    tables -> figures of layers: gradients, health, theory
+`drawings`         a study -> the figures that fit its keys and tables
 `charts`           tables -> the report's interactive charts
 `provenance`       what reproduces a report: commit, inputs, versions, machine
-`findings`         tables -> sentences that say no more than the numbers
-`report`           tables and figures -> Markdown and HTML
-`answer`           the report's CSVs -> what a terminal shows at the end of a run
+`wording`          how numbers and lists are written
+`findings`         a study -> sentences that say no more than the numbers
+`layer_findings`   the same of layers: gradients, health, theory
+`sections`         a study and what follows from it -> a report
+`layer_sections`   the sections that the pipeline alone has
+`report`           a report -> Markdown and HTML
 `tracking`         all of it -> MLflow, while it happens; finished runs <- MLflow
-`plan`             what DVC says -> how far the pipeline is, how long the rest takes
 `notes`            what MLflow's pages say of runs and models
 `views`            columns and charts of MLflow's pages, behind a link
 `registry`         models -> MLflow's registry, with aliases; which one is served
 `overview`         finished runs -> those pages and that registry, brought up to date
 `sync`             what is on the disk -> MLflow, where it lacks that
-`swept`            finished runs -> configurations, what tells them apart, verdicts
-`swept_figures`    tables of a sweep -> the figures that fit what was swept
-`swept_report`     tables and figures of a sweep -> sentences and a report
 `serving`          a registered model, served on this machine
 `stages`           the commands that DVC and Hydra run
 `library`          what a notebook calls: the core, with arguments in place of files

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import pandas as pd
 
-from actlab.figures import HEALTH_MAPS, line_styles
-from actlab.tables import Study, where
+from actlab.layer_figures import HEALTH_MAPS
+from actlab.look import line_styles
+from actlab.study import Study
+from actlab.tables import where
 
 #: Digits of a number in a chart.
 DIGITS = 5

@@ -20,12 +20,14 @@ import pandas as pd
 from jaxtyping import Float
 from scipy import stats
 
-from actlab import tables
+from actlab import summaries, tables
 from actlab.comparisons import METRICS
 from actlab.config import ActivationConfig, ReportConfig
-from actlab.findings import counted, difference_text, in_points, join, percent, towards
+from actlab.findings import difference_text, orient
 from actlab.statistics import geometric_interval, holm, mean_interval, paired_tests
-from actlab.tables import Study, where, written
+from actlab.study import Study
+from actlab.tables import where
+from actlab.wording import counted, in_points, join, percent, written
 
 Verdict = Literal["supported", "refuted", "undecided", "not measured"]
 
@@ -347,7 +349,7 @@ def _similar_accuracy(evidence: Evidence, network: str) -> Outcome:
     _mnist_only(evidence)
     names, margin = [evidence.named(each) for each in THREE], evidence.config.equivalence_margin
     pairs = list(combinations(names, 2))
-    rows = [towards(evidence.comparisons, network, "test_accuracy", *pair) for pair in pairs]
+    rows = [orient(evidence.comparisons, "test_accuracy", *pair, network=network) for pair in pairs]
     apart = []
     for first, second in pairs:
         one, other = (evidence.by_seed("test_accuracy", network, each) for each in (first, second))
@@ -381,7 +383,7 @@ def _ahead(
     """Whether an activation is better, or worse, than each of the others (`comparisons`)."""
     name = evidence.named(function)
     rows = [
-        towards(evidence.comparisons, network, metric, name, evidence.named(other))
+        orient(evidence.comparisons, metric, name, evidence.named(other), network=network)
         for other in others
     ]
     decided: Verdict = "undecided"
@@ -509,7 +511,7 @@ def _divided(
 
 def _one_sign(evidence: Evidence, network: str) -> Outcome:
     shares = where(
-        tables.one_sign_shares(evidence.study, evidence.config.confidence),
+        summaries.one_sign_shares(evidence.study, evidence.config.confidence),
         network=network,
         statistic="one_sign_batch_fraction",
     )

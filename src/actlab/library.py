@@ -12,7 +12,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import combinations
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -30,6 +29,7 @@ from actlab.config import (
     ModelConfig,
     NetworkConfig,
     Positive,
+    ReportConfig,
     Seed,
     Seeds,
     TrainingConfig,
@@ -47,6 +47,8 @@ from actlab.datasets import (
 )
 from actlab.errors import UserError
 from actlab.statistics import geometric_interval, mean_interval
+from actlab.study import ACTIVATION, NETWORK, Study
+from actlab.summaries import learning_curves, over_seeds
 from actlab.tables import where
 
 if TYPE_CHECKING:
@@ -309,6 +311,17 @@ class Fit:
             f" {', '.join(map(str, self.seeds))}, {self.epochs} epochs"
         )
 
+    def study(self) -> Study:
+        """Return the tables as a study, for the functions that take one."""
+        names = [(self.network.name, name) for name in self.activations]
+        table = pd.DataFrame(names, columns=[NETWORK, ACTIVATION])
+        return Study(
+            keys=(NETWORK, ACTIVATION),
+            configurations=table.assign(**{"training.epochs": str(self.epochs)}),
+            test=self.test,
+            history=self.history,
+        )
+
     def kept_epochs(self) -> list[int]:
         """Return the epochs after which weights were kept; 0 is before training."""
         return sorted({epoch for _, _, epoch in self._weights})
@@ -363,7 +376,7 @@ class Fit:
         """
         validate(TestMetric, metric, "metric")
         validate(Fraction, confidence, "confidence")
-        return tables.over_seeds(self.test, ["activation", "network"], metric, confidence)
+        return over_seeds(self.test, ["activation", "network"], metric, confidence)
 
 
 def fit(
@@ -591,25 +604,13 @@ def compare(
     validate(Fraction, confidence, "confidence")
     if len(fitted.activations) < 2:
         raise UserError(f"only {fitted} was fitted: give `fit` a list of two activations or more")
-    scores = comparisons.with_epochs_to_target(fitted.test, fitted.history, fitted.epochs, target)
-    if metric != "epochs_to_target":
-        scores["censored"] = False
-    values, censored = {}, {}
-    for name in fitted.activations:
-        own = where(scores, activation=name)
-        values[name] = dict(zip(own["seed"], map(float, own[metric]), strict=True))
-        censored[name] = set(where(own, censored=True)["seed"])
-    rows = comparisons.compare_family(
-        list(combinations(fitted.activations, 2)),
-        values,
-        censored,
-        comparisons.METRICS[metric],
-        within,
-        confidence,
-    )
-    names = {"pairs": "seeds", "pairs_needed": "seeds_needed"}
-    table = pd.DataFrame(rows).rename(columns=names).assign(margin=within)
-    return table.reindex(columns=list(_COMPARED)).astype({"seeds_needed": float})
+    scores = where(comparisons.score(fitted.study(), target), metric=metric)
+    margins = {comparisons.METRICS[name].margin: value for name, value in MARGINS.items()}
+    margins |= {comparisons.METRICS[metric].margin: within, "equivalence_margin_ratio": 0.05}
+    config = ReportConfig(confidence, target, **margins)
+    table = comparisons.compare(fitted.study(), scores, config)
+    table = table.rename(columns={"pairs": "seeds", "pairs_needed": "seeds_needed"})
+    return table.loc[:, list(_COMPARED)]
 
 
 _COMPARED = (
@@ -669,23 +670,11 @@ def plot_curves(fitted: Fit, metric: Curve = "accuracy", confidence: float = 0.9
     """
     validate(Curve, metric, "metric")
     validate(Fraction, confidence, "confidence")
-    from actlab import figures
+    from actlab.figures import plot_learning_curves
 
-    nothing = pd.DataFrame()
-    study = tables.Study(
-        tuple(fitted.activations),
-        (fitted.network.name,),
-        fitted.seeds,
-        fitted.epochs,
-        fitted.history,
-        fitted.test,
-        layers=nothing,
-        timings=nothing,
-        gradients=nothing,
-    )
-    curves = tables.learning_curves(study, metric, confidence)
-    plot = figures.plot_accuracy_curves if metric == "accuracy" else figures.plot_loss_curves
-    return _shown(plot(curves, confidence))
+    curves = learning_curves(fitted.study(), metric, confidence)
+    drawn = {"accuracy": ("Accuracy (%)", 100), "loss": ("Cross-entropy (nats)", 1, True)}[metric]
+    return _shown(plot_learning_curves(curves, fitted.study().keys, confidence, *drawn))
 
 
 def plot_gradients(probed: pd.DataFrame, epoch: int = 0) -> Figure:
@@ -703,12 +692,12 @@ def plot_gradients(probed: pd.DataFrame, epoch: int = 0) -> Figure:
     UserError
         If that epoch was not probed.
     """
-    from actlab.figures import plot_gradients_by_layer
+    from actlab.layer_figures import plot_gradients_by_layer
 
     validate(Annotated[Any, one_of(sorted(set(probed["epoch"])))], epoch, "epoch")
     keys = ["activation", "network", "epoch", "layer"]
     rows = where(probed, epoch=epoch)
-    return _shown(plot_gradients_by_layer(tables.over_seeds(rows, keys, "gradient_norm", 0.95)))
+    return _shown(plot_gradients_by_layer(over_seeds(rows, keys, "gradient_norm", 0.95)))
 
 
 def plot_health(probed: pd.DataFrame, statistic: str = "dead_fraction") -> Figure:
@@ -726,7 +715,7 @@ def plot_health(probed: pd.DataFrame, statistic: str = "dead_fraction") -> Figur
     UserError
         If there is no map of that statistic.
     """
-    from actlab.figures import HEALTH_MAPS, plot_health_map
+    from actlab.layer_figures import HEALTH_MAPS, plot_health_map
 
     known = [each for each in HEALTH_MAPS if each in tables.HEALTH]
     validate(Annotated[str, one_of(known)], statistic, "statistic")
@@ -739,7 +728,7 @@ def plot_health(probed: pd.DataFrame, statistic: str = "dead_fraction") -> Figur
     if rows.empty:
         raise UserError(f"there is no {statistic} of a network without hidden layers")
     keys = ["activation", "network", "statistic", "epoch", "layer"]
-    return _shown(plot_health_map(tables.over_seeds(rows, keys, statistic, 0.95, interval)))
+    return _shown(plot_health_map(over_seeds(rows, keys, statistic, 0.95, interval)))
 
 
 def _shown(figure: Figure) -> Figure:

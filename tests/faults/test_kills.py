@@ -221,8 +221,8 @@ def test_a_training_that_is_asked_to_end_does_and_goes_on(number, prepared, star
         }
         last = begun.said().rstrip().splitlines()[-1:]
         told = [
-            f"actlab: stopped by {number.name}; what is finished is kept:"
-            " the same command goes on from there"
+            f"actlab: stopped by {number.name}; completed work is kept;"
+            " run the same command to resume"
         ]
         if ended == 0:  # it was faster than thought
             continue

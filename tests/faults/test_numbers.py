@@ -15,16 +15,15 @@ import pytest
 from planted import (
     CONSTANTS,
     REPORT,
-    activations_of,
-    blocks_of,
-    claimed,
     compared,
+    composed_of,
     configured,
     plant,
+    summarised,
 )
 from planted_sweep import Runs, plant_grid
 
-from actlab import figures, report, swept, swept_figures, swept_report, tables
+from actlab import comparisons, drawings, figures, look, report, sections, summaries, tables
 from actlab.config import (
     ActivationConfig,
     GradientsConfig,
@@ -35,6 +34,7 @@ from actlab.config import (
 )
 from actlab.datasets import Split, Splits, count_classes, save_processed
 from actlab.errors import UserError
+from actlab.study import Study
 
 pytestmark = [
     # MLflow's own models of its tables use what SQLAlchemy 2.1 calls deprecated.
@@ -377,18 +377,16 @@ def test_wrong_words_are_found():
     assert wrong_words(f"information on nanometres; none of the seeds; seed {2**64}") == []
 
 
-def report_of(study: tables.Study, folder: Path) -> report.Report:
+def report_of(planted: Study, folder: Path) -> report.Report:
     config = configured(
         folder,
-        activations=list(study.activations),
-        networks=list(study.networks),
-        seeds=list(study.seeds),
-        training=TrainingConfig(study.epochs, 128, 0.001, [0]),
+        activations=planted.activations,
+        networks=planted.networks,
+        seeds=planted.seeds,
+        training=TrainingConfig(planted.epochs, 128, 0.001, [0]),
     )
-    both = compared(study)
     counts = pd.DataFrame([("train", 0, 6), ("test", 0, 1)], columns=list(tables.CLASS_COUNTS))
-    blocks, described = blocks_of(study), activations_of(study)
-    return report.compose(study, described, counts, blocks, *both, claimed(study, *both), config)
+    return composed_of(planted, compared(planted), counts, config)
 
 
 def spoil(column: str, value: float, table: str = "gradients", **chosen: Any):
@@ -459,11 +457,11 @@ def test_reports_of_studies_at_the_edge_say_no_number_that_is_none(tmp_path, is_
         planted: dict[str, Any] = {"networks": {"mlp": (4, 4)}, "seeds": [0, 1], "epochs": 1}
         study = plant(tmp_path / str(at), **planted | STUDIES[name])
         composed = report_of(study, tmp_path / str(at))
-        text = report.render_markdown(composed) + report.render_text(study, 0.95)
+        text = report.render_markdown(composed)
         assert len(composed.sections) > 5
         results = {
             (row["activation"], row["network"]): row
-            for row in tables.summarise(study, REPORT.confidence).to_dict("records")
+            for row in summarised(study, REPORT.confidence).to_dict("records")
         }
         for (activation, network), row in results.items():
             values = tables.where(study.test, activation=activation, network=network)
@@ -507,15 +505,13 @@ def test_comparisons_of_sweeps_at_the_edge_say_no_number_that_is_none(is_whole, 
     failures = []
     for name in names:
         sweep = SWEEPS[name]().gather()
-        scores = swept.score(sweep, REPORT.target_accuracy)
-        summary = swept.summarise(sweep, scores, REPORT.confidence)
-        found = swept.compare(sweep, scores, REPORT)
-        sensitivity, curves = swept.sensitivity(sweep), swept.curves(sweep, REPORT.confidence)
-        drawings = swept_figures.draw(sweep, scores, curves, found, sensitivity, REPORT.confidence)
-        composed = swept_report.compose(
-            sweep, summary, found, sensitivity, drawings, [], "", REPORT
-        )
-        text = report.render_markdown(composed) + swept_report.render_text(sweep, summary)
+        scores = comparisons.score(sweep, REPORT.target_accuracy)
+        summary = summaries.summarise(sweep, scores, REPORT.confidence)
+        found = comparisons.compare(sweep, scores, REPORT)
+        drawn = drawings.draw(sweep, (), REPORT.confidence)
+        composed = sections.compose(sweep, summary, scores, found, drawn, configured(Path()))
+        text = report.render_markdown(composed)
+        text += sections.render_text(sweep, summary, REPORT.confidence)
         failures += [f"{name}: {line}" for line in wrong_words(text)]
     tally("numbers, comparisons of sweeps", len(names), failures)
 
@@ -575,7 +571,7 @@ class Chain:
         tables.write_table(counted, tables.CLASS_COUNTS, Path("reports/data/class_counts.csv"))
         shown = (255 * train.images[:CLASSES]).astype(np.uint8).reshape(-1, 28, 28)
         drawn = figures.plot_sample_images(shown, train.labels[:CLASSES], list("0123456789"))
-        figures.save_figure(drawn, Path("reports/data/sample_images"))
+        look.save_figure(drawn, Path("reports/data/sample_images"))
         describe(config)
         for network, hidden in networks.items():
             for name in activations:

@@ -25,14 +25,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import opened
-from planted import REPORT, activations_of, blocks_of, claimed, compared, configured, plant
+from planted import REPORT, activations_of, claimed, compared, configured, plant, summarised
 from planted_sweep import plant_grid
 
-from actlab import charts, comparisons, figures, report, swept, swept_figures, swept_report, tables
+from actlab import charts, comparisons, drawings, look, report, sections, summaries, tables
 from actlab.config import NetworkConfig, PathsConfig, TrainingConfig
 from actlab.datasets import RawFile, Split, Splits, load_processed, save_processed
 from actlab.errors import UserError
 from actlab.sources import DebianPackage, NpmPackage, SourceError
+from actlab.study import Study
 
 pytestmark = [
     # MLflow's own models of its tables use what SQLAlchemy 2.1 calls deprecated.
@@ -295,8 +296,9 @@ def read_processed(folder: Path) -> None:
 
 
 def read_logits(folder: Path) -> None:
-    study = tables.Study(("relu",), ("mlp",), (0,), 1, *[pd.DataFrame()] * 5)
-    comparisons.read_by_image(study, folder / "results", np.arange(20, dtype=np.int32) % 10)
+    keys = pd.DataFrame({"network": ["mlp"], "activation": ["relu"]})
+    study = Study(("network", "activation"), keys, keys.assign(seed=0), pd.DataFrame())
+    comparisons.read_predictions(study, folder / "results", np.arange(20, dtype=np.int32) % 10)
 
 
 def read_model(folder: Path) -> None:
@@ -736,13 +738,18 @@ def evil_pages(tmp_path_factory, is_whole):
     counts = pd.DataFrame([("train", 0, 6), (SCRIPT, 0, 1)], columns=list(tables.CLASS_COUNTS))
     ledger = claimed(study, *both)
     ledger.loc[0, ["claim", "numbers", "section", "rule"]] = SCRIPT
-    of_study = report.compose(study, described, counts, blocks_of(study), *both, ledger, config)
-    drawings = report.draw(study, described, 0.95)
-    interactive = charts.build(study, {name: each.table for name, each in drawings.items()})
-    drawn: dict = {
-        name: swept_figures.Drawing(each.plot(), each.table, "", "")
-        for name, each in drawings.items()
-    }
+    drawn = drawings.draw(study, described, 0.95)
+    of_study = sections.compose(
+        study,
+        summarised(study),
+        *both,
+        drawn,
+        config,
+        activations=described,
+        class_counts=counts,
+        claims=ledger,
+    )
+    interactive = charts.build(study, {name: each.table for name, each in drawn.items()})
 
     runs = plant_grid(["tanh", "relu"], {"network__depth": ["1", "2"]}, seeds=2)
     for each in runs.parents:
@@ -751,21 +758,21 @@ def evil_pages(tmp_path_factory, is_whole):
         if each["activation.name"] == "relu":
             each["activation.name"] = each["activation.function"] = f"relu{NAMED}"
     sweep = runs.gather(SCRIPT)
-    scores = swept.score(sweep, REPORT.target_accuracy)
-    found, sensitivity = swept.compare(sweep, scores, REPORT), swept.sensitivity(sweep)
-    curves = swept.curves(sweep, REPORT.confidence)
-    of_sweep_drawn = swept_figures.draw(sweep, scores, curves, found, sensitivity, 0.95)
-    summary = swept.summarise(sweep, scores, REPORT.confidence)
-    of_sweep = swept_report.compose(
-        sweep, summary, found, sensitivity, of_sweep_drawn, [SCRIPT], SCRIPT, REPORT
+    scores = comparisons.score(sweep, REPORT.target_accuracy)
+    found = comparisons.compare(sweep, scores, REPORT)
+    of_sweep_drawn = drawings.draw(sweep, (), 0.95)
+    summary = summaries.summarise(sweep, scores, REPORT.confidence)
+    config.compare.filter = SCRIPT
+    of_sweep = sections.compose(
+        sweep, summary, scores, found, of_sweep_drawn, config, unfinished=[SCRIPT]
     )
-    every = drawn | {f"swept_{key}": of for key, of in of_sweep_drawn.items()}
+    every = drawn | {f"swept_{key}": each for key, each in of_sweep_drawn.items()}
     if not is_whole:  # some; what is not there is a pixel below
         every = dict(list(every.items())[:1] + list(every.items())[-1:])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "constrained_layout not applied")  # for such long names
         for name, drawing in every.items():
-            figures.save_figure(drawing.figure, folder / "figures" / name)
+            look.save_figure(drawing.plot(), folder / "figures" / name)
     pages = {}
     for name, composed in (("report", of_study), ("compare", of_sweep)):
         images = {}

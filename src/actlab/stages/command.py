@@ -10,10 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from actlab.stages import interrupts  # first, since it looks at who started this process
-
-# isort: split
-
 import hydra
 import yaml
 from hydra.core.config_store import ConfigStore
@@ -26,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from actlab.config import Config, explain_fault, list_keys, validate
 from actlab.errors import UserError
+from actlab.stages import interrupts
 
 #: The longest name of a job's folder; file systems take 255 bytes.
 LONGEST = 160
@@ -62,20 +59,16 @@ def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
         Whether Hydra's multirun may run it, each job in a folder of its own. Other stages
         write where DVC expects their outputs.
     """
-    in_dvc = "DVC_STAGE" in os.environ
-    again = "`dvc repro`" if in_dvc else "the same command"
-    goes_on = "goes on from there" if sweepable else "runs this stage again"
-    advice = f"what is finished is kept: {again} {goes_on}"
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print on several lines
     failures: list[Exception] = []
     try:
-        with interrupts.listening(advice, watch_parent=in_dvc):
+        with interrupts.listening(interrupts.ADVICE, watch_parent="DVC_STAGE" in os.environ):
             failures = _run_hydra(stage, sweepable)
         sys.stdout.flush()
         interrupts.finish(1 if failures else 0)
     except interrupts.Interrupted as interrupted:
-        interrupts.leave(interrupted.number, advice)
+        interrupts.leave(interrupted.number, interrupts.ADVICE)
     except KeyboardInterrupt:  # before anything listens, or after
         sys.exit(130)
     except BrokenPipeError:  # `--help | head`

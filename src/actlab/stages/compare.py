@@ -9,13 +9,15 @@ from actlab.stages.command import run
 def compare(config: Config) -> None:
     """Read the runs, write tables, figures and report, show the summary and the answer."""
     from actlab import (
-        figures,
+        comparisons,
+        drawings,
+        look,
         overview,
         registry,
         report,
-        swept,
-        swept_figures,
-        swept_report,
+        runs,
+        sections,
+        summaries,
         tables,
         tracking,
     )
@@ -23,32 +25,25 @@ def compare(config: Config) -> None:
 
     confidence, selected = config.report.confidence, config.compare.filter
     found = tracking.find_runs(config.sweep, selected)
-    sweep = swept.gather(found.parents, found.seeds, found.history, config.sweep, config.compare.by)
-    scores = swept.score(sweep, config.report.target_accuracy)
-    summary = swept.summarise(sweep, scores, confidence)
-    compared = swept.compare(sweep, scores, config.report)
-    curves = swept.curves(sweep, confidence)
-    sensitivity = swept.sensitivity(sweep)
-    drawings = swept_figures.draw(sweep, scores, curves, compared, sensitivity, confidence)
-    composed = swept_report.compose(
-        sweep,
-        summary,
-        compared,
-        sensitivity,
-        drawings,
-        found.unfinished,
-        selected,
-        config.report,
+    study = runs.gather(found.parents, found.seeds, found.history, config.sweep, config.compare.by)
+    scores = comparisons.score(study, config.report.target_accuracy)
+    summary = summaries.summarise(study, scores, confidence)
+    compared = comparisons.compare(study, scores, config.report)
+    drawn = drawings.draw(study, (), confidence)
+    if differences := drawings.draw_differences(study, compared, confidence):
+        drawn["accuracy_differences"] = differences
+    composed = sections.compose(
+        study, summary, scores, compared, drawn, config, unfinished=found.unfinished
     )
 
     folder = Path(config.paths.reports) / tracking.COMPARED / (config.sweep or "runs")
     with written_whole(folder) as new:
-        for name, drawing in drawings.items():
-            figures.save_figure(drawing.figure, new / "figures" / name)
+        for name, drawing in drawn.items():
+            look.save_figure(drawing.plot(), new / "figures" / name)
             tables.write_frame(drawing.table, new / "tables" / f"{name}.csv")
         tables.write_frame(scores, new / "tables/scores.csv")
-        if sweep.is_fair:
-            tables.write_frame(sensitivity, new / "tables/tuning.csv")
+        if study.is_fair:
+            tables.write_frame(summaries.tabulate_tuning(study), new / "tuning.csv")
         tables.write_frame(summary, new / "summary.csv")
         tables.write_frame(compared, new / "comparisons.csv")
         images = {picture.path: report.embed(new / picture.path) for picture in composed.pictures}
@@ -58,24 +53,24 @@ def compare(config: Config) -> None:
         ):
             (new / name).write_text(text, encoding="utf-8")
 
-    print(swept_report.render_text(sweep, summary))
+    print(sections.render_text(study, summary, confidence))
     print()
     for line in composed.answer:
         print(line)
     print(f"\nThe report: {folder / 'report.html'} and {folder / 'report.md'}", flush=True)
+    keys = [runs.parameter(key) for key in study.keys]
     params = {
         "sweep": config.sweep,
         "compare.filter": selected,
-        "compare.by": ",".join(sweep.keys),
+        "compare.by": ",".join(keys),
         "configurations": len(summary),
-        "seeds": ",".join(map(str, sweep.seeds)),
+        "seeds": ",".join(map(str, sorted(study.seeds))),
         "report.confidence": confidence,
     }
-    verdicts = swept_report.verdict_tags(compared)
-    tracking.log_comparison(folder, sweep.name, params, verdicts)
-    if best := registry.register_best(sweep.name, found):
+    tracking.log_comparison(folder, study.name, params, comparisons.verdict_tags(compared))
+    if best := registry.register_best(study.name, found):
         print(f"Registered: {best}")
-    if config.sweep and (view := overview.save_sweep(config.sweep, sweep.keys)):
+    if config.sweep and (view := overview.save_sweep(config.sweep, keys)):
         print(f"In the MLflow UI: {view}")
 
 

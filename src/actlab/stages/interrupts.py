@@ -43,8 +43,10 @@ GRACE_OF_CHILDREN = 1.2
 #: Seconds between two looks at the parent.
 _LOOKS = 0.2
 
+#: How to go on after an interrupt of any command.
+ADVICE = "completed work is kept; run the same command to resume"
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_USUAL = (signal.SIG_DFL, signal.default_int_handler)
 
 _is_ending = False
 _is_listening = False
@@ -72,6 +74,17 @@ def leave(number: int, advice: str = "") -> NoReturn:
         with suppress(OSError):
             os.write(2, line.encode())  # at once, beside the bars and lines of other threads
     os._exit(128 + number)
+
+
+def _leave_early(number: int, frame: object) -> None:
+    leave(number, ADVICE)
+
+
+_USUAL = (signal.SIG_DFL, signal.default_int_handler, _leave_early)
+
+# While `python -m` looks for a command: Ctrl-C shows no traceback of a second of imports.
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, _leave_early)
 
 
 def finish(status: int) -> None:

@@ -11,7 +11,8 @@ def preprocess(config: Config) -> None:
     """Scale the images, hold some out, count the classes, draw the first ten."""
     from actlab import tables
     from actlab.datasets import DATASETS, build_splits, count_classes, load_raw, save_processed
-    from actlab.figures import plot_sample_images, save_figure
+    from actlab.figures import plot_sample_images
+    from actlab.look import save_figure
     from actlab.outputs import written_whole
 
     dataset = DATASETS[config.data.name]

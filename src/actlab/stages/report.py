@@ -15,7 +15,7 @@ from actlab.stages.interrupts import process_beside
 
 
 def report(config: Config) -> None:
-    """Read results, draw the figures, write tables, Markdown and HTML, show the results."""
+    """Read results, draw the figures, write tables, Markdown and HTML."""
     # Figures are many small objects, of which none has to go before the end.
     with process_beside(["actlab.report"], collects=False) as beside:
         write_report(config, beside)
@@ -28,10 +28,14 @@ def write_report(config: Config, beside: Executor) -> None:
         claims,
         comparisons,
         descriptions,
-        figures,
+        drawings,
+        look,
         overview,
         provenance,
         report,
+        sections,
+        study,
+        summaries,
         tables,
         tracking,
     )
@@ -41,74 +45,82 @@ def write_report(config: Config, beside: Executor) -> None:
 
     reports, confidence = Path(config.paths.reports), config.report.confidence
     results, timings = Path(config.paths.results), Path(config.paths.timings)
-    study = tables.read_study(
+    loaded = study.load_study(
         config.activations,
         config.networks,
         config.seeds,
         config.training.epochs,
         results,
         timings,
+        has_held_out=config.data.validation_size > 0,
     )
-    trained = tables.read_activations(study, Path(config.paths.models))
+    trained = study.read_activations(loaded, Path(config.paths.models))
     activations = descriptions.load_trained(trained, results / "activations")
     with written_whole(reports / "figures") as pictures:
-        drawings = report.draw(study, activations, confidence)
+        drawn = drawings.draw(loaded, activations, confidence)
         tasks: dict[str, Callable[[], Any]] = {"script": charts.vega}
         tasks |= {
-            name: partial(figures.plot_and_save, drawing.plot, pictures / name)
-            for name, drawing in drawings.items()
+            name: partial(look.plot_and_save, drawing.plot, pictures / name)
+            for name, drawing in drawn.items()
         }
         with begun_beside(tasks, beside) as done:
             counts = tables.read_table(reports / "data/class_counts.csv", tables.CLASS_COUNTS)
-            summary = tables.summarise(study, confidence)
             labels = load_labels(Path(config.paths.processed), "test")
-            right, losses, calibration = comparisons.read_by_image(study, results, labels)
-            blocks = tables.read_table(timings / "blocks.csv", tables.BLOCKS)
-            scores = comparisons.score(study, calibration, blocks, config.report.target_accuracy)
-            compared = comparisons.compare(study, scores, right, losses, config.report)
-            if differences := report.draw_differences(study, compared, confidence):
-                drawings["accuracy_differences"] = differences
-                figures.save_figure(differences.plot(), pictures / "accuracy_differences")
+            loaded, by_image = comparisons.read_predictions(loaded, results, labels)
+            scores = comparisons.score(loaded, config.report.target_accuracy)
+            summary = summaries.summarise(loaded, scores, confidence)
+            compared = comparisons.compare(loaded, scores, config.report, by_image)
+            if differences := drawings.draw_differences(loaded, compared, confidence):
+                drawn["accuracy_differences"] = differences
+                look.save_figure(differences.plot(), pictures / "accuracy_differences")
             evidence = claims.Evidence(
-                study, scores, compared, activations, config.data.name, config.report
+                loaded, scores, compared, activations, config.data.name, config.report
             )
             examined = claims.examine(evidence)
-            composed = report.compose(
-                study, activations, counts, blocks, scores, compared, examined, config
+            composed = sections.compose(
+                loaded,
+                summary,
+                scores,
+                compared,
+                drawn,
+                config,
+                activations=activations,
+                class_counts=counts,
+                claims=examined,
             )
             facts = provenance.facts(Path.cwd(), config.seeds)
             composed = dataclasses.replace(composed, facts=tuple(facts))
-            interactive = charts.build(study, {name: each.table for name, each in drawings.items()})
+            interactive = charts.build(loaded, {name: each.table for name, each in drawn.items()})
             with written_whole(reports / "tables") as folder:
-                for name, drawing in drawings.items():
+                for name, drawing in drawn.items():
                     tables.write_frame(drawing.table, folder / f"{name}.csv")
                 for name, table in (
-                    ("first_layer_ratios", tables.first_layer_ratios(study, confidence)),
-                    ("layer_factors", tables.layer_factors(study, confidence)),
+                    ("first_layer_ratios", summaries.first_layer_ratios(loaded, confidence)),
+                    ("layer_factors", summaries.layer_factors(loaded, confidence)),
                     ("scores", scores),
-                    ("health", tables.layer_health(study, confidence)),
-                    ("dead_units", tables.dead_units(study, confidence)),
-                    ("one_sign_shares", tables.one_sign_shares(study, confidence)),
-                    ("kernel_times", tables.kernel_times(study, confidence)),
-                    ("matched_changes", tables.matched_changes(study, confidence)),
-                    ("moments", study.moments),
-                    ("born_dead", study.born_dead),
+                    ("health", summaries.layer_health(loaded, confidence)),
+                    ("dead_units", summaries.dead_units(loaded, confidence)),
+                    ("one_sign_shares", summaries.one_sign_shares(loaded, confidence)),
+                    ("kernel_times", summaries.kernel_times(loaded, confidence)),
+                    ("matched_changes", summaries.matched_changes(loaded, confidence)),
+                    ("moments", loaded.moments),
+                    ("born_dead", loaded.born_dead),
+                    ("mean_field", loaded.mean_field),
                 ):
                     tables.write_frame(table, folder / f"{name}.csv")
-                tables.write_frame(study.mean_field, folder / "mean_field.csv")
             import_module("mlflow")  # while figures are drawn beside
     with written_whole(reports / "plots") as folder:
-        for name, table in tables.plot_tables(study).items():
+        for name, table in summaries.plot_tables(loaded).items():
             tables.write_frame(table, folder / f"{name}.csv")
     images = {picture.path: report.embed(reports / picture.path) for picture in composed.pictures}
     page = report.render_html(
         composed,
         images,
         {f"figures/{name}.png": chart for name, chart in interactive.items()},
-        study.activations,
+        loaded.activations,
         done["script"],
     )
-    metrics = json.dumps(tables.metrics(summary), indent=2, allow_nan=False) + "\n"
+    metrics = json.dumps(summaries.metrics(summary), indent=2, allow_nan=False) + "\n"
     for name, text in (
         ("metrics.json", metrics),
         ("report.md", report.render_markdown(composed)),
@@ -120,14 +132,12 @@ def write_report(config: Config, beside: Executor) -> None:
         ("summary", summary),
         ("comparisons", compared),
         ("claims", examined),
-        ("theory", tables.theory_ratios(study, confidence)),
+        ("theory", summaries.theory_ratios(loaded, confidence)),
     ):
         with written_whole(reports / f"{name}.csv") as path:
             tables.write_frame(table, path)
 
-    print(report.render_text(study, confidence))
-    print(f"\n{report.render_claims(examined)}")
-    print(f"\nThe report: {reports / 'report.html'} and {reports / 'report.md'}", flush=True)
+    print(f"The report: {reports / 'report.html'} and {reports / 'report.md'}", flush=True)
     tracking.log_report(config, reports)
     overview.log_overview(config)
 

@@ -29,6 +29,7 @@ from actlab.errors import UserError
 from actlab.outputs import written_whole
 from actlab.stages import interrupts
 from actlab.stages.command import check, explain, remove_untouched
+from actlab.wording import as_text
 
 #: The file of a job's folder that says what became of it.
 OUTCOME = "outcome.json"
@@ -301,7 +302,6 @@ def _read_outcome(folder: Path, since: float) -> Outcome | None:
 
 
 def _table(jobs: Sequence[Job]) -> str:
-    from actlab import tables  # and pandas: Hydra's search for plugins imports this module
 
     shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
     rows = []
@@ -311,7 +311,7 @@ def _table(jobs: Sequence[Job]) -> str:
         accuracy = "" if reached is None else f"{reached:.2%}"
         rows.append((number, told, job.outcome.status, accuracy, f"{job.outcome.seconds:.1f}"))
     columns = ("job", "configuration", "outcome", "validation accuracy", "seconds")
-    return tables.as_text(rows, columns)
+    return as_text(rows, columns)
 
 
 def _counts(jobs: Sequence[Job]) -> str:

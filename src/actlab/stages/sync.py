@@ -1,46 +1,40 @@
 """Write to MLflow what it lacks from the pipeline's outputs: `python -m actlab.stages.sync`."""
 
-import json
-import subprocess
-import sys
-from itertools import product
-
 from actlab.config import Config
 from actlab.errors import UserError
-from actlab.plan import with_downstream
 from actlab.stages.command import run
 
 
-def changed_stages() -> set[str]:
-    """Ask DVC for the stages whose own inputs or outputs differ from those of their last run.
+def find_stale_stages() -> set[str]:
+    """Ask DVC for the stages that changed since their last run, and those downstream of them.
 
     Raises
     ------
     UserError
-        When DVC cannot say, such as outside a repository, or while it is at work.
+        When DVC cannot tell, such as outside a repository, or while it is running.
     """
-    command = [sys.executable, "-m", "dvc", "status", "--json"]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
-    if asked.returncode != 0:
-        reason = " ".join(asked.stderr.split()).removeprefix("ERROR: ")[:200]
-        raise UserError(f"`dvc status` fails ({reason}): mend that, then run this again")
-    return set(json.loads(asked.stdout))
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.repo.graph import get_subgraph_of_nodes
 
-
-def trainings(config: Config) -> list[str]:
-    """Give the stages that train, by DVC's names."""
-    return [
-        f"train@{activation}-{network}"
-        for activation, network in product(config.activations, config.networks)
-    ]
+    try:
+        with Repo() as repo:
+            graph, changed = repo.index.graph, repo.status()
+            sources = [stage for stage in graph if stage.addressing in changed]
+            stale = get_subgraph_of_nodes(graph, sources, downstream=True) if sources else []
+    except DvcException as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"DVC cannot tell what changed ({reason}): fix that, then run this again"
+        ) from error
+    return {stage.addressing for stage in stale}
 
 
 def sync(config: Config) -> None:
     """Write the runs, gradients and report that MLflow lacks; a second time writes nothing."""
     from actlab import sync
 
-    stale = with_downstream(changed_stages(), trainings(config))
-    done = sync.sync(config, stale)
+    done = sync.sync(config, find_stale_stages())
     for line in done.written:
         print(f"written: {line}")
     for line in done.brought_up_to_date:

@@ -75,7 +75,7 @@ def _train(
     digest: str,
     checkpoints: Checkpoints,
 ) -> Trained:
-    from actlab import progress, tables, tracking, training
+    from actlab import progress, tables, tracking, training, wording
     from actlab.datasets import DATASETS
     from actlab.fingerprint import code_of
     from actlab.model import ModelSpec, build_model, describe_layers
@@ -92,7 +92,7 @@ def _train(
     )
     layers = describe_layers(build_model(spec, config.seeds[0]), spec)
     if is_alone:
-        print(tables.as_text(layers, tables.LAYERS), flush=True)
+        print(wording.as_text(layers, tables.LAYERS), flush=True)
 
     loaded = {seed: checkpoints.load(seed, protocol.kept_epochs) for seed in config.seeds}
     begun = {seed: found for seed, found in loaded.items() if found}

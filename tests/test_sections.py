@@ -1,14 +1,18 @@
 import re
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
-from planted import REPORT
+from matplotlib.figure import Figure
+from planted import REPORT, configured
 from planted_sweep import LEVELS, Runs, plant_fair, plant_fair_depths, plant_grid
 
-from actlab import report, swept, swept_figures, swept_report
-from actlab.figures import line_styles, save_figure
+from actlab import comparisons, drawings, figures, report, sections, summaries
+from actlab.look import line_styles, save_figure
 from actlab.tables import where
 
 DEPTHS = {"network__depth": ["1", "2", "4", "8", "16"]}
@@ -16,34 +20,35 @@ RATES = {"training__learning_rate": ["0.0003", "0.001", "0.003"]}
 INITIALISERS = {"model__kernel_initializer": ["glorot_uniform", "matched"]}
 
 
+class Drawn(NamedTuple):
+    """What a drawing has drawn, and the table behind it."""
+
+    figure: Figure
+    table: pd.DataFrame
+
+
 class Made:
     """All that is made of a sweep."""
 
     def __init__(self, runs, name="swept", unfinished=()):
         self.sweep = runs.gather(name)
-        self.scores = swept.score(self.sweep, REPORT.target_accuracy)
-        self.summary = swept.summarise(self.sweep, self.scores, REPORT.confidence)
-        self.compared = swept.compare(self.sweep, self.scores, REPORT)
-        self.sensitivity = swept.sensitivity(self.sweep)
-        curves = swept.curves(self.sweep, REPORT.confidence)
-        self.drawings = swept_figures.draw(
-            self.sweep,
-            self.scores,
-            curves,
-            self.compared,
-            self.sensitivity,
-            REPORT.confidence,
-        )
-        self.report = swept_report.compose(
+        self.scores = comparisons.score(self.sweep, REPORT.target_accuracy)
+        self.summary = summaries.summarise(self.sweep, self.scores, REPORT.confidence)
+        self.compared = comparisons.compare(self.sweep, self.scores, REPORT)
+        drawn = drawings.draw(self.sweep, (), REPORT.confidence)
+        if differences := drawings.draw_differences(self.sweep, self.compared, REPORT.confidence):
+            drawn["accuracy_differences"] = differences
+        self.report = sections.compose(
             self.sweep,
             self.summary,
+            self.scores,
             self.compared,
-            self.sensitivity,
-            self.drawings,
-            list(unfinished),
-            "",
-            REPORT,
+            drawn,
+            configured(Path()),
+            unfinished=list(unfinished),
         )
+        self.drawings = {name: Drawn(each.plot(), each.table) for name, each in drawn.items()}
+        self.pictures = {Path(each.path).stem: each for each in self.report.pictures}
         self.answer = " ".join(self.report.answer)
 
     def axes(self, name):
@@ -64,7 +69,7 @@ def points(line):
 
 def test_accuracy_against_a_numeric_key_is_a_line_an_activation():
     made = Made(plant_grid(["tanh", "relu"], DEPTHS))
-    (axes,) = made.axes("accuracy")
+    (axes,) = made.axes("test_accuracy")
     assert axes.get_xscale() == "log"
     assert [each.get_text() for each in axes.get_xticklabels()] == ["1", "2", "4", "8", "16"]
     means = {
@@ -74,7 +79,7 @@ def test_accuracy_against_a_numeric_key_is_a_line_an_activation():
     }
     for name in ("tanh", "relu"):
         drawn = means[line_styles(["tanh", "relu"])[name].color]
-        table = where(made.drawings["accuracy"].table, **{"activation.name": name})
+        table = where(made.drawings["test_accuracy"].table, activation=name)
         np.testing.assert_allclose(drawn[1], 100 * table["mean"].to_numpy(dtype=float))
         np.testing.assert_allclose(drawn[0], [1, 2, 4, 8, 16])
     assert len(axes.collections) == 2  # a band each
@@ -84,7 +89,7 @@ def test_accuracy_against_a_numeric_key_is_a_line_an_activation():
     ("grid", "panels"),
     [
         ({**DEPTHS, **INITIALISERS}, ["initialiser glorot_uniform", "initialiser matched"]),
-        ({}, ["all"]),
+        ({}, [""]),
         (INITIALISERS, ["initialiser glorot_uniform", "initialiser matched"]),
         ({**DEPTHS, **RATES}, ["tanh", "relu"]),
     ],
@@ -92,12 +97,12 @@ def test_accuracy_against_a_numeric_key_is_a_line_an_activation():
 )
 def test_what_is_drawn_follows_from_what_was_swept(grid, panels):
     made = Made(plant_grid(["tanh", "relu"], grid))
-    assert [axes.get_title(loc="left") for axes in made.axes("accuracy")] == panels
+    assert [axes.get_title(loc="left") for axes in made.axes("test_accuracy")] == panels
 
 
 def test_panels_of_accuracy_have_one_scale():
     made = Made(plant_grid(["tanh", "relu"], {**DEPTHS, **INITIALISERS}))
-    first, second = made.axes("accuracy")
+    first, second = made.axes("test_accuracy")
     drawn = [[points(line)[1] for line in axes.lines] for axes in (first, second)]
     assert [min(map(np.min, each)) for each in drawn] != [min(map(np.min, drawn[0]))] * 2
     assert first.get_ylim() == second.get_ylim()
@@ -105,12 +110,12 @@ def test_panels_of_accuracy_have_one_scale():
 
 def test_a_heat_map_shows_each_mean_in_its_cell():
     made = Made(plant_grid(["relu"], {**DEPTHS, **RATES}))
-    (axes,) = made.axes("accuracy")
+    (axes,) = made.axes("test_accuracy")
     written = {
         (round(text.get_position()[0] - 0.5), round(text.get_position()[1] - 0.5)): text.get_text()
         for text in axes.texts
     }
-    table = made.drawings["accuracy"].table
+    table = made.drawings["test_accuracy"].table
     for row in table.to_dict("records"):
         place = (
             made.sweep.values("network.depth").index(row["network.depth"]),
@@ -120,30 +125,22 @@ def test_a_heat_map_shows_each_mean_in_its_cell():
     assert len(written) == 15
 
 
-def test_more_keys_are_parallel_coordinates():
+def test_of_more_keys_each_setting_has_a_panel_of_dots():
     made = Made(plant_grid(["tanh", "relu"], {**DEPTHS, **RATES, **INITIALISERS}, seeds=2))
-    (axes,) = made.axes("accuracy")
-    lines = [points(line) for line in axes.lines if len(points(line)[0]) > 2]
-    assert len(lines) == 2 * 5 * 3 * 2
-    assert [each.get_text() for each in axes.get_xticklabels()] == [
-        "activation",
-        "depth",
-        "initialiser",
-        "learning rate",
-        "test accuracy (%)",
-    ]
-    ends = sorted(y[-1] for _, y in lines)
-    assert (ends[0], ends[-1]) == pytest.approx((0, 1))
+    titles = [axes.get_title(loc="left") for axes in made.axes("test_accuracy")]
+    assert len(titles) == figures.MOST_PANELS
+    assert titles[0] == "depth 1, initialiser glorot_uniform, learning rate 0.0003"
+    assert "Shown: 12 of 30 settings" in made.pictures["test_accuracy"].caption
 
 
 def test_curves_of_many_settings_are_few_panels_and_say_so():
     grid = {"network__depth": [str(depth) for depth in range(1, 21)]}
     made = Made(plant_grid(["tanh", "relu"], grid, seeds=2))
-    titles = [axes.get_title(loc="left") for axes in made.axes("curves")]
-    assert len(titles) == swept_figures.MOST_PANELS
+    titles = [axes.get_title(loc="left") for axes in made.axes("accuracy_curves")]
+    assert len(titles) == figures.MOST_PANELS
     assert (titles[0], titles[-1]) == ("depth 1", "depth 20")
-    assert "Shown: 12 of 20 settings" in made.drawings["curves"].caption
-    assert len(made.drawings["curves"].table) == 2 * 20 * 4
+    assert "Shown: 12 of 20 settings" in made.pictures["accuracy_curves"].caption
+    assert len(made.drawings["accuracy_curves"].table) == 2 * 20 * 4
 
 
 def test_a_diverged_configuration_is_marked():
@@ -151,7 +148,7 @@ def test_a_diverged_configuration_is_marked():
     runs.add("exponential", [0.1, 0.11, 0.1], outcome="diverged", network__depth="16")
     runs.add("exponential", [0.9, 0.91, 0.9], network__depth="1")
     made = Made(runs)
-    (axes,) = made.axes("accuracy")
+    (axes,) = made.axes("test_accuracy")
     (cross,) = [line for line in axes.lines if line.get_marker() == "x"]
     assert points(cross)[0].tolist() == [16]
     assert "depth 16, exponential with seeds 0, 1 and 2" in made.answer
@@ -159,8 +156,8 @@ def test_a_diverged_configuration_is_marked():
 
 def test_pairs_of_one_setting_each_share_a_panel():
     made = Made(plant_grid(["tanh", "relu"], DEPTHS))
-    panels = swept_figures.part_differences(
-        made.sweep, where(made.compared, metric="test_accuracy", key="activation.name")
+    panels = figures.part_differences(
+        where(made.compared, metric="test_accuracy", key="activation"), made.sweep.keys
     )
     assert list(panels) == ["tanh − relu"]
     assert [row["name"] for row in panels["tanh − relu"]] == [
@@ -198,87 +195,67 @@ def test_no_text_of_a_figure_is_cut_off_or_lies_on_another_panel(runs, tmp_path)
 
 def test_the_answer_names_the_best_by_held_out_images_and_each_verdict():
     made = Made(plant_grid(["sigmoid", "relu"], {}))
-    best = made.summary.loc[made.summary["activation.name"] == "relu"].to_dict("records")[0]
+    best = made.summary.loc[made.summary["activation"] == "relu"].to_dict("records")[0]
     assert (
         f"The best of 2 configurations by held-out validation images is relu, with"
         f" {100 * best['val_accuracy_mean']:.2f} % there" in made.answer
     )
     (row,) = where(made.compared, metric="test_accuracy").to_dict("records")
     assert row["verdict"] == "worse"
-    points = f"{100 * row['mean']:.2f}".replace("-", "−")
-    assert f"By test accuracy, sigmoid is worse than relu ({points} points" in made.answer
+    points = f"{-100 * row['mean']:.2f}"
+    assert f"with relu; it is better than sigmoid ({points} points" in made.answer
 
 
 def test_a_choice_by_test_images_is_called_that():
-    made = Made(plant_grid(["sigmoid", "relu"], {"data__validation_size": ["0"]}))
+    made = Made(plant_grid(["sigmoid", "relu"], {"data__validation_size": ["0"], **RATES}))
     assert "picked by these test images themselves, so it flatters" in made.answer
     assert "hold out validation images" in made.answer
 
 
-def test_many_settings_are_counted():
-    made = Made(plant_grid(["sigmoid", "relu"], DEPTHS))
-    assert "sigmoid against relu: worse in 5 of 5 settings." in made.answer
+def test_of_many_settings_each_has_a_short_sentence():
+    depths = {"network__depth": [str(depth) for depth in range(1, 31)]}
+    made = Made(plant_grid(["sigmoid", "relu"], depths))
+    assert made.answer.count("relu has the highest mean test accuracy") == 24
+    assert "Of 6 more settings comparisons.csv has the verdicts." in made.answer
+    few = Made(plant_grid(["sigmoid", "relu"], DEPTHS))
+    assert few.answer.count("the highest mean test accuracy is") == len(DEPTHS["network__depth"])
+    assert "With depth 16, the highest mean test accuracy is" in few.answer
 
 
-def test_many_pairs_are_counted_by_activation():
-    level = dict(zip("abcdef", (0.5, 0.6, 0.7, 0.8, 0.9, 0.95), strict=True))
-    made = Made(plant_grid(list("abcdef"), DEPTHS, level=lambda name, _: level[name]))
-    assert "f is better in 25, worse in 0 of 25; e is better in 20, worse in 5 of 25" in made.answer
+def test_what_another_key_changes_is_in_the_table():
+    made = Made(plant_grid(["tanh", "relu"], {**INITIALISERS, "network__depth": ["1", "2", "4"]}))
     (grid,) = [
         block for block in section(made, "Comparisons").blocks if isinstance(block, report.Grid)
     ]
-    # Of activations 15 pairs at 5 depths; of depths 4 neighbours at 6 activations.
-    assert "99 pairs a metric" in grid.caption
-    metrics = len(set(made.compared["metric"]))
-    assert len(grid.rows) == (15 + 4) * metrics
-    assert [row[0] for row in grid.rows] == (["activation"] * 15 + ["depth"] * 4) * metrics
+    place = grid.header.index("Along")
+    along = [row[place] for row in grid.rows if row[place + 1] == "test accuracy"]
+    # At 6 settings a pair; 3 depths of 2 activations; 2 neighbours at 4 others.
+    assert [along.count(key) for key in ("activation", "initialiser", "depth")] == [6, 6, 8]
+    assert "Shown are" not in grid.caption
     assert "its p-values are adjusted apart" in str(section(made, "How it was measured"))
 
 
-def test_counts_of_many_pairs_are_those_of_test_accuracy():
+def test_of_very_many_pairs_the_first_by_test_accuracy_are_shown():
     level = dict(zip("abcdefg", np.linspace(0.5, 0.9, 7).tolist(), strict=True))
-    made = Made(plant_grid(list("abcdefg"), DEPTHS, level=lambda name, _: level[name]))
+    made = Made(plant_grid(list("abcdefg"), DEPTHS, 2, lambda name, _: level[name]))
     (grid,) = [
         block for block in section(made, "Comparisons").blocks if isinstance(block, report.Grid)
     ]
-    assert [row[1] for row in grid.rows] == ["test accuracy"] * (21 + 4)
-    assert "Shown is test accuracy" in grid.caption
-
-
-def test_what_another_key_changes_is_counted_in_a_sentence_a_key():
-    settled = {"glorot_uniform": 0.9, "matched": 0.95}
-    made = Made(
-        plant_grid(
-            ["tanh", "relu"],
-            {**INITIALISERS, "network__depth": ["1", "2", "4"]},
-            level=lambda _, at: settled[at["model__kernel_initializer"]],
-        )
-    )
-    told = "By test accuracy, initialiser glorot_uniform against matched worse in 6 of 6 settings."
-    assert told in made.answer
-    assert "By test accuracy, depth 1 against 2 " in made.answer
-    assert made.answer.count("By test accuracy, depth") == 1
-
-
-def test_pairs_that_are_the_same_training_are_told():
-    runs = Runs()
-    for name in ("tanh", "relu"):
-        for kernel in INITIALISERS["model__kernel_initializer"]:
-            shift = 0.01 if (name, kernel) == ("relu", "matched") else 0.0
-            accuracies = [0.9 + shift, 0.91, 0.93]
-            runs.add(name, accuracies, None, "trained", None, "", model__kernel_initializer=kernel)
-    answer = Made(runs).answer
-    assert "In 1 of these the two are the same in every seed." in answer
+    # Of activations 21 pairs at 5 depths, of depths 4 neighbours at 7 activations.
+    assert len(grid.rows) == 5 * 21 + 4 * 7
+    assert "Shown are 133 pairs by test accuracy" in grid.caption
 
 
 def test_families_of_equal_values_have_tags_of_their_own():
-    grid = {"network__depth": ["1", "2"], "training__batch_size": ["1", "2"]}
-    tags = swept_report.verdict_tags(Made(plant_grid(["tanh", "relu"], grid)).compared)
-    assert sorted(tags) == [
-        "verdict.test_accuracy.network.depth 1 - 2",
-        "verdict.test_accuracy.tanh - relu",
-        "verdict.test_accuracy.training.batch_size 1 - 2",
+    runs = plant_grid(["relu"], {"network__depth": ["1", "2"], "training__batch_size": ["1", "2"]})
+    compared = Made(runs).compared
+    assert sorted(comparisons.verdict_tags(compared)) == [
+        "verdict.test_accuracy.batch size 1: network.depth 1 - 2",
+        "verdict.test_accuracy.batch size 2: network.depth 1 - 2",
+        "verdict.test_accuracy.depth 1: training.batch_size 1 - 2",
+        "verdict.test_accuracy.depth 2: training.batch_size 1 - 2",
     ]
+    assert comparisons.verdict_tags(compared, most=3) == {}
 
 
 def test_the_fair_report_of_another_key_than_the_activation():
@@ -311,8 +288,8 @@ def section(made, title):
 
 def test_one_seed_shows_no_order():
     made = Made(plant_grid(["sigmoid", "relu"], {}, seeds=1))
-    assert "With one seed no uncertainty can be given" in made.answer
-    assert "differences" not in made.drawings
+    assert "no uncertainty can be given, so no order is shown" in made.answer
+    assert "accuracy_differences" not in made.drawings
     assert not any(word in made.answer for word in ("better than", "worse than"))
 
 
@@ -323,7 +300,7 @@ def test_the_question_says_what_differs_and_what_is_held_fixed():
         " activation (tanh, relu); seeds 0 to 4. Held fixed: "
     )
     assert "training.learning_rate 0.001" in made.report.question
-    assert "Differing with these keys, not beside them: network.hidden." in made.report.question
+    assert "These keys differ with them: network.hidden." in made.report.question
 
 
 def test_what_is_not_finished_is_said():
@@ -333,11 +310,13 @@ def test_what_is_not_finished_is_said():
 
 def test_the_fair_report_sets_tuned_beside_baseline():
     made = Made(plant_fair(), "fair")
-    assert "Baseline: by test accuracy, sigmoid is worse than relu" in made.answer
-    assert "Tuned: by test accuracy, sigmoid is worse than relu" in made.answer
-    row = where(
-        made.compared, metric="test_accuracy", key="phase", **{"activation.name": "sigmoid"}
-    ).to_dict("records")[0]
+    for which in ("the baseline", "tuned"):
+        said = re.search(f"With {which} settings, the highest mean .*?\\.\\s", made.answer)
+        assert said
+        assert "with relu; it is better than sigmoid" in said.group()
+    row = where(made.compared, metric="test_accuracy", key="phase", activation="sigmoid").to_dict(
+        "records"
+    )[0]
     assert f"seeds: sigmoid {100 * row['mean']:.2f} points" in made.answer
     assert "sigmoid 2.00 points (33 % of 3 settings within 0.5 points" in made.answer
     grids = [
@@ -346,7 +325,7 @@ def test_the_fair_report_sets_tuned_beside_baseline():
         if isinstance(block, report.Grid)
     ]
     assert grids[0].rows[0][:2] == ("sigmoid", "learning rate 0.003")
-    (axes,) = made.axes("sensitivity")
+    (axes,) = made.axes("tuning")
     chosen = [line for line in axes.lines if line.get_marker() == "D"]
     assert [points(line)[0][0] for line in chosen] == pytest.approx(
         [100 * LEVELS["sigmoid"] + 2, 100 * LEVELS["relu"] + 2]
@@ -379,23 +358,22 @@ def test_the_page_needs_nothing_else_and_links_every_table(tmp_path):
 )
 def test_the_summary_fits_a_terminal(runs):
     made = Made(runs)
-    lines = swept_report.render_text(made.sweep, made.summary).splitlines()
+    lines = sections.render_text(made.sweep, made.summary, 0.95).splitlines()
     assert max(map(len, lines)) <= 100
-    assert len(lines) <= swept_report.MOST_LINES + 2
+    assert len(lines) <= sections.MOST_LINES + 2
     count = len(made.summary)
-    left = count - swept_report.MOST_LINES
+    left = count - sections.MOST_LINES
     assert lines[-1].startswith(f"({left} more") == (left > 0)
 
 
 def test_verdicts_are_tags():
-    made = Made(plant_grid(["sigmoid", "relu"], DEPTHS))
-    of_activations = where(made.compared, key="activation.name")
-    assert swept_report.verdict_tags(of_activations) == {
-        "verdict.test_accuracy.sigmoid - relu": "worse 5"
+    made = Made(plant_grid(["sigmoid", "relu"], {}))
+    assert comparisons.verdict_tags(made.compared) == {
+        "verdict.test_accuracy.sigmoid - relu": "worse"
     }
-    fair = swept_report.verdict_tags(Made(plant_fair(), "fair").compared)
-    assert fair["verdict.test_accuracy.tuned.sigmoid - relu"] == "worse"
-    assert "verdict.test_accuracy.tuned - baseline" in fair
+    fair = comparisons.verdict_tags(Made(plant_fair(), "fair").compared)
+    assert fair["verdict.test_accuracy.tuned: sigmoid - relu"] == "worse"
+    assert "verdict.test_accuracy.relu: tuned - baseline" in fair
 
 
 def test_runs_without_histories_have_no_curves():
@@ -403,4 +381,4 @@ def test_runs_without_histories_have_no_curves():
     runs.add("relu", [0.9, 0.91])
     runs.add("tanh", [0.9, 0.92])
     runs.history = []
-    assert "curves" not in Made(runs).drawings
+    assert "accuracy_curves" not in Made(runs).drawings

@@ -4,12 +4,13 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import pytest
-from planted import REPORT
+from planted import REPORT, plant
 from planted_sweep import LEVELS, Runs, plant_fair, plant_fair_depths, plant_grid
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from actlab import swept
+from actlab import comparisons, summaries
+from actlab import runs as gathering
 from actlab.errors import UserError
 from actlab.tables import where
 
@@ -22,7 +23,7 @@ def holm(p_values):
 
 
 def compared_of(sweep, target=0.97):
-    return swept.compare(sweep, swept.score(sweep, target), REPORT)
+    return comparisons.compare(sweep, comparisons.score(sweep, target), REPORT)
 
 
 # --- From runs to configurations ----------------------------------------------------------
@@ -33,13 +34,13 @@ def compared_of(sweep, target=0.97):
     [
         (
             plant_grid(["relu", "tanh"], DEPTHS),
-            ["network.depth", "activation.name"],
+            ["network.depth", "activation"],
             ["activation.function", "network.hidden"],
         ),
         (plant_grid(["relu"], RATES), ["training.learning_rate"], []),
         (
             plant_grid(["relu", "tanh"], {**DEPTHS, **RATES}),
-            ["network.depth", "training.learning_rate", "activation.name"],
+            ["network.depth", "training.learning_rate", "activation"],
             ["activation.function", "network.hidden"],
         ),
     ],
@@ -47,7 +48,7 @@ def compared_of(sweep, target=0.97):
 )
 def test_the_keys_are_those_that_tell_configurations_apart(runs, keys, tied):
     sweep = runs.gather()
-    assert sweep.keys == keys
+    assert list(sweep.keys) == keys
     assert sorted(sweep.tied) == tied
     assert not {*keys, *tied} & sweep.fixed.keys()
     assert sweep.fixed["training.batch_size"] == "128"
@@ -58,22 +59,22 @@ def test_networks_by_name_are_told_apart_by_it():
     runs = Runs()
     for name, depth in (("mlp", "2"), ("deep", "8")):
         runs.add("relu", [0.9, 0.91], network__name=name, network__depth=depth)
-    assert runs.gather().keys == ["network.name"]
+    assert list(runs.gather().keys) == ["network"]
 
 
 def test_numbers_are_sorted_by_size_and_words_by_their_first_runs():
     sweep = plant_grid(["tanh", "relu"], RATES).gather()
     assert sweep.values("training.learning_rate") == ["0.0003", "0.001", "0.003", "0.01", "0.03"]
-    assert sweep.values("activation.name") == ["tanh", "relu"]
+    assert sweep.values("activation") == ["tanh", "relu"]
 
 
 def test_runs_that_differ_are_not_pooled():
     runs = plant_grid(["relu", "tanh"], {**DEPTHS, **RATES})
-    with pytest.raises(UserError, match=r"^compare\.by=\[activation\.name\] would pool") as raised:
-        runs.gather(by=["activation.name"])
+    with pytest.raises(UserError, match=r"^compare\.by=\[activation\] would pool") as raised:
+        runs.gather(by=["activation"])
     assert "network.depth, training.learning_rate: add them to compare.by" in str(raised.value)
     assert "\n" not in str(raised.value)
-    whole = runs.gather(by=["training.learning_rate", "network.depth", "activation.name"])
+    whole = runs.gather(by=["training.learning_rate", "network.depth", "activation"])
     assert len(whole.configurations) == 30
 
 
@@ -97,13 +98,13 @@ def test_of_a_seed_that_was_trained_twice_the_newest_run_counts():
     runs.add("relu", [0.8, 0.9], seeds=[1, 2])
     sweep = runs.gather()
     assert len(sweep.configurations) == 2
-    of_relu = where(sweep.tests, configuration=0)
+    of_relu = where(sweep.test, activation="relu")
     assert dict(zip(of_relu["seed"], of_relu["test_accuracy"], strict=True)) == {
         0: 0.1,
         1: 0.8,
         2: 0.9,
     }
-    assert len(where(sweep.history, configuration=0)) == 3 * 4
+    assert len(where(sweep.history, activation="relu")) == 3 * 4
     assert "1 of 2 configurations were trained more than once" in sweep.notes[0]
 
 
@@ -125,9 +126,9 @@ def test_seeds_of_runs_of_other_code_are_not_pooled(older, newer, accuracies, sa
         runs.add("relu", [level] * len(seeds), seeds, code=code)
     runs.add("tanh", [0.7, 0.7, 0.7])
     sweep = runs.gather()
-    of = where(sweep.tests, configuration=0)
+    of = where(sweep.test, activation="relu")
     assert dict(zip(of["seed"], of["test_accuracy"], strict=True)) == accuracies
-    assert set(where(sweep.history, configuration=0)["seed"]) == set(accuracies)
+    assert set(where(sweep.history, activation="relu")["seed"]) == set(accuracies)
     assert said in sweep.notes[0]
 
 
@@ -137,14 +138,14 @@ def test_a_run_without_any_seed_does_not_supersede_one_of_other_code():
     runs.add("relu", [0.9, 0.9], code="b")
     runs.add("tanh", [0.7, 0.7])
     runs.seeds = [row for row in runs.seeds if row[0] != "run-1"]
-    assert where(runs.gather().tests, configuration=0)["test_accuracy"].tolist() == [0.5, 0.5]
+    assert where(runs.gather().test, activation="relu")["test_accuracy"].tolist() == [0.5, 0.5]
 
 
 def test_constants_of_other_activations_tell_nothing_apart():
     runs = Runs()
     runs.add("leaky_relu", [0.9, 0.91])
     runs.add("relu", [0.9, 0.91])
-    assert runs.gather().keys == ["activation.name"]
+    assert list(runs.gather().keys) == ["activation"]
 
 
 # --- Values and verdicts ------------------------------------------------------------------
@@ -152,20 +153,16 @@ def test_constants_of_other_activations_tell_nothing_apart():
 
 def test_a_family_is_that_of_independent_tests():
     sweep = plant_grid(["sigmoid", "tanh", "relu", "gelu"], DEPTHS).gather()
-    compared = where(compared_of(sweep), metric="test_accuracy", key="activation.name")
+    compared = where(compared_of(sweep), metric="test_accuracy", key="activation")
     assert len(compared) == 6 * 3
     values = {
-        number: of.sort_values("seed")["test_accuracy"].to_numpy()
-        for number, of in sweep.tests.groupby("configuration")
-    }
-    numbers = {
-        (row["network.depth"], row["activation.name"]): row["configuration"]
-        for row in sweep.configurations.to_dict("records")
+        known: rows.sort_values("seed")["test_accuracy"].to_numpy()
+        for known, rows in sweep.test.groupby(["network.depth", "activation"])
     }
     tests = [
         stats.ttest_rel(
-            values[numbers[row["network.depth"], row["first"]]],
-            values[numbers[row["network.depth"], row["second"]]],
+            values[row["network.depth"], row["first"]],
+            values[row["network.depth"], row["second"]],
         )
         for row in compared.to_dict("records")
     ]
@@ -177,7 +174,7 @@ def test_a_family_is_that_of_independent_tests():
     )
     of_sigmoid = where(compared, first="sigmoid", second=["tanh", "relu", "gelu"])
     assert set(of_sigmoid["verdict"]) == {"worse"}
-    assert set(compared["activation.name"]) == {""}
+    assert set(where(compared, key="activation")["network.depth"]) == {"1", "2", "4"}
 
 
 def test_what_goes_along_with_an_activation_by_chance_is_not_taken_for_its_effect():
@@ -186,8 +183,8 @@ def test_what_goes_along_with_an_activation_by_chance_is_not_taken_for_its_effec
     for activation, held_out in (("relu", "10000"), ("tanh", "0"), ("gelu", "0")):
         runs.add(activation, [0.9, 0.91], data__validation_size=held_out)
     gathered = runs.gather("swept")
-    assert set(gathered.keys) == {"data.validation_size", swept.ACTIVATION}
-    compared = swept.compare(gathered, swept.score(gathered, 0.97), REPORT)
+    assert set(gathered.keys) == {"data.validation_size", "activation"}
+    compared = compared_of(gathered)
     assert {*map(tuple, compared[["first", "second"]].to_numpy())} == {("tanh", "gelu")}
 
 
@@ -196,12 +193,12 @@ def test_other_keys_are_a_family_each_beside_activations():
     grid = {**DEPTHS, "model__kernel_initializer": ["glorot_uniform", "he_normal", "matched"]}
     sweep = plant_grid(["tanh", "relu"], grid).gather()
     compared = where(compared_of(sweep), metric="test_accuracy")
-    counts = {"activation.name": 9, "network.depth": 2 * 6, "model.kernel_initializer": 3 * 6}
+    counts = {"activation": 9, "network.depth": 2 * 6, "model.kernel_initializer": 3 * 6}
     assert compared["key"].value_counts().to_dict() == counts
     along = where(compared, key="network.depth")
     assert set(zip(along["first"], along["second"], strict=True)) == {("1", "2"), ("2", "4")}
     assert set(along["network.depth"]) == {""}
-    assert set(along["activation.name"]) == {"tanh", "relu"}
+    assert set(along["activation"]) == {"tanh", "relu"}
     for _, of in compared.groupby("key"):
         np.testing.assert_allclose(of["p_holm"].to_numpy(), holm(of["p_t"].to_numpy()))
 
@@ -217,7 +214,7 @@ def test_other_keys_are_a_family_each_beside_activations():
 )
 def test_not_every_key_is_compared_beside_activations(grid, keys):
     sweep = plant_grid(["tanh", "relu"], grid, seeds=2).gather()
-    assert len(swept.families(sweep)) == keys
+    assert len(comparisons.find_families(sweep)) == keys
 
 
 def test_neighbours_are_compared_where_a_key_has_many_values():
@@ -255,15 +252,15 @@ def test_configurations_that_differ_in_several_keys_are_compared_all_with_all():
     runs = Runs()
     for activation, rate in (("relu", "0.001"), ("tanh", "0.003"), ("gelu", "0.01")):
         runs.add(activation, [0.9, 0.91, 0.93], training__learning_rate=rate)
-    sweep = runs.gather(by=["training.learning_rate", "activation.name"])
+    sweep = runs.gather(by=["training.learning_rate", "activation"])
     compared = where(compared_of(sweep), metric="test_accuracy")
     assert len(compared) == 3
     assert set(compared["key"]) == {""}
     assert compared["first"].iloc[0] == "learning rate 0.001, relu"
     # Left to itself, it takes the rates for no effect of the activations.
     assert runs.gather().keys == sweep.keys
-    chosen = runs.gather(by=["activation.name"])
-    assert chosen.keys == ["activation.name"]
+    chosen = runs.gather(by=["activation"])
+    assert list(chosen.keys) == ["activation"]
     assert "training.learning_rate" in chosen.tied
 
 
@@ -283,7 +280,7 @@ def test_a_diverged_configuration_is_there_and_shows_nothing():
     runs.add("relu", [0.9, 0.91, 0.93])
     runs.add("exponential", [0.1, 0.1, 0.1], outcome="diverged")
     sweep = runs.gather()
-    summary = swept.summarise(sweep, swept.score(sweep, 0.97), 0.95)
+    summary = summaries.summarise(sweep, comparisons.score(sweep, 0.97), 0.95)
     assert summary["diverged_seeds"].tolist() == [0, 3]
     exponential = summary.to_dict("records")[1]
     assert math.isnan(exponential["test_loss_mean"])
@@ -299,8 +296,8 @@ def test_a_seed_without_any_value_does_not_stop_a_comparison():
     runs.add("tanh", [0.9, math.nan], outcome="diverged")
     runs.history = [row for row in runs.history if row[:2] != ("run-1", 1)]
     sweep = runs.gather()
-    scores = swept.score(sweep, 0.97)
-    of = where(scores, configuration=1, seed=1)
+    scores = comparisons.score(sweep, 0.97)
+    of = where(scores, activation="tanh", pair=1)
     lost = dict(zip(of["metric"], of["value"], strict=True))
     assert math.isnan(lost["val_accuracy"])
     assert lost["epochs_to_target"] == 5
@@ -312,15 +309,15 @@ def test_epochs_are_counted_to_the_target_and_censored():
     runs.add("relu", [0.97, 0.96])  # 0.94, 0.95, 0.96, 0.97 and a hundredth less
     runs.add("tanh", [0.90, 0.90])
     sweep = runs.gather()
-    scores = where(swept.score(sweep, 0.96), metric="epochs_to_target")
+    scores = where(comparisons.score(sweep, 0.96), metric="epochs_to_target")
     assert scores["value"].tolist() == [3, 4, 5, 5]
     assert scores["censored"].tolist() == [False, False, True, True]
 
 
-def test_epochs_are_not_compared_where_no_seed_gets_to_the_target():
+def test_epochs_that_no_seed_gets_there_in_show_nothing():
     sweep = plant_grid(["relu", "tanh"], {}).gather()
-    assert "epochs_to_target" not in set(compared_of(sweep, target=0.99)["metric"])
-    assert "epochs_to_target" in set(compared_of(sweep, target=0.955)["metric"])
+    (row,) = where(compared_of(sweep, target=0.99), metric="epochs_to_target").to_dict("records")
+    assert (row["verdict"], row["pairs_censored"], row["p_equivalence"]) == ("undecided", 5, 1.0)
 
 
 def test_trainings_of_different_lengths_are_not_compared_by_epochs():
@@ -338,29 +335,11 @@ def test_validation_accuracy_counts_where_images_were_held_out(held_out):
     assert ("val_accuracy" in set(compared_of(sweep)["metric"])) == (held_out == "10000")
 
 
-def test_verdicts_are_counted_from_both_sides():
-    columns = ["key", "metric", "first", "second", "mean", "verdict"]
-    rows = [
-        ("activation.name", "test_accuracy", "relu", "tanh", 0.01, "better"),
-        ("activation.name", "test_accuracy", "relu", "tanh", 0.03, "undecided"),
-        ("activation.name", "test_accuracy", "tanh", "gelu", 0.02, "worse"),
-    ]
-    compared = pd.DataFrame(rows, columns=columns)
-    counts = swept.count_verdicts(compared)
-    assert counts[["settings", "better", "undecided", "low", "high"]].to_numpy().tolist() == [
-        [2, 1, 1, 0.01, 0.03],
-        [1, 0, 0, 0.02, 0.02],
-    ]
-    by_value = swept.count_by_value(compared).set_index("value")
-    assert by_value.loc["tanh", ["better", "worse", "comparisons"]].tolist() == [0, 2, 3]
-    assert by_value.loc["gelu", "better"] == 1
-
-
 def test_curves_are_means_over_the_seeds_of_an_epoch():
     sweep = plant_grid(["relu", "tanh"], {}).gather()
-    curves = swept.curves(sweep, 0.95)
-    of = where(sweep.history, configuration=1, epoch=2)["val_accuracy"]
-    (row,) = where(curves, **{"activation.name": "tanh"}, epoch=2).to_dict("records")
+    curves = summaries.learning_curves(sweep, "accuracy", 0.95)
+    of = where(sweep.history, activation="tanh", epoch=2)["val_accuracy"]
+    (row,) = where(curves, activation="tanh", epoch=2).to_dict("records")
     low, high = stats.ttest_1samp(of, 0).confidence_interval(0.95)
     assert (row["mean"], row["low"], row["high"]) == pytest.approx((of.mean(), low, high))
 
@@ -370,15 +349,15 @@ def test_curves_are_means_over_the_seeds_of_an_epoch():
 
 def test_selection_runs_enter_no_comparison():
     sweep = plant_fair().gather("fair")
-    assert sweep.keys == ["phase", "activation.name"]
-    assert set(sweep.tests["seed"]) == {10, 11, 12, 13}
+    assert list(sweep.keys) == ["phase", "activation"]
+    assert set(sweep.test["seed"]) == {10, 11, 12, 13}
     assert len(sweep.grid) == 6
-    assert "val_accuracy" not in sweep.metrics()
+    assert "val_accuracy" not in set(compared_of(sweep)["metric"])
 
 
 def test_tuned_and_baseline_are_each_a_family_and_compared_with_each_other():
     compared = where(compared_of(plant_fair().gather("fair")), metric="test_accuracy")
-    pairs = compared[["phase", "activation.name", "first", "second", "verdict"]].to_numpy().tolist()
+    pairs = compared[["phase", "activation", "first", "second", "verdict"]].to_numpy().tolist()
     assert pairs == [
         ["baseline", "", "sigmoid", "relu", "worse"],
         ["tuned", "", "sigmoid", "relu", "worse"],
@@ -389,7 +368,7 @@ def test_tuned_and_baseline_are_each_a_family_and_compared_with_each_other():
 
 
 def test_sensitivity_is_the_spread_over_the_grid():
-    table = swept.sensitivity(plant_fair().gather("fair")).set_index("activation.name")
+    table = summaries.tabulate_tuning(plant_fair().gather("fair")).set_index("activation")
     sigmoid, relu = table.loc["sigmoid"], table.loc["relu"]
     assert sigmoid["best"] == pytest.approx(LEVELS["sigmoid"] + 0.02)
     assert sigmoid["best_minus_median"] == pytest.approx(0.02)
@@ -409,7 +388,7 @@ def test_one_run_may_be_tuned_and_baseline_both(lost):
     sweep = runs.gather("fair")
     assert len(sweep.configurations) == 4
     rows = where(compared_of(sweep), metric="test_accuracy", key="phase")
-    relu = where(rows, **{"activation.name": "relu"}).to_dict("records")[0]
+    relu = where(rows, activation="relu").to_dict("records")[0]
     assert (relu["pairs"], relu["mean"]) == (4, 0.0)
 
 
@@ -437,7 +416,7 @@ def test_of_an_activation_that_was_tuned_again_the_newest_run_counts(phase):
     runs.seeds += stale.seeds
     runs.history += stale.history
     sweep = runs.gather("fair")
-    assert sweep.keys == ["phase", "activation.name"]
+    assert list(sweep.keys) == ["phase", "activation"]
     pd.testing.assert_frame_equal(compared_of(sweep), expected)
     (note,) = sweep.notes
     assert f"left out: {phase}, learning rate 0.1, relu" in note
@@ -456,15 +435,15 @@ def test_settings_of_other_networks_are_kept_where_they_are_asked_for():
                 network__name="other",
             )
     assert len(runs.gather("fair").configurations) == 4
-    by = ["network.name", "activation.name"]
+    by = ["network", "activation"]
     assert len(runs.gather("fair", by).configurations) == 8
-    with pytest.raises(UserError, match=r"would pool runs that differ in activation\.name"):
-        runs.gather("fair", ["network.name"])
+    with pytest.raises(UserError, match=r"would pool runs that differ in activation"):
+        runs.gather("fair", ["network"])
 
 
 def test_a_fair_sweep_may_be_of_any_key():
     sweep = plant_fair_depths().gather("fair")
-    assert sweep.keys == ["phase", "network.depth"]
+    assert list(sweep.keys) == ["phase", "network.depth"]
     compared = where(compared_of(sweep), metric="test_accuracy")
     columns = ["key", "phase", "network.depth", "first", "second"]
     assert compared[columns].to_numpy().tolist() == [
@@ -480,7 +459,7 @@ def test_a_fair_sweep_may_be_of_any_key():
     for place in (slice(0, 3), slice(3, 6), slice(6, 9)):  # a family each
         of = compared.iloc[place]
         np.testing.assert_allclose(of["p_holm"].to_numpy(), holm(of["p_t"].to_numpy()))
-    chosen = swept.sensitivity(sweep).set_index("network.depth")["chosen"].to_dict()
+    chosen = summaries.tabulate_tuning(sweep).set_index("network.depth")["chosen"].to_dict()
     assert chosen == {
         "2": "activation relu, learning rate 0.003",
         "4": "activation tanh, learning rate 0.003",
@@ -504,12 +483,12 @@ def test_of_any_key_one_run_may_be_tuned_and_baseline_both(lost):
 
 def test_grids_of_unequal_size_are_told():
     runs = plant_fair()
-    assert swept.grid_sizes(runs.gather("fair")) == ({"sigmoid": 3, "relu": 3}, 3)
-    assert runs.gather("fair").notes == []
+    assert gathering.grid_sizes(runs.gather("fair")) == ({"sigmoid": 3, "relu": 3}, 3)
+    assert runs.gather("fair").notes == ()
     gone = {"phase": "selection", "activation.name": "relu", "training.learning_rate": "0.01"}
     runs.parents = [row for row in runs.parents if not gone.items() <= row.items()]
     sweep = runs.gather("fair")
-    assert swept.grid_sizes(sweep) == ({"sigmoid": 3, "relu": 2}, 3)
+    assert gathering.grid_sizes(sweep) == ({"sigmoid": 3, "relu": 2}, 3)
     assert "Not all settings of the grid finished: sigmoid 3, relu 2 of 3" in sweep.notes[0]
 
 
@@ -529,4 +508,54 @@ def test_without_a_sweep_selection_runs_are_left_out():
     sweep = plant_fair().gather(None)
     assert not sweep.is_fair
     assert sweep.notes[0].startswith("There are 6 runs on which a fair sweep chose its settings")
-    assert set(sweep.tests["seed"]) == {10, 11, 12, 13}
+    assert set(sweep.test["seed"]) == {10, 11, 12, 13}
+
+
+# --- What the first edition gave ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["depth_rate", "fair"])
+def test_comparisons_of_sweeps_are_those_of_the_first_edition(root, name):
+    rates = {"training__learning_rate": ["0.001", "0.003", "0.01"]}
+    if name == "fair":
+        sweep = plant_fair(("sigmoid", "tanh", "relu")).gather("fair")
+    else:
+        grid = {"network__depth": ["2", "4", "8"], **rates}
+        sweep = plant_grid(["sigmoid", "relu"], grid).gather()
+    frozen = pd.read_csv(root / f"tests/frozen/{name}.csv", dtype=str, keep_default_na=False)
+    compared = where(compared_of(sweep), metric=["test_accuracy", "test_loss"])
+    words = ["key", "metric", "first", "second", "verdict", *sweep.keys]
+    assert compared[words].to_numpy().tolist() == frozen[words].to_numpy().tolist()
+    for column in frozen.columns.difference(words):
+        expected = [float(value) if value else math.nan for value in frozen[column]]
+        np.testing.assert_allclose(compared[column].to_numpy(dtype=float), expected, rtol=1e-9)
+
+
+def test_a_study_is_the_same_from_folders_and_from_runs(tmp_path):
+    networks = {"mlp": (4,), "deep": (4, 4)}
+    study = plant(tmp_path, ["sigmoid", "relu"], networks, seeds=[0, 1, 2], epochs=4)
+    runs = Runs()
+    for network, activation in study.identities():
+        rows = where(study.test, network=network, activation=activation)
+        depth = str(len(networks[network]))
+        keys = {"network__name": network, "network__depth": depth, "data__validation_size": "0"}
+        runs.add(activation, rows["test_accuracy"].tolist(), None, "trained", None, "", **keys)
+    names = dict(zip(study.identities(), (row["run"] for row in runs.parents), strict=True))
+
+    def as_runs(table, columns):
+        parents = [names[study.identify(row)] for row in table.to_dict("records")]
+        return table.assign(parent=parents).loc[:, ["parent", *columns]]
+
+    seeds = as_runs(study.test, ["seed", "test_accuracy", "test_loss"])
+    history = as_runs(study.history, ["seed", "epoch", "val_accuracy"])
+    gathered = gathering.gather(pd.DataFrame(runs.parents), seeds, history, "swept", None)
+    assert (gathered.keys, gathered.has_held_out) == (study.keys, study.has_held_out)
+    columns = ["val_accuracy", "test_accuracy", "test_loss", "epochs_to_target"]
+    of_runs, of_folders = (
+        where(comparisons.score(each, 0.97), metric=columns) for each in (gathered, study)
+    )
+    pd.testing.assert_frame_equal(of_runs, of_folders, check_dtype=False)
+    pd.testing.assert_frame_equal(
+        comparisons.compare(gathered, of_runs, REPORT),
+        comparisons.compare(study, of_folders, REPORT),
+    )
