@@ -30,7 +30,7 @@ PACKAGE = ROOT / "src/actlab"
 
 #: Modules of the core that the reference shows, after the library, in the order of the data.
 MODULES = (
-    *("sources", "datasets", "activations", "pointwise", "own", "model", "training", "kernels"),
+    *("sources", "datasets", "activations", "own", "model", "training", "kernels"),
     *("gradients", "meanfield", "theory", "initialisation", "statistics", "tables"),
     *("comparisons", "claims", "findings", "figures", "config", "errors"),
 )

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from actlab import tables
-from actlab.activations import ACTIVATIONS
 from actlab.config import ActivationConfig, NetworkConfig
 from actlab.datasets import Split
 from actlab.gradients import (
@@ -15,6 +14,7 @@ from actlab.gradients import (
     summarise_health,
 )
 from actlab.model import ModelSpec, build_model, weights_path
+from actlab.own import nonlinearity_of
 from actlab.runtime import keras, tf
 
 SMALL = NetworkConfig("small", [5, 4])
@@ -41,11 +41,11 @@ def numpy_gradients(model, function, batch):
     weights = [
         [array.astype(np.float64) for array in layer.get_weights()] for layer in model.layers
     ]
-    activation = ACTIVATIONS[function]
+    phi = nonlinearity_of(ActivationConfig(function, function, {}))
     inputs, pre_activations = [batch.images.astype(np.float64)], []
     for kernel, bias in weights:
         pre_activations.append(inputs[-1] @ kernel + bias)
-        inputs.append(activation.value(pre_activations[-1]))
+        inputs.append(phi.value(pre_activations[-1]))
     logits = pre_activations[-1]
     softmax = np.exp(logits - logits.max(axis=1, keepdims=True))
     softmax /= softmax.sum(axis=1, keepdims=True)
@@ -54,7 +54,7 @@ def numpy_gradients(model, function, batch):
     for place in reversed(range(len(weights))):
         gradients.append(inputs[place].T @ signal)
         if place:
-            slope = activation.derivative(pre_activations[place - 1])
+            slope = phi.derivative(pre_activations[place - 1])
             signal = (signal @ weights[place][0].T) * slope
     return gradients[::-1]
 

@@ -29,7 +29,6 @@ CORE = [
     "meanfield",
     "model",
     "own",
-    "pointwise",
     "provenance",
     "report",
     "runs",

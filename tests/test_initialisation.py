@@ -18,6 +18,7 @@ from actlab.initialisation import (
     probe_initialisation,
 )
 from actlab.model import ModelSpec, build_model
+from actlab.own import nonlinearity_of
 from actlab.runtime import tf
 
 
@@ -36,7 +37,7 @@ def test_signals_are_those_of_backpropagation_by_hand(name):
     generator, (phi, model) = (
         np.random.default_rng(0),
         (
-            meanfield.Nonlinearity.of(activation_of(name)),
+            nonlinearity_of(activation_of(name)),
             build_model(spec_of(name, [7, 6]), 1),
         ),
     )

@@ -6,6 +6,7 @@ from planted import activation_of
 
 from actlab import kernels
 from actlab.activations import ACTIVATIONS
+from actlab.own import nonlinearity_of
 
 UNITS, IMAGES = 12, 7
 COUNTS = {"forward": 2, "backward": 4, "elementwise": 8}
@@ -17,16 +18,15 @@ def parts_of(name):
 
 
 def by_numpy(operation, name, layer, batches, which):
-    """What an operation gives, in double precision from `activations`."""
-    activation = activation_of(name)
-    row, constants = ACTIVATIONS[activation.function], activation.constants
+    """What an operation gives, in double precision."""
+    phi = nonlinearity_of(activation_of(name))
     inputs, preactivations, upstream = (each[which].astype(np.float64) for each in batches)
     kernel, bias = (each.numpy().astype(np.float64) for each in (layer.kernel, layer.bias))
     if operation == "forward":
-        return [row.value(inputs @ kernel + bias, **constants)]
+        return [phi.value(inputs @ kernel + bias)]
     if operation == "elementwise":
-        return [row.value(preactivations, **constants)]
-    deltas = upstream * row.derivative(preactivations, **constants)
+        return [phi.value(preactivations)]
+    deltas = upstream * phi.derivative(preactivations)
     return [inputs.T @ deltas, deltas.sum(axis=0), deltas @ kernel.T]
 
 

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 from planted import CONSTANTS
+from reference import VALUES
 
 from actlab.activations import ACTIVATIONS
 from actlab.config import ActivationConfig, NetworkConfig
@@ -47,7 +48,7 @@ def test_model_computes_what_numpy_computes(function, tmp_path):
     *hidden, (kernel, bias) = [layer.get_weights() for layer in model.layers]
     for below, offset, *slopes in hidden:
         assert len(slopes) == (function == "prelu")
-        value = ACTIVATIONS[function].value(value @ below + offset, **constants)
+        value = VALUES[function]((value @ below + offset).ravel(), **constants).reshape(7, -1)
     logits = value @ kernel + bias
     np.testing.assert_allclose(model(images), logits, rtol=1e-5, atol=1e-6)
     # The logged model, saved, and loaded without actlab.

@@ -174,12 +174,10 @@ def test_ranges_are_found(function, written, custom):
     ],
 )
 def test_ranges_that_are_found_are_those_of_the_table(name):
-    row = own.row_of(ActivationConfig(name, name, {"approximate": False} if name == "gelu" else {}))
     constants = {"approximate": False} if name == "gelu" else {}
-    found = own.find_range(
-        lambda x: row.value(x, **constants), lambda x: row.derivative(x, **constants)
-    )
-    stated = row.range(**constants)
+    activation = ActivationConfig(name, name, constants)
+    found = own.find_range(own.nonlinearity_of(activation))
+    stated = own.row_of(activation).range(**constants)
     assert found[:2] == pytest.approx(stated[:2], abs=1e-6)
     assert found[2:] == stated[2:]
 
@@ -318,17 +316,25 @@ def test_a_description_is_read_as_it_was_written(custom, tmp_path):
         descriptions.load("none", tmp_path)
 
 
+def test_a_function_of_keras_that_is_another_than_is_described_is_refused(monkeypatch):
+    relu = ActivationConfig("relu", "relu", {})
+    assert own.check(relu) < 1e-8
+    monkeypatch.setattr(keras.activations, "relu", lambda x: keras.ops.relu(x) + 0.01 * x)
+    with pytest.raises(UserError, match=r"'relu': automatic differentiation gives another .* 0.01"):
+        own.check(relu)
+
+
 def test_the_example_is_an_activation(root, monkeypatch):
     monkeypatch.chdir(root)
     monkeypatch.setattr(sys, "path", [*sys.path])
     snake = read_configured("snake", root / "conf/activation")
     assert own.check(snake) < 1e-6
-    row = own.row_of(snake)
+    phi = own.nonlinearity_of(snake)
     x = np.linspace(-3, 3, 61)
     # Ziyin, Hartwig & Ueda 2020, equations 4 and 5: x + (1 - cos 2ax) / 2a, slope 1 + sin 2ax.
-    np.testing.assert_allclose(row.value(x), x + (1 - np.cos(2 * x)) / 2, atol=1e-12)
-    np.testing.assert_allclose(row.derivative(x), 1 + np.sin(2 * x), atol=1e-12)
-    assert row.steepest_slope() == pytest.approx(2)
+    np.testing.assert_allclose(phi.value(x), x + (1 - np.cos(2 * x)) / 2, atol=1e-12)
+    np.testing.assert_allclose(phi.derivative(x), 1 + np.sin(2 * x), atol=1e-12)
+    assert phi.steepest_slope(10) == pytest.approx(2)
 
 
 @pytest.mark.parametrize(

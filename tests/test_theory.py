@@ -2,19 +2,20 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import activation_of
-from scipy import integrate, special
+from scipy import integrate, special, stats
 
 from actlab import meanfield, theory
 from actlab.activations import ACTIVATIONS
 from actlab.errors import UserError
+from actlab.own import nonlinearity_of
 
-PHI = {name: meanfield.Nonlinearity.of(activation_of(name)) for name in ACTIVATIONS}
-LINEAR = meanfield.Nonlinearity(lambda x: 1.0 * x, np.ones_like, ())
+PHI = {name: nonlinearity_of(activation_of(name)) for name in ACTIVATIONS}
+LINEAR = meanfield.Nonlinearity(lambda x: 1.0 * x, np.ones_like)
 ERF = meanfield.Nonlinearity(
-    special.erf, lambda x: 2 / math.sqrt(math.pi) * np.exp(-np.minimum(x**2, 700.0)), ()
+    special.erf, lambda x: 2 / math.sqrt(math.pi) * np.exp(-np.minimum(x**2, 700.0))
 )
 
 
@@ -29,6 +30,7 @@ def moments_of(phi, q):
     return one(meanfield.q_map(phi, at, 1.0)), one(meanfield.chi(phi, at, 1.0))
 
 
+@settings(deadline=None)
 @given(st.floats(-12, 12))
 def test_moments_of_relu_linear_and_erf_are_the_closed_forms(log_q):
     q = 10.0**log_q
@@ -49,18 +51,18 @@ def test_moments_of_relu_linear_and_erf_are_the_closed_forms(log_q):
 @pytest.mark.parametrize("q", [1e-6, 0.01, 0.7, 4.0, 100.0, 1e6])
 def test_moments_are_those_of_adaptive_quadrature(name, q):
     phi = PHI[name]
-    points = [0.0, *(sign * 10.0**power for sign in (-1, 1) for power in (-4, -3, -2, -1, 0))]
+    points = [-14.0, 0.0, 14.0, *(sign * 10.0**power for sign in (-1, 1) for power in range(-4, 1))]
     points += [kink / math.sqrt(q) for kink in phi.kinks if abs(kink) < 14 * math.sqrt(q)]
+    ends = np.unique(points)
     if name == "exponential" and q > 10:  # its mass lies beyond 12 standard deviations
         assert not np.isfinite(moments_of(phi, q)).any()
         return
 
     def mean(function):
         def integrand(u):
-            at = float(function(np.array([math.sqrt(q) * u]))[0])
-            return at**2 * math.exp(-(u**2) / 2) / math.sqrt(2 * math.pi)
+            return function(math.sqrt(q) * u) ** 2 * stats.norm.pdf(u)
 
-        return integrate.quad(integrand, -14, 14, points=points, limit=500, epsrel=1e-10)[0]
+        return integrate.tanhsinh(integrand, ends[:-1], ends[1:], rtol=1e-10).integral.sum()
 
     expected = mean(phi.value), mean(phi.derivative)
     assert moments_of(phi, q) == pytest.approx(expected, rel=1e-6)
@@ -85,7 +87,7 @@ def test_kinks_and_jumps_away_from_zero_are_found_and_integrated():
     def inside(x):
         return np.where((x > -1.0) & (x < 2.5), 1.0, 0.0)
 
-    phi = meanfield.Nonlinearity(clip, inside, meanfield.find_jumps(clip, inside))
+    phi = meanfield.Nonlinearity(clip, inside)
     assert phi.kinks == pytest.approx((-1.0, 2.5))
     for q in (0.01, 1.0, 1e4):
         share = special.ndtr(2.5 / math.sqrt(q)) - special.ndtr(-1 / math.sqrt(q))
@@ -97,9 +99,10 @@ def test_an_integral_that_is_not_certain_is_refused():
         return np.where(x > 0.7, 1.0, 0.0)
 
     with pytest.raises(UserError, match="not certain to 1e-7"):
-        meanfield.q_map(meanfield.Nonlinearity(step, np.zeros_like, ()), np.ones(1), 1.0)
-    found = meanfield.Nonlinearity(step, np.zeros_like, meanfield.find_jumps(step))
-    assert moments_of(found, 1.0)[0] == pytest.approx(special.ndtr(-0.7), rel=1e-9)
+        meanfield.gaussian_mean(lambda x, u: step(x) ** 2, np.ones(1))
+    assert moments_of(meanfield.Nonlinearity(step, np.zeros_like), 1.0)[0] == pytest.approx(
+        special.ndtr(-0.7), rel=1e-9
+    )
 
 
 def test_tanh_is_critical_at_weights_of_one_and_biases_of_zero():
@@ -175,7 +178,7 @@ def test_steepest_slopes_are_the_textbook_ones():
     gelu = special.ndtr(root) + root * math.exp(-1) / math.sqrt(2 * math.pi)
     expected = {"sigmoid": 0.25, "tanh": 1.0, "relu": 1.0, "gelu": gelu, "silu": 1.0998393}
     for name, slope in expected.items():
-        assert theory.steepest_slope(PHI[name]) == pytest.approx(slope, rel=1e-7)
+        assert PHI[name].steepest_slope(30) == pytest.approx(slope, rel=1e-7)
 
 
 def test_gains_of_relu_are_those_of_he():
@@ -294,7 +297,7 @@ def test_moments_of_the_exponential_are_the_closed_form_until_they_overflow():
 @pytest.mark.parametrize("frequency", [1.0, 5.0, 20.0])
 def test_an_activation_that_oscillates_is_integrated(frequency):
     phi = meanfield.Nonlinearity(
-        lambda x: np.sin(frequency * x), lambda x: frequency * np.cos(frequency * x), ()
+        lambda x: np.sin(frequency * x), lambda x: frequency * np.cos(frequency * x)
     )
     for q in (0.01, 1.0, 9.0):
         # E[sin^2] = (1 - exp(-2 a^2 q)) / 2, E[cos^2] = (1 + exp(-2 a^2 q)) / 2.

@@ -15,9 +15,8 @@ A map of the modules, in the order of the data:
 `config`           the dataclasses that every configuration is checked against
 `sources`          where the raw files come from
 `datasets`         raw idx bytes -> arrays, held to their digests
-`pointwise`        the arithmetic of the activations: value and derivative
 `activations`      each activation: formula, range, constants, initialiser
-`own`              a user's function, found, checked, told like those
+`own`              an activation's function: found, evaluated, differentiated, checked
 `descriptions`     what is said of each activation, as files
 `model`            an activation and a network -> a Keras model
 `training`         models and images -> histories, one compiled program an epoch

@@ -1,10 +1,8 @@
-"""The activation functions: value, derivative, formula, range, initialiser.
+"""What is known of each activation function: formula, range, initialiser, source, constants.
 
 One table, `ACTIVATIONS`; an activation is a row of it. It holds every function of
-`keras.activations` that takes one number to one number, and PReLU; the networks compute with
-Keras's functions of the same names (`model.keras_activation`), and the tests hold the two
-together. What the functions of the table are stands in `pointwise`; `own` makes a row for a
-function that a user brings.
+`keras.activations` that takes one number to one number, and PReLU. The functions themselves are
+Keras's; `own` evaluates and differentiates them, and makes a row for a function of a user's own.
 """
 
 import math
@@ -12,13 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
-from jaxtyping import Float
-
-from actlab import pointwise
 from actlab.errors import UserError
-
-Array = Float[np.ndarray, "..."]
 
 
 @dataclass(frozen=True)
@@ -53,7 +45,7 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True)
 class Activation:
-    """One activation function phi.
+    """What is known of one activation function phi.
 
     Attributes
     ----------
@@ -62,9 +54,6 @@ class Activation:
     formula, derivative_formula
         phi(x) and phi'(x), in mathtext without the dollars; a function of the constants where
         they decide what is written.
-    value, derivative
-        phi and phi' of an array of any shape, elementwise; keywords are the constants. At a
-        kink the derivative is the one that TensorFlow's automatic differentiation takes.
     range
         Gives the bounds of phi's values; keywords are the constants.
     recommended_initializer
@@ -78,7 +67,7 @@ class Activation:
     source
         Where the activation comes from.
     constants
-        The keywords that `value`, `derivative` and Keras's function take.
+        The keywords that Keras's function takes.
     neutral
         Constants that may be left out, with the values at which they do nothing: not shown.
     trained
@@ -88,8 +77,6 @@ class Activation:
     title: str
     formula: str | Callable[..., str]
     derivative_formula: str | Callable[..., str]
-    value: Callable[..., Array]
-    derivative: Callable[..., Array]
     range: Callable[..., Range]
     recommended_initializer: str
     source: str
@@ -151,27 +138,6 @@ class Activation:
             if name not in self.neutral or self.neutral[name] != value
         }
 
-    def steepest_slope(self, **constants: Any) -> Any:
-        """Find the largest |phi'| between -10 and 10.
-
-        A constant that is `trained` may be an array, a value a unit: then one a unit is given
-        (PReLU has one slope on either side of 0).
-
-        On a fine grid, and on a finer one around its best point, neither of which meets a round
-        number: at a kink automatic differentiation may give a slope that is on neither side.
-
-        >>> ACTIVATIONS["sigmoid"].steepest_slope(), ACTIVATIONS["relu"].steepest_slope()
-        (0.25, 1.0)
-        """
-        if any(np.ndim(constants[name]) for name in self.trained):
-            sides = np.array([[-1.0], [1.0]])
-            return np.abs(self.derivative(sides, **constants)).max(axis=0)
-        coarse = np.linspace(-10, 10, 20001)[:-1] + 1e-7 / 3
-        around = coarse[np.abs(self.derivative(coarse, **constants)).argmax()]
-        fine = np.clip(around + np.linspace(-1e-3, 1e-3, 20001), -10, 10)
-        points = np.concatenate([coarse, fine, [-1e-12, 1e-12]])
-        return float(np.abs(self.derivative(points, **constants)).max())
-
 
 def _as_float(value: Any) -> float:
     return float(value) if abs(value) < 2**1023 else math.copysign(math.inf, value)
@@ -230,14 +196,16 @@ def _gelu_formulas(approximate: bool) -> tuple[str, str]:
     return r"x\,\Phi(x)", r"\Phi(x) + x\,\Phi'(x)"
 
 
+# Klambauer et al. 2017, equation 14: the constants of the fixed point (mean 0, variance 1).
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_SCALE = 1.0507009873554804934193349852946
+
 #: Every activation of the package that a configuration may name as `activation.function`.
 ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": Activation(
         title="sigmoid",
         formula=r"\frac{1}{1 + e^{-x}}",
         derivative_formula=r"\phi(x)\,(1 - \phi(x))",
-        value=pointwise.sigmoid,
-        derivative=pointwise.sigmoid_derivative,
         range=lambda: Range(0.0, 1.0),
         recommended_initializer="glorot_uniform",
         source="Glorot & Bengio 2010",
@@ -246,8 +214,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="tanh",
         formula=r"\frac{e^{x} - e^{-x}}{e^{x} + e^{-x}}",
         derivative_formula=r"1 - \phi(x)^2",
-        value=np.tanh,
-        derivative=pointwise.tanh_derivative,
         range=lambda: Range(-1.0, 1.0),
         recommended_initializer="glorot_uniform",
         source="Glorot & Bengio 2010",
@@ -256,8 +222,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="ReLU",
         formula=lambda **constants: _relu_formulas(**constants)[0],
         derivative_formula=lambda **constants: _relu_formulas(**constants)[1],
-        value=pointwise.relu,
-        derivative=pointwise.relu_derivative,
         range=_relu_range,
         recommended_initializer="he_uniform",
         source="Nair & Hinton 2010; initialiser: He et al. 2015",
@@ -272,8 +236,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="Leaky ReLU",
         formula=_piecewise("x", "x > 0", r"s\,x"),
         derivative_formula=_piecewise("1", "x > 0", "s"),
-        value=pointwise.leaky_relu,
-        derivative=pointwise.leaky_relu_derivative,
         range=lambda negative_slope: (
             _REAL if negative_slope > 0 else Range(0.0, math.inf, takes_low=True)
         ),
@@ -285,8 +247,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="PReLU",
         formula=_piecewise("x", "x > 0", r"s\,x"),
         derivative_formula=_piecewise("1", "x > 0", "s"),
-        value=pointwise.prelu,
-        derivative=pointwise.prelu_derivative,
         range=lambda slope: _REAL if slope > 0 else Range(0.0, math.inf, takes_low=True),
         recommended_initializer="he_uniform",
         source="He et al. 2015; a slope a unit, which is trained",
@@ -297,8 +257,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="ELU",
         formula=_piecewise("x", "x > 0", r"\alpha\,(e^{x} - 1)"),
         derivative_formula=_piecewise("1", "x > 0", r"\alpha\,e^{x}"),
-        value=pointwise.elu,
-        derivative=pointwise.elu_derivative,
         range=lambda alpha: Range(-float(alpha), math.inf),
         recommended_initializer="he_uniform",
         source="Clevert, Unterthiner & Hochreiter 2016",
@@ -308,9 +266,7 @@ ACTIVATIONS: dict[str, Activation] = {
         title="SELU",
         formula=_piecewise(r"\lambda x", "x > 0", r"\lambda\alpha\,(e^{x} - 1)"),
         derivative_formula=_piecewise(r"\lambda", "x > 0", r"\lambda\alpha\,e^{x}"),
-        value=pointwise.selu,
-        derivative=pointwise.selu_derivative,
-        range=lambda: Range(-pointwise.SELU_SCALE * pointwise.SELU_ALPHA, math.inf),
+        range=lambda: Range(-SELU_SCALE * SELU_ALPHA, math.inf),
         recommended_initializer="lecun_normal",
         source="Klambauer et al. 2017",
     ),
@@ -318,8 +274,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="CELU",
         formula=_piecewise("x", "x > 0", r"\alpha\,(e^{\frac{x}{\alpha}} - 1)"),
         derivative_formula=_piecewise("1", "x > 0", r"e^{\frac{x}{\alpha}}"),
-        value=pointwise.celu,
-        derivative=pointwise.celu_derivative,
         range=lambda alpha: Range(-float(alpha), math.inf),
         recommended_initializer="glorot_uniform",
         source="Barron 2017",
@@ -329,8 +283,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="GELU",
         formula=lambda approximate: _gelu_formulas(approximate)[0],
         derivative_formula=lambda approximate: _gelu_formulas(approximate)[1],
-        value=pointwise.gelu,
-        derivative=pointwise.gelu_derivative,
         # The minimum, at x = -0.7518: found by root finding of the derivative, in the tests.
         range=lambda approximate: Range(
             -0.1700408 if approximate else -0.1699712, math.inf, takes_low=True
@@ -343,8 +295,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="SiLU",
         formula=r"\frac{x}{1 + e^{-x}}",
         derivative_formula=r"\sigma(x)\,(1 + x\,(1 - \sigma(x)))",
-        value=pointwise.silu,
-        derivative=pointwise.silu_derivative,
         range=lambda: Range(-0.2784645, math.inf, takes_low=True),
         recommended_initializer="he_uniform",
         source="Elfwing, Uchibe & Doya 2018; Ramachandran, Zoph & Le 2017 (Swish)",
@@ -353,8 +303,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="Mish",
         formula=r"x\,\tanh(\ln(1 + e^{x}))",
         derivative_formula=(r"\tanh(u) + x\,\sigma(x)\,(1 - \tanh(u)^2),\ u = \ln(1 + e^{x})"),
-        value=pointwise.mish,
-        derivative=pointwise.mish_derivative,
         range=lambda: Range(-0.3088434, math.inf, takes_low=True),
         recommended_initializer="he_uniform",
         source="Misra 2019",
@@ -363,8 +311,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="Softplus",
         formula=r"\ln(1 + e^{x})",
         derivative_formula=r"\sigma(x)",
-        value=pointwise.softplus,
-        derivative=pointwise.sigmoid,
         range=lambda: Range(0.0, math.inf),
         recommended_initializer="he_uniform",
         source="Dugas et al. 2001",
@@ -373,8 +319,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="Squareplus",
         formula=r"\frac{x + \sqrt{x^2 + b}}{2}",
         derivative_formula=r"\frac{1}{2} + \frac{x}{2\,\sqrt{x^2 + b}}",
-        value=pointwise.squareplus,
-        derivative=pointwise.squareplus_derivative,
         range=lambda b: Range(0.0, math.inf),
         recommended_initializer="he_uniform",
         source="Barron 2021",
@@ -384,8 +328,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="SparsePlus",
         formula=_piecewise("x", r"x \geq 1", _piecewise(r"\frac{(x + 1)^2}{4}", "x > -1", "0")),
         derivative_formula=r"\min(1, \max(0, \frac{x + 1}{2}))",
-        value=pointwise.sparse_plus,
-        derivative=pointwise.sparse_sigmoid,
         range=lambda: Range(0.0, math.inf, takes_low=True),
         recommended_initializer="he_uniform",
         source="JAX (jax.nn.sparse_plus), after Blondel, Martins & Niculae 2019",
@@ -394,8 +336,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="Softsign",
         formula=r"\frac{x}{1 + |x|}",
         derivative_formula=r"\frac{1}{(1 + |x|)^2}",
-        value=pointwise.softsign,
-        derivative=pointwise.softsign_derivative,
         range=lambda: Range(-1.0, 1.0),
         recommended_initializer="glorot_uniform",
         source="Bergstra et al. 2009; initialiser: Glorot & Bengio 2010",
@@ -404,8 +344,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="log sigmoid",
         formula=r"-\ln(1 + e^{-x})",
         derivative_formula=r"1 - \sigma(x)",
-        value=pointwise.log_sigmoid,
-        derivative=pointwise.log_sigmoid_derivative,
         range=lambda: Range(-math.inf, 0.0),
         recommended_initializer="he_uniform",
         source="the logarithm of the sigmoid; minus softplus (Dugas et al. 2001) of -x",
@@ -414,8 +352,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="exponential",
         formula=r"e^{x}",
         derivative_formula=r"e^{x}",
-        value=pointwise.exponential,
-        derivative=pointwise.exponential,
         range=lambda: Range(0.0, math.inf),
         recommended_initializer="glorot_uniform",
         source="Keras (keras.activations.exponential)",
@@ -424,8 +360,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="linear",
         formula="x",
         derivative_formula="1",
-        value=lambda x: 1.0 * x,
-        derivative=np.ones_like,
         range=lambda: _REAL,
         recommended_initializer="glorot_uniform",
         source="the identity; initialiser: Glorot & Bengio 2010",
@@ -434,8 +368,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="ReLU6",
         formula=r"\min(6, \max(0, x))",
         derivative_formula=_piecewise("1", "|x - 3| < 3", "0"),
-        value=pointwise.relu6,
-        derivative=pointwise.relu6_derivative,
         range=lambda: Range(0.0, 6.0, takes_low=True, takes_high=True),
         recommended_initializer="he_uniform",
         source="Krizhevsky 2010",
@@ -444,8 +376,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="hard sigmoid",
         formula=r"\min(1, \max(0, \frac{x}{6} + \frac{1}{2}))",
         derivative_formula=_piecewise(r"\frac{1}{6}", "|x| < 3", "0"),
-        value=pointwise.hard_sigmoid,
-        derivative=pointwise.hard_sigmoid_derivative,
         range=lambda: Range(0.0, 1.0, takes_low=True, takes_high=True),
         recommended_initializer="he_uniform",
         source="Howard et al. 2019",
@@ -456,8 +386,6 @@ ACTIVATIONS: dict[str, Activation] = {
         derivative_formula=_piecewise(
             r"\frac{2\,x + 3}{6}", "|x| < 3", _piecewise("1", "x > 0", "0")
         ),
-        value=pointwise.hard_silu,
-        derivative=pointwise.hard_silu_derivative,
         range=lambda: Range(-0.375, math.inf, takes_low=True),
         recommended_initializer="he_uniform",
         source="Howard et al. 2019 (hard swish)",
@@ -466,8 +394,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="hard tanh",
         formula=r"\min(1, \max(-1, x))",
         derivative_formula=_piecewise("1", r"|x| \leq 1", "0"),
-        value=pointwise.hard_tanh,
-        derivative=pointwise.hard_tanh_derivative,
         range=lambda: Range(-1.0, 1.0, takes_low=True, takes_high=True),
         recommended_initializer="glorot_uniform",
         source="Collobert 2004",
@@ -476,8 +402,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="hard shrink",
         formula=_piecewise("x", r"|x| > \theta", "0"),
         derivative_formula=_piecewise("1", r"|x| > \theta", "0"),
-        value=pointwise.hard_shrink,
-        derivative=pointwise.shrink_derivative,
         range=lambda threshold: _REAL,
         recommended_initializer="he_uniform",
         source="Donoho & Johnstone 1994 (hard thresholding)",
@@ -489,8 +413,6 @@ ACTIVATIONS: dict[str, Activation] = {
             r"x - \theta", r"x > \theta", _piecewise(r"x + \theta", r"x < -\theta", "0")
         ),
         derivative_formula=_piecewise("1", r"|x| > \theta", "0"),
-        value=pointwise.soft_shrink,
-        derivative=pointwise.shrink_derivative,
         range=lambda threshold: _REAL,
         recommended_initializer="glorot_uniform",
         source="Donoho & Johnstone 1994 (soft thresholding)",
@@ -500,8 +422,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="tanh shrink",
         formula=r"x - \tanh(x)",
         derivative_formula=r"\tanh(x)^2",
-        value=pointwise.tanh_shrink,
-        derivative=pointwise.tanh_shrink_derivative,
         range=lambda: _REAL,
         recommended_initializer="he_uniform",
         source="Torch7 (nn.TanhShrink)",
@@ -510,8 +430,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="sparse sigmoid",
         formula=r"\min(1, \max(0, \frac{x + 1}{2}))",
         derivative_formula=_piecewise(r"\frac{1}{2}", "|x| < 1", "0"),
-        value=pointwise.sparse_sigmoid,
-        derivative=pointwise.sparse_sigmoid_derivative,
         range=lambda: Range(0.0, 1.0, takes_low=True, takes_high=True),
         recommended_initializer="he_uniform",
         source="Blondel, Martins & Niculae 2019",
@@ -520,8 +438,6 @@ ACTIVATIONS: dict[str, Activation] = {
         title="threshold",
         formula=_piecewise("x", r"x > \theta", "d"),
         derivative_formula=_piecewise("1", r"x > \theta", "0"),
-        value=pointwise.threshold_linear,
-        derivative=pointwise.threshold_linear_derivative,
         range=lambda threshold, default_value: Range(
             float(min(threshold, default_value)), math.inf, takes_low=default_value <= threshold
         ),

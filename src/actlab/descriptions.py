@@ -19,6 +19,7 @@ from actlab import tables
 from actlab.activations import Activation, Range
 from actlab.config import ActivationConfig
 from actlab.errors import UserError
+from actlab.meanfield import Nonlinearity
 
 #: Where curves are written: evenly within 30 of zero, then by equal factors.
 GRID = np.concatenate(
@@ -80,6 +81,7 @@ class Description(ActivationConfig):
 def describe(
     activation: ActivationConfig,
     row: Activation,
+    phi: Nonlinearity,
     gains: tuple[float, float],
     kernel_initializer: str,
     chi_1: float,
@@ -90,21 +92,13 @@ def describe(
     ----------
     activation
         Of which constants are taken.
-    row
-        Of its function.
+    row, phi
+        Its function's (`own.row_of`, `own.nonlinearity_of`).
     gains, kernel_initializer, chi_1
         As in `Description`.
     """
     constants = activation.constants
     formula, derivative_formula = row.write_formulas(**constants)
-    with np.errstate(over="ignore", invalid="ignore"):
-        curve = pd.DataFrame(
-            {
-                "x": GRID,
-                "value": row.value(GRID, **constants),
-                "derivative": row.derivative(GRID, **constants),
-            }
-        )
     return Description(
         **asdict(activation),
         title=row.title,
@@ -112,14 +106,16 @@ def describe(
         derivative_formula=derivative_formula,
         shown_constants=row.shown_constants(constants),
         range=row.range(**constants),
-        steepest_slope=row.steepest_slope(**constants),
+        steepest_slope=phi.steepest_slope(10),
         value_gain=gains[0],
         slope_gain=gains[1],
         kernel_initializer=kernel_initializer,
         chi_1=chi_1,
         recommended_initializer=row.recommended_initializer,
         source=row.source,
-        curve=curve,
+        curve=pd.DataFrame(
+            {"x": GRID, "value": phi.value(GRID), "derivative": phi.derivative(GRID)}
+        ),
     )
 
 

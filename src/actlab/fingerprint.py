@@ -26,7 +26,6 @@ CODE = (
     "model.py",
     "outputs.py",
     "own.py",
-    "pointwise.py",
     "runtime.py",
     "stages/train.py",
     "statistics.py",

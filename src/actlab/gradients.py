@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32
 from actlab.config import ActivationConfig
 from actlab.datasets import Split
 from actlab.model import ModelSpec, build_model, kept_epochs, read_weights, weights_path
-from actlab.own import row_of
+from actlab.own import nonlinearity_of
 from actlab.runtime import keras, tf
 from actlab.statistics import euclidean_norm
 
@@ -106,7 +106,7 @@ def summarise_health(
     measured: LayerPass,
     activation: ActivationConfig | None,
     saturated_below: float,
-    trained: Mapping[str, Float32[np.ndarray, " units"]] = MappingProxyType({}),
+    trained: Mapping[str, Float[np.ndarray, " units"]] = MappingProxyType({}),
 ) -> dict[str, float]:
     """Say in which state a layer is, over all images and units, in double precision.
 
@@ -163,23 +163,27 @@ def _summarise_slopes(
     preactivations: Float[np.ndarray, "images units"],
     activation: ActivationConfig,
     saturated_below: float,
-    trained: Mapping[str, Float32[np.ndarray, " units"]],
+    trained: Mapping[str, Float[np.ndarray, " units"]],
 ) -> dict[str, float]:
     if not np.isfinite(preactivations).all():
         return {"saturated_fraction": float("nan"), "dead_fraction": float("nan")}
-    row, constants = row_of(activation), {**activation.constants, **trained}
-    slopes = np.abs(row.derivative(preactivations, **constants))
-    steepest = row.steepest_slope(**constants)
+    phi = nonlinearity_of(activation, **trained)
+    slopes = np.abs(phi.derivative(preactivations))
+    if trained:  # PReLU: one slope on either side of 0
+        sides = np.array([[-1.0], [1.0]]) * np.ones(slopes.shape[1])
+        steepest = np.abs(phi.derivative(sides)).max(axis=0)
+    else:
+        steepest = phi.steepest_slope(10)
     return {
         "saturated_fraction": float((slopes < saturated_below * steepest).mean()),
         "dead_fraction": float((slopes == 0).all(axis=0).mean()),
     }
 
 
-def trained_constants(layer: Any) -> dict[str, Float32[np.ndarray, " units"]]:
+def trained_constants(layer: Any) -> dict[str, Float[np.ndarray, " units"]]:
     """Give the constants of a layer's activation that its units have learned: a PReLU's slopes."""
     if isinstance(layer.activation, keras.layers.PReLU):
-        return {"slope": layer.activation.alpha.numpy()}
+        return {"slope": layer.activation.alpha.numpy().astype(np.float64)}
     return {}
 
 

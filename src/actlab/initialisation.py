@@ -244,7 +244,7 @@ def _tell_mean_field(
 
     `start` is NaN where no image has a signal.
     """
-    steepest = theory.steepest_slope(phi)
+    steepest = phi.steepest_slope(30)
     try:
         value2, slope2 = theory.gains(phi)
         if math.isnan(start):

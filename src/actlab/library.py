@@ -649,18 +649,15 @@ def plot_functions(*activations: Named) -> Figure:
 
 def _describe(activation: ActivationConfig) -> Description:
     """Describe an activation for a figure, without theory."""
-    from actlab.activations import ACTIVATIONS
     from actlab.descriptions import describe
 
-    row = ACTIVATIONS.get(activation.function)
-    if row is None:
-        _import_tensorflow()
-        from actlab.own import check, row_of
+    _import_tensorflow()
+    from actlab.own import check, nonlinearity_of, row_of
 
+    if activation.is_own:
         check(activation)
-        row = row_of(activation)
-    nan_prediction = (math.nan, math.nan)
-    return describe(activation, row, nan_prediction, row.recommended_initializer, math.nan)
+    row, phi, nan_prediction = row_of(activation), nonlinearity_of(activation), (math.nan, math.nan)
+    return describe(activation, row, phi, nan_prediction, row.recommended_initializer, math.nan)
 
 
 def plot_curves(fitted: Fit, metric: Curve = "accuracy", confidence: float = 0.95) -> Figure:

@@ -8,16 +8,15 @@ slope and curvature. `theory` follows the maps through a network.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from scipy import optimize
 
-from actlab.activations import ACTIVATIONS, Activation
-from actlab.config import ActivationConfig
 from actlab.errors import UserError
 
 Array = Float[np.ndarray, "..."]
@@ -50,46 +49,40 @@ class UncertainError(UserError):
 
 @dataclass(frozen=True)
 class Nonlinearity:
-    """An activation as the theory sees it.
-
-    Attributes
-    ----------
-    value, derivative
-        phi and phi', elementwise.
-    kinks
-        Where phi, its slope or its curvature jumps.
-    """
+    """An activation as the theory sees it: phi and phi', elementwise."""
 
     value: Function
     derivative: Function
-    kinks: tuple[float, ...]
 
-    @classmethod
-    def of(cls, activation: ActivationConfig) -> "Nonlinearity":
-        """Take a row of `activations.ACTIVATIONS`, its constants filled in."""
-        return cls.of_row(ACTIVATIONS[activation.function], activation.constants)
-
-    @classmethod
-    def of_row(cls, row: Activation, constants: Mapping[str, Any]) -> "Nonlinearity":
-        """Take an activation with given constants."""
-
-        def value(x: Array) -> Array:
-            with np.errstate(over="ignore", invalid="ignore"):
-                return row.value(x, **constants)
-
-        def derivative(x: Array) -> Array:
-            with np.errstate(over="ignore", invalid="ignore"):
-                return row.derivative(x, **constants)
+    @cached_property
+    def kinks(self) -> tuple[float, ...]:
+        """Where phi, its slope or its curvature jumps, between -30 and 30."""
 
         def bend(x: Array) -> Array:
-            with np.errstate(over="ignore", invalid="ignore"):
-                return (derivative(x + _BEND) - derivative(x - _BEND)) / (2 * _BEND)
+            with np.errstate(invalid="ignore"):
+                difference = self.derivative(x + _BEND) - self.derivative(x - _BEND)
+            return difference / (2 * _BEND)
 
-        jumps = find_jumps(value, derivative)
+        jumps = find_jumps(self.value, self.derivative)
         bends = find_jumps(bend, resolution=4 * _BEND)
         # A jump of phi' is a peak of its difference: found there a second time, less precisely.
         new = (x for x in bends if all(abs(x - jump) > 100 * _BEND for jump in jumps))
-        return cls(value, derivative, tuple(sorted({*jumps, *new})))
+        return tuple(sorted({*jumps, *new}))
+
+    def steepest_slope(self, reach: int) -> float:
+        """Find the largest |phi'| from -reach to reach, to a relative 1e-12.
+
+        On a grid, and on a finer one around its best point, neither of which meets a round
+        number: at a kink automatic differentiation may give a slope that is on neither side.
+
+        >>> Nonlinearity(np.sin, np.cos).steepest_slope(10)
+        1.0
+        """
+        coarse = np.linspace(-reach, reach, 2000 * reach + 1)[:-1] + 1e-7 / 3
+        around = coarse[np.abs(self.derivative(coarse)).argmax()]
+        fine = np.clip(around + np.linspace(-1e-3, 1e-3, 20001), -reach, reach)
+        points = np.concatenate([coarse, fine, [-1e-12, 1e-12]])
+        return float(np.abs(self.derivative(points)).max())
 
 
 def find_jumps(*functions: Function, resolution: float = 1e-12) -> tuple[float, ...]:
@@ -255,7 +248,7 @@ def fixed_point(
         0 where the variance falls below 1e-9 and infinity where it rises above 1e9, or beyond
         what `gaussian_mean` can tell, without one. NaN where that cannot tell at `start`.
 
-    >>> relu = Nonlinearity.of(ActivationConfig("relu", "relu", {}))
+    >>> relu = Nonlinearity(lambda x: np.maximum(x, 0), lambda x: np.where(x > 0, 1.0, 0.0))
     >>> [fixed_point(relu, sigma_w2) for sigma_w2 in (1.0, 2.0, 3.0)]
     [0.0, 1.0, inf]
     """

@@ -84,7 +84,7 @@ def keras_activation(function: str, constants: Mapping[str, Any]) -> Callable[[A
     if function == "prelu":
         start: Any = keras.initializers.Constant(constants["slope"])
         return keras.layers.PReLU(alpha_initializer=start)
-    value = find_function(function) if "." in function else getattr(keras.activations, function)
+    value = find_function(function)
 
     def activation(x: Any) -> Any:  # a tensor, or Keras's symbol of one
         return value(x, **constants)

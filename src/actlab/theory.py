@@ -13,11 +13,10 @@ given, and says how far a measurement may lie from it.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy import optimize
 
 from actlab.meanfield import TOLERANCE, Nonlinearity, chi, gaussian_mean, q_map
 
@@ -65,20 +64,6 @@ def gains(phi: Nonlinearity) -> tuple[float, float]:
     """
     unit = np.ones(1)
     return float(q_map(phi, unit, 1.0)[0]), float(chi(phi, unit, 1.0)[0])
-
-
-def steepest_slope(phi: Nonlinearity) -> float:
-    """Give max |phi'|, over -30 to 30, to 1e-8."""
-    grid = np.linspace(-30, 30, 60001)
-    slopes = np.abs(phi.derivative(grid))
-    at = int(slopes.argmax())
-    found: Any = optimize.minimize_scalar(
-        lambda x: -float(np.abs(phi.derivative(np.array([x])))[0]),
-        bounds=(grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)]),
-        method="bounded",
-        options={"xatol": 1e-10},
-    )
-    return max(float(slopes[at]), -float(found.fun))
 
 
 def born_dead_probability(hidden: Sequence[int]) -> float:

@@ -50,7 +50,7 @@ def describe(activation: ActivationConfig, kernel_initializer: str) -> "Descript
         chi_1 = meanfield.chi_at_fixed_point(phi, sigma_w2)
     except meanfield.UncertainError:
         gains, chi_1 = (math.nan, math.nan), math.nan
-    return descriptions.describe(activation, own.row_of(activation), gains, resolved, chi_1)
+    return descriptions.describe(activation, own.row_of(activation), phi, gains, resolved, chi_1)
 
 
 def activations(config: Config) -> None:
