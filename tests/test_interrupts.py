@@ -278,7 +278,7 @@ def test_a_command_that_is_importing_ends_without_a_traceback(root, tmp_path):
 def test_a_command_that_has_finished_is_not_taken_apart(is_command, fails, started):
     process = started(f"is_command, fails = {is_command}, {fails}\n{ENDING}")
     said, _ = process.communicate(timeout=30)
-    refused = "actlab: no room: make room or mend the access to it, then run this again"
+    refused = "actlab: no room: free disk space or fix its permissions, then run this again"
     told = ["at work", refused if fails else "buffered", "at its end"]
     assert said.splitlines() == (told if is_command else [*told, "taken apart"])
     assert process.returncode == (1 if fails else 0)

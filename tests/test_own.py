@@ -340,8 +340,8 @@ def test_the_example_is_an_activation(root, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("name: mine\nfunction: ???\nconstants: {}", "activation.function is missing: give it the"),
-        ("name: mine\nfunction: f", "activation.constants is missing"),
+        ("name: mine\nfunction: ???\nconstants: {}", r"activation.function is '\?\?\?': it has to"),
+        ("name: mine\nfunction: relu", "activation.constants is missing"),
         ("name: mine\nfunction: f\nconstants: {}", "activation.function is 'f': it has to be one"),
         ("name: other\nfunction: a.f\nconstants: {}", "activation.name is 'other': it has to be"),
         ("name: mine\nfunction: a.f\nconstants: {a: [1]}", "activation.constants.a is "),

@@ -163,7 +163,7 @@ def test_a_failure_leaves_the_others_alone_and_is_told(sweep):
     )
     assert len(failures) == 4
     assert failures[0] == (
-        "actlab: training.epochs is 0: it has to be 1 or more; again: python -m"
+        "actlab: training.epochs is 0: it has to be at least 1; again: python -m"
         f" actlab.stages.train -m activation=relu training.epochs=0 {HELD_OUT}"
     )
     told, _, again = failures[1].partition("; again: ")

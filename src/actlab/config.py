@@ -1,19 +1,37 @@
-"""The dataclasses that every configuration is checked against.
+"""The dataclasses that every configuration is validated against, by pydantic.
 
 They import neither Hydra nor TensorFlow: a notebook may build them by hand. No field
 has a default: params.yaml and conf/ hold the values, and OmegaConf says which is missing.
+Hydra reads the same classes as its schema; it sees the plain types within `Annotated`.
 """
 
-import math
+import inspect
 import re
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection
+from dataclasses import fields, is_dataclass
+from functools import wraps
+from typing import Annotated, Any, TypeVar, dataclass_transform
+
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
+from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
 from actlab.activations import ACTIVATIONS, REFUSED
 from actlab.datasets import DATASETS
 from actlab.errors import UserError
 
-#: Stands for the initialiser that each activation's literature recommends.
+#: Stands for the initialiser recommended in each activation's literature.
 MATCHED = "matched"
 
 #: Kernel initialisers by their Keras names, and `MATCHED`.
@@ -27,104 +45,204 @@ KERNEL_INITIALIZERS = (
     MATCHED,
 )
 
-
-def _require(holds: bool, key: str, value: object, allowed: str) -> None:
-    if not holds:
-        raise UserError(f"{key} is {value!r}: it has to be {allowed}")
-
-
-def _require_name(key: str, name: str) -> None:
-    # Names become folders, <activation>-<network>, and file systems take 255 bytes.
-    plain = re.fullmatch(r"[A-Za-z0-9_.]{0,99}[A-Za-z0-9_]", name) is not None
-    _require(plain, key, name, "letters, digits, _ and ., 100 of them at most")
-
-
-def _require_distinct(key: str, values: list) -> None:
-    _require(len(values) > 0, key, values, "a list of at least one entry")
-    _require(len(set(values)) == len(values), key, values, "a list without repetitions")
-
-
-#: The greatest seed: tables and MLflow hold whole numbers of 64 bits.
+#: The greatest seed: tables and MLflow hold integers of 64 bits.
 GREATEST_SEED = 2**63 - 1
 
 
-def _require_seeds(key: str, seeds: list[int]) -> None:
-    fitting = all(0 <= seed <= GREATEST_SEED for seed in seeds)
-    _require(fitting, key, list(seeds), f"a list of whole numbers from 0 to {GREATEST_SEED}")
+# --- Validation ---------------------------------------------------------------------------
+
+#: pydantic's error types for a key that a dataclass does not have; the second: not a string.
+_UNKNOWN = ("unexpected_keyword_argument", "invalid_key")
 
 
-def _require_at_most(section: str, values: object, limits: dict[str, int]) -> None:
-    """Refuse what would take days or terabytes, or does not fit XLA's counters of 32 bits."""
-    for name, most in limits.items():
-        value = getattr(values, name)
-        _require(value <= most, f"{section}.{name}", value, f"at most {most}")
+def validate(kind: Any, value: Any, key: str = "") -> Any:
+    """Validate a value against a type; `key` is its name for the user.
+
+    Raises
+    ------
+    UserError
+        If it is not valid; the message is the line of `explain_fault`.
+
+    >>> validate(Count, 0, "epochs")
+    Traceback (most recent call last):
+    actlab.errors.UserError: epochs is 0: it has to be at least 1
+    """
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        # An unknown key first: it may be a missing one, misspelled.
+        fault = max(error.errors(), key=lambda fault: fault["type"] in _UNKNOWN)
+        raise UserError(explain_fault(fault, kind, key)) from None
 
 
-@dataclass
+def explain_fault(fault: ErrorDetails, kind: Any, key: str = "") -> str:
+    """Describe in one line what pydantic found: the key, its value, what is allowed."""
+    parent = key
+    for part in fault["loc"]:
+        parent = key
+        key = f"{key}[{part}]" if key and isinstance(part, int) else f"{key}.{part}".lstrip(".")
+    match fault["type"]:
+        case "missing":
+            return f"{key} is missing"
+        case unknown if unknown in _UNKNOWN:
+            known = list_keys(kind, *fault["loc"][:-1])
+            return f"{key} is unknown: {parent or 'the configuration'} has {known}"
+        case "dataclass_type":
+            allowed = f"it has to hold {list_keys(kind, *fault['loc'])}"
+        case "value_error":
+            allowed = str(fault.get("ctx", {})["error"])
+        case _:
+            allowed = fault["msg"].replace("Input should", "it has to")
+            allowed = allowed.replace("greater than or equal to", "at least")
+            allowed = allowed.replace("less than or equal to", "at most")
+    return f"{key} is {fault['input']!r:.200}: {allowed}"
+
+
+def list_keys(kind: Any, *sections: int | str) -> str:
+    """List the keys that a section of a dataclass may have."""
+    for name in sections:
+        kind = next((field.type for field in fields(kind) if field.name == name), None)
+        if not is_dataclass(kind):
+            return "other keys, see --help and --hydra-help"
+    return ", ".join(field.name for field in fields(kind))
+
+
+Class = TypeVar("Class", bound=type)
+
+
+@dataclass_transform()
+def section(cls: Class) -> Class:
+    """Make a class a dataclass that validates its fields when it is constructed.
+
+    An invalid value raises a `UserError`, which names the field without its section.
+    """
+    validated: Any = dataclass(cls, config=ConfigDict(extra="forbid"))
+    construct, signature = validated.__init__, inspect.signature(validated)
+
+    @wraps(construct)
+    def construct_or_refuse(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            construct(self, **signature.bind(*args, **kwargs).arguments)
+        except ValidationError as error:
+            raise UserError(explain_fault(error.errors()[0], cls)) from None
+
+    validated.__init__ = construct_or_refuse
+    return validated
+
+
+# --- What a value may be ------------------------------------------------------------------
+
+
+def only(holds: Callable[[Any], object], allowed: str) -> AfterValidator:
+    """Allow the values for which a condition holds."""
+
+    def check(value: Any) -> Any:
+        if not holds(value):
+            raise ValueError(f"it has to be {allowed}")
+        return value
+
+    return AfterValidator(check)
+
+
+def one_of(allowed: Collection[Any]) -> AfterValidator:
+    """Allow only the given values."""
+    return only(allowed.__contains__, f"one of {', '.join(map(str, allowed))}")
+
+
+DISTINCT = only(
+    lambda values: 0 < len(values) == len(set(values)),
+    "a list of at least one entry, without repetitions",
+)
+
+_FROM_NUMPY = BeforeValidator(lambda x: x.item() if isinstance(x, np.generic) else x)
+
+#: An integer of Python's or NumPy's: true, 2.0 and "2" are refused.
+Whole = Annotated[int, Strict(), _FROM_NUMPY]
+Count = Annotated[Whole, Field(ge=1)]
+Seed = Annotated[Whole, Field(ge=0, le=GREATEST_SEED)]
+Seeds = Annotated[list[Seed], DISTINCT]
+
+Real = Annotated[float, Strict(), AllowInfNan(False), _FROM_NUMPY]
+Positive = Annotated[Real, Field(gt=0)]
+Fraction = Annotated[Real, only(lambda x: 0 < x < 1, "between 0 and 1")]
+#: Beyond these bounds it is 0 or infinite where it is used, in float32.
+LearningRate = Annotated[Real, only(lambda x: 1e-45 <= x <= 3.4e38, "from 1e-45 to 3.4e38")]
+
+#: Names become folders, <activation>-<network>, and file systems take 255 bytes.
+Name = Annotated[
+    str,
+    only(
+        re.compile(r"[A-Za-z0-9_.]{0,99}[A-Za-z0-9_]").fullmatch,
+        "at most 100 letters, digits, _ and .",
+    ),
+]
+Initializer = Annotated[str, one_of(KERNEL_INITIALIZERS)]
+
+
+# --- The sections -------------------------------------------------------------------------
+# Upper bounds refuse what would take days or terabytes, or does not fit XLA's counters of 32 bits.
+
+
+@section
 class DataConfig:
     """Which images, and how many of the training images are held out."""
 
-    name: str
-    validation_size: int
-    split_seed: int
+    name: Annotated[str, one_of(DATASETS)]
+    validation_size: Annotated[Whole, Field(ge=0)]
+    split_seed: Seed
 
-    def __post_init__(self) -> None:
-        _require(self.name in DATASETS, "data.name", self.name, f"one of {', '.join(DATASETS)}")
-        limit = DATASETS[self.name].training_images - 1
-        _require(
-            0 <= self.validation_size <= limit,
-            "data.validation_size",
-            self.validation_size,
-            f"from 0 to {limit}",
-        )
-        _require(
-            0 <= self.split_seed <= GREATEST_SEED,
-            "data.split_seed",
-            self.split_seed,
-            f"from 0 to {GREATEST_SEED}",
-        )
+    @field_validator("validation_size")
+    @classmethod
+    def _leave_one(cls, size: int, info: Any) -> int:
+        dataset = DATASETS.get(info.data.get("name"))
+        if dataset and size >= dataset.training_images:
+            raise ValueError(f"it has to be from 0 to {dataset.training_images - 1}")
+        return size
 
 
 #: A function of a user's own: one or more modules, then the function.
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
+_OwnConstant = Annotated[
+    Any,
+    only(
+        lambda x: isinstance(x, bool | int | float | str | None),
+        "a number, a text, true, false or null",
+    ),
+]
 
-@dataclass
+
+@section
 class ActivationConfig:
     """One activation: the name it goes by, its function, the function's constants.
 
     The function is a row of `activations.ACTIVATIONS`, or a user's own by its dotted name
-    (`my_module.my_function`, see `own`): of that, nothing is looked at here.
+    (`my_module.my_function`): that one is checked by `own.check`, and not here.
     """
 
-    name: str
+    name: Name
     function: str
     constants: dict[str, Any]
 
+    @field_validator("function")
+    @classmethod
+    def _find_function(cls, function: str) -> str:
+        if function in REFUSED:
+            raise ValueError(REFUSED[function])
+        if function not in ACTIVATIONS and not _DOTTED.fullmatch(function):
+            known = ", ".join(ACTIVATIONS)
+            raise ValueError(f"it has to be one of {known}, or your own: my_module.my_function")
+        return function
+
     def __post_init__(self) -> None:
-        _require_name("activation.name", self.name)
-        if self.function in REFUSED:
-            raise UserError(f"activation.function is {self.function!r}: {REFUSED[self.function]}")
         if self.is_own:
-            for name, value in self.constants.items():
-                _require(
-                    isinstance(value, bool | int | float | str | None),
-                    f"activation.constants.{name}",
-                    value,
-                    "a number, a text, true, false or null",
-                )
-            return
-        _require(
-            self.function in ACTIVATIONS,
-            "activation.function",
-            self.function,
-            f"one of {', '.join(ACTIVATIONS)}, or your own: my_module.my_function",
-        )
-        ACTIVATIONS[self.function].check_constants(self.constants)
+            validate(dict[str, _OwnConstant], self.constants, "activation.constants")
+        else:
+            ACTIVATIONS[self.function].check_constants(self.constants)
 
     @property
     def is_own(self) -> bool:
-        """Whether the function is none of the table's but a user's own.
+        """Whether the function is a user's own, and not a row of the table.
 
         >>> ActivationConfig("mine", "example.snake", {"frequency": 1.0}).is_own
         True
@@ -135,8 +253,21 @@ class ActivationConfig:
 #: Equal hidden layers: how many, and the units of each.
 _EQUAL_LAYERS = re.compile(r"([1-9]\d{0,3})x([1-9]\d{0,5})")
 
+_UNITS = TypeAdapter(list[Annotated[Count, Field(le=999_999)]])
 
-@dataclass
+
+def _list_units(hidden: Any) -> list[int]:
+    if isinstance(hidden, str) and (equal := _EQUAL_LAYERS.fullmatch(hidden)):
+        return [int(equal[2])] * int(equal[1])
+    try:
+        return _UNITS.validate_python(hidden)
+    except ValidationError:
+        raise ValueError(
+            "it has to be a list of whole numbers from 1 to 999999, or layers x units such as 8x64"
+        ) from None
+
+
+@section
 class NetworkConfig:
     """The hidden layers of a network, by their units.
 
@@ -147,67 +278,28 @@ class NetworkConfig:
     [16, 16, 16]
     """
 
-    name: str
-    hidden: Any
-
-    def __post_init__(self) -> None:
-        _require_name("network.name", self.name)
-        if isinstance(self.hidden, str) and (equal := _EQUAL_LAYERS.fullmatch(self.hidden)):
-            self.hidden = [int(equal[2])] * int(equal[1])
-        _require(
-            isinstance(self.hidden, list)
-            and all(type(units) is int and 1 <= units <= 999_999 for units in self.hidden),
-            "network.hidden",
-            self.hidden,
-            "a list of whole numbers of at least 1 and at most 999999, or layers x units such as"
-            " 8x64",
-        )
+    name: Name
+    hidden: Annotated[Any, AfterValidator(_list_units)]
 
 
-@dataclass
+@section
 class ModelConfig:
     """What every network of a study has in common."""
 
-    kernel_initializer: str
-
-    def __post_init__(self) -> None:
-        _require(
-            self.kernel_initializer in KERNEL_INITIALIZERS,
-            "model.kernel_initializer",
-            self.kernel_initializer,
-            f"one of {', '.join(KERNEL_INITIALIZERS)}",
-        )
+    kernel_initializer: Initializer
 
 
-@dataclass
+@section
 class TrainingConfig:
     """How a network is trained (Adam, cross-entropy), and when its weights are kept."""
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    probe_epochs: list[int]
-
-    def __post_init__(self) -> None:
-        _require(self.epochs >= 1, "training.epochs", self.epochs, "1 or more")
-        _require_at_most("training", self, {"epochs": 1_000_000})
-        _require(self.batch_size >= 1, "training.batch_size", self.batch_size, "1 or more")
-        # Beyond them it is 0 or infinite where it is used, in float32.
-        _require(
-            1e-45 <= self.learning_rate <= 3.4e38,
-            "training.learning_rate",
-            self.learning_rate,
-            "a number above 0 that float32 has, from 1e-45 to 3.4e38",
-        )
-        _require(
-            all(epoch >= 0 for epoch in self.probe_epochs),
-            "training.probe_epochs",
-            list(self.probe_epochs),
-            "a list of whole numbers of at least 0",
-        )
+    epochs: Annotated[Count, Field(le=1_000_000)]
+    batch_size: Count
+    learning_rate: LearningRate
+    probe_epochs: list[Annotated[Whole, Field(ge=0)]]
 
     def kept_epochs(self) -> list[int]:
-        """Epochs after which weights are kept: the probe epochs, the first (0), the last.
+        """Return the epochs after which weights are kept: 0, the probe epochs, the last.
 
         >>> TrainingConfig(3, 128, 0.001, [1, 20]).kept_epochs()
         [0, 1, 3]
@@ -216,153 +308,100 @@ class TrainingConfig:
         return sorted(within | {0, self.epochs})
 
 
-@dataclass
+@section
 class GradientsConfig:
-    """How many images the two gradient probes look at, and how the state of units is told."""
+    """How many images the two gradient probes look at, and which units count as saturated."""
 
-    notebook_images: int
-    test_images: int
-    saturated_below: float
-    preactivation_bins: int
-
-    def __post_init__(self) -> None:
-        for name in ("notebook_images", "test_images"):
-            _require(
-                getattr(self, name) >= 1, f"gradients.{name}", getattr(self, name), "1 or more"
-            )
-        _require(
-            0 < self.saturated_below < 1,
-            "gradients.saturated_below",
-            self.saturated_below,
-            "between 0 and 1",
-        )
-        _require(
-            3 <= self.preactivation_bins <= 1000,
-            "gradients.preactivation_bins",
-            self.preactivation_bins,
-            "from 3 to 1000",
-        )
+    notebook_images: Count
+    test_images: Count
+    saturated_below: Fraction
+    preactivation_bins: Annotated[Whole, Field(ge=3, le=1000)]
 
 
-@dataclass
+@section
 class TimingConfig:
-    """How often the activations are timed side by side, and the layer that is timed alone.
+    """How often the activations are timed next to each other, and the layer timed by itself.
 
     Attributes
     ----------
     blocks
-        In each, every activation has its turn.
+        Rounds; in each, every activation is timed once.
     block_epochs
-        Epochs that an activation trains in its turn; the shortest counts.
+        Epochs per activation and round; the shortest counts.
     kernel_units
-        Inputs and units of the layer whose passes are timed alone.
+        Inputs and units of the layer that is timed by itself.
     kernel_repetitions
-        How many passes a measurement of them takes, one behind the other.
+        Passes of that layer per measurement, back to back.
     elementwise_repetitions
-        Likewise of the activation without the layer, which is far shorter.
+        The same for the activation without the layer, which takes far less time.
     """
 
-    blocks: int
-    block_epochs: int
-    kernel_units: int
-    kernel_repetitions: int
-    elementwise_repetitions: int
-
-    def __post_init__(self) -> None:
-        _require(self.blocks >= 2, "timing.blocks", self.blocks, "2 or more")
-        repeated = ("block_epochs", "kernel_units", "kernel_repetitions")
-        for name in (*repeated, "elementwise_repetitions"):
-            _require(getattr(self, name) >= 1, f"timing.{name}", getattr(self, name), "1 or more")
-        repetitions = {f"{of}_repetitions": 1_000_000_000 for of in ("kernel", "elementwise")}
-        most = {"blocks": 10_000, "block_epochs": 100, "kernel_units": 10_000, **repetitions}
-        _require_at_most("timing", self, most)
+    blocks: Annotated[Whole, Field(ge=2, le=10_000)]
+    block_epochs: Annotated[Count, Field(le=100)]
+    kernel_units: Annotated[Count, Field(le=10_000)]
+    kernel_repetitions: Annotated[Count, Field(le=1_000_000_000)]
+    elementwise_repetitions: Annotated[Count, Field(le=1_000_000_000)]
 
 
-@dataclass
+@section
 class TheoryConfig:
-    """The untrained networks on which mean-field theory is held to measurement."""
+    """The untrained networks on which mean-field theory is verified against measurement."""
 
-    initializers: list[str]
-    width: int
-    depth: int
-    images: int
-    seeds: list[int]
-
-    def __post_init__(self) -> None:
-        _require_distinct("theory.initializers", self.initializers)
-        for name in self.initializers:
-            _require(
-                name in KERNEL_INITIALIZERS,
-                "theory.initializers",
-                name,
-                f"one of {', '.join(KERNEL_INITIALIZERS)}",
-            )
-        _require(self.width >= 1, "theory.width", self.width, "1 or more")
-        _require(self.depth >= 2, "theory.depth", self.depth, "2 or more")
-        _require(self.images >= 1, "theory.images", self.images, "1 or more")
-        _require_at_most("theory", self, {"width": 10_000, "depth": 10_000})
-        _require_distinct("theory.seeds", self.seeds)
-        _require_seeds("theory.seeds", self.seeds)
+    initializers: Annotated[list[Initializer], DISTINCT]
+    width: Annotated[Count, Field(le=10_000)]
+    depth: Annotated[Whole, Field(ge=2, le=10_000)]
+    images: Count
+    seeds: Seeds
 
 
-@dataclass
+@section
 class ReportConfig:
-    """How the report speaks of uncertainty, and which differences do not matter.
+    """How the report quantifies uncertainty, and which differences do not matter.
 
     Attributes
     ----------
     confidence
-        Of every interval; one minus it is the rate of errors that a verdict may have.
+        Level of every interval; one minus it bounds the error rate of the verdicts.
     target_accuracy
-        The validation accuracy that epochs are counted to, a fraction.
+        Validation accuracy, a fraction: epochs are counted until it is reached.
     equivalence_margin
-        The difference of test accuracies, and of calibration errors, that does not matter.
+        Largest difference in test accuracy and calibration error that does not matter.
     equivalence_margin_nats, equivalence_margin_epochs
-        Likewise of test losses, and of epochs to the target.
+        The same for test losses, and for epochs to the target.
     equivalence_margin_ratio
-        Likewise of times, as a part: 0.05 is 5 % more.
+        The same for times, as a fraction: 0.05 is 5 % more.
     """
 
-    confidence: float
-    target_accuracy: float
-    equivalence_margin: float
-    equivalence_margin_nats: float
-    equivalence_margin_epochs: float
-    equivalence_margin_ratio: float
-
-    def __post_init__(self) -> None:
-        for name in ("confidence", "target_accuracy"):
-            value = getattr(self, name)
-            _require(0 < value < 1, f"report.{name}", value, "between 0 and 1")
-        for name in ("", "_nats", "_epochs", "_ratio"):
-            value = getattr(self, f"equivalence_margin{name}")
-            _require(
-                0 < value < math.inf, f"report.equivalence_margin{name}", value, "a number above 0"
-            )
+    confidence: Fraction
+    target_accuracy: Fraction
+    equivalence_margin: Positive
+    equivalence_margin_nats: Positive
+    equivalence_margin_epochs: Positive
+    equivalence_margin_ratio: Positive
 
 
-@dataclass
+@section
 class CompareConfig:
-    """Which runs of MLflow are compared, and what tells them apart.
+    """Which MLflow runs are compared, and which keys distinguish them.
 
     Attributes
     ----------
     filter
-        Conditions on the configurations' runs in MLflow's search language; empty: all that the
-        name of a sweep selects.
+        Conditions on the configurations' runs in MLflow's search language; empty: all runs of
+        the sweep.
     by
-        The keys of the configuration that the groups differ in; None: all that do differ.
+        Keys of the configuration that define the groups; None: all keys that differ.
     """
 
     filter: str
     by: list[str] | None
 
 
-@dataclass
+@section
 class PathsConfig:
-    """Where files are; relative to the root of the repository.
+    """Where files are, relative to the root of the repository.
 
-    In `checkpoints` lies what is kept of trainings while they run.
+    `checkpoints` holds the state of trainings that have not finished.
     """
 
     source: str | None
@@ -376,25 +415,25 @@ class PathsConfig:
     checkpoints: str
 
 
-@dataclass
+@section
 class Config:
     """A whole configuration: params.yaml, one activation, one network, the paths.
 
     Attributes
     ----------
     sweep
-        The name under which the jobs of a sweep are found again in MLflow; None has none.
+        Name by which MLflow finds the jobs of a sweep; None: no name.
     force
-        Whether a configuration is trained again that MLflow has finished.
+        Whether to train a configuration again that MLflow holds as finished.
     models_at_once
-        How many train side by side; None is one a core, the cores shared out among the jobs that
-        run at once. It changes no result.
+        How many models train in parallel; None: one per core, with the cores divided among the
+        jobs that run at the same time. It changes no result.
     """
 
     data: DataConfig
-    activations: list[str]
-    networks: list[str]
-    seeds: list[int]
+    activations: Annotated[list[str], DISTINCT]
+    networks: Annotated[list[str], DISTINCT]
+    seeds: Seeds
     model: ModelConfig
     training: TrainingConfig
     gradients: GradientsConfig
@@ -403,18 +442,8 @@ class Config:
     report: ReportConfig
     activation: ActivationConfig
     network: NetworkConfig
-    sweep: str | None
+    sweep: Name | None
     force: bool
-    models_at_once: int | None
+    models_at_once: Count | None
     compare: CompareConfig
     paths: PathsConfig
-
-    def __post_init__(self) -> None:
-        if self.sweep is not None:
-            _require_name("sweep", self.sweep)
-        if self.models_at_once is not None:
-            _require(self.models_at_once >= 1, "models_at_once", self.models_at_once, "1 or more")
-        _require_distinct("activations", self.activations)
-        _require_distinct("networks", self.networks)
-        _require_distinct("seeds", self.seeds)
-        _require_seeds("seeds", self.seeds)

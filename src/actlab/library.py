@@ -1,7 +1,7 @@
-"""What `import actlab` gives to a person in a notebook: load, build, fit, probe, compare, plot.
+"""The functions of `import actlab`, for notebooks: load, build, fit, probe, compare, plot.
 
-Thin: each function checks its arguments, calls the core that the pipeline calls, and gives a table,
-a model or a figure. Nothing is written to the disk but a data set, once.
+Each function validates its arguments, calls the same core as the pipeline, and returns a table, a
+model or a figure. Only a data set that is downloaded is written to disk.
 """
 
 import io
@@ -9,24 +9,32 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from actlab import comparisons, sources, tables
 from actlab.config import (
-    GREATEST_SEED,
     ActivationConfig,
+    Count,
+    DataConfig,
+    Fraction,
     ModelConfig,
     NetworkConfig,
+    Positive,
     ReportConfig,
+    Seed,
+    Seeds,
     TrainingConfig,
+    one_of,
+    validate,
 )
 from actlab.datasets import (
     DATASETS,
@@ -55,10 +63,12 @@ if TYPE_CHECKING:
 else:  # importing TensorFlow takes seconds, Matplotlib one
     Figure = Description = ModelSpec = Model = Protocol = Any
 
-#: An activation by the name of its function, or of `activation`.
+#: An activation: the name of its function, or the result of `activation`.
 Named = str | ActivationConfig
 
+TestMetric = Literal["test_accuracy", "test_loss"]
 Metric = Literal["test_accuracy", "test_loss", "epochs_to_target"]
+Curve = Literal["accuracy", "loss"]
 
 #: Differences that do not matter, as in params.yaml: of accuracies, nats, epochs.
 MARGINS: Mapping[str, float] = {
@@ -70,20 +80,20 @@ MARGINS: Mapping[str, float] = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Data:
-    """A data set: what networks train on, are watched on, and are tested on.
+    """A data set: the splits on which networks are trained, validated and tested.
 
     Attributes
     ----------
     title
-        The name as it is written in a sentence.
+        Its name in prose.
     classes
         The name of each label.
     train
-        Has `images`, float32 (n, pixels) from 0 to 1, and `labels`, int32 (n,).
+        `images`, float32 (n, pixels) from 0 to 1, and `labels`, int32 (n,).
     validation
-        Likewise; None where no images are held out.
+        The same for the images held out; None where none are.
     test
-        Likewise.
+        The same for the test images.
     """
 
     title: str
@@ -107,46 +117,42 @@ def load_data(
     validation_size: int = 0,
     split_seed: int = 0,
 ) -> Data:
-    """Load a data set; the first time, download it.
+    """Load a data set, downloading it the first time.
 
-    Downloads come from the sources of the pipeline (`actlab.sources`), and wherever the four files
-    come from, their SHA-256 has to be right.
+    Downloads come from the pipeline's sources (`actlab.sources`). The SHA-256 digests of the four
+    files are verified wherever they come from.
 
     Parameters
     ----------
     name
         mnist or fashion_mnist.
     folder
-        Where the four files are, plain or gzipped, or where they are to be: they are downloaded if
-        the folder is empty or not there. By default the folder that the environment names as
-        `ACTLAB_DATA`, else one in the user's cache.
+        Folder of the four files, plain or gzipped; if it is empty or missing, they are downloaded
+        to it. By default the folder in the environment variable `ACTLAB_DATA`, else one in the
+        user's cache.
     validation_size
-        How many of the training images are held out, each class by its share.
+        Number of training images held out, stratified by class.
     split_seed
-        Which ones.
+        Seed of the choice of these images.
 
     Raises
     ------
     UserError
-        When there is no such data set, the folder holds something else, or no source serves.
+        If the data set is unknown, the folder holds something else, or no source works.
 
     Examples
     --------
         mnist = actlab.load_data("mnist")
         mnist.train.images.shape    # (60000, 784)
     """
-    if name not in DATASETS:
-        raise UserError(f"name is {name!r}: it has to be one of {', '.join(DATASETS)}")
-    dataset = DATASETS[name]
-    limit = dataset.training_images - 1
-    if not 0 <= validation_size <= limit:
-        raise UserError(f"validation_size is {validation_size}: it has to be from 0 to {limit}")
+    chosen = DataConfig(name, validation_size, split_seed)
     place = _data_folder(name) if folder is None else Path(folder).expanduser()
     if not place.is_dir() or not any(place.iterdir()):
         sources.fetch_dataset(
             name, place, otherwise='Name a folder that has the files: load_data(..., folder="...")'
         )
-    splits = build_splits(*_read_raw(name, place), validation_size, split_seed)
+    splits = build_splits(*_read_raw(name, place), chosen.validation_size, chosen.split_seed)
+    dataset = DATASETS[name]
     return Data(dataset.title, dataset.classes, *splits)
 
 
@@ -168,7 +174,7 @@ def _read_raw(name: str, folder: Path) -> tuple[RawSplit, RawSplit]:
     except sources.SourceError as error:
         raise UserError(
             f"the folder {folder} does not hold {dataset.title}: {error}; name one that has its"
-            " four files, or one that is empty, for them to be downloaded to"
+            " four files, or an empty one to download them to"
         ) from error
     return (
         RawSplit(arrays[dataset.train_images], arrays[dataset.train_labels]),
@@ -177,24 +183,24 @@ def _read_raw(name: str, folder: Path) -> tuple[RawSplit, RawSplit]:
 
 
 def activation(function: str, /, name: str | None = None, **constants: Any) -> ActivationConfig:
-    """Give an activation with its constants, for `build` and `fit`.
+    """Return an activation with its constants, for `build` and `fit`.
 
     Parameters
     ----------
     function
-        A function of Keras's that takes one number to one number, or prelu; or one of a module of
-        your own, `my_module.my_function`, written with `keras.ops`.
+        An elementwise Keras activation, or prelu; or a function from a module of your own,
+        `my_module.my_function`, written with `keras.ops`.
     name
-        What tables and figures call it; by default as the function. Two with other constants need
-        two names.
+        Its name in tables and figures; by default that of the function. Two activations that
+        differ in their constants need two names.
     constants
-        What the function takes besides its number; none has a default, since libraries differ in
-        them: Keras's leaky ReLU has a slope of 0.2 as a function and 0.3 as a layer.
+        The function's constants. None has a default, since libraries differ: Keras's leaky ReLU
+        has a slope of 0.2 as a function and 0.3 as a layer.
 
     Raises
     ------
     UserError
-        When there is no such function, or a constant is missing, unknown or out of range.
+        If there is no such function, or a constant is missing, unknown or out of range.
 
     Examples
     --------
@@ -203,17 +209,17 @@ def activation(function: str, /, name: str | None = None, **constants: Any) -> A
     >>> activation("leaky_relu")
     Traceback (most recent call last):
     actlab.errors.UserError: leaky_relu: negative_slope is missing: it has to be a number from 0 \
-to 1; say so by actlab.activation("leaky_relu", negative_slope=...)
+to 1; write actlab.activation("leaky_relu", negative_slope=...)
     """
     if function.startswith("__main__."):
-        # What is defined anew under the same name would not be found anew.
-        raise UserError(f"{function} lives in this session alone: put it into a module of its own")
+        # A new definition under the same name would not be noticed.
+        raise UserError(f"{function} exists in this session only: put it into a module")
     try:
         return ActivationConfig(name or function.rpartition(".")[2], function, constants)
     except UserError as error:
-        line = _of_argument(str(error))
+        line = str(error).removeprefix("activation.constants.")
         if lacking := re.match(r"(\w+) is missing", line):
-            hint = f'say so by actlab.activation("{function}", {lacking[1]}=...)'
+            hint = f'write actlab.activation("{function}", {lacking[1]}=...)'
             line = f"{function}: {line}; {hint}"
         raise UserError(line) from None
 
@@ -227,25 +233,25 @@ def build(
     inputs: int = 784,
     classes: int = 10,
 ) -> Model:
-    """Build an untrained dense network that gives logits.
+    """Build an untrained dense network that returns logits.
 
-    For one seed, networks that differ in their activation alone start from the same weights.
+    Networks of one seed that differ only in their activation start from the same weights.
 
     Parameters
     ----------
     activation
-        Of every hidden layer: a function's name, or what `actlab.activation` gives.
+        Activation of every hidden layer: a function's name, or the result of `actlab.activation`.
     hidden
         Units of the hidden layers, or `8x64` for eight layers of 64.
     seed
-        Of the initial kernels; biases start at zero.
+        Seed of the initial kernels; biases start at zero.
     kernel_initializer
-        Of Keras's Glorot, He and LeCun initialisers, such as `he_uniform`, or `matched`: the one
-        that the activation's literature recommends.
+        A Glorot, He or LeCun initialiser by its Keras name, such as `he_uniform`, or `matched`:
+        the one recommended in the activation's literature.
     inputs
-        Pixels of an image.
+        Pixels per image.
     classes
-        How many logits it gives.
+        Number of logits.
 
     Returns
     -------
@@ -255,7 +261,7 @@ def build(
     Raises
     ------
     UserError
-        When a value is none that is allowed.
+        If a value is not allowed.
 
     Examples
     --------
@@ -265,29 +271,29 @@ def build(
     spec = _spec(_activation(activation), _network(hidden), kernel_initializer, inputs, classes)
     from actlab.model import build_model
 
-    return build_model(spec, _seeds([seed])[0])
+    return build_model(spec, validate(Seed, seed, "seed"))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Fit:
-    """Networks that were trained: some activations over some seeds, all else equal.
+    """Trained networks: one per activation and seed, all else equal.
 
     Attributes
     ----------
     activations
-        By their names, in the order in which they were given.
+        Activations by name, in the order given.
     network
         The hidden layers.
     seeds
-        As they were given.
+        Seeds, in the order given.
     epochs
-        Likewise.
+        Number of epochs.
     history
-        A row an epoch of a seed: activation, network, seed, epoch (from 1), loss (nats) and
-        accuracy (a fraction) over the epoch, val_loss and val_accuracy after it (of the images that
-        are held out; of the test images where none are), epoch_seconds.
+        One row per epoch and seed: activation, network, seed, epoch (from 1), loss (nats) and
+        accuracy (a fraction) over the epoch, val_loss and val_accuracy after it (on the images
+        held out, or on the test images where none are), epoch_seconds.
     test
-        A row a seed: activation, network, seed, test_loss (nats), test_accuracy (a fraction).
+        One row per seed: activation, network, seed, test_loss (nats), test_accuracy (a fraction).
     """
 
     activations: Mapping[str, ActivationConfig]
@@ -306,7 +312,7 @@ class Fit:
         )
 
     def study(self) -> Study:
-        """Give the tables as a study, whose functions take it."""
+        """Return the tables as a study, for the functions that take one."""
         names = [(self.network.name, name) for name in self.activations]
         table = pd.DataFrame(names, columns=[NETWORK, ACTIVATION])
         return Study(
@@ -317,20 +323,20 @@ class Fit:
         )
 
     def kept_epochs(self) -> list[int]:
-        """Give the epochs after which weights were kept: 0 is before training."""
+        """Return the epochs after which weights were kept; 0 is before training."""
         return sorted({epoch for _, _, epoch in self._weights})
 
     def model(self, activation: str, seed: int, epoch: int | None = None) -> Model:
-        """Give a trained network.
+        """Return a trained network.
 
         Parameters
         ----------
         activation
-            By its name.
+            Name of its activation.
         seed
-            Which of its networks.
+            Its seed.
         epoch
-            After which of `kept_epochs`; the last by default.
+            One of `kept_epochs`; the last by default.
 
         Returns
         -------
@@ -340,7 +346,7 @@ class Fit:
         Raises
         ------
         UserError
-            When there is no such network.
+            If there is no such network.
         """
         from actlab.model import build_model
 
@@ -357,20 +363,20 @@ class Fit:
 
     def summarise(
         self,
-        metric: Literal["test_accuracy", "test_loss"] = "test_accuracy",
+        metric: TestMetric = "test_accuracy",
         confidence: float = 0.95,
     ) -> pd.DataFrame:
-        """Give mean, standard deviation and interval over seeds, a row an activation.
+        """Return mean, standard deviation and interval over seeds, one row per activation.
 
         Returns
         -------
         pd.DataFrame
             Columns activation, network, mean, sd, low, high (Student's t interval of the mean),
-            then a column a seed.
+            then one column per seed.
         """
-        _one_of("metric", metric, ("test_accuracy", "test_loss"))
-        keys = ["activation", "network"]
-        return over_seeds(self.test, keys, metric, _confidence(confidence))
+        validate(TestMetric, metric, "metric")
+        validate(Fraction, confidence, "confidence")
+        return over_seeds(self.test, ["activation", "network"], metric, confidence)
 
 
 def fit(
@@ -387,43 +393,41 @@ def fit(
 ) -> Fit:
     """Train each activation over the same seeds, with the pipeline's compiled trainer.
 
-    Adam, cross-entropy. For one seed, every activation starts from the same weights and sees the
-    same batches in the same order, so that differences can be taken within a seed.
+    The optimizer is Adam, the loss cross-entropy. Within a seed, every activation starts from the
+    same weights and sees the same batches in the same order, so differences can be paired.
 
     Parameters
     ----------
     activations
-        One, or a list: each a function's name, or what `actlab.activation` gives.
+        One or a list: function names, or results of `actlab.activation`.
     data
-        Of `load_data`.
+        Result of `load_data`.
     hidden
         As in `build`.
     seeds
-        Each gives a network: its initial weights and the order of its batches.
+        One network is trained per seed, which decides its initial weights and the order of its
+        batches.
     epochs
-        How often a network sees each training image.
+        Number of passes over the training images.
     batch_size
-        Images a step; the last step of an epoch takes those that are left.
+        Images per step; the last step of an epoch takes the remainder.
     learning_rate
-        Of Adam, whose other values are Keras's.
+        Adam's learning rate; its other values are Keras's defaults.
     kernel_initializer
         As in `build`.
     probe_epochs
-        After which epochs weights are kept for `probe`, besides before the first and after the
-        last.
+        Epochs after which weights are kept for `probe`, in addition to those before the first and
+        after the last.
 
     Raises
     ------
     UserError
-        When a value is none that is allowed, or two activations have one name.
+        If a value is not allowed, or two activations share a name.
     """
     chosen = _activations(activations)
-    network, distinct = _network(hidden), _seeds(seeds)
+    network, distinct = _network(hidden), tuple(validate(Seeds, seeds, "seeds"))
     inputs, classes = data.train.images.shape[1], len(data.classes)
-    kept = [_whole("probe_epochs", each) for each in probe_epochs]
-    counts = _whole("epochs", epochs), _whole("batch_size", batch_size)
-    with _of_arguments():
-        training = TrainingConfig(*counts, learning_rate, kept)
+    training = TrainingConfig(epochs, batch_size, learning_rate, list(probe_epochs))
     specs = {
         name: _spec(each, network, kernel_initializer, inputs, classes)
         for name, each in chosen.items()
@@ -433,9 +437,10 @@ def fit(
 
     for each in chosen.values():
         if each.is_own:
-            with _of_arguments():
-                check(each)
-    protocol = Protocol(*counts, learning_rate, training.kept_epochs())
+            check(each)
+    protocol = Protocol(
+        training.epochs, training.batch_size, training.learning_rate, training.kept_epochs()
+    )
     history, test, weights = [], [], {}
     for name, spec in specs.items():
         rows, tested, kept = _fit_one(name, spec, distinct, data, protocol)
@@ -458,7 +463,7 @@ def fit(
 def _fit_one(
     name: str, spec: ModelSpec, seeds: tuple[int, ...], data: Data, protocol: Protocol
 ) -> tuple[list[tuple], list[tuple], dict[tuple[int, int], list[np.ndarray]]]:
-    """Train one activation: rows of history and test, and weights by seed and epoch."""
+    """Train one activation; return rows of history and test, and weights by seed and epoch."""
     from actlab.training import Epoch, fit_seeds
 
     weights: dict[tuple[int, int], list[np.ndarray]] = {}
@@ -493,38 +498,37 @@ def _progress(title: str, model_epochs: int) -> AbstractContextManager[Any]:
 def probe(
     fitted: Fit, data: Data, *, images: int = 2048, saturated_below: float = 0.05
 ) -> pd.DataFrame:
-    """Measure what comes back through every layer, and in which state its units are.
+    """Measure the gradients of every layer and the state of its units.
 
     Parameters
     ----------
     fitted
-        Of `fit`; measured at its `kept_epochs`, before training (0) and after it among them.
+        Result of `fit`; measured at its `kept_epochs`, which include before training (0).
     data
         Its first test images are the batch.
     images
-        How many.
+        Number of test images.
     saturated_below
-        A unit is saturated on an image where the size of phi' is below this part of its maximum.
+        A unit is saturated on an image if |phi'| is below this fraction of its maximum.
 
     Returns
     -------
     pd.DataFrame
-        A row a layer of a seed at an epoch: activation, network, seed, epoch, layer, then
+        One row per layer, seed and epoch: activation, network, seed, epoch, layer, then
 
-        - gradient_mean_abs, gradient_norm, gradient_relative_norm: of the kernel's gradient, the
-          mean absolute entry, the Euclidean norm, and that by the kernel's own norm;
-        - what `actlab.gradients.summarise_health` says: backprop_rms, dead_fraction (units with
-          phi' = 0 on every image), saturated_fraction and others; NaN where the output has no such.
+        - gradient_mean_abs, gradient_norm, gradient_relative_norm: mean absolute entry and
+          Euclidean norm of the kernel's gradient, and that norm divided by the kernel's norm;
+        - the statistics of `actlab.gradients.summarise_health`: backprop_rms, dead_fraction (units
+          with phi' = 0 on every image), saturated_fraction and others; NaN where the output layer
+          has none.
 
     Raises
     ------
     UserError
-        When there are not so many test images, or `saturated_below` is not between 0 and 1.
+        If there are fewer test images, or `saturated_below` is not between 0 and 1.
     """
-    if not 1 <= _whole("images", images) <= len(data.test.labels):
-        raise UserError(f"images is {images}: it has to be from 1 to {len(data.test.labels)}")
-    if not 0 < saturated_below < 1:
-        raise UserError(f"saturated_below is {saturated_below}: it has to be between 0 and 1")
+    validate(Annotated[Count, Field(le=len(data.test.labels))], images, "images")
+    validate(Fraction, saturated_below, "saturated_below")
     from actlab.gradients import STATISTICS, compile_pass, probe_model
 
     batch = {"test": first_images(data.test, images)}
@@ -546,7 +550,7 @@ def probe(
     return pd.concat([table, pd.DataFrame(list(rows.values()), columns=columns)], axis=1)
 
 
-#: The columns of `probe` for what `gradients.STATISTICS` says of a kernel's gradient.
+#: Columns of `probe` by their names in `gradients.STATISTICS`.
 _GRADIENT = {
     "mean_abs": "gradient_mean_abs",
     "l2_norm": "gradient_norm",
@@ -562,50 +566,48 @@ def compare(
     confidence: float = 0.95,
     target: float = 0.97,
 ) -> pd.DataFrame:
-    """Compare each pair of activations within seeds, and give the verdict on the first.
+    """Compare each pair of activations within seeds; the verdict is on the first of the pair.
 
-    The verdicts of all pairs err together in at most 1 - confidence: p-values are adjusted (Holm).
+    The family-wise error rate over all pairs is at most 1 - confidence (Holm's adjustment).
 
     Parameters
     ----------
     fitted
-        Of `fit`.
+        Result of `fit`.
     metric
         test_accuracy, test_loss, or epochs_to_target: the first epoch whose val_accuracy reaches
         the target; a seed that never does counts as one epoch more than were trained.
     margin
-        The largest difference that does not matter; by default that of the pipeline, `MARGINS`.
+        The largest difference that does not matter; by default the pipeline's, `MARGINS`.
     confidence
-        Of the intervals.
+        Level of the intervals.
     target
-        Of epochs_to_target, a fraction.
+        Accuracy to reach in epochs_to_target, a fraction.
 
     Returns
     -------
     pd.DataFrame
-        A row a pair: first, second, verdict (better, worse, equivalent, undecided), mean of first
-        minus second (fractions, nats or epochs) with its interval low to high, seeds, seeds_needed
-        (how many would settle what is undecided; NaN: decided, or 10,000 would not), margin,
-        effect_size (Cohen's d_z), p_holm (of the paired t-test), p_equivalence_holm (of two
-        one-sided tests).
+        One row per pair: first, second, verdict (better, worse, equivalent, undecided), mean of
+        first minus second (fractions, nats or epochs) with its interval low to high, seeds,
+        seeds_needed (how many would decide an undecided pair; NaN: decided, or more than 10,000),
+        margin, effect_size (Cohen's d_z), p_holm (paired t-test), p_equivalence_holm (two one-sided
+        tests).
 
     Raises
     ------
     UserError
-        When there are less than two activations, or a value is none that is allowed.
+        If there are fewer than two activations, or a value is not allowed.
     """
-    _one_of("metric", metric, tuple(MARGINS))
+    validate(Metric, metric, "metric")
+    within = validate(Positive, MARGINS[metric] if margin is None else margin, "margin")
+    validate(Fraction, target, "target")
+    validate(Fraction, confidence, "confidence")
     if len(fitted.activations) < 2:
         raise UserError(f"only {fitted} was fitted: give `fit` a list of two activations or more")
-    within = MARGINS[metric] if margin is None else margin
-    if not 0 < within < math.inf:
-        raise UserError(f"margin is {margin}: it has to be a number above 0")
-    if not 0 < target < 1:
-        raise UserError(f"target is {target}: it has to be between 0 and 1")
     scores = where(comparisons.score(fitted.study(), target), metric=metric)
     margins = {comparisons.METRICS[name].margin: value for name, value in MARGINS.items()}
     margins |= {comparisons.METRICS[metric].margin: within, "equivalence_margin_ratio": 0.05}
-    config = ReportConfig(_confidence(confidence), target, **margins)
+    config = ReportConfig(confidence, target, **margins)
     table = comparisons.compare(fitted.study(), scores, config, thorough=True)
     table = table.rename(columns={"pairs": "seeds", "pairs_needed": "seeds_needed"})
     return table.loc[:, list(_COMPARED)]
@@ -618,27 +620,26 @@ _COMPARED = (
 
 
 def plot_images(data: Data, count: int = 10) -> Figure:
-    """Draw the first training images, each under its class.
+    """Plot the first training images, each titled with its class.
 
     Raises
     ------
     UserError
-        When there are not so many, or images are not square.
+        If there are fewer, or images are not square.
     """
     from actlab.figures import plot_sample_images
 
-    if not 1 <= _whole("count", count) <= len(data.train.labels):
-        raise UserError(f"count is {count}: it has to be from 1 to {len(data.train.labels)}")
+    validate(Annotated[Count, Field(le=len(data.train.labels))], count, "count")
     side = math.isqrt(data.train.images.shape[1])
     if side**2 != data.train.images.shape[1]:
         raise UserError(f"images of {data.train.images.shape[1]} pixels are not square")
-    levels = np.rint(255 * data.train.images[:count]).astype(np.uint8)
-    images = levels.reshape(count, side, side)
+    pixels = np.rint(255 * data.train.images[:count]).astype(np.uint8)
+    images = pixels.reshape(count, side, side)
     return _shown(plot_sample_images(images, data.train.labels[:count], data.classes))
 
 
 def plot_functions(*activations: Named) -> Figure:
-    """Draw each activation and its derivative, with formula and range."""
+    """Plot each activation and its derivative, with formula and range."""
     from actlab.descriptions import join_curves
     from actlab.figures import plot_activation_functions
 
@@ -647,74 +648,74 @@ def plot_functions(*activations: Named) -> Figure:
 
 
 def _describe(activation: ActivationConfig) -> Description:
-    """Say of an activation what a figure shows of it, and leave theory out."""
-    _import_tensorflow()
+    """Describe an activation for a figure, without theory."""
     from actlab.descriptions import describe
+
+    _import_tensorflow()
     from actlab.own import check, nonlinearity_of, row_of
 
     if activation.is_own:
-        with _of_arguments():
-            check(activation)
-    row, phi, untold = row_of(activation), nonlinearity_of(activation), (math.nan, math.nan)
-    return describe(activation, row, phi, untold, row.recommended_initializer, math.nan)
+        check(activation)
+    row, phi, nan_prediction = row_of(activation), nonlinearity_of(activation), (math.nan, math.nan)
+    return describe(activation, row, phi, nan_prediction, row.recommended_initializer, math.nan)
 
 
-def plot_curves(
-    fitted: Fit, metric: Literal["accuracy", "loss"] = "accuracy", confidence: float = 0.95
-) -> Figure:
-    """Draw accuracy or loss by epoch, every seed, with the mean's band over seeds.
+def plot_curves(fitted: Fit, metric: Curve = "accuracy", confidence: float = 0.95) -> Figure:
+    """Plot accuracy or loss by epoch for every seed, with the interval of the mean over seeds.
 
-    Left of the training images, right of those that are watched: held out, or else the test images.
+    Left: training images. Right: the images held out, or the test images where none are.
     """
-    _one_of("metric", metric, ("accuracy", "loss"))
+    validate(Curve, metric, "metric")
+    validate(Fraction, confidence, "confidence")
     from actlab.figures import plot_learning_curves
 
-    curves = learning_curves(fitted.study(), metric, _confidence(confidence))
+    curves = learning_curves(fitted.study(), metric, confidence)
     drawn = {"accuracy": ("Accuracy (%)", 100), "loss": ("Cross-entropy (nats)", 1, True)}[metric]
     return _shown(plot_learning_curves(curves, fitted.study().keys, confidence, *drawn))
 
 
 def plot_gradients(probed: pd.DataFrame, epoch: int = 0) -> Figure:
-    """Draw the norm of each kernel's gradient by layer, every seed, with the mean.
+    """Plot the norm of each kernel's gradient by layer for every seed, with the mean.
 
     Parameters
     ----------
     probed
-        Of `probe`.
+        Result of `probe`.
     epoch
-        One that was probed; 0 is before training.
+        A probed epoch; 0 is before training.
 
     Raises
     ------
     UserError
-        When that epoch was not probed.
+        If that epoch was not probed.
     """
     from actlab.layer_figures import plot_gradients_by_layer
 
-    _one_of("epoch", epoch, tuple(sorted({int(each) for each in probed["epoch"]})))
+    validate(Annotated[Any, one_of(sorted(set(probed["epoch"])))], epoch, "epoch")
     keys = ["activation", "network", "epoch", "layer"]
     rows = where(probed, epoch=epoch)
     return _shown(plot_gradients_by_layer(over_seeds(rows, keys, "gradient_norm", 0.95)))
 
 
 def plot_health(probed: pd.DataFrame, statistic: str = "dead_fraction") -> Figure:
-    """Draw a statistic of each layer at each probed epoch, the mean over seeds, as a map.
+    """Plot a statistic of each layer at each probed epoch, averaged over seeds, as a map.
 
     Parameters
     ----------
     probed
-        Of `probe`.
+        Result of `probe`.
     statistic
         dead_fraction, saturated_fraction, one_sign_batch_fraction or backprop_rms.
 
     Raises
     ------
     UserError
-        When there is no map of that statistic.
+        If there is no map of that statistic.
     """
     from actlab.layer_figures import HEALTH_MAPS, plot_health_map
 
-    _one_of("statistic", statistic, tuple(each for each in HEALTH_MAPS if each in tables.HEALTH))
+    known = [each for each in HEALTH_MAPS if each in tables.HEALTH]
+    validate(Annotated[str, one_of(known)], statistic, "statistic")
     rows = probed.assign(statistic=statistic)
     if not HEALTH_MAPS[statistic].share:
         interval = geometric_interval
@@ -728,7 +729,7 @@ def plot_health(probed: pd.DataFrame, statistic: str = "dead_fraction") -> Figur
 
 
 def _shown(figure: Figure) -> Figure:
-    """Let a notebook show a figure, which pyplot does not know of."""
+    """Let a notebook display a figure, which pyplot does not manage."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     def as_png() -> bytes:
@@ -741,20 +742,20 @@ def _shown(figure: Figure) -> Figure:
 
 
 def _activations(given: Named | Sequence[Named]) -> dict[str, ActivationConfig]:
-    each = [given] if isinstance(given, str | ActivationConfig) else given
-    if not isinstance(each, Sequence) or not all(
-        isinstance(one, str | ActivationConfig) for one in each
+    listed = [given] if isinstance(given, str | ActivationConfig) else given
+    if not isinstance(listed, Sequence) or not all(
+        isinstance(entry, str | ActivationConfig) for entry in listed
     ):
         raise UserError(
-            f"activations are {given!r}: give names, such as relu, or what actlab.activation gives"
+            f"activations are {given!r}: give names, such as relu, or results of actlab.activation"
         )
-    if not each:
+    if not listed:
         raise UserError("activations are none: give the name of one, such as relu")
-    chosen = [_activation(one) for one in each]
-    named = {one.name: one for one in chosen}
+    chosen = [_activation(entry) for entry in listed]
+    named = {entry.name: entry for entry in chosen}
     if len(named) < len(chosen):
         raise UserError(
-            f"activations are {', '.join(one.name for one in chosen)}: each needs a name of its"
+            f"activations are {', '.join(entry.name for entry in chosen)}: each needs a name of its"
             ' own, such as actlab.activation("leaky_relu", name="steep", negative_slope=0.3)'
         )
     return named
@@ -765,14 +766,12 @@ def _activation(given: Named) -> ActivationConfig:
 
 
 def _network(hidden: Sequence[int] | str) -> NetworkConfig:
-    units = hidden if isinstance(hidden, str) else [_whole("hidden", each) for each in hidden]
-    with _of_arguments():
-        checked = NetworkConfig("network", units).hidden
-    if not checked:
+    units = NetworkConfig("network", hidden).hidden
+    if not units:
         return NetworkConfig("no_hidden_layer", [])
-    alike = len(set(checked)) == 1
-    name = f"{len(checked)}x{checked[0]}" if alike else "_".join(map(str, checked))
-    return NetworkConfig(name[:100], checked)
+    alike = len(set(units)) == 1
+    name = f"{len(units)}x{units[0]}" if alike else "_".join(map(str, units))
+    return NetworkConfig(name[:100], units)
 
 
 def _spec(
@@ -782,8 +781,7 @@ def _spec(
     inputs: int,
     classes: int,
 ) -> ModelSpec:
-    with _of_arguments():
-        ModelConfig(kernel_initializer)
+    ModelConfig(kernel_initializer)
     _import_tensorflow()
     from actlab.model import ModelSpec
 
@@ -795,48 +793,6 @@ def _import_tensorflow() -> None:
         import actlab.runtime  # noqa: F401
     except RuntimeError as error:
         raise UserError(
-            "TensorFlow was in use before actlab, with several threads a model, which actlab's"
+            "TensorFlow was in use before actlab, with several threads per model, which actlab's"
             " results must not depend on: restart Python, and let actlab build a network first"
         ) from error
-
-
-def _seeds(given: Sequence[int]) -> tuple[int, ...]:
-    if not isinstance(given, Sequence | np.ndarray):
-        raise UserError(f"seeds is {given!r}: it has to be a list, such as range(3)")
-    seeds = tuple(_whole("seeds", each) for each in given)
-    distinct = len(set(seeds)) == len(seeds) > 0
-    if not distinct or not all(0 <= seed <= GREATEST_SEED for seed in seeds):
-        raise UserError(
-            f"seeds is {list(seeds)}: it has to be whole numbers from 0, at least one, none twice"
-        )
-    return seeds
-
-
-def _whole(key: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise UserError(f"{key} is {value!r}: it has to be whole")
-    return int(value)
-
-
-def _confidence(value: float) -> float:
-    if not 0 < value < 1:
-        raise UserError(f"confidence is {value}: it has to be between 0 and 1")
-    return value
-
-
-def _one_of(key: str, value: object, allowed: tuple) -> None:
-    if value not in allowed:
-        raise UserError(f"{key} is {value!r}: it has to be one of {', '.join(map(str, allowed))}")
-
-
-def _of_argument(line: str) -> str:
-    return re.sub(r"\b(activation|network|model|training)\.(constants\.)?(?=\w+ is )", "", line)
-
-
-@contextmanager
-def _of_arguments() -> Iterator[None]:
-    """Name what the core refuses by a function's argument, in place of a key of params.yaml."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(_of_argument(str(error))) from None

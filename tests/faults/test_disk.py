@@ -87,7 +87,7 @@ def suffer_stage(study: Study, name: str, parts: list[float]) -> list[list[str]]
         if status != 1 or len(lines) != 1 or not is_last or "Traceback" in said:
             wrong.append(f"status {status}, said {said[-2000:]!r}")
         elif not (
-            "make room" in lines[0] and any(out in lines[0] for out in [*outs, "checkpoints"])
+            "free disk space" in lines[0] and any(out in lines[0] for out in [*outs, "checkpoints"])
         ):
             wrong.append(f"the line does not tell the file: {lines[0]!r}")
         after = contents(study, outs)

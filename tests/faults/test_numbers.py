@@ -324,7 +324,7 @@ def test_learning_rates_that_float32_lacks_are_refused(tally):
         try:
             TrainingConfig(1, 1, rate, [])
         except UserError as error:
-            if not str(error).startswith(f"training.learning_rate is {rate!r}: it has to be"):
+            if not str(error).startswith(f"learning_rate is {rate!r}: it has to be"):
                 failures.append(str(error))
         else:
             failures.append(f"{rate} is taken")

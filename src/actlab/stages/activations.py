@@ -8,7 +8,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from actlab.config import ActivationConfig, Config
+from actlab.config import ActivationConfig, Config, validate
 from actlab.errors import UserError
 from actlab.stages.command import run
 
@@ -22,28 +22,23 @@ def read_configured(name: str, folder: Path) -> ActivationConfig:
     Raises
     ------
     UserError
-        When it lacks a key, has another, or a value is none that the key may have; the file is
-        named.
+        When a key is missing or unknown, or a value is not allowed; the file is named.
     """
     path = folder / f"{name}.yaml"
     try:
-        values = OmegaConf.merge(OmegaConf.structured(ActivationConfig), OmegaConf.load(path))
-        missing = sorted(OmegaConf.missing_keys(values))
-        if missing:
-            raise UserError(f"activation.{missing[0]} is missing: give it there")
-        read = OmegaConf.to_object(values)
+        values = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        read = validate(ActivationConfig, values, "activation")
     except (UserError, OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
-    assert isinstance(read, ActivationConfig)
     if read.name != name:
         raise UserError(f"{path}: activation.name is {read.name!r}: it has to be {name!r}")
     return read
 
 
 def describe(activation: ActivationConfig, kernel_initializer: str) -> "Description":
-    """Say of an activation all that a report does; `kernel_initializer` is the study's.
+    """Describe an activation for the report; `kernel_initializer` is the study's.
 
-    Where theory cannot tell a number (its integral overflows, or is not certain), it is NaN.
+    Where theory predicts no value (its integral overflows, or is uncertain), it is NaN.
     """
     from actlab import descriptions, meanfield, own, theory
 
@@ -59,7 +54,7 @@ def describe(activation: ActivationConfig, kernel_initializer: str) -> "Descript
 
 
 def activations(config: Config) -> None:
-    """Hold each function to its derivative; write what trainings depend on and reports say."""
+    """Verify each function and its derivative; write the metadata that reports show."""
     from actlab import descriptions, own
     from actlab.outputs import written_whole
 
@@ -69,16 +64,17 @@ def activations(config: Config) -> None:
         activation = read_configured(name, Path("conf/activation"))
         deviation = own.check(activation)
         sources = own.digest_sources(activation.function) if activation.is_own else None
-        said = describe(activation, config.model.kernel_initializer)
-        described.append((said, sources))
+        description = describe(activation, config.model.kernel_initializer)
+        described.append((description, sources))
         print(
-            f"{name:17} {said.range!s:19} {said.steepest_slope:8.4g} {said.value_gain:7.3g}"
-            f" {said.chi_1:5.3g}  {said.recommended_initializer:15} {deviation:9.1e}",
+            f"{name:17} {description.range!s:19} {description.steepest_slope:8.4g}"
+            f" {description.value_gain:7.3g} {description.chi_1:5.3g}"
+            f"  {description.recommended_initializer:15} {deviation:9.1e}",
             flush=True,
         )
     with written_whole(Path(config.paths.results) / "activations") as folder:
-        for said, sources in described:
-            descriptions.save(said, sources, folder / said.name)
+        for description, sources in described:
+            descriptions.save(description, sources, folder / description.name)
 
 
 if __name__ == "__main__":

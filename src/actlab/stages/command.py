@@ -1,4 +1,4 @@
-"""What every command has in common: compose the configuration, check it, say what is wrong."""
+"""What all commands share: composing the configuration, validating it, reporting mistakes."""
 
 import hashlib
 import importlib
@@ -7,9 +7,8 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_origin
+from typing import Any, NoReturn
 
 import hydra
 import yaml
@@ -19,8 +18,9 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from pydantic import TypeAdapter, ValidationError
 
-from actlab.config import Config
+from actlab.config import Config, explain_fault, list_keys, validate
 from actlab.errors import UserError
 from actlab.stages import interrupts
 
@@ -29,7 +29,7 @@ LONGEST = 160
 
 
 def shorten(name: str) -> str:
-    """Give a name that a folder can have: a long one is cut, and told apart by its digest.
+    """Return a valid folder name: a long one is truncated, and its digest appended.
 
     >>> shorten("activation=relu"), len(shorten("seeds=" + 100 * "[0,1]"))
     ('activation=relu', 160)
@@ -47,14 +47,14 @@ OmegaConf.register_new_resolver("shorten", shorten, replace=True)
 def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
     """Run a stage as a command, with Hydra's grammar for its arguments.
 
-    Whatever the user can mend (configuration, files, space, permissions) ends in one line on
+    Whatever the user can fix (configuration, files, space, permissions) ends in one line on
     the standard error and exit status 1; HYDRA_FULL_ERROR=1 shows the traceback too. SIGINT and
-    SIGTERM end it as `interrupts` says, with status 130 and 143.
+    SIGTERM end it as `interrupts` describes, with status 130 and 143.
 
     Parameters
     ----------
     stage
-        Gets the checked configuration; in a sweep, what the job is called too.
+        Takes the validated configuration; in a sweep, the name of the job too.
     sweepable
         Whether Hydra's multirun may run it, each job in a folder of its own. Other stages
         write where DVC expects their outputs.
@@ -84,7 +84,7 @@ def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
 
 
 def _run_hydra(stage: Callable[..., Any], sweepable: bool) -> list[Exception]:
-    """Run the stage, or a sweep of it; give what failed in a way the user can mend."""
+    """Run the stage, or a sweep of it; return the failures that the user can fix."""
     root = Path.cwd()
     if not ((root / "conf/config.yaml").is_file() and (root / "params.yaml").is_file()):
         raise UserError(
@@ -92,9 +92,9 @@ def _run_hydra(stage: Callable[..., Any], sweepable: bool) -> list[Exception]:
             " change to it first"
         )
     if not sweepable:
-        swept = [each for each in sys.argv if each in ("-m", "--multirun") or "experiment=" in each]
-        if swept:
-            raise UserError(f"only actlab.stages.train can be swept: leave out {swept[0]}")
+        for argument in sys.argv:
+            if argument in ("-m", "--multirun") or "experiment=" in argument:
+                raise UserError(f"only actlab.stages.train can be swept: leave out {argument}")
         if not any(argument.startswith("run=") for argument in sys.argv):
             sys.argv.append("run=stage")
     ConfigStore.instance().store("schema", Config)
@@ -106,7 +106,7 @@ def _run_hydra(stage: Callable[..., Any], sweepable: bool) -> list[Exception]:
         nonlocal composed_once
         composed_once = True
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            # By its name: no stage of DVC's runs it, so that none has to depend on it.
+            # By its name: no DVC stage runs it, so none has to depend on it.
             sweeping = importlib.import_module("actlab.stages.sweeping")
             return sweeping.run_job(stage, composed, root)
         try:
@@ -126,68 +126,50 @@ def _run_hydra(stage: Callable[..., Any], sweepable: bool) -> list[Exception]:
         if isinstance(error, HydraException | OmegaConfBaseException | OSError):
             raise
         given = " ".join(" ".join(sys.argv[1:]).split())[:200]
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise UserError(
-            f"params.yaml, conf/ and {given or 'no arguments'} make no configuration: {said}"
+            f"params.yaml, conf/ and {given or 'no arguments'} are not a valid configuration:"
+            f" {reason}"
         ) from error
     return failures
 
 
 def _find_broken_file(root: Path) -> str | None:
-    """Say which file makes no configuration, where Hydra's own words do not name it."""
+    """Describe the file at fault, where Hydra's own message does not name it."""
     for path in [root / "params.yaml", *sorted((root / "conf").rglob("*.yaml"))]:
         name = path.relative_to(root)
         try:
             content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-            json.dumps(content, default=str, skipkeys=True)  # finds what holds itself
+            json.dumps(content, default=str, skipkeys=True)  # refuses aliases of themselves
         except (yaml.YAMLError, ValueError, TypeError, RecursionError, OSError) as error:
-            return f"{name} is no YAML that can be read: {' '.join(str(error).split())[:200]}"
+            return f"{name} is not valid YAML: {' '.join(str(error).split())[:200]}"
         if not isinstance(content, dict | None):
             return f"{name} holds {str(content)[:50]!r}: it has to hold keys and their values"
         for key in content or {}:
             if not isinstance(key, str):
-                return f"{name} has the key {key!r}: a key has to be a text"
+                return f"{name} has the key {key!r}: a key has to be a string"
         values_of_all = path.parent == root or name == Path("conf/config.yaml")
-        if values_of_all and (misfit := _find_misfit(Config, content or {})):
+        if values_of_all and (misfit := _find_misfit(content or {})):
             return f"{misfit} (in {name})"
     return None
 
 
-def _find_misfit(section: Any, values: dict, prefix: str = "") -> str | None:
-    """Say which value is no section, or no list, where one has to be."""
-    known = {field.name: field.type for field in fields(section)}
-    for name, value in values.items():
-        key, allowed = f"{prefix}{name}", known.get(name)
-        if is_dataclass(allowed):
-            if not isinstance(value, dict):
-                return f"{key} is {str(value)[:50]}: it has to hold {_keys(key)}"
-            if misfit := _find_misfit(allowed, value, f"{key}."):
-                return misfit
-        elif _is_list(allowed, value) and not isinstance(value, list):
-            return f"{key} is {str(value)[:50]}: it has to be a list"
+def _find_misfit(values: dict) -> str | None:
+    """Describe which value is not a section, or not a list, where one has to be."""
+    try:
+        TypeAdapter(Config).validate_python(values)
+    except ValidationError as error:
+        for fault in error.errors():
+            if fault["type"] in ("dataclass_type", "list_type"):
+                return explain_fault(fault, Config)
     return None
 
 
-def _is_list(allowed: Any, value: Any) -> bool:
-    """Whether a list has to be given, where None is none that may be."""
-    kinds = [get_origin(each) for each in (allowed, *get_args(allowed))]
-    return list in kinds and value is not None
-
-
-def _require_flat_lists(values: dict, prefix: str = "") -> None:
-    """Refuse lists in lists: OmegaConf lets empty ones pass as numbers."""
-    for name, value in values.items():
-        if isinstance(value, dict):
-            _require_flat_lists(value, f"{prefix}{name}.")
-        elif isinstance(value, list) and any(isinstance(each, list | dict) for each in value):
-            raise UserError(f"{prefix}{name} is {value!r}: it has to be a list of single values")
-
-
 def remove_untouched(root: Path) -> None:
-    """Remove the folder that Hydra made for a job, when the job was refused before it wrote."""
+    """Remove the folder that Hydra made for a job that was refused before it wrote anything."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    held = {path.name for path in folder.iterdir()}
-    if folder != root and held <= {".hydra", f"{HydraConfig.get().job.name}.log"}:
+    names = {path.name for path in folder.iterdir()}
+    if folder != root and names <= {".hydra", f"{HydraConfig.get().job.name}.log"}:
         shutil.rmtree(folder)
         for parent in folder.parents:  # multirun/single, multirun
             if parent == root or any(parent.iterdir()):
@@ -196,29 +178,24 @@ def remove_untouched(root: Path) -> None:
 
 
 def check(composed: Any, root: Path) -> Config:
-    """Turn the DictConfig that Hydra composed into a checked `Config`.
+    """Turn the DictConfig that Hydra composed into a validated `Config`.
 
     Raises
     ------
     UserError, OmegaConfBaseException
-        When a key is missing or unknown, or a value has the wrong type or is out of range.
+        If a key is missing or unknown, or a value has the wrong type or is out of range.
     """
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         raise UserError(f"{missing[0]} is missing: give it in params.yaml or conf/")
-    # Hydra's `+key=value` adds keys that the schema does not know; a second merge refuses them.
-    values = OmegaConf.to_container(composed, resolve=True)
-    assert isinstance(values, dict)
-    _require_flat_lists(values)
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
-    assert isinstance(config, Config)
+    config = validate(Config, OmegaConf.to_container(composed, resolve=True))
     for key, group in (("activations", "activation"), ("networks", "network")):
         known = sorted(path.stem for path in (root / "conf" / group).glob("*.yaml"))
         for name in getattr(config, key):
             if name not in known:
                 raise UserError(f"{key} has {name!r}: conf/{group}/ has {', '.join(known)}")
         if config.paths.output != ".":
-            continue  # a job of a sweep may go by a name of its own; DVC's folders may not
+            continue  # a job of a sweep may have a name of its own; DVC's folders may not
         chosen, name = HydraConfig.get().runtime.choices[group], getattr(config, group).name
         if name != chosen:
             raise UserError(
@@ -228,12 +205,12 @@ def check(composed: Any, root: Path) -> Config:
 
 
 def explain(error: Exception) -> str:
-    """Say in one line what the user can mend.
+    """Describe in one line what the user can fix.
 
     Raises
     ------
     Exception
-        The error itself, when it is none that a user can mend.
+        The error itself, if the user cannot fix it.
     """
     match error:
         case UserError():
@@ -245,8 +222,9 @@ def explain(error: Exception) -> str:
             return explain(cause)
         case ConfigKeyError() | ConfigAttributeError():
             key = error.full_key or str(error.key)
-            parent = key.rpartition(".")[0]
-            return f"{key} is unknown: {parent or 'the configuration'} has {_keys(parent)}"
+            *sections, _ = key.split(".")
+            parent = ".".join(sections) or "the configuration"
+            return f"{key} is unknown: {parent} has {list_keys(Config, *sections)}"
         case OmegaConfBaseException():
             place, line = error.full_key or "params.yaml, conf/ or an override", str(error)
             if place.startswith("hydra."):  # where Hydra repeats the overrides
@@ -255,27 +233,17 @@ def explain(error: Exception) -> str:
             return f"{place}: {line.splitlines()[0].rstrip('.')}{allowed}"
         case OverrideParseException(override=str(override)):
             given = " ".join(override.split())[:200]
-            return f"{given} is no override: {str(error).splitlines()[0]}"
+            return f"{given} is not a valid override: {str(error).splitlines()[0]}"
         case HydraException():
             return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
         case yaml.YAMLError():
-            return f"a configuration file is no YAML: {' '.join(str(error).split())}"
+            return f"a configuration file is not valid YAML: {' '.join(str(error).split())}"
         case OSError():
             place = f"{error.filename}: " if error.filename else ""
-            # NumPy's has no errno; HDF5's words are several lines.
+            # NumPy's has no errno; HDF5's message has several lines.
             reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
-            return f"{place}{reason}: make room or mend the access to it, then run this again"
+            return f"{place}{reason}: free disk space or fix its permissions, then run this again"
     raise error
-
-
-def _keys(section: str) -> str:
-    """List the keys that a section of the configuration may have."""
-    known: Any = Config
-    for part in filter(None, section.split(".")):
-        known = next((field.type for field in fields(known) if field.name == part), None)
-        if not is_dataclass(known):
-            return "other keys, see --help and --hydra-help"
-    return ", ".join(field.name for field in fields(known))
 
 
 def _leave(lines: list[str]) -> NoReturn:

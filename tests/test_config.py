@@ -1,0 +1,148 @@
+"""What a value of the configuration may be, and the line that refuses another."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError
+from planted import configured
+
+from actlab.config import (
+    ActivationConfig,
+    Config,
+    Count,
+    NetworkConfig,
+    Real,
+    Seeds,
+    TrainingConfig,
+    validate,
+)
+from actlab.errors import UserError
+
+CONFIG = configured(Path())
+
+
+def refusal(kind, value, key="key"):
+    with pytest.raises(UserError) as caught:
+        validate(kind, value, key)
+    return str(caught.value)
+
+
+def changed(key, value):
+    """The default configuration as JSON, with one value changed or added."""
+    values = asdict(CONFIG)
+    *sections, name = key.split(".")
+    section = values
+    for each in sections:
+        section = section[each]
+    section[name] = value
+    return values
+
+
+@pytest.mark.parametrize("value", ["3", 2.0, True, None, [], {}, "???"])
+def test_only_an_integer_is_an_integer(value):
+    assert refusal(Count, value) == f"key is {value!r}: it has to be a valid integer"
+
+
+@pytest.mark.parametrize("value", [np.float64(3), np.True_])
+def test_numpys_values_are_named_as_those_of_python(value):
+    assert refusal(Count, value) == f"key is {value}: it has to be a valid integer"
+
+
+@pytest.mark.parametrize("value", ["3", True, None, [], 10**400])
+def test_only_a_number_is_a_number(value):
+    assert refusal(Real, value) == f"key is {value!r:.200}: it has to be a valid number"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_is_finite(value):
+    assert refusal(Real, value) == f"key is {value}: it has to be a finite number"
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "value"),
+    [
+        (Count, np.int32(3), 3),
+        (Count, 10**30, 10**30),
+        (Real, np.float32(0.5), 0.5),
+        (Real, 1, 1.0),
+        (Seeds, range(3), [0, 1, 2]),
+        (Seeds, np.arange(3), [0, 1, 2]),
+        (Seeds, (np.int64(2**63 - 1),), [2**63 - 1]),
+    ],
+)
+def test_values_become_those_of_python(kind, given, value):
+    validated = validate(kind, given)
+    assert validated == value
+    assert type(validated) is type(value)
+    if isinstance(value, list):
+        assert {type(each) for each in validated} == {int}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("training.batch_size", 0, "training.batch_size is 0: it has to be at least 1"),
+        ("training.epochs", 10**7, "training.epochs is 10000000: it has to be at most 1000000"),
+        ("training.epohcs", 3, "training.epohcs is unknown: training has epochs, batch_size, lea"),
+        ("foo", 3, "foo is unknown: the configuration has data, activations, networks, seeds,"),
+        (
+            "training",
+            {"epohcs": 3},
+            "training.epohcs is unknown: training has epochs, batch_size, ",
+        ),
+        ("training", 3, "training is 3: it has to hold epochs, batch_size, learning_rate, probe_"),
+        ("training", {"epochs": 3}, "training.batch_size is missing"),
+        ("seeds", [0, [1]], "seeds[1] is [1]: it has to be a valid integer"),
+        ("network.hidden", [True], "network.hidden is [True]: it has to be a list of whole numb"),
+        ("data.validation_size", 60_000, "data.validation_size is 60000: it has to be from 0 to"),
+        ("sweep", "a\n", r"sweep is 'a\n': it has to be at most 100 letters, digits, _ and ."),
+        ("sweep", 1000 * "x", f"sweep is '{199 * 'x'}: it has to be at most 100"),
+        ("activation.constants", {"x": 1}, "activation.constants.x is unknown: ReLU has the con"),
+    ],
+)
+def test_a_refusal_names_the_key_as_it_is_typed(key, value, line):
+    refused = refusal(Config, changed(key, value), "")
+    assert refused.startswith(line)
+    assert "\n" not in refused
+
+
+def test_a_key_that_is_not_a_string_is_unknown():
+    assert refusal(Config, {1: 2}, "").startswith("1 is unknown: the configuration has data, ")
+
+
+def test_a_constant_of_an_own_function_is_a_single_value():
+    own = {"name": "mine", "function": "a.b", "constants": {"x": [1]}}
+    assert refusal(Config, changed("activation", own), "") == (
+        "activation.constants.x is [1]: it has to be a number, a text, true, false or null"
+    )
+
+
+def test_what_is_constructed_by_hand_is_validated_too():
+    with pytest.raises(UserError, match=r"^epochs is 0: it has to be at least 1$"):
+        TrainingConfig(0, 128, 0.001, [])
+    with pytest.raises(UserError, match=r"^epochs is True: it has to be a valid integer$"):
+        replace(CONFIG.training, epochs=True)
+    with pytest.raises(TypeError, match="batch_sizes"):
+        TrainingConfig(1, 128, 0.001, [], batch_sizes=2)  # pyright: ignore[reportCallIssue]
+
+
+def test_a_configuration_is_json_in_and_out():
+    values = asdict(CONFIG)
+    assert validate(Config, values) == CONFIG
+    assert asdict(validate(Config, values)) == values
+    assert NetworkConfig("uniform", "2x8") == NetworkConfig("uniform", [8, 8])
+    assert ActivationConfig(**values["activation"]) == CONFIG.activation
+
+
+def test_hydra_reads_the_plain_types():
+    schema = OmegaConf.structured(Config)
+    merged: Any = OmegaConf.merge(schema, {"training": {"learning_rate": 1, "epochs": "2"}})
+    assert OmegaConf.get_type(merged, "training") is TrainingConfig
+    assert type(merged.training.learning_rate) is float
+    assert merged.training.epochs == 2
+    with pytest.raises(ConfigKeyError):
+        OmegaConf.merge(schema, {"training": {"epohcs": 1}})
