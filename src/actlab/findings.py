@@ -226,7 +226,8 @@ def key_findings(study: Study, compared: pd.DataFrame) -> list[str]:
         if key in (line_key(study.keys), PHASE) or len(study.seeds) == 1:
             continue
         parts = []
-        for (first, second), found in rows.groupby(["first", "second"], sort=False):
+        pairs: Any = rows.groupby(["first", "second"], sort=False)
+        for (first, second), found in pairs:
             counts = found["verdict"].value_counts()
             verdicts = [name for name in _VERDICTS if name in counts]
             if key == "":
