@@ -88,7 +88,7 @@ def _centred(digit: np.ndarray) -> np.ndarray:
 
 
 def ask(server: str, images: Sequence[np.ndarray], seconds: float = 60) -> np.ndarray:
-    """Send images to the server; give probabilities, a row an image."""
+    """Send images to the server; give probabilities, one row per image."""
     body = json.dumps({"inputs": [image.ravel().tolist() for image in images]}).encode()
     address = f"{server.rstrip('/')}/invocations"
     try:

@@ -1,6 +1,6 @@
 """What the choice of activation function does to a network, measured.
 
-In a notebook, `import actlab` gives a few names, told in `library`:
+In a notebook, `import actlab` gives the functions of `library`:
 
     mnist = actlab.load_data("mnist")
     fitted = actlab.fit(["sigmoid", "relu"], mnist, hidden="8x64", seeds=range(3), epochs=3)
@@ -14,10 +14,10 @@ A map of the modules, in the order of the data:
 =================  ==========================================================
 `config`           the dataclasses that every configuration is checked against
 `sources`          where the raw files come from
-`datasets`         raw idx bytes -> arrays, held to their digests
+`datasets`         raw idx bytes -> arrays, verified against their digests
 `activations`      each activation: formula, range, constants, initialiser
 `own`              an activation's function: found, evaluated, differentiated, checked
-`descriptions`     what is said of each activation, as files
+`descriptions`     cached metadata per activation
 `model`            an activation and a network -> a Keras model
 `training`         models and images -> histories, one compiled program an epoch
 `checkpoints`      what is kept of a training, so that it goes on after a kill
@@ -25,7 +25,7 @@ A map of the modules, in the order of the data:
 `gradients`        a model and a batch -> the gradient and health of every layer
 `meanfield`        what a wide random layer makes of a signal's variance
 `theory`           an activation and an initialiser -> what a deep network does to a signal
-`initialisation`   an untrained network -> what its layers do to it, beside the theory
+`initialisation`   an untrained network -> what its layers do to a signal
 `fingerprint`      a configuration -> a digest of all that decides what its training gives
 `progress`         how far a training is, on a terminal or in a log
 `statistics`       values over seeds -> means and intervals
@@ -34,7 +34,7 @@ A map of the modules, in the order of the data:
 `runs`             finished runs of MLflow -> a study
 `comparisons`      a study -> scores, which pairs are compared, verdicts
 `summaries`        a study -> means and intervals over seeds
-`claims`           the ledger: every claim of the notebook, with its verdict
+`claims`           the table of claims: those of the teaching notebook, with verdicts
 `look`             how every figure looks; the parts that figures are made of
 `figures`          tables -> figures: curves, accuracy, differences, time
 `layer_figures`    tables -> figures of layers: gradients, health, theory

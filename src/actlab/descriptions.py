@@ -56,7 +56,7 @@ class Description(ActivationConfig):
     recommended_initializer, source
         As in `activations.Activation`.
     curve
-        x, value, derivative: a row a point of `GRID`.
+        x, value, derivative: one row per point of `GRID`.
     """
 
     title: str

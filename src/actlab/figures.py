@@ -624,7 +624,7 @@ def plot_tuning(
 
 @styled
 def plot_epoch_seconds(timings: pd.DataFrame) -> Figure:
-    """Draw how long each epoch took; below, median and middle half, a panel a network.
+    """Draw how long each epoch took; below, median and middle half, one panel per network.
 
     Parameters
     ----------

@@ -103,7 +103,7 @@ def _to_show(panel: pd.DataFrame) -> Float[np.ndarray, " value"]:
 
 @styled
 def plot_gradients_by_layer(gradients: pd.DataFrame) -> Figure:
-    """Draw the gradient's norm by layer, a panel a network, a line an activation.
+    """Draw the gradient's norm by layer, one panel per network, one line per activation.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def plot_gradients_by_layer(gradients: pd.DataFrame) -> Figure:
 
 @styled
 def plot_gradients_through_training(gradients: pd.DataFrame) -> Figure:
-    """Draw the gradient's mean norm by layer, a panel a configuration, a line a probed epoch.
+    """Draw the gradient's mean norm by layer, one panel per configuration, one line per epoch.
 
     Parameters
     ----------
@@ -312,7 +312,7 @@ HEALTH_MAPS = {
 
 @styled
 def plot_health_map(health: pd.DataFrame) -> Figure:
-    """Draw a statistic of health as layer x epoch maps, a panel a configuration.
+    """Draw a statistic of health as layer x epoch maps, one panel per configuration.
 
     All panels have one range of shades. Numbers stand in the cells where they have room; a cell
     without a number is white, with a dash.
@@ -361,7 +361,7 @@ def _shades(values: Float[np.ndarray, "..."], share: bool) -> Normalize:
 
 
 def _grid(table: pd.DataFrame, cell: float) -> tuple[Figure, dict[tuple[str, str], Axes], int]:
-    """Lay out a panel a configuration, as high as its network is deep; give the columns too.
+    """Lay out one panel per configuration, as high as its network is deep; give the columns too.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One process a training."""
+"""One process per training."""
 
 import os
 from collections.abc import Iterator

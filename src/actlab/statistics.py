@@ -130,7 +130,7 @@ def paired_ratio(
     Parameters
     ----------
     first, second
-        A value a seed; the seeds of both have to be the same, their order does not matter.
+        One value per seed; the seeds of both have to be the same, their order does not matter.
     confidence
         The coverage, between 0 and 1, of all the intervals of a family taken together.
     comparisons

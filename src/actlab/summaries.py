@@ -217,7 +217,7 @@ _GEOMETRIC = ("geometric_mean", "geometric_sd", "low", "high")
 
 
 def _first_layers(study: Study) -> pd.DataFrame:
-    """Give the notebook's measure before and after training, a row a seed of a configuration.
+    """Give the notebook's measure before and after training, one row per seed of a configuration.
 
     It is the mean absolute entry of the first kernel's gradient on the first training images.
     A network without hidden layers has its output as first layer.
@@ -346,7 +346,7 @@ def gradients_by_layer(study: Study, confidence: float) -> pd.DataFrame:
 
 
 def plot_tables(study: Study) -> dict[str, pd.DataFrame]:
-    """Tabulate means over seeds for `dvc plots`: a row a point, a column that names its line.
+    """Tabulate means over seeds for `dvc plots`: one row per point, a column that names its line.
 
     `loss`, `accuracy`, `val_loss` and `val_accuracy` by epoch; `gradient_initial`, the norm of
     the gradient before training, by the layer's place, counted from the images.
@@ -384,7 +384,7 @@ def _means(table: pd.DataFrame, key: str, value: str) -> dict[Any, float]:
 def metrics(summary: pd.DataFrame) -> dict[str, float | None]:
     """Give what `dvc exp show` and `dvc metrics` compare: the mean test accuracies, in percent.
 
-    A number a configuration, by the name of its run in MLflow: a wide table is unreadable. What
+    One number per configuration, by the name of its run in MLflow: a wide table is unreadable. What
     else is known stands in `reports/summary.csv`. None stands for what is no number.
     """
     accuracies = {

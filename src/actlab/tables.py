@@ -9,28 +9,28 @@ import pandas as pd
 
 from actlab.errors import UserError
 
-#: One row an epoch of one seed; `results/<activation>-<network>/history.csv`.
+#: One row per epoch of one seed; `results/<activation>-<network>/history.csv`.
 #: Epochs count from 1; losses are mean cross-entropies in nats, accuracies fractions.
 HISTORY = ("seed", "epoch", "loss", "accuracy", "val_loss", "val_accuracy")
 
-#: One row a seed; `results/<activation>-<network>/test.csv`.
+#: One row per seed; `results/<activation>-<network>/test.csv`.
 TEST = ("seed", "test_loss", "test_accuracy")
 
-#: One row a layer with weights; `results/<activation>-<network>/layers.csv`.
+#: One row per layer with weights; `results/<activation>-<network>/layers.csv`.
 LAYERS = ("layer", "inputs", "units", "activation", "parameters")
 
-#: One row an epoch of one seed; `timings/<activation>-<network>.csv`.
+#: One row per epoch of one seed; `timings/<activation>-<network>.csv`.
 #: `epoch_seconds` is training alone; `compile_seconds` is what tracing and compiling took
 #: before the first; `models_at_once` trained side by side.
 TIMINGS = ("seed", "epoch", "epoch_seconds", "compile_seconds", "models_at_once")
 
-#: One row a point; `results/activations/<activation>/curve.csv`.
+#: One row per point; `results/activations/<activation>/curve.csv`.
 CURVE = ("x", "value", "derivative")
 
-#: One row a measured value; `results/gradients.csv`. `epoch` 0 is before training;
+#: One row per measured value; `results/gradients.csv`. `epoch` 0 is before training;
 #: `layer` is hidden_1, hidden_2, ..., output; `probe` is notebook (the first 32 training
 #: images) or test (2,048 test images); `statistic` is mean_abs (of the entries of the
-#: kernel's gradient), l2_norm (its Euclidean norm) or relative_norm (by the kernel's own).
+#: kernel's gradient), l2_norm (its Euclidean norm) or relative_norm (divided by the kernel's norm).
 GRADIENTS = (
     "activation",
     "network",
@@ -56,20 +56,20 @@ HEALTH = (
     "one_sign_batch_fraction",
 )
 
-#: One row a bin; `results/preactivations.csv`. The density is that of the pre-activations
+#: One row per bin; `results/preactivations.csv`. The density is that of the pre-activations
 #: of a hidden layer, over all seeds, units and images of the probe test.
 PREACTIVATIONS = ("activation", "network", "epoch", "layer", "bin_low", "bin_high", "density")
 
-#: One row a layer at a kept epoch of one seed; `results/<activation>-<network>/updates.csv`.
-#: The norm of the next step's change of the layer's kernel, by the kernel's own.
+#: One row per layer at a kept epoch of one seed; `results/<activation>-<network>/updates.csv`.
+#: The norm of the next step's change of the layer's kernel, divided by the kernel's norm.
 UPDATES = ("seed", "epoch", "layer", "update_ratio")
 
-#: One row an epoch that is timed; `timings/blocks.csv`. In a block each activation on a network
+#: One row per epoch that is timed; `timings/blocks.csv`. In a block each activation on a network
 #: has its turn, of which the shortest epoch counts, in an order of its own: `place` counts from 0;
 #: `load` is the machine's average of the last minute, processes that run or wait.
 BLOCKS = ("network", "block", "place", "activation", "epoch_seconds", "load")
 
-#: One row a measurement of a dense layer alone; `timings/kernels.csv`. `operation` is forward,
+#: One row per measurement of a dense layer alone; `timings/kernels.csv`. `operation` is forward,
 #: backward or elementwise (`kernels.OPERATIONS`); `seconds` are of one of the repetitions; block,
 #: place and load as in `BLOCKS`.
 KERNELS = ("operation", "block", "place", "activation", "repetitions", "seconds", "load")
@@ -107,11 +107,11 @@ COMPARED = (
     "new_images_verdict",
 )
 
-#: One row a class of a split; `reports/data/class_counts.csv`.
+#: One row per class of a split; `reports/data/class_counts.csv`.
 CLASS_COUNTS = ("split", "label", "images")
 
 
-#: One row a ratio of neighbouring hidden layers in an untrained network of one seed;
+#: One row per ratio of neighbouring hidden layers in an untrained network of one seed;
 #: `results/theory/ratios.csv`. `direction` forward: the mean square pre-activation of `layer` by
 #: that of the layer below; backward: the mean square gradient with respect to those of the layer
 #: below by that of `layer`. `layer` all is the geometric mean over the layers. `predicted` by
@@ -130,7 +130,7 @@ THEORY_RATIOS = (
     "ratio",
 )
 
-#: One row an activation with an initialiser; `results/theory/mean_field.csv`: sigma_w^2, E[phi^2],
+#: One row per activation with an initialiser; `results/theory/mean_field.csv`: sigma_w^2, E[phi^2],
 #: E[phi'^2] (both of a standard normal), max |phi'|, q* (0: the signal vanishes, inf: it
 #: diverges), chi_1 and xi = -1 / ln(chi_1) in layers (negative: the gradient grows).
 MEAN_FIELD = (
@@ -146,7 +146,7 @@ MEAN_FIELD = (
     "depth_scale",
 )
 
-#: One row a claim of the notebook; `reports/claims.csv`. `estimate`, low and high are in `unit`:
+#: One row per claim of the notebook; `reports/claims.csv`. `estimate`, low and high are in `unit`:
 #: the number on which the verdict hangs; `seeds` is how many it is of (of times, how many
 #: blocks); `numbers` is all of them as a sentence. See `claims.Claim` and `claims.Outcome`.
 CLAIMS = (
@@ -165,7 +165,7 @@ CLAIMS = (
     "numbers",
 )
 
-#: One row a layer of a configured network before training, of one seed, with the configured
+#: One row per layer of a configured network before training, of one seed, with the configured
 #: initialiser and with the matched one; `results/theory/matched.csv`: the Euclidean norm of the
 #: kernel's gradient. `kernel_initializer` is what `initializer` stands for.
 MATCHING = (
@@ -178,11 +178,11 @@ MATCHING = (
     "gradient_norm",
 )
 
-#: One row an activation; `results/theory/moments.csv`: mean and variance of phi of a standard
+#: One row per activation; `results/theory/moments.csv`: mean and variance of phi of a standard
 #: normal (`theory.activation_moments`).
 MOMENTS = ("activation", "mean", "variance")
 
-#: One row a configured network whose activation passes nothing on of a negative signal;
+#: One row per configured network whose activation passes nothing on of a negative signal;
 #: `results/theory/born_dead.csv` (`theory.born_dead_probability`).
 BORN_DEAD = ("activation", "network", "probability")
 

@@ -547,7 +547,7 @@ def _unless_lost(method: Callable[P, None]) -> Callable[P, None]:
 
 
 class ConfigurationRun:
-    """The runs of one (activation, network): a parent, and a child a seed. A context manager.
+    """The runs of one (activation, network): a parent, and one child per seed. A context manager.
 
     `config` names them; `source` says what trains, a stage of the pipeline or a job of a sweep;
     `fingerprint` and `code` are those of `config`, where it is this code that trains.
@@ -1027,12 +1027,12 @@ class FoundRuns:
     Attributes
     ----------
     parents
-        A row a finished run of a configuration, the oldest first: run, outcome (trained or
+        One row per finished run of a configuration, the oldest first: run, outcome (trained or
         diverged), code (the tag `actlab.code`; empty of older runs), phase (of a fair sweep,
         several with commas, or NaN: from the tags `sweep.<name>.selection`, `.baseline` and
         `.tuned`), then its parameters.
     seeds
-        parent, seed, test_accuracy, test_loss: a row a finished run of a seed.
+        parent, seed, test_accuracy, test_loss: one row per finished run of a seed.
     history
         parent, seed, epoch, val_accuracy.
     unfinished
