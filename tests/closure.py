@@ -1,11 +1,15 @@
 """Which files of src/ a command runs."""
 
 import ast
+from collections.abc import Collection
 from pathlib import Path
 
 
-def import_closure(entry: Path, source: Path) -> set[Path]:
-    """The entry and every module of actlab that it imports, at any depth, lazily or not."""
+def import_closure(entry: Path, source: Path, apart: Collection[str] = ()) -> set[Path]:
+    """The entry and every module of actlab that it imports, at any depth, lazily or not.
+
+    Those apart, by their files in the package, are left out, and what only they import.
+    """
     closure: set[Path] = set()
     waiting = [entry]
     while waiting:
@@ -23,6 +27,8 @@ def import_closure(entry: Path, source: Path) -> set[Path]:
                 continue
             for name in names:
                 module = source / f"{name.replace('.', '/')}.py"
-                if name.startswith("actlab.") and module.is_file():
+                if not (name.startswith("actlab.") and module.is_file()):
+                    continue
+                if str(module.relative_to(source / "actlab")) not in apart:
                     waiting.append(module)
     return closure

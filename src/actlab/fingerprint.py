@@ -32,6 +32,19 @@ CODE = (
     "training.py",
 )
 
+#: The modules that describe, log, lock or compose. No stage of dvc.yaml but the report depends on
+#: them, since nothing that it computes does: an edit there runs no training again.
+APART = (
+    "beside.py",
+    "fingerprint.py",
+    "locks.py",
+    "notes.py",
+    "progress.py",
+    "stages/command.py",
+    "stages/interrupts.py",
+    "tracking.py",
+)
+
 #: The packages whose arithmetic it is.
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scipy")
 
