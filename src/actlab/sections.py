@@ -710,7 +710,7 @@ def _methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterable[s
         yield "Tuned is compared with baseline at equal other keys."
     family = "All pairs of a metric"
     if ACTIVATION in keys or study.is_fair:
-        family = f"The pairs of one metric and key{within}"
+        family = f"The pairs of one metric and key{within}{',' if within else ''}"
     many = (
         ""
         if study.has_layers
