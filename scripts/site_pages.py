@@ -23,7 +23,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from nbconvert import MarkdownExporter
 
-from actlab.outputs import written_whole
+from actlab.outputs import atomic_write
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src/actlab"
@@ -57,7 +57,7 @@ def on_pre_build(config: MkDocsConfig) -> None:
         raise PluginError(f"{_PACKAGE}, which draws the diagrams, is not there: {error}") from error
     if hashlib.sha256(script).hexdigest() != _SHA256:
         raise PluginError(f"{_MEMBER} of {_PACKAGE} is not the file whose SHA-256 is known")
-    with written_whole(path) as whole:
+    with atomic_write(path) as whole:
         whole.write_bytes(script)
 
 

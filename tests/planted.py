@@ -37,7 +37,7 @@ from actlab.config import (
     TimingConfig,
     TrainingConfig,
 )
-from actlab.own import nonlinearity_of, row_of
+from actlab.own import get_activation, nonlinearity_of
 
 REPORT = ReportConfig(0.95, 0.97, 0.002, 0.01, 1.0, 0.05)
 
@@ -93,7 +93,7 @@ def description_of(name: str) -> descriptions.Description:
     """What is said of it: its row, and beside it that gains are 1/2 and chi 1/4."""
     activation = activation_of(name)
     activation.name = "checked"
-    row, phi = row_of(activation), nonlinearity_of(activation)
+    row, phi = get_activation(activation), nonlinearity_of(activation)
     said = descriptions.describe(activation, row, phi, (0.5, 0.5), "glorot_uniform", 0.25)
     said.name = name
     return said

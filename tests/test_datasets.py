@@ -26,13 +26,13 @@ from actlab.datasets import (
     draw_held_out,
     explain_mismatch,
     first_images,
-    levels_of,
     load_labels,
     load_processed,
     load_raw,
     parse_idx,
     save_processed,
     scale_images,
+    to_uint8,
 )
 from actlab.errors import UserError
 
@@ -260,14 +260,14 @@ def test_scaling_takes_every_pixel_to_its_255th():
 
 def test_levels_are_those_that_were_scaled_and_none_of_other_numbers():
     levels = np.arange(256, dtype=np.uint8).reshape(4, 64)
-    np.testing.assert_array_equal(levels_of(scale_images(levels)), levels, strict=True)
-    assert levels_of(levels) is levels
+    np.testing.assert_array_equal(to_uint8(scale_images(levels)), levels, strict=True)
+    assert to_uint8(levels) is levels
     many = np.tile(scale_images(levels), (300, 1))
-    np.testing.assert_array_equal(levels_of(many), np.tile(levels, (300, 1)), strict=True)
+    np.testing.assert_array_equal(to_uint8(many), np.tile(levels, (300, 1)), strict=True)
     for other in (0.3, np.nan, -1 / 255, 256 / 255):
         changed = many.copy()
         changed[-1, -1] = other
-        assert levels_of(changed) is None
+        assert to_uint8(changed) is None
 
 
 def test_the_first_images_of_levels_are_scaled_and_of_numbers_are_not():

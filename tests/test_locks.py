@@ -7,13 +7,13 @@ import time
 import pytest
 from filelock import FileLock, Timeout
 
-from actlab.locks import alone_with
+from actlab.locks import training_lock
 
 ONE_AFTER_ANOTHER = """
 import sys, time
-from actlab.locks import alone_with
+from actlab.locks import training_lock
 for _ in range(20):
-    with alone_with(sys.argv[1], "print", "training"):
+    with training_lock(sys.argv[1], "print", "training"):
         with open(sys.argv[2], "a") as file:
             print("in", file=file, flush=True)
             time.sleep(0.005)
@@ -22,8 +22,8 @@ for _ in range(20):
 
 
 def test_a_process_has_its_own_lock_again(tmp_path):
-    with alone_with(str(tmp_path), "print", "training") as outer:
-        with alone_with(str(tmp_path), "print", "training") as inner:
+    with training_lock(str(tmp_path), "print", "training") as outer:
+        with training_lock(str(tmp_path), "print", "training") as inner:
             assert inner == outer == tmp_path / "print"
         with pytest.raises(Timeout):  # the outer one still holds it
             FileLock(tmp_path / ".locks/print").acquire(timeout=0)

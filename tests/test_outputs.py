@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from actlab.outputs import written_whole
+from actlab.outputs import atomic_write
 
 
 def names(folder):
@@ -16,7 +16,7 @@ def test_a_folder_takes_the_place_of_the_one_before(tmp_path):
     target = tmp_path / "results"
     target.mkdir()
     (target / "old").write_text("1")
-    with written_whole(target) as path:
+    with atomic_write(target) as path:
         path.mkdir()
         (path / "new").write_text("2")
         assert names(target) == ["old"]
@@ -25,7 +25,7 @@ def test_a_folder_takes_the_place_of_the_one_before(tmp_path):
 
 
 def write_half(target, error):
-    with written_whole(target) as path:
+    with atomic_write(target) as path:
         path.write_text("half")
         raise error
 
@@ -50,14 +50,14 @@ def test_a_rename_that_fails_brings_back_what_was_there(tmp_path):
     target = tmp_path / "results"
     target.mkdir()
     (target / "old").write_text("1")
-    with pytest.raises(FileNotFoundError), written_whole(target, sync=False):
+    with pytest.raises(FileNotFoundError), atomic_write(target, sync=False):
         pass  # the block has written nothing: there is nothing to rename
     assert names(target) == ["old"]
     assert names(tmp_path) == ["results"]
 
 
 def write_new(target):
-    with written_whole(target) as path:
+    with atomic_write(target) as path:
         path.mkdir()
         (path / "new").write_text("2")
 
@@ -86,7 +86,7 @@ def test_an_interrupt_in_the_midst_of_the_renames_loses_nothing(at, tmp_path, mo
 
 
 def write_and_die(path):
-    with written_whole(path) as new:
+    with atomic_write(path) as new:
         new.mkdir()
         (new / "half").write_text("")
         os._exit(9)
@@ -100,9 +100,9 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
     assert process.exitcode == 9
     (left,) = names(tmp_path)
     assert left.endswith(".partial")
-    with written_whole(target) as path:
+    with atomic_write(target) as path:
         assert not (tmp_path / left).exists()
-        with written_whole(target) as other:  # this process is at work: its own is left alone
+        with atomic_write(target) as other:  # this process is at work: its own is left alone
             other.write_text("first")
         assert path.parent.is_dir()
         path.write_text("second")
@@ -111,7 +111,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
 
 
 def test_what_a_kill_leaves_is_no_business_of_dvc_or_git(tmp_path, root):
-    with written_whole(tmp_path / "results"):
+    with atomic_write(tmp_path / "results"):
         (scratch,) = names(tmp_path)
         for name in (".dvcignore", ".gitignore"):
             patterns = (root / name).read_text().splitlines()

@@ -163,7 +163,7 @@ def test_a_function_of_the_table_written_anew_is_told_the_same(custom):
 def test_ranges_are_found(function, written, custom):
     activation = custom(function)
     own.check(activation)
-    assert str(own.row_of(activation).range()) == written
+    assert str(own.get_activation(activation).range()) == written
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_ranges_that_are_found_are_those_of_the_table(name):
     constants = {"approximate": False} if name == "gelu" else {}
     activation = ActivationConfig(name, name, constants)
     found = own.find_range(own.nonlinearity_of(activation))
-    stated = own.row_of(activation).range(**constants)
+    stated = own.get_activation(activation).range(**constants)
     assert found[:2] == pytest.approx(stated[:2], abs=1e-6)
     assert found[2:] == stated[2:]
 
@@ -281,7 +281,7 @@ def test_a_name_that_another_module_bears_is_refused(custom, tmp_path):
 def test_functions_are_found_where_python_finds_modules():
     mine = ActivationConfig("mine", "keras.ops.relu6", {})
     assert own.check(mine) < 1e-8
-    assert str(own.row_of(mine).range()) == "[0, 6]"
+    assert str(own.get_activation(mine).range()) == "[0, 6]"
     assert len(own.digest_sources("keras.ops.relu6")) == 64
 
 

@@ -832,7 +832,7 @@ def test_no_credentials_are_shown(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     error = RuntimeError("of MLflow")
     error.__cause__ = ValueError(reason)
-    assert tracking.said(error, "lost", advice=False) == f"{shown}: lost"
+    assert tracking.format_store_error(error, "lost", advice=False) == f"{shown}: lost"
 
 
 def test_a_password_that_is_cut_in_pieces_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

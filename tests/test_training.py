@@ -12,7 +12,7 @@ from planted import CONSTANTS
 
 from actlab.activations import ACTIVATIONS
 from actlab.config import ActivationConfig, NetworkConfig
-from actlab.datasets import Split, levels_of
+from actlab.datasets import Split, to_uint8
 from actlab.model import ModelSpec, build_model
 from actlab.runtime import keras, tf
 from actlab.training import (
@@ -141,7 +141,7 @@ def contributions(model, images, labels):
 @pytest.mark.parametrize("function", list(ACTIVATIONS))
 def test_every_step_equals_that_of_keras_from_the_same_state(function, mnist):
     spec, size, replaced = spec_of(function), 1000, 0
-    train, levels = mnist.train, levels_of(mnist.train.images)
+    train, levels = mnist.train, to_uint8(mnist.train.images)
     assert levels is not None
     whole = to_device(Split(levels, train.labels))
     held: list[Any] = [Replaceable(tensor[:size]) for tensor in whole]

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from actlab.model import weights_path
-from actlab.outputs import written_whole
+from actlab.outputs import atomic_write
 from actlab.training import Epoch, Fitted, State
 
 #: The relative change of each layer's kernel in the next step: layer, ratio.
@@ -72,7 +72,7 @@ class Checkpoints:
 
     def keep(self, seed: int, epoch: int, model: Any) -> None:
         """Keep a model's weights, for good."""
-        with written_whole(self.weights(seed, epoch)) as path:
+        with atomic_write(self.weights(seed, epoch)) as path:
             held = _InMemory()
             model.save_weights(held)
             path.write_bytes(held.getbuffer())
@@ -90,13 +90,13 @@ class Checkpoints:
             "updates": list(updates),
         }
         arrays = {str(place): each for place, each in enumerate(state.variables)}
-        with written_whole(self._seed(state.seed) / STATE, sync=False) as path:
+        with atomic_write(self._seed(state.seed) / STATE, sync=False) as path:
             _write(path, known, arrays)
 
     def finish(self, fitted: Fitted) -> None:
         """Save what a seed's test gave, for good."""
         known = {key: value for key, value in asdict(fitted).items() if key != "test_logits"}
-        with written_whole(self._seed(fitted.seed) / FITTED) as path:
+        with atomic_write(self._seed(fitted.seed) / FITTED) as path:
             _write(path, known, {"test_logits": fitted.test_logits})
 
     def load(self, seed: int, kept_epochs: Sequence[int]) -> Begun | None:

@@ -287,14 +287,14 @@ def scale_images(images: UInt8[np.ndarray, "image ..."]) -> Float32[np.ndarray, 
     return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
 
-def levels_of(
+def to_uint8(
     images: Float32[np.ndarray, "image pixel"] | UInt8[np.ndarray, "image pixel"],
 ) -> UInt8[np.ndarray, "image pixel"] | None:
     """Give the levels of grey of scaled images; None where the images are others.
 
     What is uint8 already is given back as it is.
 
-    >>> levels_of(np.array([[0, 0.2, 0.8, 1]], np.float32))
+    >>> to_uint8(np.array([[0, 0.2, 0.8, 1]], np.float32))
     array([[  0,  51, 204, 255]], dtype=uint8)
     """
     if images.dtype == np.uint8:
@@ -410,7 +410,7 @@ def save_processed(splits: Splits, folder: Path, made_with: Mapping[str, Any]) -
     digests = {}
     for name, split in splits._asdict().items():
         if split is not None:
-            levels = levels_of(split.images)
+            levels = to_uint8(split.images)
             images = split.images if levels is None else levels
             for kind, array in Split(images, split.labels)._asdict().items():
                 path = folder / f"{name}_{kind}.npy"

@@ -93,7 +93,7 @@ def describe(
     activation
         Of which constants are taken.
     row, phi
-        Its function's (`own.row_of`, `own.nonlinearity_of`).
+        Its function's (`own.get_activation`, `own.nonlinearity_of`).
     gains, kernel_initializer, chi_1
         As in `Description`.
     """

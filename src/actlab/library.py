@@ -652,11 +652,15 @@ def _describe(activation: ActivationConfig) -> Description:
     from actlab.descriptions import describe
 
     _import_tensorflow()
-    from actlab.own import check, nonlinearity_of, row_of
+    from actlab.own import check, get_activation, nonlinearity_of
 
     if activation.is_own:
         check(activation)
-    row, phi, nan_prediction = row_of(activation), nonlinearity_of(activation), (math.nan, math.nan)
+    row, phi, nan_prediction = (
+        get_activation(activation),
+        nonlinearity_of(activation),
+        (math.nan, math.nan),
+    )
     return describe(activation, row, phi, nan_prediction, row.recommended_initializer, math.nan)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextmanager
-def alone_with(folder: str, fingerprint: str, title: str) -> Iterator[Path]:
+def training_lock(folder: str, fingerprint: str, title: str) -> Iterator[Path]:
     """Give the folder of a training's checkpoints, once no other process here trains it.
 
     A process that has it already gets it again. The lock ends with its process; its file stays,

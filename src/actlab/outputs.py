@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 @contextmanager
-def written_whole(path: Path, sync: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path, sync: bool = True) -> Iterator[Path]:
     """Give a temporary path beside `path`; what the block writes there becomes `path`.
 
     The block may write a file or make a folder at the temporary path. When it
@@ -32,7 +32,7 @@ def written_whole(path: Path, sync: bool = True) -> Iterator[Path]:
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "results" / "answer.txt"
-    >>> with written_whole(target) as path:
+    >>> with atomic_write(target) as path:
     ...     _ = path.write_text("42")
     >>> target.read_text(), [each.name for each in target.parent.iterdir()]
     ('42', ['answer.txt'])

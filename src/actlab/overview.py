@@ -51,7 +51,11 @@ def log_overview(config: Config) -> None:
     try:
         refresh(tracking.connect(), config, ())
     except Exception as error:  # MLflow lets through what its server or its database raises
-        tqdm.write(tracking.said(error, "its descriptions, views and registered models are old"))
+        tqdm.write(
+            tracking.format_store_error(
+                error, "its descriptions, views and registered models are old"
+            )
+        )
 
 
 def refresh(store: tracking.Store, config: Config, stale: Collection[str]) -> list[str]:
@@ -121,7 +125,7 @@ def save_sweep(sweep: str, keys: Sequence[str]) -> str | None:
         key = _key(f"sweep-{sweep}")
         _save(store, {key: views.of_sweep(sweep, keys, metrics, changed)})
     except Exception as error:  # as in `log_overview`
-        return tracking.said(error, "its view is not saved", advice=False)
+        return tracking.format_store_error(error, "its view is not saved", advice=False)
     return notes.view_link(store.experiment, key)
 
 

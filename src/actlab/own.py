@@ -3,8 +3,8 @@
 A configuration names one of Keras's, or a user's own as `my_module.my_function`; the module lies
 in the folder `custom/` of the repository's root, or wherever Python finds modules. The function
 takes a tensor and, as keywords, the constants of the configuration; it is written with
-`keras.ops`, works on each number by itself and gives a tensor of the same shape and type. `row_of`
-and `nonlinearity_of` give what the rest of actlab asks of an activation.
+`keras.ops`, works on each number by itself and gives a tensor of the same shape and type.
+`get_activation` and `nonlinearity_of` give what the rest of actlab asks of an activation.
 """
 
 import hashlib
@@ -144,7 +144,7 @@ def digest_sources(function: str) -> str:
     return digest.hexdigest()
 
 
-def row_of(activation: ActivationConfig) -> Activation:
+def get_activation(activation: ActivationConfig) -> Activation:
     """Give an activation's row: that of the table, or one made of a user's own function."""
     if not activation.is_own:
         return ACTIVATIONS[activation.function]
@@ -256,7 +256,7 @@ def resolve_initializer(kernel_initializer: str, activation: ActivationConfig) -
     'glorot_normal'
     """
     if kernel_initializer == MATCHED:
-        return row_of(activation).recommended_initializer
+        return get_activation(activation).recommended_initializer
     return kernel_initializer
 
 

@@ -250,7 +250,9 @@ def register_best(sweep: str, found: tracking.FoundRuns) -> str | None:
         name = name_of(run.data.params["data.name"])
         _register(store, name, dict.fromkeys(aliases, run), dict.fromkeys(aliases, reason))
     except Exception as error:  # as in `tracking`: MLflow lets through what its store raises
-        return tracking.said(error, "the best configuration is not registered", advice=False)
+        return tracking.format_store_error(
+            error, "the best configuration is not registered", advice=False
+        )
     return f"{uri_of(name, aliases[-1])}: {run.info.run_name}, {reason}"
 
 

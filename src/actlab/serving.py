@@ -43,7 +43,9 @@ def find(asked: str | None, data: str) -> str:
     except UserError:
         raise
     except Exception as error:  # MLflow lets through what its server or its database raises
-        raise UserError(tracking.said(error, "no model is served", advice=False)) from error
+        raise UserError(
+            tracking.format_store_error(error, "no model is served", advice=False)
+        ) from error
 
 
 def require_free(port: int) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from actlab.datasets import DATASETS, RawFile, explain_mismatch
 from actlab.errors import UserError
-from actlab.outputs import written_whole
+from actlab.outputs import atomic_write
 
 #: A file, and the bytes that a source gives for it, uncompressed, unchecked.
 Contents = Generator[tuple[RawFile, bytes], None, None]
@@ -287,7 +287,7 @@ def fetch_dataset(
     """
     sources = SOURCES.get(name, ()) if source is None else (Folder(source),)
     failures = []
-    with written_whole(folder) as target:
+    with atomic_write(folder) as target:
         for each in sources:
             target.mkdir()
             try:

@@ -67,7 +67,7 @@ def sync(config: Config, stale: Collection[str]) -> Synced:
                 done.left_out.append(f"{name}: {error}")
         done.brought_up_to_date += overview.refresh(store, config, stale)
     except Exception as error:  # MLflow lets through what its server or its database raises
-        raise UserError(tracking.said(error, "not all runs are written")) from error
+        raise UserError(tracking.format_store_error(error, "not all runs are written")) from error
     return done
 
 

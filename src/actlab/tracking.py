@@ -71,7 +71,7 @@ from actlab.config import (
 )
 from actlab.datasets import DATASETS, as_scaled
 from actlab.errors import UserError
-from actlab.outputs import is_alive, this_machine, written_whole
+from actlab.outputs import atomic_write, is_alive, this_machine
 from actlab.statistics import mean_interval
 from actlab.tables import CLAIMS, HEALTH, read_table
 
@@ -161,7 +161,7 @@ def _secrets(uri: str) -> list[str]:
     return [password or user, *re.findall(r"[?&][^=&]*=([^&]*)", uri)]
 
 
-def said(error: BaseException, loss: str, advice: bool = True) -> str:
+def format_store_error(error: BaseException, loss: str, advice: bool = True) -> str:
     """Say in one line which store failed, why, what is lost and, with `advice`, how to mend it.
 
     The reason is the error's first cause, without credentials.
@@ -359,7 +359,7 @@ def _started(process: int) -> str | None:
 def connect() -> Store:
     """Open the store that `tracking_uri` names, making it and the experiment if need be.
 
-    Raises whatever MLflow, its database, its server or the disk raise; `said` tells it.
+    Raises whatever MLflow, its database, its server or the disk raise; see `format_store_error`.
     """
     for key, value in _ENVIRONMENT.items():
         os.environ.setdefault(key, value)
@@ -380,7 +380,7 @@ def connect() -> Store:
     # Several processes that create the schema at once corrupt it.
     with FileLock(f"{file}.lock", timeout=60):
         if not file.exists() or file.stat().st_size == 0:
-            with written_whole(file) as new:  # a kill would leave half a schema, for good
+            with atomic_write(file) as new:  # a kill would leave half a schema, for good
                 _require_writable(new)
                 MlflowClient(f"{_SQLITE}{new}").search_experiments()
         _require_writable(file)
@@ -540,7 +540,9 @@ def _unless_lost(method: Callable[P, None]) -> Callable[P, None]:
                 raise
             self._lost = True
             extent = "logged in part only" if self._open else "not logged"
-            line = said(error, f"this training is {extent}", advice=self._source == "dvc")
+            line = format_store_error(
+                error, f"this training is {extent}", advice=self._source == "dvc"
+            )
             tqdm.write(line)  # leaves a progress bar whole
 
     return guarded
@@ -919,7 +921,7 @@ def log_gradients(config: Config, table: pd.DataFrame) -> None:
         store = _connect_to_write()
         written = {_name(one): write_gradients(store, one, files, table) for one, files in trained}
     except Exception as error:  # as in `_unless_lost`
-        tqdm.write(said(error, "the gradients are not logged"))
+        tqdm.write(format_store_error(error, "the gradients are not logged"))
         return
     if without_run := [name for name, wrote in written.items() if wrote is None]:
         tqdm.write(
@@ -993,7 +995,7 @@ def log_report(config: Config, reports: Path) -> None:
     try:
         write_report(_connect_to_write(), config, reports)
     except Exception as error:  # as in `_unless_lost`
-        tqdm.write(said(error, "the report is not logged"))
+        tqdm.write(format_store_error(error, "the report is not logged"))
 
 
 def write_report(store: Store, config: Config, reports: Path) -> bool:
@@ -1090,7 +1092,7 @@ def find_runs(sweep: str | None, conditions: str) -> FoundRuns:
     except UserError:
         raise
     except Exception as error:  # as in `_unless_lost`
-        raise UserError(said(error, "nothing is compared", advice=False)) from error
+        raise UserError(format_store_error(error, "nothing is compared", advice=False)) from error
 
 
 def _search_parents(store: Store, marks: Mapping[str, str], conditions: str) -> list[Run]:
@@ -1224,7 +1226,7 @@ def log_comparison(
     try:
         write_comparison(_connect_to_write(), folder, sweep, params, verdicts)
     except Exception as error:  # as in `_unless_lost`
-        tqdm.write(said(error, "the comparison is not logged", advice=False))
+        tqdm.write(format_store_error(error, "the comparison is not logged", advice=False))
 
 
 def write_comparison(

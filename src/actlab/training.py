@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from actlab.datasets import Split, levels_of
+from actlab.datasets import Split, to_uint8
 from actlab.model import ModelSpec, build_model, draw_kernels
 from actlab.runtime import keras, tf
 from actlab.statistics import euclidean_norm
@@ -127,7 +127,7 @@ def to_device(split: Split) -> DeviceSplit:
     given = np.ascontiguousarray(split.images)
     if given.dtype != np.uint8:
         given = given.astype(np.float32, copy=False)
-    images = levels_of(given)
+    images = to_uint8(given)
     if images is None:
         images = given
     elif images.shape[1] % 8 == 0:

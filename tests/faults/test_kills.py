@@ -173,11 +173,11 @@ def test_a_killed_training_trains_no_epoch_again(prepared, start, tally):
     }
     assert len(seconds) > 8
     begun = start(prepared, *TRAIN, *SMALL)
-    assert begun.wait_until(lambda: "goes on; seed 0 is finished" in begun.said()), begun.said()
+    assert begun.wait_until(lambda: "resuming: seed 0 finished" in begun.said()), begun.said()
     assert begun.end(signal.SIGTERM) < 2
     assert begun.process.returncode == 128 + signal.SIGTERM
     said = prepared.run(*TRAIN, *SMALL, PYTHONPATH="src")
-    assert re.search(r"relu-mlp: goes on; seed 0 is finished, seed 1 after epoch \d", said)
+    assert re.search(r"relu-mlp: resuming: seed 0 finished, seed 1 from epoch \d", said)
     after = times(prepared)
     again = [f"{each}" for each, value in seconds.items() if after[each] != value]
     tally("epochs behind a killed training, not trained again", len(seconds), again)
@@ -193,8 +193,8 @@ def test_a_change_of_what_is_trained_begins_anew(prepared, start, is_whole):
     assert begun.wait_until(lambda: is_in_second_seed(prepared)), begun.said()
     begun.end(signal.SIGKILL)
     said = prepared.run(*TRAIN, *SMALL, "training.learning_rate=0.002", PYTHONPATH="src")
-    assert "goes on" not in said
-    assert "goes on" in prepared.run(*TRAIN, *SMALL, PYTHONPATH="src")
+    assert "resuming" not in said
+    assert "resuming" in prepared.run(*TRAIN, *SMALL, PYTHONPATH="src")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

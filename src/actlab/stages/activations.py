@@ -50,13 +50,15 @@ def describe(activation: ActivationConfig, kernel_initializer: str) -> "Descript
         chi_1 = meanfield.chi_at_fixed_point(phi, sigma_w2)
     except meanfield.UncertainError:
         gains, chi_1 = (math.nan, math.nan), math.nan
-    return descriptions.describe(activation, own.row_of(activation), phi, gains, resolved, chi_1)
+    return descriptions.describe(
+        activation, own.get_activation(activation), phi, gains, resolved, chi_1
+    )
 
 
 def activations(config: Config) -> None:
     """Verify each function and its derivative; write the metadata that reports show."""
     from actlab import descriptions, own
-    from actlab.outputs import written_whole
+    from actlab.outputs import atomic_write
 
     described = []
     print("activation        range               max|φ'|   E[φ²]    χ₁  initialiser     deviation")
@@ -72,7 +74,7 @@ def activations(config: Config) -> None:
             f"  {description.recommended_initializer:15} {deviation:9.1e}",
             flush=True,
         )
-    with written_whole(Path(config.paths.results) / "activations") as folder:
+    with atomic_write(Path(config.paths.results) / "activations") as folder:
         for description, sources in described:
             descriptions.save(description, sources, folder / description.name)
 

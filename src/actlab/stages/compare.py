@@ -21,7 +21,7 @@ def compare(config: Config) -> None:
         tables,
         tracking,
     )
-    from actlab.outputs import written_whole
+    from actlab.outputs import atomic_write
 
     confidence, selected = config.report.confidence, config.compare.filter
     found = tracking.find_runs(config.sweep, selected)
@@ -37,7 +37,7 @@ def compare(config: Config) -> None:
     )
 
     folder = Path(config.paths.reports) / tracking.COMPARED / (config.sweep or "runs")
-    with written_whole(folder) as new:
+    with atomic_write(folder) as new:
         for name, drawing in drawn.items():
             look.save_figure(drawing.plot(), new / "figures" / name)
             tables.write_frame(drawing.table, new / "tables" / f"{name}.csv")

@@ -17,7 +17,7 @@ def gradients(config: Config) -> None:
     from actlab.beside import do_beside, tell_after
     from actlab.datasets import first_images, load_processed
     from actlab.gradients import probe_configuration
-    from actlab.outputs import written_whole
+    from actlab.outputs import atomic_write
 
     splits = load_processed(Path(config.paths.processed), asdict(config.data), is_scaled=False)
     probes = {}
@@ -56,7 +56,7 @@ def gradients(config: Config) -> None:
         (path, rows, tables.GRADIENTS),
         (results / "preactivations.csv", bins, tables.PREACTIVATIONS),
     ):
-        with written_whole(whole) as temporary:
+        with atomic_write(whole) as temporary:
             tables.write_table(table, columns, temporary)
     tracking.log_gradients(config, tables.read_table(path, tables.GRADIENTS))
 

@@ -13,15 +13,15 @@ def preprocess(config: Config) -> None:
     from actlab.datasets import DATASETS, build_splits, count_classes, load_raw, save_processed
     from actlab.figures import plot_sample_images
     from actlab.look import save_figure
-    from actlab.outputs import written_whole
+    from actlab.outputs import atomic_write
 
     dataset = DATASETS[config.data.name]
     train, test = load_raw(config.data.name, Path(config.paths.raw))
     splits = build_splits(train, test, config.data.validation_size, config.data.split_seed)
     counts = count_classes(splits, len(dataset.classes))
-    with written_whole(Path(config.paths.processed)) as folder:
+    with atomic_write(Path(config.paths.processed)) as folder:
         save_processed(splits, folder, asdict(config.data))
-    with written_whole(Path(config.paths.reports) / "data") as folder:
+    with atomic_write(Path(config.paths.reports) / "data") as folder:
         tables.write_table(counts, tables.CLASS_COUNTS, folder / "class_counts.csv")
         sample = plot_sample_images(train.images[:10], train.labels[:10], dataset.classes)
         save_figure(sample, folder / "sample_images")

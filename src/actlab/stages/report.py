@@ -41,7 +41,7 @@ def write_report(config: Config, beside: Executor) -> None:
     )
     from actlab.beside import begun_beside
     from actlab.datasets import load_labels
-    from actlab.outputs import written_whole
+    from actlab.outputs import atomic_write
 
     reports, confidence = Path(config.paths.reports), config.report.confidence
     results, timings = Path(config.paths.results), Path(config.paths.timings)
@@ -56,7 +56,7 @@ def write_report(config: Config, beside: Executor) -> None:
     )
     trained = study.read_activations(loaded, Path(config.paths.models))
     activations = descriptions.load_trained(trained, results / "activations")
-    with written_whole(reports / "figures") as pictures:
+    with atomic_write(reports / "figures") as pictures:
         drawn = drawings.draw(loaded, activations, confidence)
         tasks: dict[str, Callable[[], Any]] = {"script": charts.vega}
         tasks |= {
@@ -91,7 +91,7 @@ def write_report(config: Config, beside: Executor) -> None:
             facts = provenance.facts(Path.cwd(), config.seeds)
             composed = dataclasses.replace(composed, facts=tuple(facts))
             interactive = charts.build(loaded, {name: each.table for name, each in drawn.items()})
-            with written_whole(reports / "tables") as folder:
+            with atomic_write(reports / "tables") as folder:
                 for name, drawing in drawn.items():
                     tables.write_frame(drawing.table, folder / f"{name}.csv")
                 for name, table in (
@@ -109,7 +109,7 @@ def write_report(config: Config, beside: Executor) -> None:
                 ):
                     tables.write_frame(table, folder / f"{name}.csv")
             import_module("mlflow")  # while figures are drawn beside
-    with written_whole(reports / "plots") as folder:
+    with atomic_write(reports / "plots") as folder:
         for name, table in summaries.plot_tables(loaded).items():
             tables.write_frame(table, folder / f"{name}.csv")
     images = {picture.path: report.embed(reports / picture.path) for picture in composed.pictures}
@@ -126,7 +126,7 @@ def write_report(config: Config, beside: Executor) -> None:
         ("report.md", report.render_markdown(composed)),
         ("report.html", page),
     ):
-        with written_whole(reports / name) as path:
+        with atomic_write(reports / name) as path:
             path.write_text(text, encoding="utf-8")
     for name, table in (
         ("summary", summary),
@@ -134,7 +134,7 @@ def write_report(config: Config, beside: Executor) -> None:
         ("claims", examined),
         ("theory", summaries.theory_ratios(loaded, confidence)),
     ):
-        with written_whole(reports / f"{name}.csv") as path:
+        with atomic_write(reports / f"{name}.csv") as path:
             tables.write_frame(table, path)
 
     print(f"The report: {reports / 'report.html'} and {reports / 'report.md'}", flush=True)

@@ -26,7 +26,7 @@ from omegaconf import OmegaConf
 
 from actlab.config import Config
 from actlab.errors import UserError
-from actlab.outputs import written_whole
+from actlab.outputs import atomic_write
 from actlab.stages import interrupts
 from actlab.stages.command import check, explain, remove_untouched
 
@@ -94,7 +94,7 @@ def _run_job(train: Callable[[Config, str], Any], composed: Any, root: Path) -> 
     outcome = replace(outcome, seconds=time.monotonic() - started)
     with suppress(OSError):
         if folder.is_dir():
-            with written_whole(folder / OUTCOME) as path:
+            with atomic_write(folder / OUTCOME) as path:
                 path.write_text(json.dumps(asdict(outcome)) + "\n", encoding="utf-8")
     return outcome
 
@@ -118,11 +118,11 @@ def _in_a_line(error: Exception) -> str:
 def _train_once(train: Callable[[Config, str], Any], config: Config) -> Outcome:
     from actlab import tracking
     from actlab.fingerprint import fingerprint
-    from actlab.locks import alone_with
+    from actlab.locks import training_lock
 
     job = f"job {HydraConfig.get().job.num + 1}"
     digest = fingerprint(config)
-    with alone_with(config.paths.checkpoints, digest, job) as checkpoints:
+    with training_lock(config.paths.checkpoints, digest, job) as checkpoints:
         try:
             store = tracking.connect()
             found = None if config.force else store.find_finished(digest)
@@ -133,7 +133,9 @@ def _train_once(train: Callable[[Config, str], Any], config: Config) -> Outcome:
                 return Outcome("skipped", found.objective, 0.0)
             store.close_unfinished(digest)
         except Exception as error:  # MLflow lets through what its server or its database raises
-            raise UserError(tracking.said(error, "nothing is trained", advice=False)) from error
+            raise UserError(
+                tracking.format_store_error(error, "nothing is trained", advice=False)
+            ) from error
         if config.force:
             shutil.rmtree(checkpoints, ignore_errors=True)
         if config.models_at_once is None:
@@ -208,7 +210,7 @@ class Jobs:
                 print(f"{name}: FAILED, its process has ended", flush=True)
         except Exception as error:  # as in `_train_once`
             raise UserError(
-                tracking.said(error, "the sweep has not begun", advice=False)
+                tracking.format_store_error(error, "the sweep has not begun", advice=False)
             ) from error
 
     def require_objective(self, batch: Iterable[Sequence[str]]) -> None:

@@ -31,7 +31,7 @@ def theory(config: Config) -> None:
     from actlab.datasets import DATASETS, first_images, load_processed
     from actlab.initialisation import compare_with_theory, is_silent_below_zero, probe_gradients
     from actlab.meanfield import UncertainError
-    from actlab.outputs import written_whole
+    from actlab.outputs import atomic_write
     from actlab.own import nonlinearity_of, resolve_initializer
     from actlab.theory import activation_moments, born_dead_probability
 
@@ -75,7 +75,7 @@ def theory(config: Config) -> None:
                 probability = born_dead_probability(network.hidden)
                 born_dead.append((activation.name, network.name, probability))
         print(f"{activation.name}: theory and measurement of {', '.join(compared)}", flush=True)
-    with written_whole(Path(config.paths.results) / "theory") as folder:
+    with atomic_write(Path(config.paths.results) / "theory") as folder:
         tables.write_table(ratios, tables.THEORY_RATIOS, folder / "ratios.csv")
         tables.write_table(mean_field, tables.MEAN_FIELD, folder / "mean_field.csv")
         tables.write_table(matching, tables.MATCHING, folder / "matched.csv")

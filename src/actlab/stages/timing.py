@@ -16,7 +16,7 @@ def timing(config: Config) -> None:
     from actlab.datasets import load_processed
     from actlab.kernels import OPERATIONS, time_kernels
     from actlab.model import ModelSpec
-    from actlab.outputs import written_whole
+    from actlab.outputs import atomic_write
     from actlab.training import Protocol, time_epochs
 
     train = load_processed(Path(config.paths.processed), is_scaled=False).train
@@ -52,7 +52,7 @@ def timing(config: Config) -> None:
         ("blocks.csv", rows, tables.BLOCKS),
         ("kernels.csv", of_layer, tables.KERNELS),
     ):
-        with written_whole(timings / name) as path:
+        with atomic_write(timings / name) as path:
             tables.write_table(table, columns, path)
 
 

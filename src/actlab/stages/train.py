@@ -50,7 +50,7 @@ def train(config: Config, job: str | None = None) -> Trained:
     """
     from actlab.checkpoints import Checkpoints
     from actlab.fingerprint import fingerprint
-    from actlab.locks import alone_with
+    from actlab.locks import training_lock
     from actlab.own import check
 
     if config.activation.is_own:
@@ -58,7 +58,7 @@ def train(config: Config, job: str | None = None) -> Trained:
     name = f"{config.activation.name}-{config.network.name}"
     title, digest = f"{job}, {name}" if job else name, fingerprint(config)
     splits = load_splits(config)  # what they refuse leaves nothing
-    with alone_with(config.paths.checkpoints, digest, title) as folder:
+    with training_lock(config.paths.checkpoints, digest, title) as folder:
         checkpoints = Checkpoints(folder)
         trained = _train(config, splits, title, job is None, digest, checkpoints)
         # What a sweep's next start has to log is what it looks for in MLflow.
@@ -126,7 +126,7 @@ def _train(
             tracked.finish_seed(event.seed, metrics, weights, updates[event.seed])
 
         if begun:
-            print(f"{title}: goes on; {_tell(begun)}", flush=True)
+            print(f"{title}: resuming: {_tell(begun)}", flush=True)
         for found in begun.values():
             for event in found.epochs:
                 tell_epoch(event)
@@ -174,7 +174,7 @@ def _train(
 def _tell(begun: Mapping[int, Begun]) -> str:
     """Say how far the seeds are that had begun."""
     return ", ".join(
-        f"seed {seed} {'is finished' if found.fitted else f'after epoch {found.state.epoch}'}"
+        f"seed {seed} {'finished' if found.fitted else f'from epoch {found.state.epoch}'}"
         for seed, found in begun.items()
     )
 
@@ -193,11 +193,11 @@ def _write(
 
     from actlab import tables
     from actlab.model import weights_path
-    from actlab.outputs import written_whole
+    from actlab.outputs import atomic_write
 
     name = f"{config.activation.name}-{config.network.name}"
     models, results = Path(config.paths.models) / name, Path(config.paths.results) / name
-    with written_whole(models) as folder:
+    with atomic_write(models) as folder:
         for seed in config.seeds:
             for epoch in config.training.kept_epochs():
                 path = weights_path(folder, seed, epoch)
@@ -210,7 +210,7 @@ def _write(
         (folder / "training.json").write_text(json.dumps(made_with, indent=2) + "\n")
     rows = [event for seed in sorted(epochs) for event in epochs[seed]]
     steps = [(seed, *row) for seed in sorted(updates) for row in updates[seed]]
-    with written_whole(results) as folder:
+    with atomic_write(results) as folder:
         folder.mkdir()
         tables.write_table(layers, tables.LAYERS, folder / "layers.csv")
         tables.write_table(
@@ -220,7 +220,7 @@ def _write(
         tables.write_table(steps, tables.UPDATES, folder / "updates.csv")
         logits: dict[str, Any] = {f"seed-{each.seed}": each.test_logits for each in fitted}
         np.savez(folder / "test.npz", **logits)
-    with written_whole(Path(config.paths.timings) / f"{name}.csv") as path:
+    with atomic_write(Path(config.paths.timings) / f"{name}.csv") as path:
         tables.write_table(map(attrgetter(*tables.TIMINGS), rows), tables.TIMINGS, path)
     return models, results
 
