@@ -17,7 +17,7 @@ LESSON_FIGURES := activation_functions accuracy_curves loss_curves accuracy_diff
 	gradient_first_layer health_backprop_rms health_dead_fraction health_saturated_fraction \
 	preactivations theory
 
-help: ## what can be made
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 PAGE := .dvc/plots/page.html
@@ -46,7 +46,7 @@ repro: $(VENV)/ready $(PAGE) ## the whole pipeline, from raw data to report and 
 
 DEPENDENCIES := (src|data|models|results|timings|reports|custom|conf/activation|conf/network)
 
-experiments: $(VENV)/ready ## what was tried beside the last commit: the values that differ, the accuracies
+experiments: $(VENV)/ready ## experiments since the last commit: values that differ, accuracies
 	@dvc exp show --only-changed --drop Created --drop '$(DEPENDENCIES)(/[^:]*)?$$'
 
 test: $(VENV)/ready ## the tests
@@ -55,7 +55,7 @@ test: $(VENV)/ready ## the tests
 test-all: $(VENV)/ready ## the tests on Python 3.11, 3.12 and 3.13; TESTS=... for some of them
 	@TESTS="$(TESTS)" sh scripts/test_all.sh 3.11 3.12 3.13
 
-faults: $(VENV)/ready ## every fault that docs/reliability.md tells of, at full count
+faults: $(VENV)/ready ## the fault tests of docs/reliability.md, at full count
 	@export ACTLAB_FAULTS=all status=0 kills=tests/faults/test_kills.py; \
 	pytest $$kills || status=1; \
 	pytest tests/faults --ignore $$kills -n auto --maxprocesses 4 --dist load || status=1; \
@@ -90,18 +90,18 @@ fashion: $(VENV)/ready ## the same on Fashion-MNIST, as an experiment: docs/fash
 	done
 	@python scripts/carry_over.py
 
-docs: $(VENV)/ready ## the documentation as a site: site/index.html, which reads offline
+docs: $(VENV)/ready ## the documentation as a site that works offline: site/index.html
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 	@echo "The documentation: site/index.html"
 
-notebook: $(VENV)/ready ## the lesson's notebook, run anew, with its outputs: a minute
+notebook: $(VENV)/ready ## runs the lesson's notebook again, with its outputs: a minute
 	@python scripts/run_notebook.py
 
-bench: $(VENV)/ready $(VENV)-bench/ready ## an epoch beside Keras, PyTorch, JAX, NumPy and scikit-learn: docs/benchmarks.md
+bench: $(VENV)/ready $(VENV)-bench/ready ## time of an epoch compared with Keras, PyTorch, JAX, NumPy and scikit-learn
 	@dvc repro --quiet fetch-data
 	@$(VENV)-bench/bin/python benchmarks/bench.py --write
 
-bench-quick: $(VENV)/ready ## a minute: an epoch beside its matrix products, against the baseline
+bench-quick: $(VENV)/ready ## in a minute: time of an epoch over its matrix products, against the baseline
 	@dvc repro --quiet fetch-data
 	@python benchmarks/bench.py --quick
 
