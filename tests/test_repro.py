@@ -68,6 +68,8 @@ class Pipeline:
         return subprocess.Popen(
             ["make", *READY, "repro"],
             cwd=self.folder,
+            # As from a shell, also where `make test` runs this.
+            env={name: value for name, value in os.environ.items() if "MAKE" not in name},
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=subprocess.STDOUT,
