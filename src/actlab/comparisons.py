@@ -94,7 +94,7 @@ METRICS = {
     ),
 }
 
-#: From how many pairs on a family does without medians and seeds needed, which take long.
+#: Families of more pairs get no medians and no number of seeds needed, which take long.
 MANY_PAIRS = 64
 
 #: Beside activations, keys of up to so many values are compared along too.
@@ -259,9 +259,9 @@ def find_families(study: Study) -> list[list[Pair]]:
     else:
         pairs = [pair for key in study.keys for pair in _pair_along(study, key, is_few(key))]
         return [pairs] if pairs else _pair_all(study)
+    apart = [study.keys.index(key) for key in (PHASE, NETWORK) if key in study.keys]
     families: dict[tuple, list[Pair]] = {}
     for key, every in along.items():
-        apart = [study.keys.index(each) for each in (PHASE, NETWORK) if each in study.keys]
         for pair in _pair_along(study, key, every):
             at = tuple(pair.first[place] for place in apart if study.keys[place] != key)
             families.setdefault((key, *at), []).append(pair)

@@ -98,9 +98,9 @@ def draw(study: Study, activations: Sequence[Description], confidence: float) ->
 
 
 def draw_differences(study: Study, compared: pd.DataFrame, confidence: float) -> Drawing | None:
-    """Give what draws the differences of test accuracy; None where there is nothing to compare.
+    """Give what draws the differences of test accuracy; None where none, or too many, are compared.
 
-    Where activations are compared, the tables have the other keys.
+    Where activations are compared, it shows their pairs alone; the tables have those of other keys.
     """
     table = where(compared, metric="test_accuracy")
     if not study.is_fair and ACTIVATION in set(table["key"]):

@@ -22,7 +22,7 @@ from actlab.wording import capitalise, counted, fixed, in_points, join, percent
 #: Up to so many settings each has a sentence by every metric, and a short one by test accuracy.
 _FEW_SETTINGS, _MANY_SETTINGS = 6, 24
 
-#: Of a key beside these, so many pairs of values are told.
+#: Of any other key, up to so many pairs of values are reported.
 _MANY_PAIRS = 10
 
 _VERDICTS = {
@@ -217,7 +217,7 @@ def _is_compared_in_settings(study: Study, compared: pd.DataFrame) -> bool:
 
 
 def key_findings(study: Study, compared: pd.DataFrame) -> list[str]:
-    """Say what is shown of the keys beside the line key, by test accuracy, over all settings.
+    """Report what is shown for every key but the line key, by test accuracy, over all settings.
 
     Where no two configurations differ in one key alone, say it of each pair.
     """
@@ -234,8 +234,8 @@ def key_findings(study: Study, compared: pd.DataFrame) -> list[str]:
                 difference = difference_text("test_accuracy", found.to_dict("records")[0])
                 parts.append(f"{first} against {second} {verdicts[0]} ({difference})")
                 continue
-            told = join(f"{verdict} in {counts[verdict]}" for verdict in verdicts)
-            parts.append(f"{first} against {second} {told} of {counted(len(found), 'setting')}")
+            shown = join(f"{verdict} in {counts[verdict]}" for verdict in verdicts)
+            parts.append(f"{first} against {second} {shown} of {counted(len(found), 'setting')}")
         if len(parts) <= _MANY_PAIRS:
             name = f"{label(str(key), study.keys)} " if key else ""
             said.append(f"By test accuracy, {name}{'; '.join(parts)}.")
@@ -394,7 +394,7 @@ def _on_new_images(pairs: Sequence[Mapping[str, Any]]) -> str:
 def best_finding(study: Study, summary: pd.DataFrame, confidence: float) -> list[str]:
     """Name the best configuration: by held-out images where there are some, and what that means.
 
-    Nothing is said of a fair sweep, and of a study that is no choice among settings.
+    Empty for a fair sweep, and for a study that does not choose among settings.
     """
     if study.is_fair or not (study.has_held_out or set(study.others) - {NETWORK}):
         return []
@@ -472,7 +472,7 @@ def divergence_findings(study: Study) -> list[str]:
 
 
 def conclusion_findings(study: Study, summary: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
-    """Count for each setting the pairs of activations that are told apart, by each metric."""
+    """Count for each setting the pairs of activations that are shown to differ, by metric."""
     if len(study.activations) < 2:
         return ["With one activation there is nothing to compare it with."]
     if len(study.seeds) == 1:

@@ -410,7 +410,7 @@ def _untold(rows: Sequence[Mapping[Any, Any]]) -> list[str]:
 
 
 def _agreement(rows: Sequence[Mapping[Any, Any]], what: str) -> str:
-    # What matched stands for may be there under its own name, and is no second measurement.
+    # The initialiser that matched stands for may be listed by its own name too: count it once.
     keys = ("activation", "kernel_initializer", "layer", "direction")
     once = {
         tuple(row[key] for key in keys): row for row in rows if math.isfinite(row["band_low"])
