@@ -71,7 +71,7 @@ ui: $(VENV)/ready ## the MLflow UI on this machine alone, with the runs
 	@MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(or $(PORT),5000)
 
 serve: $(VENV)/ready ## a registered model on this machine alone; PORT=..., MODEL=models:/<name>@<alias>
-	@python -m actlab.serving $(MODEL) --port $(or $(PORT),5001)
+	@python -m actlab.tracking.serving $(MODEL) --port $(or $(PORT),5001)
 
 study: $(VENV)/ready ## the numbers and figures of docs and lessons, from the last repro
 	@mkdir -p docs/study docs/lessons/figures

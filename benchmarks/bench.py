@@ -32,7 +32,7 @@ import peers
 from page import ROOT, cores, write_between
 from peers import Training
 
-from actlab.provenance import hardware
+from actlab.reporting.provenance import hardware
 
 NETWORKS = {"mlp": (128, 64), "deep": (64,) * 8}
 BATCH_SIZES = (32, 128, 1024)
@@ -180,7 +180,7 @@ def products_of(side: str) -> str:
 
 def save_images(folder: Path) -> None:
     """Write the training images and labels where each process reads them."""
-    from actlab.datasets import build_splits, load_raw
+    from actlab.data.datasets import build_splits, load_raw
 
     split = build_splits(*load_raw("mnist", ROOT / "data/raw")).train
     np.save(folder / "images.npy", split.images)

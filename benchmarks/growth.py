@@ -26,7 +26,7 @@ from tempfile import TemporaryDirectory
 
 from page import ROOT, write_between
 
-from actlab.provenance import hardware
+from actlab.reporting.provenance import hardware
 
 SIZES = {
     "seeds": (1, 3, 10, 30),
@@ -48,10 +48,11 @@ def train(of: str, size: int) -> Told:
     sys.path.insert(0, str(ROOT / "src"))
     import numpy as np
 
-    from actlab.config import ActivationConfig, NetworkConfig
-    from actlab.datasets import Split, build_splits, load_raw
-    from actlab.model import ModelSpec
-    from actlab.training import Epoch, Protocol, available_cores, fit_seeds
+    from actlab.activations.definitions.config import ActivationConfig
+    from actlab.models.config import NetworkConfig
+    from actlab.data.datasets import Split, build_splits, load_raw
+    from actlab.models.network import ModelSpec
+    from actlab.training.trainer.trainer import Epoch, Protocol, available_cores, fit_seeds
 
     splits = build_splits(*load_raw("mnist", ROOT / "data/raw"))
     images = size if of == "images" else len(splits.train.labels)

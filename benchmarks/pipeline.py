@@ -29,7 +29,7 @@ import psutil
 import yaml
 from page import ROOT, write_between
 
-from actlab.provenance import hardware
+from actlab.reporting.provenance import hardware
 
 SECONDS = 0.2
 TRAINING, COMPILING, IMPORTS = "training", "compiling", "imports"
@@ -53,20 +53,20 @@ Seconds = dict[str, dict[str, float]]
 
 #: What a thread does, by a frame of its stack: part of the file's name, the name's beginning.
 WORK: dict[str, Sequence[tuple[str, str]]] = {
-    TRAINING: [("actlab/training.py", "run_epoch")],
+    TRAINING: [("actlab/training/trainer.py", "run_epoch")],
     COMPILING: [
-        ("actlab/training.py", "compile_"),
-        ("actlab/kernels.py", "compile_"),
+        ("actlab/training/trainer.py", "compile_"),
+        ("actlab/probes/kernels.py", "compile_"),
         ("tracing_compilation.py", ""),
     ],
     IMPORTS: [("<frozen importlib", "")],
-    "evaluating": [("actlab/training.py", "evaluate"), ("actlab/training.py", "measure_step")],
-    "one layer's times": [("actlab/kernels.py", "")],
+    "evaluating": [("actlab/training/trainer.py", "evaluate"), ("actlab/training/trainer.py", "measure_step")],
+    "one layer's times": [("actlab/probes/kernels.py", "")],
     "gradients and theory": [
         (f"actlab/{name}.py", "") for name in ("gradients", "initialisation", "theory", "own")
     ],
-    "MLflow": [("/mlflow/", ""), ("actlab/tracking.py", "")],
-    "figures": [("/matplotlib/", ""), ("actlab/figures.py", "")],
+    "MLflow": [("/mlflow/", ""), ("actlab/tracking/tracking.py", "")],
+    "figures": [("/matplotlib/", ""), ("actlab/reporting/figures.py", "")],
     "statistics": [(f"actlab/{name}.py", "") for name in ("comparisons", "claims", "findings")],
     "files": [
         (f"actlab/{name}.py", "") for name in ("outputs", "datasets", "checkpoints", "tables")

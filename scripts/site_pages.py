@@ -23,7 +23,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from nbconvert import MarkdownExporter
 
-from actlab.outputs import atomic_write
+from actlab.engine.files import atomic_write
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src/actlab"

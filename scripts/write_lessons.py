@@ -18,9 +18,9 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from actlab import findings
-from actlab.tables import where
-from actlab.wording import percent, written
+from actlab.evidence.wording import percent, written
+from actlab.reporting import findings
+from actlab.results.tables import where
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = ROOT / "scripts/lessons"

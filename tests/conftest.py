@@ -9,7 +9,7 @@ from jaxtyping import install_import_hook
 
 install_import_hook("actlab", "beartype.beartype")
 
-from actlab import datasets  # noqa: E402
+from actlab.data import datasets  # noqa: E402
 from actlab.errors import UserError  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -36,10 +36,10 @@ def mnist_raw(pytestconfig: pytest.Config) -> Path:
         folder = pytestconfig.cache.mkdir("mnist") / "raw"
         with FileLock(f"{folder}.lock"):  # each process of xdist comes by
             if not folder.is_dir():
-                from actlab import sources
+                from actlab.data import download
 
                 named = os.environ.get("ACTLAB_DATA")
-                sources.fetch_dataset("mnist", folder, Path(named) if named else None)
+                download.fetch_dataset("mnist", folder, Path(named) if named else None)
     return folder
 
 

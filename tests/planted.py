@@ -9,35 +9,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from actlab.activations.definitions.config import ActivationConfig
+from actlab.activations.definitions.definitions import ACTIVATIONS
+from actlab.activations.definitions.functions import get_activation, nonlinearity_of
+from actlab.data.config import DataConfig
+from actlab.evidence.config import ReportConfig
+from actlab.models.config import ModelConfig, NetworkConfig
+from actlab.probes.config import GradientsConfig, TheoryConfig, TimingConfig
+from actlab.stages.schema import CompareConfig, Config, PathsConfig
+from actlab.training.trainer.config import TrainingConfig
 from scipy import stats
 
-from actlab import (
-    claims,
-    comparisons,
-    descriptions,
-    drawings,
-    report,
-    sections,
-    study,
-    summaries,
-    tables,
-)
-from actlab.activations import ACTIVATIONS
-from actlab.config import (
-    ActivationConfig,
-    CompareConfig,
-    Config,
-    DataConfig,
-    GradientsConfig,
-    ModelConfig,
-    NetworkConfig,
-    PathsConfig,
-    ReportConfig,
-    TheoryConfig,
-    TimingConfig,
-    TrainingConfig,
-)
-from actlab.own import get_activation, nonlinearity_of
+from actlab.evidence import claims, comparisons, summaries
+from actlab.probes import metadata
+from actlab.reporting import drawings, report, sections
+from actlab.results import study, tables
 
 REPORT = ReportConfig(0.95, 0.97, 0.002, 0.01, 1.0, 0.05)
 
@@ -89,17 +75,17 @@ def activation_of(name: str) -> ActivationConfig:
     return activation
 
 
-def description_of(name: str) -> descriptions.Description:
+def description_of(name: str) -> metadata.Description:
     """What is said of it: its row, and beside it that gains are 1/2 and chi 1/4."""
     activation = activation_of(name)
     activation.name = "checked"
     row, phi = get_activation(activation), nonlinearity_of(activation)
-    said = descriptions.describe(activation, row, phi, (0.5, 0.5), "glorot_uniform", 0.25)
+    said = metadata.describe(activation, row, phi, (0.5, 0.5), "glorot_uniform", 0.25)
     said.name = name
     return said
 
 
-def activations_of(planted: study.Study) -> list[descriptions.Description]:
+def activations_of(planted: study.Study) -> list[metadata.Description]:
     """What is said of a study's activations."""
     return [description_of(name) for name in planted.activations]
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actlab import runs
-from actlab.study import Study
+from actlab.results.study import Study
+from actlab.tracking.tracking import runs
 
 FIXED = {
     "network.name": "uniform",

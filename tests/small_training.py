@@ -15,17 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from actlab.activations.definitions.config import ActivationConfig
+from actlab.models.config import NetworkConfig
+from actlab.stages.schema import Config, PathsConfig
+from actlab.tracking.tracking.sync import sync
+from actlab.training.trainer.config import TrainingConfig
 from planted import configured
 
-from actlab import datasets, tables, tracking
-from actlab.config import (
-    ActivationConfig,
-    Config,
-    NetworkConfig,
-    PathsConfig,
-    TrainingConfig,
-)
-from actlab.sync import sync
+from actlab.data import datasets
+from actlab.results import tables
+from actlab.tracking.tracking import tracking
 
 SEEDS, EPOCHS = [0, 1], 6
 NAME = "relu/mlp"

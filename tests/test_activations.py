@@ -5,16 +5,16 @@ from typing import Any
 import mathtext
 import numpy as np
 import pytest
+from actlab.activations.definitions.config import ActivationConfig
+from actlab.activations.definitions.definitions import ACTIVATIONS, REFUSED, Range
+from actlab.activations.definitions.functions import nonlinearity_of
 from matplotlib.mathtext import MathTextParser
 from reference import VALUES
 from scipy import special, stats
 
-from actlab.activations import ACTIVATIONS, REFUSED, Range
-from actlab.config import ActivationConfig
 from actlab.errors import UserError
-from actlab.model import keras_activation
-from actlab.own import nonlinearity_of
-from actlab.runtime import keras, tf
+from actlab.models.backend import keras, tf
+from actlab.models.network import keras_activation
 
 #: Every activation with the constants of conf/activation/, and with others; and where it or its
 #: slope jumps.

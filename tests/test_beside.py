@@ -9,7 +9,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from actlab.beside import begun_beside, do_beside
+from actlab.engine.parallel import begun_beside, do_beside
 
 TASKS = {name: functools.partial(operator.mul, name, 2) for name in "abcd"}
 RESULTS = {"a": "aa", "b": "bb", "c": "cc", "d": "dd"}

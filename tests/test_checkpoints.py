@@ -8,12 +8,13 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from actlab.activations.definitions.config import ActivationConfig
+from actlab.models.config import NetworkConfig
+from actlab.training.trainer.checkpoints import STATE, Checkpoints
+from actlab.training.trainer.trainer import Epoch, Fitted, Protocol, State, fit_seeds
 
-from actlab.checkpoints import STATE, Checkpoints
-from actlab.config import ActivationConfig, NetworkConfig
-from actlab.datasets import Split
-from actlab.model import ModelSpec
-from actlab.training import Epoch, Fitted, Protocol, State, fit_seeds
+from actlab.data.datasets import Split
+from actlab.models.network import ModelSpec
 
 KEPT, EPOCHS = [0, 2, 4], 4
 FUNCTIONS = {"relu": {}, "prelu": {"slope": 0.25}}
@@ -149,7 +150,7 @@ def test_a_loss_that_is_no_number_is_saved(saved):
 
 def test_on_another_processor_a_seed_begins_anew(saved, monkeypatch):
     checkpoints, *_ = saved
-    monkeypatch.setattr("actlab.checkpoints._processor", lambda: "another")
+    monkeypatch.setattr("actlab.training.checkpoints._processor", lambda: "another")
     assert checkpoints.load(7, KEPT) is None
 
 

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from actlab.activations.definitions.config import ActivationConfig
 from planted import REPORT, activation_of
 from scipy import stats
 
-from actlab import claims, comparisons, tables, wording
-from actlab.config import ActivationConfig
-from actlab.study import Study
+from actlab.evidence import claims, comparisons, wording
+from actlab.results import tables
+from actlab.results.study import Study
 
 SEEDS, EPOCHS = (0, 1, 2, 3, 4, 5), 2
 FOUR = ("sigmoid", "tanh", "relu", "leaky_relu")

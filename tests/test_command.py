@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from actlab.training.trainer.config import TrainingConfig
 from hydra.core.hydra_config import HydraConfig
 from studies import read_committed
 
-from actlab.config import TrainingConfig
+from actlab.engine.command import run
 from actlab.errors import UserError
-from actlab.stages.command import run
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -322,9 +322,10 @@ def test_conf_holds_no_values(root):
 
 
 def test_every_kernel_initialiser_is_one_of_keras():
-    from actlab.activations import ACTIVATIONS
-    from actlab.config import KERNEL_INITIALIZERS, MATCHED
-    from actlab.runtime import keras
+    from actlab.activations.definitions.definitions import ACTIVATIONS
+    from actlab.models.config import KERNEL_INITIALIZERS, MATCHED
+
+    from actlab.models.backend import keras
 
     recommended = {row.recommended_initializer for row in ACTIVATIONS.values()}
     assert recommended < set(KERNEL_INITIALIZERS) - {MATCHED}

@@ -9,10 +9,11 @@ import pytest
 from planted import REPORT, compared, plant
 from scipy import special, stats
 
-from actlab import comparisons, tables
 from actlab.errors import UserError
-from actlab.statistics import calibration_error, holm
-from actlab.study import load_study
+from actlab.evidence import comparisons
+from actlab.evidence.statistics import calibration_error, holm
+from actlab.results import tables
+from actlab.results.study import load_study
 
 LABELS = np.array([0, 1, 2, 1], dtype=np.int32)
 

@@ -3,13 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from actlab.data.config import DataConfig
 from planted import configured
 
-from actlab import sources, tables
-from actlab.config import DataConfig
-from actlab.datasets import DATASETS, DataSet, RawFile, load_processed
+from actlab.data import download
+from actlab.data.datasets import DATASETS, DataSet, RawFile, load_processed
 from actlab.errors import UserError
-from actlab.figures import plot_sample_images
+from actlab.reporting.figures import plot_sample_images
+from actlab.results import tables
 from actlab.stages.fetch_data import fetch_data
 from actlab.stages.preprocess import preprocess
 
@@ -30,7 +31,7 @@ def test_the_configuration_says_what_is_fetched_whither(tmp_path, monkeypatch, c
         asked.append(arguments)
         say("served")
 
-    monkeypatch.setattr(sources, "fetch_dataset", fetch_dataset)
+    monkeypatch.setattr(download, "fetch_dataset", fetch_dataset)
     fetch_data(make_config("fashion_mnist", tmp_path, source))
     assert asked == [("fashion_mnist", tmp_path / "raw", Path("mine") if source else None)]
     assert capsys.readouterr().out == "served\n"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import actlab
-from actlab.datasets import (
+from actlab.data.datasets import (
     DATASETS,
     DataSet,
     RawFile,
@@ -121,7 +121,7 @@ def test_importing_is_cheap():
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         return heavy & set(done.stdout.split())
 
-    assert imported("actlab.datasets") == set()
+    assert imported("actlab.data.datasets") == set()
     assert imported("tqdm") == {"tqdm"}  # the test can fail
 
 

@@ -10,14 +10,16 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from actlab.activations.definitions.definitions import ACTIVATIONS
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from planted import activations_of, compared, description_of, plant
 
-from actlab import figures, layer_figures, look, summaries, tables
-from actlab.activations import ACTIVATIONS
-from actlab.descriptions import join_curves
-from actlab.drawings import draw, draw_differences
+from actlab.evidence import summaries
+from actlab.probes.metadata import join_curves
+from actlab.reporting import figures, layer_figures, look
+from actlab.reporting.drawings import draw, draw_differences
+from actlab.results import tables
 
 
 class Drawn(NamedTuple):

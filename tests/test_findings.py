@@ -6,8 +6,10 @@ import pytest
 from planted import activations_of, compared, plant, summarised
 from scipy import stats
 
-from actlab import comparisons, findings, layer_findings, summaries, tables, wording
-from actlab.comparisons import METRICS
+from actlab.evidence import comparisons, summaries, wording
+from actlab.evidence.comparisons import METRICS
+from actlab.reporting import findings, layer_findings
+from actlab.results import tables
 
 DEEP = {"deep": (8,) * 5}
 

@@ -4,18 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from actlab.activations.definitions.config import ActivationConfig
+from actlab.data.config import DataConfig
+from actlab.models.config import ModelConfig, NetworkConfig
+from actlab.stages.schema import CompareConfig
+from actlab.training.trainer.config import TrainingConfig
 from closure import import_closure
 from planted import configured
 
-from actlab import fingerprint
-from actlab.config import (
-    ActivationConfig,
-    CompareConfig,
-    DataConfig,
-    ModelConfig,
-    NetworkConfig,
-    TrainingConfig,
-)
+from actlab.engine import fingerprint
 
 CONFIG = configured(Path())
 
@@ -80,10 +77,10 @@ def test_every_module_of_the_code_counts(name, root, tmp_path, monkeypatch):
 
 
 def test_a_users_own_function_counts_by_its_sources(root, tmp_path, monkeypatch):
-    from actlab import own
+    from actlab.activations import functions
 
     (tmp_path / "mine_for_fingerprint.py").write_text("def phi(x):\n    return x\n")
-    monkeypatch.setattr(own, "FOLDER", tmp_path)
+    monkeypatch.setattr(functions, "FOLDER", tmp_path)
     mine = ActivationConfig("mine", "mine_for_fingerprint.phi", {})
     before = fingerprint.fingerprint(replace(CONFIG, activation=mine))
     (tmp_path / "mine_for_fingerprint.py").write_text("def phi(x):\n    return 2 * x\n")

@@ -2,20 +2,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from actlab.activations.definitions.config import ActivationConfig
+from actlab.activations.definitions.functions import nonlinearity_of
+from actlab.models.config import NetworkConfig
 
-from actlab import tables
-from actlab.config import ActivationConfig, NetworkConfig
-from actlab.datasets import Split
-from actlab.gradients import (
+from actlab.data.datasets import Split
+from actlab.models.backend import keras, tf
+from actlab.models.network import ModelSpec, build_model, weights_path
+from actlab.probes.gradients import (
     STATISTICS,
     compile_pass,
     probe_configuration,
     summarise_gradient,
     summarise_health,
 )
-from actlab.model import ModelSpec, build_model, weights_path
-from actlab.own import nonlinearity_of
-from actlab.runtime import keras, tf
+from actlab.results import tables
 
 SMALL = NetworkConfig("small", [5, 4])
 

@@ -3,13 +3,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from actlab.activations.definitions.definitions import ACTIVATIONS
+from actlab.activations.definitions.functions import nonlinearity_of
+from actlab.models.config import NetworkConfig
 from planted import activation_of
 
-from actlab import meanfield
-from actlab.activations import ACTIVATIONS
-from actlab.config import NetworkConfig
-from actlab.datasets import Split
-from actlab.initialisation import (
+from actlab.activations import mean_field
+from actlab.data.datasets import Split
+from actlab.models.backend import tf
+from actlab.models.network import ModelSpec, build_model
+from actlab.probes.untrained import (
     compare_with_theory,
     compile_signals,
     is_silent_below_zero,
@@ -17,9 +20,6 @@ from actlab.initialisation import (
     probe_gradients,
     probe_initialisation,
 )
-from actlab.model import ModelSpec, build_model
-from actlab.own import nonlinearity_of
-from actlab.runtime import tf
 
 
 def spec_of(name, hidden, **kwargs):
@@ -113,12 +113,12 @@ def test_theory_and_measurement_agree(name, initializer, images):
 
 @pytest.mark.parametrize("factor", [0.8, 1.25])
 def test_weights_of_another_variance_are_found_out(factor, images, monkeypatch):
-    right = meanfield.weight_variance
+    right = mean_field.weight_variance
 
     def wrong(*arguments):
         return factor * right(*arguments)
 
-    monkeypatch.setattr("actlab.meanfield.weight_variance", wrong)
+    monkeypatch.setattr("actlab.activations.mean_field.weight_variance", wrong)
     batch = Split(images.images[:16], images.labels[:16])
     rows, _ = compare_with_theory(activation_of("relu"), "he_uniform", 256, 20, [0, 1], batch)
     agrees = agreement(rows)

@@ -10,7 +10,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from actlab.stages import interrupts
+from actlab.engine import interrupts
 
 BEGIN = """
 import os, signal, subprocess, sys, threading, time

@@ -2,11 +2,11 @@ import time
 
 import numpy as np
 import pytest
+from actlab.activations.definitions.definitions import ACTIVATIONS
+from actlab.activations.definitions.functions import nonlinearity_of
 from planted import activation_of
 
-from actlab import kernels
-from actlab.activations import ACTIVATIONS
-from actlab.own import nonlinearity_of
+from actlab.probes import kernels
 
 UNITS, IMAGES = 12, 7
 COUNTS = {"forward": 2, "backward": 4, "elementwise": 8}
@@ -92,7 +92,7 @@ def test_blocks_hold_every_operation_of_every_activation_in_drawn_orders():
 def test_seconds_are_those_of_one_repetition(monkeypatch):
     """A clock that goes on by a second whenever it is read: a measurement takes one."""
     seconds = iter(range(1000))
-    monkeypatch.setattr("actlab.kernels.time.perf_counter", lambda: float(next(seconds)))
+    monkeypatch.setattr("actlab.probes.kernels.time.perf_counter", lambda: float(next(seconds)))
     activations = {name: activation_of(name) for name in ("tanh", "relu")}
     timed = list(kernels.time_kernels(activations, IMAGES, UNITS, COUNTS, blocks=2))
     assert {(each.operation, each.repetitions, each.seconds) for each in timed} == {

@@ -11,18 +11,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from actlab.activations.definitions.config import ActivationConfig
+from actlab.models.config import NetworkConfig
 from scipy import stats
 from studies import read_committed
 from web import NAMES, TINY, plant
 
 import actlab
-from actlab import gradients, library, sources, training
-from actlab.config import ActivationConfig, NetworkConfig
-from actlab.datasets import Split
+from actlab import api
+from actlab.data import download
+from actlab.data.datasets import Split
 from actlab.errors import UserError
-from actlab.figures import Figure
-from actlab.model import ModelSpec
-from actlab.runtime import keras, tf
+from actlab.models.backend import keras, tf
+from actlab.models.network import ModelSpec
+from actlab.probes import gradients
+from actlab.reporting.figures import Figure
+from actlab.training import trainer
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +75,9 @@ def planted(accuracies, history=None):
 
 def test_a_fit_is_that_of_the_core(fitted, small):
     spec = ModelSpec(LEAKY, NetworkConfig("16_8", [16, 8]), "glorot_uniform")
-    protocol = training.Protocol(2, 128, 0.001, [0, 2])
+    protocol = trainer.Protocol(2, 128, 0.001, [0, 2])
     weights = {}
-    events = training.fit_seeds(
+    events = trainer.fit_seeds(
         spec,
         [1],
         small.train,
@@ -83,7 +87,7 @@ def test_a_fit_is_that_of_the_core(fitted, small):
         lambda seed, epoch, model, next_step: weights.update({epoch: model.get_weights()}),
     )
     *epochs, last = events
-    assert isinstance(last, training.Fitted)
+    assert isinstance(last, trainer.Fitted)
     rows = fitted.history.query("activation == 'leaky' and seed == 1")
     assert list(rows["epoch"]) == [1, 2]
     for column in ("loss", "accuracy", "val_loss", "val_accuracy"):
@@ -173,7 +177,7 @@ def test_a_probe_counts_the_units_that_are_dead(fitted, small, probed):
 
 def test_a_probe_has_a_row_a_layer_and_the_statistics_of_the_core(probed):
     assert len(probed) == 2 * 2 * 3 * 3
-    said = len(gradients.STATISTICS) + len(library.tables.HEALTH)
+    said = len(gradients.STATISTICS) + len(api.tables.HEALTH)
     assert len(probed.columns) == 5 + said
     assert (
         probed.drop(columns=["activation", "network", "layer"])
@@ -320,7 +324,7 @@ def tiny(monkeypatch, tmp_path):
     folder.mkdir()
     for name, content in TINY.items():
         (folder / name).write_bytes(content)
-    monkeypatch.setitem(sources.SOURCES, "tiny", (sources.Folder(folder),))
+    monkeypatch.setitem(download.SOURCES, "tiny", (download.Folder(folder),))
     monkeypatch.delenv("ACTLAB_DATA", raising=False)
     return folder
 
@@ -347,12 +351,12 @@ def test_data_goes_to_the_users_cache_by_default(tiny, tmp_path, monkeypatch):
 
 def test_the_environment_names_a_folder(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("ACTLAB_DATA", str(tiny))
-    monkeypatch.setitem(sources.SOURCES, "tiny", ())
+    monkeypatch.setitem(download.SOURCES, "tiny", ())
     assert actlab.load_data("tiny").title == "Tiny"
 
 
 def test_gzipped_files_do(tiny, monkeypatch):
-    monkeypatch.setitem(sources.SOURCES, "tiny", ())
+    monkeypatch.setitem(download.SOURCES, "tiny", ())
     for path in list(tiny.iterdir()):
         path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
@@ -486,10 +490,10 @@ def test_seeds_that_are_a_number_are_told_what_to_be(small):
 def test_a_tensorflow_that_runs_already_is_one_line(monkeypatch):
     class Refuses:
         def find_spec(self, name, *_):
-            if name == "actlab.runtime":
+            if name == "actlab.models.backend":
                 raise RuntimeError("TensorFlow already runs with several threads a model")
 
-    monkeypatch.delitem(sys.modules, "actlab.runtime")
+    monkeypatch.delitem(sys.modules, "actlab.models.backend")
     monkeypatch.setattr(sys, "meta_path", [Refuses(), *sys.meta_path])
     with pytest.raises(UserError, match="TensorFlow was in use before actlab"):
         actlab.build("relu")
@@ -526,7 +530,7 @@ def test_the_defaults_are_those_of_the_pipeline(root):
     assert defaults["saturated_below"] == params["gradients"]["saturated_below"]
     assert defaults["confidence"] == params["report"]["confidence"]
     assert defaults["target"] == params["report"]["target_accuracy"]
-    assert dict(library.MARGINS) == {
+    assert dict(api.MARGINS) == {
         "test_accuracy": params["report"]["equivalence_margin"],
         "test_loss": params["report"]["equivalence_margin_nats"],
         "epochs_to_target": params["report"]["equivalence_margin_epochs"],

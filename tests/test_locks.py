@@ -7,7 +7,7 @@ import time
 import pytest
 from filelock import FileLock, Timeout
 
-from actlab.locks import training_lock
+from actlab.engine.locks import training_lock
 
 ONE_AFTER_ANOTHER = """
 import sys, time

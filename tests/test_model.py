@@ -3,13 +3,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from actlab.activations.definitions.config import ActivationConfig
+from actlab.activations.definitions.definitions import ACTIVATIONS
+from actlab.models.config import NetworkConfig
 from planted import CONSTANTS
 from reference import VALUES
 
-from actlab.activations import ACTIVATIONS
-from actlab.config import ActivationConfig, NetworkConfig
 from actlab.errors import UserError
-from actlab.model import (
+from actlab.models.backend import keras
+from actlab.models.network import (
     ModelSpec,
     build_model,
     describe_layers,
@@ -18,7 +20,6 @@ from actlab.model import (
     weights_path,
     with_probabilities,
 )
-from actlab.runtime import keras
 
 
 def spec_of(function="relu", hidden=(128, 64), initializer="glorot_uniform", **constants):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from actlab.outputs import atomic_write
+from actlab.engine.files import atomic_write
 
 
 def names(folder):

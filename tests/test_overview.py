@@ -9,6 +9,9 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pytest
+from actlab.data.config import DataConfig
+from actlab.stages.schema import Config
+from actlab.tracking.tracking.sync import sync
 from test_tracking import (
     CONFIG,
     MODELS,
@@ -23,10 +26,9 @@ from test_tracking import (
     trained,  # noqa: F401
 )
 
-from actlab import notes, overview, registry, tables, tracking, views
-from actlab.config import Config, DataConfig
 from actlab.errors import UserError
-from actlab.sync import sync
+from actlab.results import tables
+from actlab.tracking.tracking import notes, overview, registry, tracking, views
 
 REGISTERED = "actlab-mnist"
 

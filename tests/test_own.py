@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from actlab.activations.definitions.config import ActivationConfig
+from actlab.models.config import MATCHED, NetworkConfig
 from scipy import special
 
-from actlab import descriptions, meanfield, own
-from actlab.config import MATCHED, ActivationConfig, NetworkConfig
+from actlab.activations import functions, mean_field
 from actlab.errors import UserError
-from actlab.model import ModelSpec, build_model, with_probabilities
-from actlab.runtime import keras
+from actlab.models.backend import keras
+from actlab.models.network import ModelSpec, build_model, with_probabilities
+from actlab.probes import metadata
 from actlab.stages.activations import describe, read_configured
 
 GOOD = '''
@@ -123,7 +125,7 @@ def custom(tmp_path, monkeypatch):
 
 def test_a_bump_is_described_as_calculus_has_it(custom):
     activation = custom("bump", width=2.0)
-    assert own.check(activation) < 1e-8
+    assert functions.check(activation) < 1e-8
     said = describe(activation, "matched")
     # exp(-x^2 / 2): steepest at 1, where it is exp(-1/2); E[phi^2] = 1 / sqrt(3), E[phi'^2] =
     # E[u^2 exp(-u^2)] = 3^(-3/2).
@@ -138,7 +140,7 @@ def test_a_bump_is_described_as_calculus_has_it(custom):
 
 def test_a_function_of_the_table_written_anew_is_told_the_same(custom):
     mine, theirs = custom("my_selu"), ActivationConfig("selu", "selu", {})
-    own.check(mine)
+    functions.check(mine)
     one, other = (describe(each, "he_uniform") for each in (mine, theirs))
     assert one.range == pytest.approx(other.range)
     for name in ("steepest_slope", "value_gain", "slope_gain", "chi_1"):
@@ -148,7 +150,7 @@ def test_a_function_of_the_table_written_anew_is_told_the_same(custom):
     np.testing.assert_allclose(one.curve["derivative"][away], other.curve["derivative"][away])
     # By theory alone Glorot's and LeCun's variance is next to critical for SELU.
     assert one.recommended_initializer == "glorot_uniform"
-    assert own.resolve_initializer(MATCHED, mine) == "glorot_uniform"
+    assert functions.resolve_initializer(MATCHED, mine) == "glorot_uniform"
 
 
 @pytest.mark.parametrize(
@@ -162,8 +164,8 @@ def test_a_function_of_the_table_written_anew_is_told_the_same(custom):
 )
 def test_ranges_are_found(function, written, custom):
     activation = custom(function)
-    own.check(activation)
-    assert str(own.get_activation(activation).range()) == written
+    functions.check(activation)
+    assert str(functions.get_activation(activation).range()) == written
 
 
 @pytest.mark.parametrize(
@@ -176,8 +178,8 @@ def test_ranges_are_found(function, written, custom):
 def test_ranges_that_are_found_are_those_of_the_table(name):
     constants = {"approximate": False} if name == "gelu" else {}
     activation = ActivationConfig(name, name, constants)
-    found = own.find_range(own.nonlinearity_of(activation))
-    stated = own.get_activation(activation).range(**constants)
+    found = functions.find_range(functions.nonlinearity_of(activation))
+    stated = functions.get_activation(activation).range(**constants)
     assert found[:2] == pytest.approx(stated[:2], abs=1e-6)
     assert found[2:] == stated[2:]
 
@@ -201,9 +203,9 @@ def test_a_model_of_it_loads_where_it_is_not(custom, tmp_path):
 
 
 def test_theory_takes_it_as_any_other(custom):
-    phi = own.nonlinearity_of(custom("my_selu"))
+    phi = functions.nonlinearity_of(custom("my_selu"))
     assert phi.kinks == (0.0,)
-    assert meanfield.fixed_point(phi, 1.0) == pytest.approx(1.0)  # Klambauer et al. 2017
+    assert mean_field.fixed_point(phi, 1.0) == pytest.approx(1.0)  # Klambauer et al. 2017
 
 
 @pytest.mark.parametrize(
@@ -229,7 +231,7 @@ def test_theory_takes_it_as_any_other(custom):
 def test_what_cannot_be_trained_is_refused_in_one_line(function, constants, line, custom):
     activation = custom(function, BAD, **constants)
     with pytest.raises(UserError, match=line) as refused:
-        own.check(activation)
+        functions.check(activation)
     said = str(refused.value)
     assert said.startswith(f"activation.function is '{activation.function}': ")
     assert "\n" not in said
@@ -245,7 +247,7 @@ def test_what_cannot_be_trained_is_refused_in_one_line(function, constants, line
 )
 def test_constants_that_a_function_does_not_take_are_named(function, constants, line, custom):
     with pytest.raises(UserError, match=rf"^activation\.constants\.{line}$"):
-        own.check(custom(function, BAD, **constants))
+        functions.check(custom(function, BAD, **constants))
 
 
 @pytest.mark.parametrize(
@@ -261,46 +263,46 @@ def test_constants_that_a_function_does_not_take_are_named(function, constants, 
 )
 def test_a_module_that_fails_is_refused_in_one_line(text, line, custom):
     with pytest.raises(UserError, match=line):
-        own.check(custom("f", text))
+        functions.check(custom("f", text))
 
 
 def test_a_module_that_is_not_there_is_named(custom):
     with pytest.raises(UserError, match=r"there is no module nothing in custom/ or among Python"):
-        own.check(ActivationConfig("mine", "nothing.f", {}))
+        functions.check(ActivationConfig("mine", "nothing.f", {}))
     with pytest.raises(UserError, match=r"there is no module keras.nothing in custom/"):
-        own.check(ActivationConfig("mine", "keras.nothing.f", {}))
+        functions.check(ActivationConfig("mine", "keras.nothing.f", {}))
 
 
 def test_a_name_that_another_module_bears_is_refused(custom, tmp_path):
     custom("bump")
     (tmp_path / "custom/random.py").write_text("def f(x): return x")
     with pytest.raises(UserError, match="another module named random comes before the one in cust"):
-        own.check(ActivationConfig("mine", "random.f", {}))
+        functions.check(ActivationConfig("mine", "random.f", {}))
 
 
 def test_functions_are_found_where_python_finds_modules():
     mine = ActivationConfig("mine", "keras.ops.relu6", {})
-    assert own.check(mine) < 1e-8
-    assert str(own.get_activation(mine).range()) == "[0, 6]"
-    assert len(own.digest_sources("keras.ops.relu6")) == 64
+    assert functions.check(mine) < 1e-8
+    assert str(functions.get_activation(mine).range()) == "[0, 6]"
+    assert len(functions.digest_sources("keras.ops.relu6")) == 64
 
 
 def test_a_digest_follows_every_source_in_custom(custom, tmp_path):
     function = custom("bump").function
-    first = own.digest_sources(function)
-    assert own.digest_sources(function) == first
+    first = functions.digest_sources(function)
+    assert functions.digest_sources(function) == first
     (tmp_path / "custom/shared.py").write_text("a = 1")
-    second = own.digest_sources(function)
+    second = functions.digest_sources(function)
     assert second != first
     (tmp_path / "custom/shared.py").write_text("a = 2")
-    assert own.digest_sources(function) != second
+    assert functions.digest_sources(function) != second
 
 
 def test_a_description_is_read_as_it_was_written(custom, tmp_path):
     for activation in (custom("bump", width=2.0), ActivationConfig("exp", "exponential", {})):
         said = describe(activation, "glorot_uniform")
-        descriptions.save(said, "digest", tmp_path / "results" / said.name)
-        read = descriptions.load(said.name, tmp_path / "results")
+        metadata.save(said, "digest", tmp_path / "results" / said.name)
+        read = metadata.load(said.name, tmp_path / "results")
         for name in vars(said):
             if name != "curve":
                 one, other = getattr(read, name), getattr(said, name)
@@ -311,25 +313,25 @@ def test_a_description_is_read_as_it_was_written(custom, tmp_path):
         assert key["constants"] == activation.constants
     other = ActivationConfig("mine", activation.function, {})
     with pytest.raises(UserError, match="describes another mine than was trained"):
-        descriptions.load_trained([other], tmp_path / "results")
+        metadata.load_trained([other], tmp_path / "results")
     with pytest.raises(UserError, match=r"description.json is missing: run `dvc repro activ"):
-        descriptions.load("none", tmp_path)
+        metadata.load("none", tmp_path)
 
 
 def test_a_function_of_keras_that_is_another_than_is_described_is_refused(monkeypatch):
     relu = ActivationConfig("relu", "relu", {})
-    assert own.check(relu) < 1e-8
+    assert functions.check(relu) < 1e-8
     monkeypatch.setattr(keras.activations, "relu", lambda x: keras.ops.relu(x) + 0.01 * x)
     with pytest.raises(UserError, match=r"'relu': automatic differentiation gives another .* 0.01"):
-        own.check(relu)
+        functions.check(relu)
 
 
 def test_the_example_is_an_activation(root, monkeypatch):
     monkeypatch.chdir(root)
     monkeypatch.setattr(sys, "path", [*sys.path])
     snake = read_configured("snake", root / "conf/activation")
-    assert own.check(snake) < 1e-6
-    phi = own.nonlinearity_of(snake)
+    assert functions.check(snake) < 1e-6
+    phi = functions.nonlinearity_of(snake)
     x = np.linspace(-3, 3, 61)
     # Ziyin, Hartwig & Ueda 2020, equations 4 and 5: x + (1 - cos 2ax) / 2a, slope 1 + sin 2ax.
     np.testing.assert_allclose(phi.value(x), x + (1 - np.cos(2 * x)) / 2, atol=1e-12)

@@ -11,8 +11,8 @@ import yaml
 from closure import import_closure
 from studies import Study, read_committed, small_study
 
-from actlab import tables
-from actlab.fingerprint import APART, CODE
+from actlab.engine.fingerprint import APART, CODE
+from actlab.results import tables
 
 STAGES = [
     "fetch-data",
@@ -47,7 +47,7 @@ def test_a_stage_depends_on_the_code_that_computes_it(stage, root):
     apart = () if stage == "report" else APART
     runs = import_closure(entry_of(root, stage), root / "src", apart)
     runs = {str(path.relative_to(root)) for path in runs}
-    if "src/actlab/report.py" in runs:
+    if "src/actlab/reporting/report.py" in runs:
         runs.add("src/actlab/templates")  # read, not imported
     assert named == runs
 
@@ -130,7 +130,7 @@ def test_a_configuration_bears_the_name_of_its_file(group, root):
 
 
 def test_every_activation_has_a_configuration(root):
-    from actlab.activations import ACTIVATIONS
+    from actlab.activations.definitions.definitions import ACTIVATIONS
 
     functions = {
         yaml.safe_load(path.read_text())["function"]
@@ -178,7 +178,7 @@ def test_the_pipeline_trains_on_the_images_that_are_not_held_out(study):
 
 
 def test_logits_weights_and_table_of_a_seed_agree(study, mnist):
-    from actlab.model import load_model
+    from actlab.models.network import load_model
 
     logits = np.load(study.folder / "results/leaky_relu-mlp/test.npz")["seed-1"]
     model = load_model(study.folder / "models/leaky_relu-mlp", 1)
@@ -404,7 +404,7 @@ def test_a_users_own_function_is_in_every_table(study):
 
 
 def test_slopes_of_prelu_are_trained(study):
-    from actlab.model import load_model
+    from actlab.models.network import load_model
 
     folder = study.folder / "models/prelu-mlp"
     first, last = (

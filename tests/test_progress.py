@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from actlab import progress
+from actlab.engine import progress
 
 
 def advance(epochs):

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from studies import read_committed
 
-from actlab import summaries, tables
+from actlab.evidence import summaries
+from actlab.results import tables
 from actlab.stages.answer import read_answer
 
 

@@ -15,6 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import vl_convert
+from actlab.activations.definitions.definitions import ACTIVATIONS
+from actlab.data.config import DataConfig
+from actlab.models.config import ModelConfig
+from actlab.probes.config import TheoryConfig, TimingConfig
+from actlab.training.trainer.config import TrainingConfig
 from browser import opened
 from PIL import Image
 from planted import (
@@ -27,31 +32,15 @@ from planted import (
 )
 from scipy import stats
 
-from actlab import (
-    comparisons,
-    descriptions,
-    figures,
-    layer_sections,
-    look,
-    report,
-    summaries,
-    tables,
-    theory,
-    wording,
-)
-from actlab.activations import ACTIVATIONS
-from actlab.claims import CLAIMS, VERDICTS
-from actlab.config import (
-    DataConfig,
-    ModelConfig,
-    TheoryConfig,
-    TimingConfig,
-    TrainingConfig,
-)
-from actlab.datasets import Split, Splits, save_processed
+from actlab.data.datasets import Split, Splits, save_processed
 from actlab.errors import UserError
+from actlab.evidence import comparisons, summaries, wording
+from actlab.evidence.claims import CLAIMS, VERDICTS
+from actlab.probes import metadata, theory
+from actlab.reporting import figures, layer_sections, look, report
+from actlab.results import tables
+from actlab.results.tables import where
 from actlab.stages.report import report as write_report
-from actlab.tables import where
 
 VOID = {"meta", "img", "br", "link", "hr"}
 
@@ -135,7 +124,7 @@ def prepare(study, folder):
         path.write_text(json.dumps({"activation": activation}))
     for described in activations_of(study):
         described.function, described.constants = described.name, {}
-        descriptions.save(described, None, folder / "results/activations" / described.name)
+        metadata.save(described, None, folder / "results/activations" / described.name)
     images = np.zeros((10, 28, 28), dtype=np.uint8)
     sample = figures.plot_sample_images(images, np.arange(10), [str(at) for at in range(10)])
     look.save_figure(sample, folder / "reports/data/sample_images")
@@ -168,7 +157,7 @@ def written(tmp_path_factory):
     )
     prepare(study, folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("actlab.tracking.log_report", lambda config, reports: None)
+        patch.setattr("actlab.tracking.tracking.log_report", lambda config, reports: None)
         write_report(config_of(study, folder))
     return folder, study
 
@@ -301,7 +290,7 @@ def test_every_figure_has_its_files_and_its_table(written):
 
 
 def test_a_second_report_is_the_same_but_for_times(tmp_path, monkeypatch):
-    monkeypatch.setattr("actlab.tracking.log_report", lambda config, reports: None)
+    monkeypatch.setattr("actlab.tracking.tracking.log_report", lambda config, reports: None)
     once, again = tmp_path / "once", tmp_path / "again"
 
     def slower(parts):
@@ -926,7 +915,7 @@ def test_a_point_under_the_pointer_tells_its_value(written):
 def test_a_point_of_one_seed_tells_that_it_has_no_interval(tmp_path, monkeypatch):
     study = plant(tmp_path, ["relu", "tanh"], {"mlp": (4,)}, seeds=[7], epochs=3)
     prepare(study, tmp_path)
-    monkeypatch.setattr("actlab.tracking.log_report", lambda config, reports: None)
+    monkeypatch.setattr("actlab.tracking.tracking.log_report", lambda config, reports: None)
     write_report(config_of(study, tmp_path))
     with opened(tmp_path / "reports/report.html", 1200) as (page, said):
         see_all(page)

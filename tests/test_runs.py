@@ -9,10 +9,10 @@ from planted_sweep import LEVELS, Runs, plant_fair, plant_fair_depths, plant_gri
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from actlab import comparisons, summaries
-from actlab import runs as gathering
 from actlab.errors import UserError
-from actlab.tables import where
+from actlab.evidence import comparisons, summaries
+from actlab.results.tables import where
+from actlab.tracking.tracking import runs as gathering
 
 DEPTHS = {"network__depth": ["1", "2", "4"]}
 RATES = {"training__learning_rate": ["0.001", "0.0003", "0.003", "0.01", "0.03"]}

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from planted import REPORT, compared, configured, plant
 from planted_sweep import LEVELS, Runs, plant_fair, plant_fair_depths, plant_grid
 
-from actlab import comparisons, drawings, figures, findings, report, sections, summaries
-from actlab.look import line_styles, save_figure
-from actlab.tables import where
+from actlab.evidence import comparisons, summaries
+from actlab.reporting import drawings, figures, findings, report, sections
+from actlab.reporting.look import line_styles, save_figure
+from actlab.results.tables import where
 
 DEPTHS = {"network__depth": ["1", "2", "4", "8", "16"]}
 RATES = {"training__learning_rate": ["0.0003", "0.001", "0.003"]}

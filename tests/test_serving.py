@@ -17,12 +17,12 @@ import classify
 import numpy as np
 import pytest
 import small_training
+from actlab.tracking.tracking.sync import sync
 from PIL import Image, ImageDraw
 
-from actlab import registry, serving, tracking
-from actlab.datasets import Splits, load_processed
+from actlab.data.datasets import Splits, load_processed
 from actlab.errors import UserError
-from actlab.sync import sync
+from actlab.tracking.tracking import registry, serving, tracking
 
 pytestmark = [
     # MLflow's own models of its tables use what SQLAlchemy 2.1 calls deprecated.
@@ -63,7 +63,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "actlab.serving", "--port", str(port)],
+        [sys.executable, "-m", "actlab.tracking.serving", "--port", str(port)],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(SOURCE)},
         stdout=subprocess.PIPE,
@@ -89,7 +89,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def expected(folder: Path, images: np.ndarray) -> np.ndarray:
     """What the network of the first seed gives, without MLflow."""
-    from actlab.model import ModelSpec, load_model, with_probabilities
+    from actlab.models.network import ModelSpec, load_model, with_probabilities
 
     models = folder / small_training.MODELS
     model = with_probabilities(load_model(models, 0), ModelSpec.load(models / "model.json"))

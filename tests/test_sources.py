@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from web import NAMES, OTHER, TINY, Web, plant, send, serve_tiny
 
-from actlab.datasets import DATASETS, load_raw
+from actlab.data.datasets import DATASETS, load_raw
+from actlab.data.download import SOURCES, DebianPackage, Folder, Mirror, NpmPackage, fetch_dataset
 from actlab.errors import UserError
-from actlab.sources import SOURCES, DebianPackage, Folder, Mirror, NpmPackage, fetch_dataset
 
 
 @pytest.fixture(autouse=True)

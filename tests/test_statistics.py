@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from actlab.statistics import (
+from actlab.evidence.statistics import (
     Interval,
     calibration_error,
     decide,

@@ -21,10 +21,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from studies import read_committed
 
-from actlab import tracking
-from actlab.fingerprint import fingerprint
-from actlab.stages import command, sweeping
+from actlab.engine import command, sweeping
+from actlab.engine.fingerprint import fingerprint
 from actlab.stages.train import Trained
+from actlab.tracking.tracking import tracking
 
 pytestmark = [
     # MLflow's own models of its tables use what SQLAlchemy 2.1 calls deprecated.
@@ -552,12 +552,12 @@ def test_the_fair_preset_chooses_and_tests(sweep):
     ],
 )
 def test_a_job_trains_a_model_a_core_of_its_own(launcher, environment, cores, at_once, monkeypatch):
-    from actlab import training
+    from actlab.training import trainer
 
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     for key, value in environment.items():
         monkeypatch.setenv(key, value)
-    monkeypatch.setattr(training, "available_cores", lambda: cores)
+    monkeypatch.setattr(trainer, "available_cores", lambda: cores)
     held = OmegaConf.create({"launcher": launcher})
     monkeypatch.setattr(HydraConfig, "get", lambda: held)
     assert sweeping._models_at_once() == at_once

@@ -6,9 +6,10 @@ import pytest
 from planted import plant, summarised
 from scipy import stats
 
-from actlab import statistics, summaries, tables
 from actlab.errors import UserError
-from actlab.study import load_study, read_activations
+from actlab.evidence import statistics, summaries
+from actlab.results import tables
+from actlab.results.study import load_study, read_activations
 
 NETWORKS = {"none": (), "mlp": (128, 64)}
 

@@ -2,19 +2,20 @@ import math
 
 import numpy as np
 import pytest
+from actlab.activations.definitions.definitions import ACTIVATIONS
+from actlab.activations.definitions.functions import nonlinearity_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import activation_of
 from scipy import integrate, special, stats
 
-from actlab import meanfield, theory
-from actlab.activations import ACTIVATIONS
+from actlab.activations import mean_field
 from actlab.errors import UserError
-from actlab.own import nonlinearity_of
+from actlab.probes import theory
 
 PHI = {name: nonlinearity_of(activation_of(name)) for name in ACTIVATIONS}
-LINEAR = meanfield.Nonlinearity(lambda x: 1.0 * x, np.ones_like)
-ERF = meanfield.Nonlinearity(
+LINEAR = mean_field.Nonlinearity(lambda x: 1.0 * x, np.ones_like)
+ERF = mean_field.Nonlinearity(
     special.erf, lambda x: 2 / math.sqrt(math.pi) * np.exp(-np.minimum(x**2, 700.0))
 )
 
@@ -27,7 +28,7 @@ def one(values):
 def moments_of(phi, q):
     """E[phi^2] and E[phi'^2] at one variance."""
     at = np.array([q])
-    return one(meanfield.q_map(phi, at, 1.0)), one(meanfield.chi(phi, at, 1.0))
+    return one(mean_field.q_map(phi, at, 1.0)), one(mean_field.chi(phi, at, 1.0))
 
 
 @settings(deadline=None)
@@ -87,7 +88,7 @@ def test_kinks_and_jumps_away_from_zero_are_found_and_integrated():
     def inside(x):
         return np.where((x > -1.0) & (x < 2.5), 1.0, 0.0)
 
-    phi = meanfield.Nonlinearity(clip, inside)
+    phi = mean_field.Nonlinearity(clip, inside)
     assert phi.kinks == pytest.approx((-1.0, 2.5))
     for q in (0.01, 1.0, 1e4):
         share = special.ndtr(2.5 / math.sqrt(q)) - special.ndtr(-1 / math.sqrt(q))
@@ -99,34 +100,34 @@ def test_an_integral_that_is_not_certain_is_refused():
         return np.where(x > 0.7, 1.0, 0.0)
 
     with pytest.raises(UserError, match="not certain to 1e-7"):
-        meanfield.gaussian_mean(lambda x, u: step(x) ** 2, np.ones(1))
-    assert moments_of(meanfield.Nonlinearity(step, np.zeros_like), 1.0)[0] == pytest.approx(
+        mean_field.gaussian_mean(lambda x, u: step(x) ** 2, np.ones(1))
+    assert moments_of(mean_field.Nonlinearity(step, np.zeros_like), 1.0)[0] == pytest.approx(
         special.ndtr(-0.7), rel=1e-9
     )
 
 
 def test_tanh_is_critical_at_weights_of_one_and_biases_of_zero():
     # Poole et al. 2016, figure 1: for sigma_b = 0 order turns into chaos at sigma_w = 1.
-    assert meanfield.fixed_point(PHI["tanh"], 1.0) == 0.0
-    assert meanfield.chi_at_fixed_point(PHI["tanh"], 1.0) == pytest.approx(1.0, abs=1e-9)
-    assert meanfield.chi_at_fixed_point(PHI["tanh"], 0.9) == pytest.approx(0.9, abs=1e-9)
-    assert meanfield.chi_at_fixed_point(PHI["tanh"], 1.1) > 1
-    q = meanfield.fixed_point(PHI["tanh"], 1.5**2, 0.3**2)
-    assert one(meanfield.q_map(PHI["tanh"], np.array([q]), 1.5**2, 0.3**2)) == pytest.approx(q)
+    assert mean_field.fixed_point(PHI["tanh"], 1.0) == 0.0
+    assert mean_field.chi_at_fixed_point(PHI["tanh"], 1.0) == pytest.approx(1.0, abs=1e-9)
+    assert mean_field.chi_at_fixed_point(PHI["tanh"], 0.9) == pytest.approx(0.9, abs=1e-9)
+    assert mean_field.chi_at_fixed_point(PHI["tanh"], 1.1) > 1
+    q = mean_field.fixed_point(PHI["tanh"], 1.5**2, 0.3**2)
+    assert one(mean_field.q_map(PHI["tanh"], np.array([q]), 1.5**2, 0.3**2)) == pytest.approx(q)
     at = np.array([5.0])
     for _ in range(500):
-        at = meanfield.q_map(PHI["tanh"], at, 1.5**2, 0.3**2)
+        at = mean_field.q_map(PHI["tanh"], at, 1.5**2, 0.3**2)
     assert one(at) == pytest.approx(q, rel=1e-9)
 
 
 def test_relu_is_critical_at_two():
     # He et al. 2015, equation 10; every variance is a fixed point there.
     for start in (0.01, 1.0, 30.0):
-        assert meanfield.fixed_point(PHI["relu"], 2.0, start=start) == start
-    assert meanfield.chi_at_fixed_point(PHI["relu"], 2.0) == pytest.approx(1.0, abs=1e-9)
-    assert meanfield.fixed_point(PHI["relu"], 1.9) == 0.0
-    assert meanfield.fixed_point(PHI["relu"], 2.1) == math.inf
-    assert meanfield.fixed_point(PHI["relu"], 1.0, 0.3) == pytest.approx(0.6)
+        assert mean_field.fixed_point(PHI["relu"], 2.0, start=start) == start
+    assert mean_field.chi_at_fixed_point(PHI["relu"], 2.0) == pytest.approx(1.0, abs=1e-9)
+    assert mean_field.fixed_point(PHI["relu"], 1.9) == 0.0
+    assert mean_field.fixed_point(PHI["relu"], 2.1) == math.inf
+    assert mean_field.fixed_point(PHI["relu"], 1.0, 0.3) == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize(
@@ -139,18 +140,18 @@ def test_relu_is_critical_at_two():
 )
 def test_silu_and_gelu_are_critical_where_the_literature_says(name, sigma_b2, sigma_w2, q_star):
     at = q_star + np.array([-1e-3, 0.0, 1e-3])
-    below, q, above = meanfield.q_map(PHI[name], at, sigma_w2, sigma_b2)
+    below, q, above = mean_field.q_map(PHI[name], at, sigma_w2, sigma_b2)
     assert q == pytest.approx(q_star, rel=1e-7)
     # The map touches the diagonal and does not cross it: both its slope and chi are 1.
     assert (above - below) / 2e-3 == pytest.approx(1.0, abs=1e-6)
-    assert meanfield.chi(PHI[name], at, sigma_w2)[1] == pytest.approx(1.0, abs=1e-6)
+    assert mean_field.chi(PHI[name], at, sigma_w2)[1] == pytest.approx(1.0, abs=1e-6)
 
 
 def test_depth_scale_of_erf_and_its_special_cases():
     # Schoenholz et al. 2017, equation 9, with the closed form of chi.
-    q = meanfield.fixed_point(ERF, 0.5, 0.01)
+    q = mean_field.fixed_point(ERF, 0.5, 0.01)
     chi_1 = 0.5 * 4 / math.pi / math.sqrt(1 + 4 * q)
-    assert meanfield.chi_at_fixed_point(ERF, 0.5, 0.01) == pytest.approx(chi_1, rel=1e-9)
+    assert mean_field.chi_at_fixed_point(ERF, 0.5, 0.01) == pytest.approx(chi_1, rel=1e-9)
     assert theory.depth_scale(chi_1) == pytest.approx(-1 / math.log(chi_1))
     assert theory.depth_scale(1 + 1e-12) == math.inf
 
@@ -163,7 +164,7 @@ def test_selu_has_its_fixed_point_at_mean_zero_and_variance_one():
         # Weights of sum 0: the mean does not reach the next layer's pre-activations.
         moments = theory.activation_moments(PHI["selu"], 0.0, moments[1])
     assert moments == pytest.approx((0, 1), abs=1e-6)
-    assert meanfield.fixed_point(PHI["selu"], 1.0, start=3.0) == pytest.approx(1.0)
+    assert mean_field.fixed_point(PHI["selu"], 1.0, start=3.0) == pytest.approx(1.0)
     mean, variance = theory.activation_moments(PHI["relu"], 0.5, 2.0)
     density, share = math.exp(-0.0625) / math.sqrt(2 * math.pi), special.ndtr(0.5 / math.sqrt(2))
     assert mean == pytest.approx(0.5 * share + math.sqrt(2) * density)
@@ -206,7 +207,7 @@ def test_recommended_initialisers_are_next_to_critical_where_the_table_says_so()
     """What `activations.Activation.recommended_initializer` says of theory."""
     chis = {
         name: {
-            family: meanfield.chi_at_fixed_point(PHI[name], sigma_w2)
+            family: mean_field.chi_at_fixed_point(PHI[name], sigma_w2)
             for family, sigma_w2 in (("one", 1.0), ("he", 2.0))
         }
         for name in ACTIVATIONS
@@ -222,7 +223,7 @@ def test_recommended_initialisers_are_next_to_critical_where_the_table_says_so()
             assert nearest == recommended, name
     assert chis["exponential"] == {"one": math.inf, "he": math.inf}
     assert chis["elu"]["one"] == pytest.approx(1.0, abs=1e-6)
-    assert meanfield.fixed_point(PHI["elu"], 2.0) == math.inf
+    assert mean_field.fixed_point(PHI["elu"], 2.0) == math.inf
     assert chis["gelu"]["he"] == pytest.approx(0.5, abs=1e-6)
     assert chis["silu"]["he"] == pytest.approx(0.5, abs=1e-6)
     assert (chis["sigmoid"]["one"], chis["sigmoid"]["he"]) == pytest.approx(
@@ -233,13 +234,13 @@ def test_recommended_initialisers_are_next_to_critical_where_the_table_says_so()
 def test_prediction_follows_the_maps_from_every_images_own_variance():
     first = np.array([0.05, 0.2, 1.0])
     predicted = theory.propagate(PHI["tanh"], first, 1.7, depth=4, width=100)
-    second = meanfield.q_map(PHI["tanh"], first, 1.7)
+    second = mean_field.q_map(PHI["tanh"], first, 1.7)
     assert predicted.forward[0] == pytest.approx(np.log(second / first).mean())
     assert predicted.backward[0] == pytest.approx(
-        np.log(meanfield.chi(PHI["tanh"], first, 1.7)).mean()
+        np.log(mean_field.chi(PHI["tanh"], first, 1.7)).mean()
     )
     assert predicted.forward[1] == pytest.approx(
-        np.log(meanfield.q_map(PHI["tanh"], second, 1.7) / second).mean()
+        np.log(mean_field.q_map(PHI["tanh"], second, 1.7) / second).mean()
     )
     # Twice the width, half the variance.
     wider = theory.propagate(PHI["tanh"], first, 1.7, depth=4, width=200)
@@ -285,7 +286,7 @@ def test_moments_of_the_exponential_are_the_closed_form_until_they_overflow():
     # E[exp(2 sqrt(q) u)] = exp(2 q).
     for q in (1e-6, 0.7, 4.0):
         assert moments_of(PHI["exponential"], q) == pytest.approx([math.exp(2 * q)] * 2, rel=1e-9)
-    assert meanfield.fixed_point(PHI["exponential"], 1.0) == math.inf
+    assert mean_field.fixed_point(PHI["exponential"], 1.0) == math.inf
     predicted = theory.propagate(PHI["exponential"], np.array([0.1]), 1.0, depth=8, width=64)
     assert predicted.forward[0] == pytest.approx(math.log(math.exp(0.2) / 0.1))
     assert np.isnan(predicted.forward[-1])
@@ -296,7 +297,7 @@ def test_moments_of_the_exponential_are_the_closed_form_until_they_overflow():
 
 @pytest.mark.parametrize("frequency", [1.0, 5.0, 20.0])
 def test_an_activation_that_oscillates_is_integrated(frequency):
-    phi = meanfield.Nonlinearity(
+    phi = mean_field.Nonlinearity(
         lambda x: np.sin(frequency * x), lambda x: frequency * np.cos(frequency * x)
     )
     for q in (0.01, 1.0, 9.0):

@@ -22,20 +22,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from actlab.activations.definitions.config import ActivationConfig
+from actlab.data.config import DataConfig
+from actlab.models.config import ModelConfig, NetworkConfig
+from actlab.stages.schema import PathsConfig
+from actlab.tracking.tracking.sync import Synced, sync
+from actlab.training.trainer.config import TrainingConfig
 from planted import configured
 
-from actlab import overview, tables, tracking
-from actlab.config import (
-    ActivationConfig,
-    DataConfig,
-    ModelConfig,
-    NetworkConfig,
-    PathsConfig,
-    TrainingConfig,
-)
-from actlab.datasets import scale_images
+from actlab.data.datasets import scale_images
 from actlab.errors import UserError
-from actlab.sync import Synced, sync
+from actlab.results import tables
+from actlab.tracking.tracking import overview, tracking
 
 pytestmark = [
     # MLflow's own models of its tables use what SQLAlchemy 2.1 calls deprecated.
@@ -70,7 +68,7 @@ MODELS, RESULTS = Path("models/leaky_relu-mlp"), Path("results/leaky_relu-mlp")
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with the outputs of a training, of gradients and report, and with an empty store."""
-    from actlab.model import ModelSpec, build_model, describe_layers, weights_path
+    from actlab.models.network import ModelSpec, build_model, describe_layers, weights_path
 
     root = tmp_path_factory.mktemp("trained")
     rng = np.random.default_rng(0)
@@ -506,7 +504,7 @@ def test_the_model_gives_keras_probabilities(
 ) -> None:
     import mlflow.pyfunc
 
-    from actlab.model import ModelSpec, load_model, with_probabilities
+    from actlab.models.network import ModelSpec, load_model, with_probabilities
 
     images = scale_images(np.load("data/processed/test_images.npy"))
     if not are_levels:
@@ -535,7 +533,7 @@ def test_a_models_requirements_are_the_running_versions_and_looked_for_nowhere(
     import mlflow.pyfunc
     from mlflow.utils import requirements_utils
 
-    from actlab.runtime import keras, tf
+    from actlab.models.backend import keras, tf
 
     looked_for: list[str] = []
     monkeypatch.setattr(requirements_utils, "_check_requirement_satisfied", looked_for.append)
@@ -1015,7 +1013,7 @@ def test_a_temporary_experiment_logs_to_the_main_checkout(
 
 
 def test_importing_it_imports_neither_mlflow_nor_tensorflow() -> None:
-    code = "import sys, actlab.sync; print({'mlflow', 'tensorflow', 'hydra'} & {*sys.modules})"
+    code = "import sys, actlab.tracking.sync; print({'mlflow', 'tensorflow', 'hydra'} & {*sys.modules})"
     source = str(Path(__file__).parents[1] / "src")
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -8,14 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from planted import CONSTANTS
-
-from actlab.activations import ACTIVATIONS
-from actlab.config import ActivationConfig, NetworkConfig
-from actlab.datasets import Split, to_uint8
-from actlab.model import ModelSpec, build_model
-from actlab.runtime import keras, tf
-from actlab.training import (
+from actlab.activations.definitions.config import ActivationConfig
+from actlab.activations.definitions.definitions import ACTIVATIONS
+from actlab.models.config import NetworkConfig
+from actlab.training.trainer.trainer import (
     DeviceSplit,
     Epoch,
     Fitted,
@@ -29,6 +25,11 @@ from actlab.training import (
     time_epochs,
     to_device,
 )
+from planted import CONSTANTS
+
+from actlab.data.datasets import Split, to_uint8
+from actlab.models.backend import keras, tf
+from actlab.models.network import ModelSpec, build_model
 
 
 def spec_of(function="relu", hidden=(128, 64)):
@@ -455,7 +456,7 @@ def test_a_stall_in_one_epoch_of_a_turn_is_not_timed(mnist, monkeypatch):
 
         return run_epoch
 
-    monkeypatch.setattr("actlab.training.compile_epoch", stalling)
+    monkeypatch.setattr("actlab.training.trainer.compile_epoch", stalling)
     of = {"relu": spec_of("relu", (8,))}, take(mnist.train, 50), Protocol(1, 64, 0.01, [])
     assert max(each.epoch_seconds for each in time_epochs(*of, blocks=3, epochs=2)) < 0.1
     assert max(each.epoch_seconds for each in time_epochs(*of, blocks=3, epochs=1)) > 0.1
@@ -469,7 +470,7 @@ def test_a_failure_while_compiling_reaches_the_caller(mnist, monkeypatch):
             raise MemoryError("no room for the program")
         return compile_epoch(*arguments)
 
-    monkeypatch.setattr("actlab.training.compile_epoch", fail_once)
+    monkeypatch.setattr("actlab.training.trainer.compile_epoch", fail_once)
     with pytest.raises(MemoryError, match="no room"):
         small_study(mnist, 2)
 
@@ -568,7 +569,7 @@ from pathlib import Path
 from actlab import datasets
 from actlab.config import ActivationConfig, NetworkConfig
 from actlab.model import ModelSpec, build_model
-from actlab.runtime import keras
+from actlab.models.backend import keras
 from actlab.training import compile_epoch, shuffled_order, to_device
 
 train = datasets.build_splits(*datasets.load_raw("mnist", Path(sys.argv[1]))).train

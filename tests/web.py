@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 
-from actlab.datasets import DATASETS, DataSet, RawFile
+from actlab.data.datasets import DATASETS, DataSet, RawFile
 
 NAMES = (
     "train-images-idx3-ubyte",

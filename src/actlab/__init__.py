@@ -67,8 +67,7 @@ process.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from actlab.errors import UserError
-    from actlab.library import (
+    from actlab.api import (
         Data,
         Fit,
         activation,
@@ -83,6 +82,7 @@ if TYPE_CHECKING:
         plot_images,
         probe,
     )
+    from actlab.errors import UserError
 
 __all__ = [
     "Data",
@@ -108,9 +108,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'actlab' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(
-        import_module("actlab.errors" if name == "UserError" else "actlab.library"), name
-    )
+    return getattr(import_module("actlab.errors" if name == "UserError" else "actlab.api"), name)
 
 
 def __dir__() -> list[str]:

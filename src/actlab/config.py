@@ -27,8 +27,8 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
-from actlab.activations import ACTIVATIONS, REFUSED
-from actlab.datasets import DATASETS
+from actlab.activations.definitions.definitions import ACTIVATIONS, REFUSED
+from actlab.data.datasets import DATASETS
 from actlab.errors import UserError
 
 #: Stands for the initialiser recommended in each activation's literature.

@@ -1,6 +1,6 @@
 """How a sweep chooses its jobs; Hydra finds sweepers in this package alone.
 
-`conf/hydra/sweeper/` names them. What a job is, and how a sweep ends, is `actlab.stages.sweeping`.
+`conf/hydra/sweeper/` names them. What a job is, and how a sweep ends, is `actlab.engine.sweeping`.
 """
 
 import math
@@ -20,8 +20,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from actlab.engine.sweeping import Jobs, best_of
 from actlab.errors import UserError
-from actlab.stages.sweeping import Jobs, best_of
 
 
 class GridSweeper(BasicSweeper):

@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from studies import read_committed
 
-from actlab import datasets
-from actlab.stages import command
+from actlab.data import datasets
+from actlab.engine import command
 from actlab.stages.compare import compare
 from actlab.stages.train import train
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from web import NAMES, OTHER, TINY, Web, plant, send, serve_tiny
 
-from actlab.datasets import (
+from actlab.data.datasets import (
     DATASETS,
     DataSet,
     RawFile,
@@ -28,8 +28,8 @@ from actlab.datasets import (
     load_raw,
     save_processed,
 )
+from actlab.data.download import SOURCES, Mirror, fetch_dataset
 from actlab.errors import UserError
-from actlab.sources import SOURCES, Mirror, fetch_dataset
 
 # --- Raw files ----------------------------------------------------------------------------
 

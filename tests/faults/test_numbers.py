@@ -12,6 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from actlab.activations.definitions.config import ActivationConfig
+from actlab.models.config import NetworkConfig
+from actlab.probes.config import GradientsConfig, TheoryConfig
+from actlab.stages.schema import PathsConfig
+from actlab.training.trainer.config import TrainingConfig
 from planted import (
     CONSTANTS,
     REPORT,
@@ -23,18 +28,12 @@ from planted import (
 )
 from planted_sweep import Runs, plant_grid
 
-from actlab import comparisons, drawings, figures, look, report, sections, summaries, tables
-from actlab.config import (
-    ActivationConfig,
-    GradientsConfig,
-    NetworkConfig,
-    PathsConfig,
-    TheoryConfig,
-    TrainingConfig,
-)
-from actlab.datasets import Split, Splits, count_classes, save_processed
+from actlab.data.datasets import Split, Splits, count_classes, save_processed
 from actlab.errors import UserError
-from actlab.study import Study
+from actlab.evidence import comparisons, summaries
+from actlab.reporting import drawings, figures, look, report, sections
+from actlab.results import tables
+from actlab.results.study import Study
 
 pytestmark = [
     # MLflow's own models of its tables use what SQLAlchemy 2.1 calls deprecated.
@@ -61,7 +60,7 @@ def draw(count: int, label: int | None = None, pixel: float | None = None, pixel
 
 
 def spec_of(function: str, hidden: Sequence[int], pixels: int = PIXELS) -> Any:
-    from actlab.model import ModelSpec
+    from actlab.models.network import ModelSpec
 
     activation = ActivationConfig(function, function, CONSTANTS.get(function, {}))
     network = NetworkConfig("net", list(hidden))
@@ -90,7 +89,7 @@ def regress(
     Gives the mean loss of each epoch, each batch's before its update, and the logits of the test
     images after the last.
     """
-    from actlab.training import shuffled_order
+    from actlab.training.trainer.trainer import shuffled_order
 
     weights = [kernel.astype(np.float64), np.zeros(kernel.shape[1])]
     means = [np.zeros_like(each) for each in weights]
@@ -155,8 +154,9 @@ QUICK = ("1 image", "a network that is all dead", "a seed beyond 64 bits")
 
 def deviation_of(edge: Edge) -> str:
     """Train, and say what is other than regression gives; nothing where all is the same."""
-    from actlab.model import build_model
-    from actlab.training import Epoch, Protocol, fit_seeds
+    from actlab.training.trainer.trainer import Epoch, Protocol, fit_seeds
+
+    from actlab.models.network import build_model
 
     spec = spec_of("relu", edge.hidden)
     protocol = Protocol(edge.epochs, edge.batch, edge.rate, [])
@@ -210,8 +210,9 @@ def test_the_answer_by_hand_can_fail():
 
 @pytest.mark.parametrize(("function", "rate"), [("relu", 1e30), ("exponential", 1e4)])
 def test_a_loss_that_is_no_number_is_a_divergence_and_every_epoch_is_told(function, rate, is_whole):
+    from actlab.training.trainer.trainer import Epoch, Fitted, Protocol, fit_seeds
+
     from actlab.stages.train import find_diverged
-    from actlab.training import Epoch, Fitted, Protocol, fit_seeds
 
     if function != "relu" and not is_whole:
         pytest.skip("it is as with relu: make faults")
@@ -250,8 +251,8 @@ def backpropagate(weights: Sequence[np.ndarray], batch: Split) -> tuple[np.ndarr
 
 @pytest.mark.parametrize("hidden", [(1,), (1,) * 8, (8,) * 100], ids=["1", "8x1", "100x8"])
 def test_the_narrowest_and_the_deepest_are_solved_by_numpy(hidden):
-    from actlab.gradients import compile_pass, summarise_gradient
-    from actlab.model import build_model
+    from actlab.models.network import build_model
+    from actlab.probes.gradients import compile_pass, summarise_gradient
 
     model, batch = build_model(spec_of("tanh", hidden), 0), draw(12)
     passes = compile_pass(model)(batch)
@@ -266,7 +267,7 @@ def test_the_narrowest_and_the_deepest_are_solved_by_numpy(hidden):
 
 @pytest.mark.parametrize("hidden", [(1,), (4,) * 100], ids=["1", "100x4"])
 def test_the_narrowest_and_the_deepest_are_trained(hidden, is_whole):
-    from actlab.training import Fitted, Protocol, fit_seeds
+    from actlab.training.trainer.trainer import Fitted, Protocol, fit_seeds
 
     if len(hidden) > 10 and not is_whole:
         pytest.skip("XLA compiles it for 20 s: make faults")
@@ -286,8 +287,8 @@ def test_the_narrowest_and_the_deepest_are_trained(hidden, is_whole):
 
 
 def test_a_network_that_is_all_dead_has_no_gradient_and_its_biases_as_logits(tmp_path):
-    from actlab.gradients import compile_pass, probe_configuration
-    from actlab.model import build_model, weights_path
+    from actlab.models.network import build_model, weights_path
+    from actlab.probes.gradients import compile_pass, probe_configuration
 
     spec, batch = spec_of("relu", (8, 8, 8)), draw(12)
     model = build_model(spec, 0)
@@ -338,7 +339,7 @@ def test_learning_rates_that_float32_lacks_are_refused(tally):
 
 @pytest.mark.parametrize("function", ["relu", "sigmoid"])
 def test_theory_of_images_without_a_signal_says_nothing_and_measures_what_there_is(function):
-    from actlab.initialisation import compare_with_theory
+    from actlab.probes.untrained import compare_with_theory
 
     activation = ActivationConfig(function, function, {})
     batch = draw(6, pixel=0.0, pixels=784)

@@ -24,16 +24,20 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from actlab.models.config import NetworkConfig
+from actlab.stages.schema import PathsConfig
+from actlab.training.trainer.config import TrainingConfig
 from browser import opened
 from planted import REPORT, activations_of, claimed, compared, configured, plant, summarised
 from planted_sweep import plant_grid
 
-from actlab import charts, comparisons, drawings, look, report, sections, summaries, tables
-from actlab.config import NetworkConfig, PathsConfig, TrainingConfig
-from actlab.datasets import RawFile, Split, Splits, load_processed, save_processed
+from actlab.data.datasets import RawFile, Split, Splits, load_processed, save_processed
+from actlab.data.download import DebianPackage, NpmPackage, SourceError
 from actlab.errors import UserError
-from actlab.sources import DebianPackage, NpmPackage, SourceError
-from actlab.study import Study
+from actlab.evidence import comparisons, summaries
+from actlab.reporting import charts, drawings, look, report, sections
+from actlab.results import tables
+from actlab.results.study import Study
 
 pytestmark = [
     # MLflow's own models of its tables use what SQLAlchemy 2.1 calls deprecated.
@@ -302,13 +306,13 @@ def read_logits(folder: Path) -> None:
 
 
 def read_model(folder: Path) -> None:
-    from actlab.model import load_model
+    from actlab.models.network import load_model
 
     load_model(folder / "models/relu-mlp", 0)
 
 
 def read_gradients(folder: Path) -> None:
-    from actlab.gradients import probe_configuration
+    from actlab.probes.gradients import probe_configuration
 
     batch = load_processed(folder / "data/processed").test
     probe_configuration(folder / "models/relu-mlp", [0], {"test": batch}, "test", 0.05, 5)
@@ -377,7 +381,7 @@ def test_a_planted_pickle_is_refused_and_not_run(trained, tmp_path, tally):
     ],
 )
 def test_a_filter_is_mlflows_grammar_and_nothing_else(trained, tmp_path, monkeypatch, text):
-    from actlab import tracking
+    from actlab.tracking.tracking import tracking
 
     monkeypatch.chdir(tmp_path)
     shutil.copy(trained / "mlflow.db", tmp_path)

@@ -37,7 +37,7 @@ from small_training import (
     write_seed,
 )
 
-from actlab import tracking
+from actlab.tracking.tracking import tracking
 
 pytestmark = [
     # As in test_tracking.py.
@@ -377,7 +377,7 @@ def test_writers_to_one_store_of_which_one_is_killed(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     rounds, failures, rng = 20 if is_whole else 1, [], random.Random(0)
     context = get_context("forkserver")
-    context.set_forkserver_preload(["mlflow", "actlab.tracking", "mlflow.store.tracking"])
+    context.set_forkserver_preload(["mlflow", "actlab.tracking.tracking", "mlflow.store.tracking"])
     for number in range(rounds):
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         monkeypatch.setenv("DVC_ROOT", str(folder))

@@ -8,12 +8,14 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from actlab.config import ActivationConfig, Config, validate
+from actlab.activations.definitions.config import ActivationConfig
+from actlab.engine.command import run
+from actlab.engine.validation import validate
 from actlab.errors import UserError
-from actlab.stages.command import run
+from actlab.stages.schema import Config
 
 if TYPE_CHECKING:
-    from actlab.descriptions import Description
+    from actlab.probes.metadata import Description
 
 
 def read_configured(name: str, folder: Path) -> ActivationConfig:
@@ -40,32 +42,34 @@ def describe(activation: ActivationConfig, kernel_initializer: str) -> "Descript
 
     Where theory predicts no value (its integral overflows, or is uncertain), it is NaN.
     """
-    from actlab import descriptions, meanfield, own, theory
+    from actlab.activations import functions, mean_field
+    from actlab.probes import metadata, theory
 
-    phi = own.nonlinearity_of(activation)
-    resolved = own.resolve_initializer(kernel_initializer, activation)
+    phi = functions.nonlinearity_of(activation)
+    resolved = functions.resolve_initializer(kernel_initializer, activation)
     try:
         gains = theory.gains(phi)
-        sigma_w2 = meanfield.weight_variance(resolved, 1, 1)
-        chi_1 = meanfield.chi_at_fixed_point(phi, sigma_w2)
-    except meanfield.UncertainError:
+        sigma_w2 = mean_field.weight_variance(resolved, 1, 1)
+        chi_1 = mean_field.chi_at_fixed_point(phi, sigma_w2)
+    except mean_field.UncertainError:
         gains, chi_1 = (math.nan, math.nan), math.nan
-    return descriptions.describe(
-        activation, own.get_activation(activation), phi, gains, resolved, chi_1
+    return metadata.describe(
+        activation, functions.get_activation(activation), phi, gains, resolved, chi_1
     )
 
 
 def activations(config: Config) -> None:
     """Verify each function and its derivative; write the metadata that reports show."""
-    from actlab import descriptions, own
-    from actlab.outputs import atomic_write
+    from actlab.activations import functions
+    from actlab.engine.files import atomic_write
+    from actlab.probes import metadata
 
     described = []
     print("activation        range               max|φ'|   E[φ²]    χ₁  initialiser     deviation")
     for name in config.activations:
         activation = read_configured(name, Path("conf/activation"))
-        deviation = own.check(activation)
-        sources = own.digest_sources(activation.function) if activation.is_own else None
+        deviation = functions.check(activation)
+        sources = functions.digest_sources(activation.function) if activation.is_own else None
         description = describe(activation, config.model.kernel_initializer)
         described.append((description, sources))
         print(
@@ -76,7 +80,7 @@ def activations(config: Config) -> None:
         )
     with atomic_write(Path(config.paths.results) / "activations") as folder:
         for description, sources in described:
-            descriptions.save(description, sources, folder / description.name)
+            metadata.save(description, sources, folder / description.name)
 
 
 if __name__ == "__main__":

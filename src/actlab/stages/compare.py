@@ -2,26 +2,17 @@
 
 from pathlib import Path
 
-from actlab.config import Config
-from actlab.stages.command import run
+from actlab.engine.command import run
+from actlab.stages.schema import Config
 
 
 def compare(config: Config) -> None:
     """Read the runs, write tables, figures and report, show the summary and the answer."""
-    from actlab import (
-        comparisons,
-        drawings,
-        look,
-        overview,
-        registry,
-        report,
-        runs,
-        sections,
-        summaries,
-        tables,
-        tracking,
-    )
-    from actlab.outputs import atomic_write
+    from actlab.engine.files import atomic_write
+    from actlab.evidence import comparisons, summaries
+    from actlab.reporting import drawings, look, report, sections
+    from actlab.results import tables
+    from actlab.tracking.tracking import overview, registry, runs, tracking
 
     confidence, selected = config.report.confidence, config.compare.filter
     found = tracking.find_runs(config.sweep, selected)

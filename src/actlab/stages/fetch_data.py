@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from actlab.config import Config
-from actlab.stages.command import run
+from actlab.engine.command import run
+from actlab.stages.schema import Config
 
 
 def fetch_data(config: Config) -> None:
     """Get the four idx files from the first source that has the right ones."""
-    from actlab.sources import fetch_dataset
+    from actlab.data.download import fetch_dataset
 
     fetch_dataset(
         config.data.name,

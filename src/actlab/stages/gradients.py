@@ -5,19 +5,20 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from actlab.config import Config
+from actlab.engine.command import run
+from actlab.engine.interrupts import process_beside
 from actlab.errors import UserError
-from actlab.stages.command import run
-from actlab.stages.interrupts import process_beside
+from actlab.stages.schema import Config
 
 
 def gradients(config: Config) -> None:
     """Measure every layer at every kept epoch: its gradient on both probes, its health on test."""
-    from actlab import tables, tracking
-    from actlab.beside import do_beside, tell_after
-    from actlab.datasets import first_images, load_processed
-    from actlab.gradients import probe_configuration
-    from actlab.outputs import atomic_write
+    from actlab.data.datasets import first_images, load_processed
+    from actlab.engine.files import atomic_write
+    from actlab.engine.parallel import do_beside, tell_after
+    from actlab.probes.gradients import probe_configuration
+    from actlab.results import tables
+    from actlab.tracking.tracking import tracking
 
     splits = load_processed(Path(config.paths.processed), asdict(config.data), is_scaled=False)
     probes = {}

@@ -3,17 +3,17 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from actlab.config import Config
-from actlab.stages.command import run
+from actlab.engine.command import run
+from actlab.stages.schema import Config
 
 
 def preprocess(config: Config) -> None:
     """Scale the images, hold some out, count the classes, draw the first ten."""
-    from actlab import tables
-    from actlab.datasets import DATASETS, build_splits, count_classes, load_raw, save_processed
-    from actlab.figures import plot_sample_images
-    from actlab.look import save_figure
-    from actlab.outputs import atomic_write
+    from actlab.data.datasets import DATASETS, build_splits, count_classes, load_raw, save_processed
+    from actlab.engine.files import atomic_write
+    from actlab.reporting.figures import plot_sample_images
+    from actlab.reporting.look import save_figure
+    from actlab.results import tables
 
     dataset = DATASETS[config.data.name]
     train, test = load_raw(config.data.name, Path(config.paths.raw))

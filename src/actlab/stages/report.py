@@ -9,39 +9,28 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from actlab.config import Config
-from actlab.stages.command import run
-from actlab.stages.interrupts import process_beside
+from actlab.engine.command import run
+from actlab.engine.interrupts import process_beside
+from actlab.stages.schema import Config
 
 
 def report(config: Config) -> None:
     """Read results, draw the figures, write tables, Markdown and HTML."""
     # Figures are many small objects, of which none has to go before the end.
-    with process_beside(["actlab.report"], collects=False) as beside:
+    with process_beside(["actlab.reporting.report"], collects=False) as beside:
         write_report(config, beside)
 
 
 def write_report(config: Config, beside: Executor) -> None:
     """Do so, half of the figures in the process beside."""
-    from actlab import (
-        charts,
-        claims,
-        comparisons,
-        descriptions,
-        drawings,
-        look,
-        overview,
-        provenance,
-        report,
-        sections,
-        study,
-        summaries,
-        tables,
-        tracking,
-    )
-    from actlab.beside import begun_beside
-    from actlab.datasets import load_labels
-    from actlab.outputs import atomic_write
+    from actlab.data.datasets import load_labels
+    from actlab.engine.files import atomic_write
+    from actlab.engine.parallel import begun_beside
+    from actlab.evidence import claims, comparisons, summaries
+    from actlab.probes import metadata
+    from actlab.reporting import charts, drawings, look, provenance, report, sections
+    from actlab.results import study, tables
+    from actlab.tracking.tracking import overview, tracking
 
     reports, confidence = Path(config.paths.reports), config.report.confidence
     results, timings = Path(config.paths.results), Path(config.paths.timings)
@@ -55,7 +44,7 @@ def write_report(config: Config, beside: Executor) -> None:
         has_held_out=config.data.validation_size > 0,
     )
     trained = study.read_activations(loaded, Path(config.paths.models))
-    activations = descriptions.load_trained(trained, results / "activations")
+    activations = metadata.load_trained(trained, results / "activations")
     with atomic_write(reports / "figures") as pictures:
         drawn = drawings.draw(loaded, activations, confidence)
         tasks: dict[str, Callable[[], Any]] = {"script": charts.vega}

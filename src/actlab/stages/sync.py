@@ -1,8 +1,8 @@
 """Write to MLflow what it lacks from the pipeline's outputs: `python -m actlab.stages.sync`."""
 
-from actlab.config import Config
+from actlab.engine.command import run
 from actlab.errors import UserError
-from actlab.stages.command import run
+from actlab.stages.schema import Config
 
 
 def find_stale_stages() -> set[str]:
@@ -32,7 +32,7 @@ def find_stale_stages() -> set[str]:
 
 def sync(config: Config) -> None:
     """Write the runs, gradients and report that MLflow lacks; a second time writes nothing."""
-    from actlab import sync
+    from actlab.tracking.tracking import sync
 
     done = sync.sync(config, find_stale_stages())
     for line in done.written:

@@ -8,9 +8,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from actlab.config import Config, NetworkConfig
+from actlab.engine.command import run
 from actlab.errors import UserError
-from actlab.stages.command import run
+from actlab.models.config import NetworkConfig
+from actlab.stages.schema import Config
 
 
 def read_network(name: str, folder: Path) -> NetworkConfig:
@@ -26,14 +27,16 @@ def theory(config: Config) -> None:
 
     And what the matched initialiser does to the configured networks before training.
     """
-    from actlab import descriptions, tables
-    from actlab.config import MATCHED
-    from actlab.datasets import DATASETS, first_images, load_processed
-    from actlab.initialisation import compare_with_theory, is_silent_below_zero, probe_gradients
-    from actlab.meanfield import UncertainError
-    from actlab.outputs import atomic_write
-    from actlab.own import nonlinearity_of, resolve_initializer
-    from actlab.theory import activation_moments, born_dead_probability
+    from actlab.activations.definitions.functions import nonlinearity_of
+    from actlab.activations.definitions.mean_field import UncertainError
+    from actlab.data.datasets import DATASETS, first_images, load_processed
+    from actlab.engine.files import atomic_write
+    from actlab.models.config import MATCHED
+    from actlab.models.initializers import resolve_initializer
+    from actlab.probes import metadata
+    from actlab.probes.theory import activation_moments, born_dead_probability
+    from actlab.probes.untrained import compare_with_theory, is_silent_below_zero, probe_gradients
+    from actlab.results import tables
 
     processed = Path(config.paths.processed)
     test = load_processed(processed, asdict(config.data), is_scaled=False).test
@@ -46,7 +49,7 @@ def theory(config: Config) -> None:
     networks = [read_network(name, Path("conf/network")) for name in config.networks]
     ratios, mean_field, matching, moments, born_dead = [], [], [], [], []
     for name in config.activations:
-        activation = descriptions.load(name, Path(config.paths.results) / "activations")
+        activation = metadata.load(name, Path(config.paths.results) / "activations")
         compared: dict[str, Any] = {}
         for initializer in probe.initializers:
             resolved = resolve_initializer(initializer, activation)

@@ -3,8 +3,8 @@
 from operator import attrgetter
 from pathlib import Path
 
-from actlab.config import Config
-from actlab.stages.command import run
+from actlab.engine.command import run
+from actlab.stages.schema import Config
 
 
 def timing(config: Config) -> None:
@@ -12,12 +12,12 @@ def timing(config: Config) -> None:
 
     Then a layer with each activation alone, likewise.
     """
-    from actlab import tables
-    from actlab.datasets import load_processed
-    from actlab.kernels import OPERATIONS, time_kernels
-    from actlab.model import ModelSpec
-    from actlab.outputs import atomic_write
-    from actlab.training import Protocol, time_epochs
+    from actlab.data.datasets import load_processed
+    from actlab.engine.files import atomic_write
+    from actlab.models.network import ModelSpec
+    from actlab.probes.kernels import OPERATIONS, time_kernels
+    from actlab.results import tables
+    from actlab.training.trainer.trainer import Protocol, time_epochs
 
     train = load_processed(Path(config.paths.processed), is_scaled=False).train
     training = config.training

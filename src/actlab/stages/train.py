@@ -11,14 +11,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from actlab.config import Config
-from actlab.stages import command
+from actlab.engine import command
+from actlab.stages.schema import Config
 
 if TYPE_CHECKING:
-    from actlab.checkpoints import Begun, Checkpoints, Update
-    from actlab.datasets import Splits
-    from actlab.model import ModelSpec
-    from actlab.training import Epoch, Fitted, State
+    from actlab.data.datasets import Splits
+    from actlab.models.network import ModelSpec
+    from actlab.training.trainer.checkpoints import Begun, Checkpoints, Update
+    from actlab.training.trainer.trainer import Epoch, Fitted, State
 else:  # importing TensorFlow takes seconds
     Begun = Checkpoints = Update = Splits = ModelSpec = Epoch = Fitted = State = Any
 
@@ -48,10 +48,10 @@ def train(config: Config, job: str | None = None) -> Trained:
     A training that a kill ended goes on after the last epoch of each seed. `job` is what a sweep
     calls it: it says less than a training that is alone.
     """
-    from actlab.checkpoints import Checkpoints
-    from actlab.fingerprint import fingerprint
-    from actlab.locks import training_lock
-    from actlab.own import check
+    from actlab.activations.definitions.functions import check
+    from actlab.engine.fingerprint import fingerprint
+    from actlab.engine.locks import training_lock
+    from actlab.training.trainer.checkpoints import Checkpoints
 
     if config.activation.is_own:
         check(config.activation)
@@ -75,16 +75,19 @@ def _train(
     digest: str,
     checkpoints: Checkpoints,
 ) -> Trained:
-    from actlab import progress, tables, tracking, training
-    from actlab.datasets import DATASETS
-    from actlab.fingerprint import code_of
-    from actlab.model import ModelSpec, build_model, describe_layers
+    from actlab.data.datasets import DATASETS
+    from actlab.engine import progress
+    from actlab.engine.fingerprint import code_of
+    from actlab.models.network import ModelSpec, build_model, describe_layers
+    from actlab.results import tables
+    from actlab.tracking.tracking import tracking
+    from actlab.training import trainer
 
     data, kernel_initializer = DATASETS[config.data.name], config.model.kernel_initializer
     spec = ModelSpec(
         config.activation, config.network, kernel_initializer, data.pixels, len(data.classes)
     )
-    protocol = training.Protocol(
+    protocol = trainer.Protocol(
         config.training.epochs,
         config.training.batch_size,
         config.training.learning_rate,
@@ -133,7 +136,7 @@ def _train(
             if found.fitted:
                 tell_fitted(found.fitted)
         left = [seed for seed in config.seeds if seed not in fitted]
-        events = training.fit_seeds(
+        events = trainer.fit_seeds(
             spec,
             left,
             splits.train,
@@ -147,7 +150,7 @@ def _train(
         )
         try:
             for event in events:
-                if isinstance(event, training.Epoch):
+                if isinstance(event, trainer.Epoch):
                     advance(loss=event.loss, val_accuracy=event.val_accuracy)
                     tell_epoch(event)
                 else:
@@ -191,9 +194,9 @@ def _write(
     """Write models, results and times of a configuration; give the folders of the first two."""
     import numpy as np
 
-    from actlab import tables
-    from actlab.model import weights_path
-    from actlab.outputs import atomic_write
+    from actlab.engine.files import atomic_write
+    from actlab.models.network import weights_path
+    from actlab.results import tables
 
     name = f"{config.activation.name}-{config.network.name}"
     models, results = Path(config.paths.models) / name, Path(config.paths.results) / name
@@ -230,7 +233,7 @@ def load_splits(config: Config) -> Splits:
 
     Each job of a sweep may hold out as many images as it likes, and DVC's outputs stay.
     """
-    from actlab.datasets import build_splits, load_processed, load_raw
+    from actlab.data.datasets import build_splits, load_processed, load_raw
 
     data = config.data
     if config.paths.output == ".":

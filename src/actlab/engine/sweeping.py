@@ -1,0 +1,343 @@
+"""Jobs of Hydra's multirun: what is skipped, what fails, what is said at the end.
+
+A job is one configuration trained over its seeds. It never raises: whatever becomes of it is an
+`Outcome`, which Hydra's launchers carry back from their processes and which lies in the job's
+folder too. A job whose fingerprint MLflow has finished is skipped; a lock a fingerprint keeps two
+processes from training the same, such as a resumed sweep and what a kill left running.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from omegaconf import OmegaConf
+
+from actlab.engine import interrupts
+from actlab.engine.command import check, explain, remove_untouched
+from actlab.engine.files import atomic_write
+from actlab.errors import UserError
+from actlab.stages.schema import Config
+
+#: The file of a job's folder that says what became of it.
+OUTCOME = "outcome.json"
+
+#: What a sweep says that has nothing to select by.
+NO_OBJECTIVE = (
+    "no validation images are held out, and nothing is selected by the test split:"
+    " data.validation_size=10000 holds out 10,000"
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes
+    ----------
+    status
+        done; diverged: done, and the loss of a seed stopped being a number; skipped: MLflow has
+        it finished; failed.
+    objective
+        The mean validation accuracy over seeds after the last epoch; None where there is none.
+    seconds
+        What the job took.
+    cause
+        Of a failure, in one line; empty otherwise.
+    """
+
+    status: str
+    objective: float | None
+    seconds: float
+    cause: str = ""
+
+
+# --- A job --------------------------------------------------------------------------------
+
+
+def run_job(train: Callable[[Config, str], Any], composed: Any, root: Path) -> Outcome:
+    """Check a job's configuration and train it, unless MLflow has it; say what became of it.
+
+    In a process of a launcher's it ends that process when it is interrupted.
+    """
+    in_launchers = not interrupts.is_listening()
+    try:
+        with interrupts.listening("", watch_parent=in_launchers):
+            return _run_job(train, composed, root)
+    except interrupts.Interrupted as interrupted:
+        if in_launchers:
+            interrupts.leave(interrupted.number)
+        raise
+
+
+def _run_job(train: Callable[[Config, str], Any], composed: Any, root: Path) -> Outcome:
+    started = time.monotonic()
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        config = check(composed, root)
+        outcome = _train_once(train, config)
+    except Exception as error:  # one job's failure leaves the others alone
+        outcome = Outcome("failed", None, 0.0, _cause(error, folder))
+        with suppress(OSError):  # the cause is what is told
+            remove_untouched(root)
+    outcome = replace(outcome, seconds=time.monotonic() - started)
+    with suppress(OSError):
+        if folder.is_dir():
+            with atomic_write(folder / OUTCOME) as path:
+                path.write_text(json.dumps(asdict(outcome)) + "\n", encoding="utf-8")
+    return outcome
+
+
+def _cause(error: Exception, folder: Path) -> str:
+    """Say in one line why a job failed; a traceback goes to a file beside what the job wrote."""
+    try:
+        return explain(error)
+    except Exception:  # no mistake of the user's
+        written, said = folder / "traceback.txt", _in_a_line(error)
+        with suppress(OSError):
+            written.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+            said += f" (the traceback is in {written})"
+        return said
+
+
+def _in_a_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def _train_once(train: Callable[[Config, str], Any], config: Config) -> Outcome:
+    from actlab.engine.fingerprint import fingerprint
+    from actlab.engine.locks import training_lock
+    from actlab.tracking.tracking import tracking
+
+    job = f"job {HydraConfig.get().job.num + 1}"
+    digest = fingerprint(config)
+    with training_lock(config.paths.checkpoints, digest, job) as checkpoints:
+        try:
+            store = tracking.connect()
+            found = None if config.force else store.find_finished(digest)
+            if found:
+                store.write(found.run, tags=tracking.sweep_tags(config.sweep))
+                shutil.rmtree(checkpoints, ignore_errors=True)  # killed between the two
+                print(f"{job}: skipped, MLflow has it finished (force=true trains again)")
+                return Outcome("skipped", found.objective, 0.0)
+            store.close_unfinished(digest)
+        except Exception as error:  # MLflow lets through what its server or its database raises
+            raise UserError(
+                tracking.format_store_error(error, "nothing is trained", advice=False)
+            ) from error
+        if config.force:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        if config.models_at_once is None:
+            config = replace(config, models_at_once=_models_at_once())
+        try:
+            trained = train(config, job)
+        except Exception as error:
+            with suppress(Exception):  # what failed first is what is told
+                store.record_failure(config, digest, _in_a_line(error))
+            raise
+    if not trained.is_logged:
+        raise UserError("trained, but MLflow lacks it: run this again when the store is well")
+    return Outcome("diverged" if trained.diverged else "done", trained.objective, 0.0)
+
+
+def _models_at_once() -> int:
+    """Give the cores that are this job's own; `Jobs.launch` shares out those of joblib's jobs."""
+    from actlab.training.trainer.trainer import available_cores
+
+    cores, launcher = available_cores(), HydraConfig.get().launcher
+    if launcher._target_.endswith(".RayLauncher"):
+        return int(OmegaConf.select(launcher, "ray.remote.num_cpus") or 1)
+    if given := os.environ.get("SLURM_CPUS_PER_TASK"):
+        return min(cores, int(given))
+    return cores
+
+
+def share_cores(launcher: Any, config: Any, jobs: int) -> list[str]:
+    """Give the override that shares this machine's cores out among joblib's jobs; else none.
+
+    `jobs` are those that are launched together: fewer jobs than cores have several each.
+    """
+    if not launcher._target_.endswith(".JoblibLauncher") or config.models_at_once is not None:
+        return []
+    from joblib import cpu_count, effective_n_jobs
+
+    # What loky's tracker says when a sweep is interrupted is of no use to a user.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
+    at_once = min(effective_n_jobs(launcher.n_jobs), jobs)
+    return [f"models_at_once={max(1, cpu_count() // at_once)}"]
+
+
+# --- A sweep ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of a sweep: its overrides, its folder, and what became of it."""
+
+    overrides: tuple[str, ...]
+    folder: Path
+    outcome: Outcome
+
+    def command(self) -> str:
+        """Give the command that runs this job alone."""
+        return shlex.join(["python", "-m", "actlab.stages.train", "-m", *self.overrides])
+
+
+class Jobs:
+    """Launches jobs in batches, and tells at the end what became of them all."""
+
+    def __init__(self, config: Any, context: HydraContext, launcher: Launcher) -> None:
+        self._config, self._context, self._launcher = config, context, launcher
+        self.done: list[Job] = []
+
+    def open(self) -> None:
+        """Open the store before any job does, which a new one needs; close what a kill left."""
+        from actlab.tracking.tracking import tracking
+
+        try:
+            for name in tracking.connect().close_ended():
+                print(f"{name}: FAILED, its process has ended", flush=True)
+        except Exception as error:  # as in `_train_once`
+            raise UserError(
+                tracking.format_store_error(error, "the sweep has not begun", advice=False)
+            ) from error
+
+    def require_objective(self, batch: Iterable[Sequence[str]]) -> None:
+        """Refuse to select by the test split."""
+        for overrides in batch:
+            if self.compose(overrides).data.validation_size == 0:
+                raise UserError(NO_OBJECTIVE)
+
+    def launch(self, batch: Sequence[Sequence[str]]) -> list[Job]:
+        """Run a batch; what each job came to, in the order of the batch.
+
+        A launcher gives up all when one process dies: killed, or out of memory. What the others had
+        done lies in their folders; the rest runs again, together, then each for itself, until two
+        in a row end in the same way.
+        """
+        folders = [self._folder(overrides) for overrides in batch]
+        known: dict[int, Outcome] = {}
+
+        def attempt(numbers: Sequence[int]) -> str:
+            shared = share_cores(self._config.hydra.launcher, self._config, len(numbers))
+            jobs, began = [[*batch[number], *shared] for number in numbers], time.time()
+            try:
+                returns = self._launcher.launch(jobs, initial_job_idx=len(self.done) + numbers[0])
+            except Exception as error:
+                found = {number: _read_outcome(folders[number], began) for number in numbers}
+                known.update({number: each for number, each in found.items() if each})
+                return _in_a_line(error)
+            known.update(zip(numbers, map(_returned, returns), strict=True))
+            return ""
+
+        said, alone = attempt(range(len(batch))), 0
+        if 0 < len(known) < len(batch):
+            said = attempt([number for number in range(len(batch)) if number not in known])
+        for number in range(len(batch)):
+            if number not in known and len(batch) > 1 and alone < 2:
+                said = attempt([number]) or said
+                alone = 0 if number in known else alone + 1
+            ended = f"its process ended, says the launcher: {said}"
+            known.setdefault(number, Outcome("failed", None, 0.0, ended))
+        jobs = [
+            Job(tuple(overrides), folder, known[number])
+            for number, (overrides, folder) in enumerate(zip(batch, folders, strict=True))
+        ]
+        self.done += jobs
+        return jobs
+
+    def close(self, told: str | None = None) -> None:
+        """Show the table of all jobs; raise when one has failed.
+
+        `told` is the command that runs a failed job again, where that is no command of its own.
+        """
+        from actlab.tracking.tracking import tracking
+
+        with suppress(Exception):  # the next sweep does it
+            tracking.connect().close_ended()
+        best = "" if told else f"\n{_best(self.done)}"
+        print(f"\n{_table(self.done)}\n\n{_counts(self.done)}{best}", flush=True)
+        if name := self._config.sweep:
+            print(f"Compare them: python -m actlab.stages.compare sweep={name}", flush=True)
+        failed = [job for job in self.done if job.outcome.status == "failed"]
+        for job in failed:
+            print(f"actlab: {job.outcome.cause}; again: {told or job.command()}", file=sys.stderr)
+        if failed:
+            raise UserError(
+                f"{len(failed)} of {len(self.done)} jobs failed: the same command runs them again"
+                " and skips what is finished"
+            )
+
+    def compose(self, overrides: Sequence[str]) -> Any:
+        """Give the configuration of a job, as Hydra composes it."""
+        return self._context.config_loader.load_sweep_config(self._config, list(overrides))
+
+    def _folder(self, overrides: Sequence[str]) -> Path:
+        sweep = self.compose(overrides).hydra.sweep
+        return Path(sweep.dir) / sweep.subdir
+
+
+def _returned(job_return: Any) -> Outcome:
+    try:
+        return job_return.return_value
+    except Exception as error:  # of Hydra itself, before the job began
+        return Outcome("failed", None, 0.0, " ".join(str(error).split())[:300])
+
+
+def _read_outcome(folder: Path, since: float) -> Outcome | None:
+    path = folder / OUTCOME
+    if not path.is_file() or path.stat().st_mtime < since:
+        return None
+    return Outcome(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def _table(jobs: Sequence[Job]) -> str:
+    from actlab.results import tables  # and pandas: Hydra's search for plugins imports this module
+
+    shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
+    rows = []
+    for number, job in enumerate(jobs, start=1):
+        told = " ".join(each for each in job.overrides if each not in shared)
+        reached = job.outcome.objective
+        accuracy = "" if reached is None else f"{reached:.2%}"
+        rows.append((number, told, job.outcome.status, accuracy, f"{job.outcome.seconds:.1f}"))
+    columns = ("job", "configuration", "outcome", "validation accuracy", "seconds")
+    return tables.as_text(rows, columns)
+
+
+def _counts(jobs: Sequence[Job]) -> str:
+    statuses = [job.outcome.status for job in jobs]
+    counted = [
+        f"{statuses.count(status)} {status}"
+        for status in ("done", "diverged", "skipped", "failed")
+        if status in statuses
+    ]
+    return f"{len(jobs)} jobs: {', '.join(counted)}." if counted else "No jobs."
+
+
+def _best(jobs: Sequence[Job]) -> str:
+    best = best_of(jobs)
+    if best is not None:
+        assert best.outcome.objective is not None
+        told = f"Best by validation accuracy ({best.outcome.objective:.2%}):"
+        return f"{told} {best.command()}"
+    if all(job.outcome.status == "failed" for job in jobs):
+        return "None is best."
+    return f"None is best: {NO_OBJECTIVE}."
+
+
+def best_of(jobs: Iterable[Job]) -> Job | None:
+    """Give the job with the greatest objective, the first of several; None where none has one."""
+    reached = [job for job in jobs if job.outcome.objective is not None]
+    return max(reached, key=lambda job: job.outcome.objective or 0.0, default=None)

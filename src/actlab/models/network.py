@@ -1,0 +1,260 @@
+"""An activation and a network -> a Keras model."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from actlab.activations.definitions.config import ActivationConfig
+from actlab.activations.definitions.definitions import ACTIVATIONS
+from actlab.activations.definitions.functions import find_function
+from actlab.errors import UserError
+from actlab.models.backend import keras
+from actlab.models.config import NetworkConfig
+from actlab.models.initializers import resolve_initializer
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """All that `build_model` needs, besides a seed.
+
+    Attributes
+    ----------
+    activation
+        The activation of every hidden layer.
+    network
+        The hidden layers.
+    kernel_initializer
+        Of every kernel, one of `config.KERNEL_INITIALIZERS`: it may be `matched`, which stands
+        for the one that the activation's literature recommends. Biases start at zero.
+    inputs, classes
+        Pixels of an image, and logits.
+    """
+
+    activation: ActivationConfig
+    network: NetworkConfig
+    kernel_initializer: str
+    inputs: int = 784
+    classes: int = 10
+
+    def save(self, path: Path) -> None:
+        """Write the specification as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> "ModelSpec":
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        UserError
+            When the file is missing, or is none that `save` wrote.
+        """
+        if not path.is_file():
+            raise UserError(f"{path} is missing: run `dvc repro` to train that network")
+        try:
+            fields = json.loads(path.read_text())
+            fields["activation"] = ActivationConfig(**fields["activation"])
+            fields["network"] = NetworkConfig(**fields["network"])
+            return cls(**fields)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} cannot be read: run `dvc repro` to train that network again"
+            ) from error
+
+
+def keras_activation(function: str, constants: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """Give Keras's function for an activation, its constants filled in.
+
+    Parameters
+    ----------
+    function
+        A row of `activations.ACTIVATIONS`, or the dotted name of a user's own. Of PReLU a layer
+        is given, not yet built: its slopes are weights.
+    constants
+        The function's.
+
+    Examples
+    --------
+    >>> halved = keras_activation("leaky_relu", {"negative_slope": 0.5})
+    >>> halved(keras.ops.convert_to_tensor([-2.0, 2.0])).numpy()
+    array([-1.,  2.], dtype=float32)
+    """
+    if function == "prelu":
+        start: Any = keras.initializers.Constant(constants["slope"])
+        return keras.layers.PReLU(alpha_initializer=start)
+    value = find_function(function)
+
+    def activation(x: Any) -> Any:  # a tensor, or Keras's symbol of one
+        return value(x, **constants)
+
+    return activation
+
+
+def build_model(spec: ModelSpec, seed: int) -> keras.Sequential:
+    """Build a dense network that gives logits, its weights drawn from a seed.
+
+    The draw of a layer depends on the seed, the layer's place and its shape, and on nothing
+    else: for one seed, networks that differ in their activation alone start from the same
+    weights (with the initialiser `matched`, where the activations have one and the same).
+
+    Parameters
+    ----------
+    spec
+        The layers and their activation.
+    seed
+        Of the initial kernels; any whole number from 0.
+
+    Returns
+    -------
+    keras.Sequential
+        Float32 images (n, inputs) -> logits (n, classes); layers hidden_1, ..., output.
+
+    >>> spec = ModelSpec(
+    ...     ActivationConfig("relu", "relu", {}), NetworkConfig("mlp", [128, 64]), "glorot_uniform"
+    ... )
+    >>> build_model(spec, seed=0).count_params()
+    109386
+    """
+    units = [*spec.network.hidden, spec.classes]
+    layers = []
+    for place, (count, initializer) in enumerate(
+        zip(units, _kernel_initializers(spec, seed), strict=True), start=1
+    ):
+        hidden = place < len(units)
+        activation = None
+        if hidden:
+            activation = keras_activation(spec.activation.function, spec.activation.constants)
+        if isinstance(activation, keras.layers.Layer):
+            activation.build((None, count))  # or its weights are not there before a first batch
+        layers.append(
+            keras.layers.Dense(
+                count,
+                activation=activation,
+                kernel_initializer=initializer,
+                name=f"hidden_{place}" if hidden else "output",
+            )
+        )
+    return keras.Sequential([keras.Input((spec.inputs,), name="image"), *layers])
+
+
+def _kernel_initializers(spec: ModelSpec, seed: int) -> list[Any]:
+    """Give Keras's initialiser of each layer's kernel."""
+    draws = np.random.SeedSequence(seed).generate_state(len(spec.network.hidden) + 1)
+    name = resolve_initializer(spec.kernel_initializer, spec.activation)
+    return [
+        keras.initializers.get({"class_name": name, "config": {"seed": int(draw)}})
+        for draw in draws
+    ]
+
+
+def draw_kernels(model: keras.Sequential, spec: ModelSpec, seed: int) -> None:
+    """Give a model that `build_model` made the kernels that it draws from another seed.
+
+    All else stays. An untrained model is then what `build_model` gives for that seed, without the
+    time that this takes.
+    """
+    for layer, initializer in zip(model.layers, _kernel_initializers(spec, seed), strict=True):
+        layer.kernel.assign(initializer(layer.kernel.shape))
+
+
+def with_probabilities(model: keras.Sequential, spec: ModelSpec) -> keras.Model:
+    """Copy a trained model into one that gives probabilities (n, classes).
+
+    It is made of Keras's own operations alone, so that a saved copy loads without actlab.
+    """
+    images = outputs = keras.Input((spec.inputs,), name="image")
+    for layer in model.layers:
+        kernel, bias, *trained = layer.get_weights()
+        dense = keras.layers.Dense(layer.units, name=layer.name)
+        outputs = dense(outputs)
+        dense.set_weights([kernel, bias])
+        if layer is not model.layers[-1]:
+            outputs = _apply_symbolically(spec.activation, outputs, trained)
+    return keras.Model(images, keras.layers.Softmax(name="probabilities")(outputs))
+
+
+def _apply_symbolically(
+    activation: ActivationConfig, outputs: Any, trained: list[np.ndarray]
+) -> Any:
+    """Give the activation of a layer's symbolic outputs; `trained` are a PReLU's slopes."""
+    if activation.function == "prelu":
+        prelu = keras.layers.PReLU()
+        outputs = prelu(outputs)
+        prelu.set_weights(trained)
+        return outputs
+    if activation.function in ACTIVATIONS and not activation.constants:
+        # Keras calls some of its functions (mish, hard_silu) on numbers alone, in a layer on all.
+        return keras.layers.Activation(activation.function)(outputs)
+    return keras_activation(activation.function, activation.constants)(outputs)
+
+
+def describe_layers(model: keras.Sequential, spec: ModelSpec) -> list[tuple[Any, ...]]:
+    """Rows of `tables.LAYERS`: each dense layer's name, shapes and number of parameters."""
+    names = [spec.activation.name] * len(spec.network.hidden) + ["linear"]
+    return [
+        (layer.name, layer.kernel.shape[0], layer.units, name, layer.count_params())
+        for layer, name in zip(model.layers, names, strict=True)
+    ]
+
+
+def weights_path(folder: Path, seed: int, epoch: int) -> Path:
+    """Where the weights of a seed after an epoch lie in the folder of a configuration."""
+    return folder / f"seed-{seed}" / f"epoch-{epoch:03d}.weights.h5"
+
+
+def kept_epochs(folder: Path, seed: int) -> Sequence[int]:
+    """Epochs whose weights lie in the folder of a configuration, ascending.
+
+    Raises
+    ------
+    UserError
+        When there are none.
+    """
+    files = (folder / f"seed-{seed}").glob("epoch-*.weights.h5")
+    epochs = sorted(int(path.name.split(".")[0].removeprefix("epoch-")) for path in files)
+    if not epochs:
+        raise UserError(f"{folder}/seed-{seed} holds no weights: run `dvc repro` to train them")
+    return epochs
+
+
+def load_model(folder: Path, seed: int, epoch: int | None = None) -> keras.Sequential:
+    """Rebuild a trained model from `models/<activation>-<network>`.
+
+    Parameters
+    ----------
+    folder
+        Holds model.json and the weights.
+    seed
+        Which of the trained models.
+    epoch
+        After which epoch; the last by default.
+
+    Raises
+    ------
+    UserError
+        When model.json or the weights are missing or cannot be read.
+    """
+    model = build_model(ModelSpec.load(folder / "model.json"), seed)
+    path = weights_path(folder, seed, kept_epochs(folder, seed)[-1] if epoch is None else epoch)
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run `dvc repro` to train it")
+    read_weights(model, path)
+    return model
+
+
+def read_weights(model: keras.Sequential, path: Path) -> None:
+    """Give a model the weights of a file.
+
+    Raises
+    ------
+    UserError
+        When the file cannot be read, or holds weights of other shapes.
+    """
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} cannot be read: run `dvc repro` to train it again") from error

@@ -1,0 +1,200 @@
+"""One dense layer with an activation -> its passes as compiled programs, and how long they take.
+
+An epoch's time has the optimiser, the gathering of images and the layers of a network in it. Here
+a layer is alone: the pass forward, the pass back, and the activation without the layer.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32
+
+from actlab.activations.definitions.config import ActivationConfig
+from actlab.models.backend import tf
+from actlab.models.config import NetworkConfig
+from actlab.models.network import ModelSpec, build_model
+
+Array = Float32[np.ndarray, "batches images units"]
+
+
+class Batches(NamedTuple):
+    """What goes through a layer: two batches, which a program takes by turns.
+
+    Attributes
+    ----------
+    inputs
+        Of the layer, standard normal.
+    preactivations
+        The inputs times the kernel.
+    upstream
+        The derivative of a loss by the layer's activations, standard normal.
+    """
+
+    inputs: Array
+    preactivations: Array
+    upstream: Array
+
+
+def build_layer(activation: ActivationConfig, units: int) -> Any:
+    """Build a Keras dense layer of as many inputs as units (`model.build_model`, seed 0)."""
+    spec = ModelSpec(activation, NetworkConfig("layer", [units]), "glorot_uniform", inputs=units)
+    return build_model(spec, 0).layers[0]
+
+
+def draw_batches(layer: Any, images: int) -> Batches:
+    """Draw what goes through a layer; layers of one kernel get the same batches."""
+    rng = np.random.default_rng(0)
+    shape = (2, images, layer.units)
+    inputs, upstream = (rng.standard_normal(shape, dtype=np.float32) for _ in range(2))
+    return Batches(inputs, (tf.constant(inputs) @ layer.kernel.value).numpy(), upstream)
+
+
+def _forward(layer: Any, inputs: tf.Tensor, *_: tf.Tensor) -> list[tf.Tensor]:
+    """Give phi(x W + b)."""
+    return [layer.activation(tf.matmul(inputs, layer.kernel.value) + layer.bias.value)]
+
+
+def _backward(
+    layer: Any, inputs: tf.Tensor, preactivations: tf.Tensor, upstream: tf.Tensor
+) -> list[tf.Tensor]:
+    """Give the derivatives by kernel, bias and inputs, from the pre-activations that were kept."""
+    with tf.GradientTape() as tape:
+        tape.watch(preactivations)
+        activations = layer.activation(preactivations)
+    deltas: Any = tape.gradient(activations, [preactivations], output_gradients=[upstream])[0]
+    return [
+        tf.matmul(inputs, deltas, transpose_a=True),
+        tf.reduce_sum(deltas, axis=0),
+        tf.matmul(deltas, layer.kernel.value, transpose_b=True),
+    ]
+
+
+def _elementwise(layer: Any, _: tf.Tensor, preactivations: tf.Tensor, *__: tf.Tensor) -> list:
+    """Give phi(z) of the pre-activations, without the layer."""
+    return [layer.activation(preactivations)]
+
+
+#: What is timed of a layer, by the names of `tables.KERNELS`.
+OPERATIONS: dict[str, Callable[..., list[tf.Tensor]]] = {
+    "forward": _forward,
+    "backward": _backward,
+    "elementwise": _elementwise,
+}
+
+
+def compile_operation(
+    operation: str, layer: Any, batches: Batches
+) -> Callable[[int], list[np.ndarray]]:
+    """Compile one of `OPERATIONS`, many times over, into a single XLA program.
+
+    The program loops over a number of repetitions that it is told when it runs, and takes the
+    two batches by turns: XLA can neither unroll it nor move the work out of the loop, and gives
+    the last repetition's values, so that none can be left out.
+
+    Parameters
+    ----------
+    operation
+        Its name.
+    layer
+        Of `build_layer`.
+    batches
+        Of `draw_batches`.
+
+    Returns
+    -------
+    Callable
+        How many repetitions, 1 or more -> what the last of them gave. The first call compiles.
+    """
+    compute = OPERATIONS[operation]
+    given = [tf.constant(each) for each in batches]
+
+    @tf.function(jit_compile=True, autograph=False)
+    def program(repetitions: tf.Tensor, *pools: tf.Tensor) -> list[tf.Tensor]:
+        def body(number: Any, *_: tf.Tensor) -> list[tf.Tensor]:
+            return [number + 1, *compute(layer, *(pool[number % 2] for pool in pools))]
+
+        before = [tf.zeros_like(each) for each in compute(layer, *(pool[0] for pool in pools))]
+        _, *last = tf.while_loop(
+            lambda number, *_: number < repetitions, body, [tf.constant(0), *before]
+        )
+        return last
+
+    def run(repetitions: int) -> list[np.ndarray]:
+        return [each.numpy() for each in program(tf.constant(repetitions), *given)]
+
+    return run
+
+
+@dataclass(frozen=True)
+class TimedKernel:
+    """How long one repetition of an operation took, in a block in which every activation has one.
+
+    `place` is its place in the order of the block, from 0; `seconds` those of a measurement
+    divided by its repetitions; `load` the machine's average of the last minute, in processes
+    that run or wait (NaN where the system does not tell).
+    """
+
+    operation: str
+    block: int
+    place: int
+    activation: str
+    repetitions: int
+    seconds: float
+    load: float
+
+
+def time_kernels(
+    activations: Mapping[str, ActivationConfig],
+    images: int,
+    units: int,
+    repetitions: Mapping[str, int],
+    blocks: int,
+) -> Iterator[TimedKernel]:
+    """Time `OPERATIONS` of a layer with each activation, in one process, in blocks.
+
+    A block measures each operation of every activation once, the activations one behind the
+    other in an order drawn for the block and the operation; one block more, before the first,
+    is not recorded.
+
+    Parameters
+    ----------
+    activations
+        By name.
+    images
+        Of a batch.
+    units
+        Of the layer, and its inputs.
+    repetitions
+        Of each operation in a measurement. What it costs to call a program, some 0.3 ms, is
+        spread over them, and counted.
+    blocks
+        How many are recorded.
+
+    Yields
+    ------
+    TimedKernel
+        As it happens.
+    """
+    layers = {name: build_layer(each, units) for name, each in activations.items()}
+    batches = {name: draw_batches(layer, images) for name, layer in layers.items()}
+    programs = {
+        (operation, name): compile_operation(operation, layers[name], batches[name])
+        for operation, name in product(OPERATIONS, activations)
+    }
+    names = np.array(list(activations), dtype=object)
+    for block in range(blocks + 1):
+        for at, operation in enumerate(OPERATIONS):
+            order = np.random.default_rng([block, at]).permutation(len(names))
+            count = repetitions[operation]
+            for place, name in enumerate(names[order]):
+                started = time.perf_counter()
+                programs[operation, name](count)
+                seconds = (time.perf_counter() - started) / count
+                load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+                if block:
+                    yield TimedKernel(operation, block, place, name, count, seconds, load)

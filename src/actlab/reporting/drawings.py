@@ -1,0 +1,145 @@
+"""A study -> its figures, each as what draws it and the table that it shows."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from actlab.evidence import summaries
+from actlab.probes.metadata import Description, join_curves
+from actlab.reporting import figures, layer_figures
+from actlab.reporting.figures import MOST_PANELS, MOST_ROWS
+from actlab.results.study import ACTIVATION, NETWORK, Study, numbers
+from actlab.results.tables import where
+
+
+class Drawing(NamedTuple):
+    """What draws a figure, in this process or in another, and the table that it shows."""
+
+    plot: Callable[[], Figure]
+    table: pd.DataFrame
+
+    @classmethod
+    def of(cls, plot: Callable[..., Figure], table: pd.DataFrame, *others: Any) -> "Drawing":
+        """Give the drawing that `plot` makes of the table and what else it takes."""
+        return cls(partial(plot, table, *others), table)
+
+
+def draw(study: Study, activations: Sequence[Description], confidence: float) -> dict[str, Drawing]:
+    """Give what draws each figure for which the study has the tables, by the name of its files.
+
+    Parameters
+    ----------
+    study
+        What was measured.
+    activations
+        The study's activations, in its order; of a sweep none.
+    confidence
+        Of every interval.
+    """
+    drawings: dict[str, Drawing] = {}
+    if activations:
+        drawings["activation_functions"] = Drawing.of(
+            figures.plot_activation_functions, join_curves(activations), activations
+        )
+    if len(study.history):
+        curves = summaries.learning_curves(study, "accuracy", confidence)
+        drawings["accuracy_curves"] = Drawing.of(
+            figures.plot_learning_curves, curves, study.keys, confidence, "Accuracy (%)", 100
+        )
+    if "loss" in study.history:
+        curves = summaries.learning_curves(study, "loss", confidence)
+        title = "Cross-entropy (nats)"
+        drawings["loss_curves"] = Drawing.of(
+            figures.plot_learning_curves, curves, study.keys, confidence, title, 1, True
+        )
+    drawings["test_accuracy"] = _draw_accuracy(study, confidence)
+    if study.is_fair:
+        tuning = summaries.tabulate_tuning(study)
+        if len(tuning):
+            drawings["tuning"] = Drawing(
+                partial(
+                    figures.plot_tuning, study.grid, tuning, study.tuned_for, summaries.NEAR_BEST
+                ),
+                study.grid,
+            )
+    if len(study.timings):
+        drawings["epoch_seconds"] = Drawing.of(figures.plot_epoch_seconds, study.timings)
+    if len(study.gradients):
+        first_layer = summaries.first_layer_gradients(study, confidence)
+        by_layer = summaries.gradients_by_layer(study, confidence)
+        drawings |= {
+            "gradient_first_layer": Drawing.of(
+                layer_figures.plot_first_layer_gradients, first_layer, confidence
+            ),
+            "gradient_by_layer": Drawing.of(
+                layer_figures.plot_gradients_by_layer, where(by_layer, epoch=0)
+            ),
+            "gradient_through_training": Drawing.of(
+                layer_figures.plot_gradients_through_training, by_layer
+            ),
+        }
+        health = summaries.layer_health(study, confidence)
+        for statistic in layer_figures.HEALTH_MAPS:
+            rows = where(health, statistic=statistic)
+            if len(rows):  # a network without hidden layers has no units that could be dead
+                drawings[f"health_{statistic}"] = Drawing.of(layer_figures.plot_health_map, rows)
+    if len(study.preactivations):
+        drawings["preactivations"] = Drawing.of(
+            layer_figures.plot_preactivations, study.preactivations, activations
+        )
+    if len(study.theory_ratios):
+        ratios = summaries.theory_ratios(study, confidence)
+        steps = cast(pd.DataFrame, ratios[ratios["layer"] != "all"])
+        drawings["theory"] = Drawing.of(layer_figures.plot_theory, steps, confidence)
+    return drawings
+
+
+def draw_differences(study: Study, compared: pd.DataFrame, confidence: float) -> Drawing | None:
+    """Give what draws the differences of test accuracy; None where none, or too many, are compared.
+
+    Where activations are compared, it shows their pairs alone; the tables have those of other keys.
+    """
+    table = where(compared, metric="test_accuracy")
+    if not study.is_fair and ACTIVATION in set(table["key"]):
+        table = where(table, key=ACTIVATION)
+    if len(study.seeds) < 2 or not np.isfinite(table["low"].to_numpy(dtype=float)).any():
+        return None
+    panels = figures.part_differences(table, study.keys)
+    if len(panels) > MOST_PANELS or max(map(len, panels.values())) > MOST_ROWS:
+        return None
+    return Drawing.of(figures.plot_differences, table, study.keys, confidence)
+
+
+def swept_keys(study: Study) -> list[str]:
+    """Give the keys along which accuracy is drawn as a response: one, two, or none.
+
+    Of up to two keys beside the activation it is the one that is numeric, or else both. In a fair
+    sweep, and of more keys, each setting has a panel of dots.
+    """
+    others = [key for key in study.others if len(study.values(key)) > 1]
+    if study.is_fair or len(others) > 2:
+        return []
+    numeric = [
+        key
+        for key in others
+        if key != NETWORK and len(study.values(key)) > 2 and numbers(study.values(key))
+    ]
+    if len(numeric) == 1:
+        return numeric
+    return others if len(others) == 2 else []
+
+
+def _draw_accuracy(study: Study, confidence: float) -> Drawing:
+    accuracy = summaries.tabulate_accuracy(study, confidence)
+    along = swept_keys(study)
+    if len(along) == 1:
+        return Drawing.of(figures.plot_response, accuracy, study.keys, along[0])
+    if along:
+        # The key with more values goes from left to right.
+        x, y = sorted(along, key=lambda key: -len(study.values(key)))
+        return Drawing.of(figures.plot_heat, accuracy, study.keys, x, y)
+    return Drawing.of(figures.plot_accuracy, accuracy, study.keys, confidence)

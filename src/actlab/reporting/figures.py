@@ -1,0 +1,747 @@
+"""Tables of a study -> Matplotlib figures: curves, accuracy, differences, tuning, time.
+
+What is drawn follows from the keys of the study: accuracy as dots where a setting has a network or
+a name, against a numeric key as lines, by two keys as a heat map. What would not be readable is
+left out, evenly over the values; `shown_of` says how much.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Integer, UInt8
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+
+from actlab.probes.metadata import Description
+from actlab.reporting.look import (
+    GREY,
+    NOTE,
+    WIDTH,
+    LineStyle,
+    add_dots_legend,
+    add_legend,
+    draw_interval,
+    escape,
+    keep_inside,
+    keep_percent,
+    line_styles,
+    log_axis,
+    make_panels,
+    mark_zeros,
+    name_rows,
+    names_in,
+    note_start,
+    on_log,
+    plot_dots,
+    seed_columns,
+    styled,
+    to_numbers,
+    write_value,
+    zero_handles,
+)
+from actlab.results.study import ACTIVATION, PHASE, label, line_key, numbers, setting
+from actlab.results.tables import where
+
+#: How many panels, lines or rows in a panel, and rows of differences a figure may have.
+MOST_PANELS, MOST_LINES, MOST_ROWS = 12, 10, 50
+
+_MARKERS = "os^vDPX*"
+
+
+# --- Panels and lines -----------------------------------------------------------------------
+
+
+def part(table: pd.DataFrame, keys: Sequence[str], among: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Part a table by the values of keys, in the order of its rows; by what is said of them."""
+    if not keys:
+        return {"": table}
+    return {
+        setting(rows.iloc[0].to_dict(), keys, among): rows
+        for _, rows in table.groupby(list(keys), sort=False)
+    }
+
+
+def spread_evenly(values: Sequence[Any], most: int) -> list[Any]:
+    """Choose at most so many of a sequence, its ends among them.
+
+    >>> spread_evenly([1, 2, 3, 4, 5], 3), spread_evenly([1, 2], 3)
+    ([1, 3, 5], [1, 2])
+    """
+    if len(values) <= most:
+        return list(values)
+    return [values[round(place)] for place in np.linspace(0, len(values) - 1, most)]
+
+
+def shown_of(
+    table: pd.DataFrame,
+    keys: Sequence[str],
+    panel_keys: Sequence[str],
+    key: str | None = None,
+    most: int = MOST_LINES,
+) -> str:
+    """Say how many panels and values of a key a figure shows, where it is not all of them."""
+    left = []
+    panels = len(part(table, panel_keys, keys))
+    if panels > MOST_PANELS:
+        left.append(f"{MOST_PANELS} of {panels} settings")
+    if key is not None and (values := len(set(table[key]))) > most:
+        left.append(f"{most} of {values} values of {label(key)}")
+    return f" Shown: {' and '.join(left)}, evenly chosen; the data has all." if left else ""
+
+
+def most_lines(key: str) -> int:
+    """Give how many values of a key a panel has lines for; each activation has its style."""
+    return 64 if key == ACTIVATION else MOST_LINES
+
+
+def _styles(key: str, values: Sequence[str]) -> dict[str, LineStyle]:
+    """Give each line its style: activations theirs, numbers shades from dark to light."""
+    if key == ACTIVATION or not numbers(values):
+        return line_styles(values)
+    shades = colormaps["viridis"](np.linspace(0, 0.85, len(values)))
+    dashes = ("-", (0, (5, 1.5)), (0, (2, 1.2)))
+    return {
+        value: LineStyle(
+            "#" + "".join(f"{round(255 * channel):02x}" for channel in shades[place][:3]),
+            dashes[place % len(dashes)],
+            _MARKERS[place % len(_MARKERS)],
+        )
+        for place, value in enumerate(values)
+    }
+
+
+def _title_legend(figure: Figure, key: str) -> None:
+    """Say above a legend whose values its lines are, unless they are activations."""
+    if key != ACTIVATION:
+        figure.legends[-1].set_title(escape(label(key)))
+
+
+# --- Learning curves ------------------------------------------------------------------------
+
+
+@styled
+def plot_learning_curves(
+    curves: pd.DataFrame,
+    keys: Sequence[str],
+    confidence: float,
+    title: str,
+    factor: int = 1,
+    is_logarithmic: bool = False,
+) -> Figure:
+    """Draw a metric by epoch: one panel per setting and split, one line per value of a key.
+
+    Thin lines are single seeds, where panels are few.
+
+    Parameters
+    ----------
+    curves
+        `summaries.learning_curves`.
+    keys
+        Of the study.
+    confidence
+        Of the bands.
+    title
+        Of the vertical axis.
+    factor
+        100 for what is drawn in percent.
+    is_logarithmic
+        Whether the vertical axis is.
+    """
+    key = line_key(keys)
+    values = spread_evenly(names_in(curves, key), most_lines(key))
+    curves = where(curves, **{key: values})
+    settings = part(curves, [other for other in keys if other != key], keys)
+    settings = {name: settings[name] for name in spread_evenly(list(settings), MOST_PANELS)}
+    splits = names_in(curves, "split")
+    if len(splits) > 1:
+        figure = Figure(figsize=(WIDTH, 0.9 + 2.7 * len(settings)))
+        grid = figure.subplots(len(settings), len(splits), squeeze=False, sharex=True, sharey="row")
+        axes_of, columns = list(grid.flat), len(splits)
+    else:
+        columns = 1 if len(settings) == 1 else 2 if len(settings) <= 4 else 3
+        height = 2.6 if columns < 3 else 2.1
+        figure, axes_of = make_panels(len(settings), columns, height)
+    styles, seeds = _styles(key, values), seed_columns(curves)
+    shows_seeds = columns < 3
+    panels = [(name, split, rows) for name, rows in settings.items() for split in splits]
+    for axes, (name, split, rows) in zip(axes_of, panels, strict=True):
+        foot = None
+        if is_logarithmic:
+            foot = log_axis(axes, "y", to_numbers(rows, ["mean", "high", *seeds]))
+        drawn = where(rows, split=split)
+        diverged, count = _plot_lines(axes, drawn, key, styles, factor, foot, shows_seeds)
+        if diverged:
+            note = f"{diverged} of {count} runs diverged"
+            axes.text(0.02, 0.03, note, transform=axes.transAxes, **NOTE)
+        heading = f"{name}: {split}" if name and len(splits) > 1 else name or split
+        if columns < 3:
+            axes.set_title(escape(heading), loc="left", fontsize=9)
+        else:
+            axes.set_title(escape(fill(heading, 30)), loc="left", fontsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        if factor == 100:
+            if len(splits) == 1:
+                _limit_by_means(axes, factor * to_numbers(drawn, ["mean"]))
+            keep_percent(axes, "y")
+    for place, axes in enumerate(axes_of):
+        if columns < 3:
+            note_start(axes, "y", " %" if factor == 100 else "")
+        if place >= len(axes_of) - columns:
+            axes.set_xlabel("Epoch")
+        if place % columns == 0:
+            axes.set_ylabel(title)
+    extra = []
+    if shows_seeds:
+        extra.append(Line2D([], [], color=GREY, linewidth=0.5, label="one seed"))
+    if len(seeds) > 1:
+        text = f"{100 * confidence:g} % band of the mean"
+        if is_logarithmic and (to_numbers(curves, ["low"]) <= 0).any():
+            text += ", cut off where it reaches zero"
+        extra.append(Line2D([], [], color="#cccccc", linewidth=6, label=text))
+    if is_logarithmic:
+        extra += zero_handles(to_numbers(curves, seeds))
+    add_legend(figure, styles, extra)
+    _title_legend(figure, key)
+    return figure
+
+
+def _plot_lines(
+    axes: Axes,
+    rows: pd.DataFrame,
+    key: str,
+    styles: Mapping[str, LineStyle],
+    factor: int,
+    foot: float | None,
+    shows_seeds: bool,
+) -> tuple[int, int]:
+    """Draw each line with its band; give how many seeds diverged, and of how many."""
+    diverged = count = 0
+    for place, (value, style) in enumerate(styles.items()):
+        line = where(rows, **{key: value})
+        if line.empty:
+            continue
+        epoch = line["epoch"].to_numpy()
+        runs = to_numbers(line, seed_columns(line)) * factor
+        mean, low, high = to_numbers(line, ["mean", "low", "high"]).T * factor
+        trained = np.isfinite(runs).any(axis=0)
+        diverged += int((trained & ~np.isfinite(runs).all(axis=0)).sum())
+        count += int(trained.sum())
+        if foot is not None:
+            low = np.maximum(low, foot)
+        if shows_seeds:
+            axes.plot(epoch, on_log(runs, foot), color=style.color, linewidth=0.5, alpha=0.35)
+        axes.fill_between(epoch, low, high, color=style.color, alpha=0.18, linewidth=0)
+        axes.plot(
+            epoch,
+            on_log(mean, foot),
+            color=style.color,
+            linestyle=style.dashes,
+            linewidth=1.7 if shows_seeds else 1.5,
+            marker=style.marker,
+            markersize=4,
+            markevery=(min(place, len(epoch) - 1), max(1, len(epoch) // 5)),
+        )
+        mark_zeros(axes, epoch, runs, foot, style.color)
+    return diverged, count
+
+
+def _limit_by_means(axes: Axes, means: np.ndarray) -> None:
+    """Limit an axis by the means: the bands of few seeds would flatten the curves."""
+    finite = means[np.isfinite(means)]
+    if finite.size:
+        room = max(0.2, 0.12 * float(np.ptp(finite)))
+        axes.set_ylim(max(0.0, float(finite.min()) - room), float(finite.max()) + room)
+
+
+# --- Accuracy -------------------------------------------------------------------------------
+
+
+@styled
+def plot_accuracy(accuracy: pd.DataFrame, keys: Sequence[str], confidence: float) -> Figure:
+    """Draw the test accuracy of every seed above mean and interval, one panel per setting.
+
+    Parameters
+    ----------
+    accuracy
+        `summaries.tabulate_accuracy`.
+    keys
+        Of the study.
+    confidence
+        Of the intervals.
+    """
+    key = line_key(keys)
+    panels = part(accuracy, [other for other in keys if other != key], keys)
+    panels = {
+        name: panels[name].loc[spread_evenly(panels[name].index.tolist(), MOST_ROWS)]
+        for name in spread_evenly(list(panels), MOST_PANELS)
+    }
+    most = max(map(len, panels.values()))
+    figure, axes_of = make_panels(len(panels), 2, height=0.8 + 0.5 * most)
+    for axes, (name, rows) in zip(axes_of, panels.items(), strict=True):
+        plot_dots(axes, rows, lambda value: f"{value:.2f}", 100, key=key)
+        axes.set_title(escape(name), loc="left")
+        axes.set_xlabel("Test accuracy (%)")
+        axes.margins(x=0.12)
+        keep_percent(axes, "x")
+        keep_inside(axes)
+        note_start(axes, "x", " %")
+    add_dots_legend(figure, accuracy, confidence)
+    return figure
+
+
+@styled
+def plot_response(accuracy: pd.DataFrame, keys: Sequence[str], key: str) -> Figure:
+    """Draw test accuracy against a numeric key with bands over seeds.
+
+    The axis is logarithmic where the largest number is eight times the smallest or more.
+
+    Parameters
+    ----------
+    accuracy
+        `summaries.tabulate_accuracy`.
+    keys
+        Of the study: up to three, of which one is the axis, one the lines, one the panels.
+    key
+        Whose numbers the axis has.
+    """
+    lines, panel_keys = response_keys(keys, key)
+    values = spread_evenly(names_in(accuracy, lines), most_lines(lines)) if lines else [""]
+    panels = part(accuracy, panel_keys, keys)
+    panels = {name: panels[name] for name in spread_evenly(list(panels), MOST_PANELS)}
+    columns = min(2, len(panels))
+    figure, axes_of = make_panels(len(panels), columns, height=3.0 if columns == 1 else 2.7)
+    styles = _styles(lines, values) if lines else {"": LineStyle("#0072B2", "-", "o")}
+    spread = sorted(set(numbers(accuracy[key]) or []))
+    logarithmic = spread[0] > 0 and spread[-1] >= 8 * spread[0]
+    for axes, (title, table) in zip(axes_of, panels.items(), strict=True):
+        if logarithmic:
+            axes.set_xscale("log")
+        for value in values:
+            line = where(table, **{lines: value}) if lines else table
+            if line.empty:
+                continue
+            style = styles[value]
+            along = np.array(numbers(line[key]))
+            mean, low, high = 100 * to_numbers(line, ["mean", "low", "high"]).T
+            axes.fill_between(along, low, high, color=style.color, alpha=0.14, linewidth=0)
+            axes.plot(
+                along,
+                100 * to_numbers(line, seed_columns(line)),
+                linestyle="none",
+                marker=".",
+                markersize=2.6,
+                color=style.color,
+                alpha=0.5,
+            )
+            axes.plot(
+                along,
+                mean,
+                color=style.color,
+                linestyle=style.dashes,
+                linewidth=1.7,
+                marker=style.marker,
+                markersize=5,
+            )
+            lost = line["diverged_seeds"].to_numpy() > 0
+            if lost.any():
+                axes.plot(
+                    along[lost],
+                    np.full(int(lost.sum()), 0.0),
+                    linestyle="none",
+                    marker="x",
+                    markersize=6,
+                    color=style.color,
+                    transform=axes.get_xaxis_transform(),
+                    clip_on=False,
+                    zorder=5,
+                )
+        axes.set_title(escape(title), loc="left", fontsize=9)
+        _name_numbers(axes, spread, logarithmic)
+        axes.set_xlabel(escape(label(key)).capitalize() + (" (log)" if logarithmic else ""))
+    limits = [axes.get_ylim() for axes in axes_of]
+    for axes in axes_of:  # one scale for all, so that they can be compared
+        axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+        keep_percent(axes, "y")
+        note_start(axes, "y", " %")
+    for axes in axes_of[::columns]:
+        axes.set_ylabel("Test accuracy (%)")
+    extra = [Line2D([], [], color=GREY, marker=".", linestyle="none", label="one seed")]
+    add_legend(figure, styles if lines else {}, extra)
+    if lines:
+        _title_legend(figure, lines)
+    return figure
+
+
+def response_keys(keys: Sequence[str], axis: str) -> tuple[str | None, list[str]]:
+    """Give the key whose values are lines, None where there is one line, and those of panels."""
+    rest = [key for key in keys if key != axis]
+    lines = line_key(rest) if rest else None
+    return lines, [key for key in rest if key != lines]
+
+
+def _name_numbers(axes: Axes, values: Sequence[float], logarithmic: bool) -> None:
+    """Put a tick at each number that was tried, or at some where they are many."""
+    shown = spread_evenly(values, 9)
+    axes.xaxis.set_major_locator(FixedLocator(shown))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(shown, [f"{value:g}" for value in shown])
+    if not logarithmic:
+        axes.margins(x=0.05)
+
+
+@styled
+def plot_heat(accuracy: pd.DataFrame, keys: Sequence[str], x: str, y: str) -> Figure:
+    """Draw mean test accuracy by two keys as shades with numbers, one panel per setting of others.
+
+    Parameters
+    ----------
+    accuracy
+        `summaries.tabulate_accuracy`.
+    keys
+        Of the study.
+    x, y
+        The keys from left to right and from bottom to top.
+    """
+    panels = part(accuracy, [key for key in keys if key not in (x, y)], keys)
+    panels = {name: panels[name] for name in spread_evenly(list(panels), MOST_PANELS)}
+    columns, rows = names_in(accuracy, x), names_in(accuracy, y)
+    across = 1 if len(panels) == 1 else 2 if len(columns) > 5 or len(panels) <= 4 else 3
+    figure, axes_of = make_panels(len(panels), across, height=0.85 + 0.32 * max(3, len(rows)))
+    grids = {}
+    for title, table in panels.items():
+        means = {(row[y], row[x]): 100 * row["mean"] for row in table.to_dict("records")}
+        grids[title] = np.array(
+            [[means.get((down, along), math.nan) for along in columns] for down in rows]
+        )
+    has = np.concatenate([grid[np.isfinite(grid)] for grid in grids.values()])
+    # A few settings that do not train would leave the others one shade.
+    low = float(np.quantile(has, 0.1)) if has.size else 0.0
+    norm = Normalize(low, max(low + 0.01, float(has.max(initial=0.0))))
+    shades = colormaps["viridis"]
+    room = (6.4 if across > 1 else 4.8) / across / len(columns)
+    for axes, (title, grid) in zip(axes_of, grids.items(), strict=True):
+        axes.pcolormesh(grid, cmap=shades, norm=norm, edgecolors="white", linewidth=0.6)
+        if room > 0.24:
+            for (down, along), value in np.ndenumerate(grid):
+                dark = math.isfinite(value) and norm(value) < 0.6
+                axes.text(
+                    along + 0.5,
+                    down + 0.5,
+                    f"{value:.1f}" if math.isfinite(value) else "–",
+                    ha="center",
+                    va="center_baseline",
+                    fontsize=7 if room > 0.4 else 5.5,
+                    color="white" if dark else "black",
+                )
+        for place, values, set_ticks in (
+            (columns, columns, axes.set_xticks),
+            (rows, rows, axes.set_yticks),
+        ):
+            step = max(1, math.ceil(len(values) / 12))
+            set_ticks(
+                np.arange(0, len(place), step) + 0.5, [escape(each) for each in place[::step]]
+            )
+        long = max(map(len, columns)) > 6 and len(columns) > 4
+        axes.tick_params(length=0, labelsize=7)
+        if long:
+            axes.tick_params(axis="x", rotation=45)
+        axes.set_title(escape(title), loc="left", fontsize=9)
+        axes.set_xlabel(escape(label(x)).capitalize(), fontsize=8)
+        if axes in axes_of[::across]:
+            axes.set_ylabel(escape(label(y)).capitalize(), fontsize=8)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+    bar = figure.colorbar(
+        ScalarMappable(norm, shades), ax=axes_of, extend="min", fraction=0.03, aspect=35
+    )
+    bar.set_label("Mean test accuracy (%)", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    return figure
+
+
+# --- Differences ----------------------------------------------------------------------------
+
+
+def part_differences(
+    compared: pd.DataFrame, keys: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Lay pairs out in panels: by setting, or by pair where a setting has one pair alone.
+
+    Give the rows of `comparisons.compare` by the panel's title; `name` is what a row is called.
+    """
+    panels: dict[str, list[dict[str, Any]]] = {}
+    for key, rows in compared.groupby("key", sort=False):
+        single = len(rows[["first", "second"]].drop_duplicates()) == 1 and len(rows) > 1
+        for row in rows.to_dict("records"):
+            shared = [name for name in keys if row.get(name, "") != ""]
+            at, pair = setting(row, shared, keys), f"{row['first']} − {row['second']}"
+            title, name = (pair, at) if single and at else (at, pair)
+            if key not in ("", ACTIVATION, PHASE):
+                title = f"{label(str(key))}{f': {title}' if title else ''}"
+            named = {str(column): value for column, value in row.items()} | {"name": name}
+            panels.setdefault(title, []).append(named)
+    return panels
+
+
+@styled
+def plot_differences(compared: pd.DataFrame, keys: Sequence[str], confidence: float) -> Figure:
+    """Draw the difference of each pair with its intervals and verdict, one panel per setting.
+
+    Parameters
+    ----------
+    compared
+        Rows of `comparisons.compare` of test_accuracy.
+    keys
+        Of the study.
+    confidence
+        Of the intervals.
+    """
+    panels = part_differences(compared, keys)
+    most = max(map(len, panels.values()))
+    figure, axes_of = make_panels(len(panels), 2, height=0.8 + 0.38 * most)
+    for axes, (title, rows) in zip(axes_of, panels.items(), strict=True):
+        margin = 100 * rows[0]["margin"]
+        axes.axvline(0, color="black", linewidth=0.8)
+        for bound in (-margin, margin):
+            axes.axvline(bound, color="#555555", linewidth=1, linestyle=(0, (1, 2)))
+        for place, row in enumerate(rows):
+            axes.text(
+                1.02, place, row["verdict"], transform=axes.get_yaxis_transform(), va="center"
+            )
+            if not math.isfinite(row["mean"]):
+                axes.text(0.0, place, "not a number", va="center", ha="center", **NOTE)
+                continue
+            for low, high, width in (
+                (row["new_images_low"], row["new_images_high"], 1.0),
+                (row["low"], row["high"], 3.0),
+            ):
+                axes.plot([100 * low, 100 * high], [place] * 2, color="#0072B2", linewidth=width)
+            axes.plot(
+                [100 * row["mean"]],
+                [place],
+                marker="D",
+                color="white",
+                markersize=6,
+                markeredgecolor="#0072B2",
+            )
+        name_rows(axes, [row["name"] for row in rows])
+        axes.set_title(escape(title), loc="left", fontsize=9)
+        axes.set_xlabel("Difference of test accuracy (points)")
+    styles = [(3.0, "over new seeds")]
+    if np.isfinite(to_numbers(compared, ["new_images_low"])).any():
+        styles.append((1.0, "over new seeds and images"))
+    handles = [
+        Line2D([], [], color="#0072B2", linewidth=width, label=f"{100 * confidence:g} % {what}")
+        for width, what in styles
+    ]
+    bound = Line2D([], [], color="#555555", linewidth=1, linestyle=(0, (1, 2)), label="margin")
+    figure.legend(handles=[*handles, bound], loc="outside lower center", ncols=3)
+    return figure
+
+
+# --- Tuning, time, data ---------------------------------------------------------------------
+
+
+@styled
+def plot_tuning(
+    grid: pd.DataFrame, tuning: pd.DataFrame, keys: Sequence[str], near: float
+) -> Figure:
+    """Draw the validation accuracy of each setting of a tuning grid, one row per value tuned for.
+
+    Parameters
+    ----------
+    grid
+        `Study.grid` of a fair sweep.
+    tuning
+        `summaries.tabulate_tuning` of it.
+    keys
+        `Study.tuned_for`.
+    near
+        The difference from the best accuracy that is shaded, a fraction.
+    """
+    rows = tuning.to_dict("records")
+    names = [setting(row, keys, keys) for row in rows]
+    styles = line_styles([str(row.get(ACTIVATION, "")) for row in rows])
+    figure = Figure(figsize=(WIDTH, 1.1 + 0.55 * len(rows)))
+    axes = figure.subplots()
+    for place, row in enumerate(rows):
+        tried = where(grid, **{key: row[key] for key in keys})
+        values = 100 * tried["val_accuracy"].fillna(0.0).to_numpy(dtype=float)
+        style = styles[str(row.get(ACTIVATION, ""))]
+        best, median = 100 * row["best"], 100 * row["median"]
+        axes.fill_betweenx(
+            [place - 0.35, place + 0.35],
+            best - 100 * near,
+            best,
+            color=style.color,
+            alpha=0.15,
+            linewidth=0,
+        )
+        spread = (np.arange(len(values)) * 0.618033988749895) % 1
+        lost = (tried["outcome"] == "diverged").to_numpy()
+        for chosen, marker in ((~lost, "o"), (lost, "x")):
+            axes.plot(
+                values[chosen],
+                (place - 0.22 + 0.44 * spread)[chosen],
+                linestyle="none",
+                marker=marker,
+                markersize=4.5,
+                color=style.color,
+                alpha=0.75,
+            )
+        axes.plot([median] * 2, [place - 0.33, place + 0.33], color="black", linewidth=1.5)
+        axes.plot(
+            [best],
+            [place],
+            marker="D",
+            markersize=7,
+            color=style.color,
+            markeredgecolor="black",
+            zorder=4,
+        )
+        write_value(axes, f"{best:.2f}", best, place + 0.3)
+    name_rows(axes, names)
+    keep_percent(axes, "x")
+    note_start(axes, "x", " %")
+    axes.set_xlabel("Mean validation accuracy (%)")
+    handles = [
+        Line2D([], [], color=GREY, marker="o", linestyle="none", label="one setting"),
+        Line2D([], [], color=GREY, marker="D", linestyle="none", label="chosen"),
+        Line2D([], [], color="black", marker="|", markersize=9, linestyle="none", label="median"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+@styled
+def plot_epoch_seconds(timings: pd.DataFrame) -> Figure:
+    """Draw how long each epoch took; below, median and middle half, one panel per network.
+
+    Parameters
+    ----------
+    timings
+        activation, network, epoch_seconds (in seconds): one row an epoch of a seed.
+    """
+    networks, names = names_in(timings, "network"), names_in(timings, "activation")
+    styles = line_styles(names)
+    figure, panels = make_panels(len(networks), 2, height=0.8 + 0.5 * len(names))
+    for axes, network in zip(panels, networks, strict=False):
+        for place, name in enumerate(names):
+            rows = where(timings, network=network, activation=name)
+            seconds = rows["epoch_seconds"].to_numpy()
+            # Spread over the height in an order that leaves no pattern: multiples of the
+            # golden ratio.
+            spread = (np.arange(len(seconds)) * 0.618033988749895) % 1
+            axes.plot(
+                seconds,
+                place - 0.36 + 0.4 * spread,
+                linestyle="none",
+                marker="o",
+                markersize=2.2,
+                markeredgewidth=0,
+                color=styles[name].color,
+                alpha=0.6,
+            )
+            low, median, high = map(float, np.quantile(seconds, [0.25, 0.5, 0.75]))
+            draw_interval(axes, low, high, place, styles[name].color)
+            axes.plot([median] * 2, [place - 0.4, place + 0.14], color="black", linewidth=1.6)
+            write_value(axes, f"{median:.3f} s", median, place + 0.14)
+        name_rows(axes, names)
+        axes.set_xlim(0, 1.06 * max(timings["epoch_seconds"]))
+        keep_inside(axes)
+        axes.set_title(escape(network), loc="left")
+        axes.set_xlabel("Time per epoch (s)")
+    figure.legend(
+        handles=[
+            Line2D([], [], color=GREY, marker=".", linestyle="none", label="one epoch"),
+            Line2D([], [], color="black", linewidth=1.6, label="median"),
+            Line2D([], [], color=GREY, linewidth=2.2, label="middle half"),
+        ],
+        loc="outside lower center",
+        ncols=3,
+    )
+    return figure
+
+
+@styled
+def plot_sample_images(
+    images: UInt8[np.ndarray, "image row column"],
+    labels: Integer[np.ndarray, "image"],
+    names: Sequence[str],
+) -> Figure:
+    """Draw images in rows of five, each under its label.
+
+    Parameters
+    ----------
+    images
+        0 (black) to 255 (white).
+    labels
+        The label of each image.
+    names
+        The name of each label.
+    """
+    rows = max(1, math.ceil(len(images) / 5))
+    figure = Figure(figsize=(6.4, 1.5 * rows))
+    axes = list(figure.subplots(rows, 5, squeeze=False).flat)
+    for each in axes:
+        each.set_axis_off()
+    for each, image, index in zip(axes, images, labels, strict=False):
+        each.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        each.set_title(names[index])
+    return figure
+
+
+@styled
+def plot_activation_functions(curves: pd.DataFrame, activations: Sequence[Description]) -> Figure:
+    """Draw each activation and its derivative, with formula and range.
+
+    Parameters
+    ----------
+    curves
+        `descriptions.join_curves`.
+    activations
+        Whose curves they are.
+    """
+    columns = 2 if len(activations) in (2, 4) else min(3, len(activations))
+    figure, panels = make_panels(len(activations), columns, height=3.1)
+    styles = line_styles([each.name for each in activations])
+    for axes, each in zip(panels, activations, strict=False):
+        curve = where(curves, activation=each.name)
+        values = curve["value"].to_numpy()
+        axes.axhline(0, color="#aaaaaa", linewidth=0.8)
+        axes.axvline(0, color="#aaaaaa", linewidth=0.8)
+        for bound in each.range[:2]:
+            if math.isfinite(bound):
+                axes.axhline(bound, color="#555555", linewidth=1, linestyle=(0, (1, 2)))
+        axes.plot(curve["x"], values, color=styles[each.name].color, linewidth=2)
+        axes.plot(curve["x"], curve["derivative"], "--", color="#444444", linewidth=1.2)
+        constants = ", ".join(f"{name} = {value}" for name, value in each.shown_constants.items())
+        axes.set_title(escape(each.name), fontweight="bold", pad=16 if constants else 6)
+        if constants:
+            axes.text(0.5, 1.02, constants, transform=axes.transAxes, ha="center", **NOTE)
+        axes.set_xlabel(
+            f"$\\phi(x) = {each.formula}$\n$\\phi'(x) = {each.derivative_formula}$\n"
+            f"range {each.range}",
+            linespacing=1.7,
+        )
+        reach = np.concatenate([values, curve["derivative"].to_numpy()])
+        axes.set_ylim(reach.min() - 0.3, reach.max() + 0.3)
+    figure.legend(
+        handles=[
+            Line2D([], [], color="#000000", linewidth=2, label="value $\\phi(x)$"),
+            Line2D([], [], color="#444444", linestyle="--", label="derivative $\\phi'(x)$"),
+            Line2D([], [], color="#555555", linestyle=(0, (1, 2)), label="bound of the range"),
+        ],
+        loc="outside upper center",
+        ncols=3,
+    )
+    return figure

@@ -1,0 +1,248 @@
+"""A report as blocks of text, tables and pictures; as Markdown and as a self-contained HTML page.
+
+`sections.compose` fills it; the templates only lay it out, each escaping what it is given.
+"""
+
+import base64
+import dataclasses
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL.Image import Dither
+from PIL.Image import open as open_image
+
+from actlab.reporting import charts
+from actlab.reporting.charts import Chart
+from actlab.reporting.provenance import Fact
+from actlab.tracking.tracking.notes import TRAINING
+
+#: Where `make ui` shows the runs of a fresh store, by their name.
+MLFLOW = "http://127.0.0.1:5000/#/experiments/1/runs"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph, or a list of points."""
+
+    kind: ClassVar[str] = "text"
+    lines: tuple[str, ...]
+    points: bool = False
+    data: str | None = None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of cells as they are shown; the first `words` columns are text, not numbers.
+
+    The cells of `prose` are sentences, which may break into lines. `data` is the CSV behind it, in
+    the report's folder; `runs` names the MLflow run of each row, where a row is of one.
+    """
+
+    kind: ClassVar[str] = "grid"
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: int = 1
+    prose: bool = False
+    data: str | None = None
+    runs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, by its path in the report's folder, and the table behind it.
+
+    `of_picture` goes on where the caption ends, `of_chart` in its place where a chart stands in.
+    """
+
+    kind: ClassVar[str] = "picture"
+    path: str
+    caption: str
+    alt: str
+    data: str | None = None
+    of_picture: str = ""
+    of_chart: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it."""
+
+    title: str
+    blocks: tuple[Text | Grid | Picture, ...]
+
+    @property
+    def anchor(self) -> str:
+        """What links to it end in."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+
+
+class Entry(NamedTuple):
+    """A claim of the notebook as it is shown; `badge` is the verdict as a word of CSS."""
+
+    claim: str
+    verdict: str
+    badge: str
+    numbers: str
+    section: str
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The claims of the notebook, each with its verdict."""
+
+    title: ClassVar[str] = "The notebook's claims"
+    anchor: ClassVar[str] = "claims"
+    header: ClassVar[tuple[str, ...]] = ("Claim", "Verdict", "Numbers", "In the notebook")
+    lead: str
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is said, in order."""
+
+    title: str
+    question: str
+    brief: tuple[str, ...]
+    ledger: Ledger | None
+    answer: tuple[str, ...]
+    sections: tuple[Section, ...]
+    facts: tuple[Fact, ...] = ()
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """Every picture, in order."""
+        return [
+            block
+            for section in self.sections
+            for block in section.blocks
+            if isinstance(block, Picture)
+        ]
+
+
+class Image(NamedTuple):
+    """An image inside the page: a data URI, and its size in CSS pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+
+def points(lines: Iterable[str], data: str | None = None) -> list[Text]:
+    """Make a list of sentences, where there are any."""
+    lines = tuple(lines)
+    return [Text(lines, points=True, data=data)] if lines else []
+
+
+def run_names(rows: Iterable[Mapping[Any, Any]]) -> tuple[str, ...]:
+    """Name the MLflow run of each row's configuration, in a study of the pipeline."""
+    return tuple(f"{row['activation']}/{row['network']}" for row in rows)
+
+
+def render_markdown(report: Report) -> str:
+    """Write the report as Markdown that links its figures by their paths."""
+    return _environment().get_template("report.md.jinja").render(report=report)
+
+
+def render_html(
+    report: Report,
+    images: Mapping[str, Image],
+    interactive: Mapping[str, Chart] | None = None,
+    activations: Sequence[str] = (),
+    script: str | None = None,
+) -> str:
+    """Write the report as one HTML page that needs nothing else.
+
+    Parameters
+    ----------
+    report
+        What to say.
+    images
+        The image of each `Picture.path`.
+    interactive
+        What takes the place of some of them where scripts run.
+    activations
+        Those that a reader may choose from.
+    script
+        What `charts.vega` gives, where it is known; it takes a second.
+    """
+    of_figures = {path: dataclasses.asdict(chart) for path, chart in (interactive or {}).items()}
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            report=report,
+            images=images,
+            charts=of_figures,
+            styles=charts.swatches(activations),
+            vega=(script or charts.vega()) if of_figures else "",
+        )
+    )
+
+
+def embed(png: Path) -> Image:
+    """Read a figure for `render_html`, in 256 colours: a third of its file.
+
+    Parameters
+    ----------
+    png
+        150 pixels are an inch of it.
+    """
+    reduced = io.BytesIO()
+    with open_image(png) as picture:
+        width, height = picture.size
+        drawn = picture.convert("RGB").quantize(256, dither=Dither.NONE)
+        drawn.save(reduced, "PNG", optimize=True)
+    text = base64.b64encode(reduced.getvalue()).decode()
+    return Image(f"data:image/png;base64,{text}", round(width * 0.64), round(height * 0.64))
+
+
+def markdown(text: str) -> str:
+    r"""Escape what Markdown would take for markup, in a paragraph or a cell of a table.
+
+    >>> print(markdown("<b> | leaky_relu *x*"))
+    \<b\> \| leaky_relu \*x\*
+    """
+    escaped = re.sub(r"([\\`*\[\]<>|#&$~])", r"\\\1", text)
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", escaped)
+
+
+def tied(text: str) -> str:
+    r"""Keep a number on one line with its power of ten and its percent sign.
+
+    >>> tied("1.8 × 10⁻⁵ of 95 %")
+    '1.8\xa0×\xa010⁻⁵ of 95\xa0%'
+    """
+    return text.replace(" × ", "\u00a0×\u00a0").replace(" %", "\u00a0%")
+
+
+def run_link(name: str) -> str:
+    """Give the address of a run in the page that `make ui` opens, by its name.
+
+    >>> run_link("relu/mlp").removeprefix(MLFLOW)
+    '?searchFilter=attributes.run_name%20%3D%20%27relu%2Fmlp%27&workflowType=machine_learning'
+    """
+    asked = quote(f"attributes.run_name = '{name}'", safe="")
+    return f"{MLFLOW}?searchFilter={asked}&{TRAINING}"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("actlab"),
+        autoescape=lambda name: name is not None and name.endswith(".html.jinja"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["md"] = markdown
+    environment.filters["tied"] = tied
+    environment.filters["run"] = run_link
+    return environment

@@ -1,0 +1,437 @@
+"""A study: configurations that differ in a few keys, and what was measured of each, as tidy tables.
+
+The pipeline's study is a sweep whose keys are `network` and `activation`: `load_study` reads it
+from the folders that the stages wrote; `runs.gather` makes one of finished runs in MLflow.
+Everything that follows (scores, summaries, comparisons, figures, sentences) takes either.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from actlab.activations.definitions.config import ActivationConfig
+from actlab.errors import UserError
+from actlab.results import tables
+from actlab.results.tables import HEALTH, read_table, where
+
+#: The keys that name an activation and a network; MLflow has them as `activation.name` and
+#: `network.name`.
+ACTIVATION, NETWORK = "activation", "network"
+
+#: In a fair sweep: whether a configuration is tuned or the baseline.
+PHASE = "phase"
+
+_LABELS = {"model.kernel_initializer": "initialiser"}
+
+#: What identifies a configuration: its values of the study's keys, in their order.
+Identity = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Configurations that are told apart by a few keys, with what each seed gave.
+
+    Every table of measurements has the columns `keys`, so that rows of one configuration can be
+    selected by its values; rows come in the order of `configurations`. A table that was not
+    measured is empty.
+
+    Attributes
+    ----------
+    keys
+        What tells the configurations apart, the activation last.
+    configurations
+        One row per configuration: `keys`, training.epochs, then, of a sweep, outcome and every
+        other key of its runs as text.
+    test
+        keys, seed, test_loss (nats), test_accuracy (a fraction): NaN where a seed has none.
+    history
+        keys, seed, epoch (from 1), val_accuracy; of the pipeline also loss, accuracy, val_loss.
+    has_held_out
+        Whether the validation images are held-out training images, not the test images.
+    name
+        Of a sweep; empty where runs were selected in another way, and of the pipeline.
+    fixed
+        The keys in which all configurations are equal, with the values.
+    tied
+        The keys that differ too, but follow from `keys`.
+    grid
+        In a fair sweep, its selection runs: one row per setting, with val_accuracy, the mean over
+        seeds after the last epoch.
+    notes
+        What a reader has to know of the selection of runs, in sentences.
+    layers, timings, blocks, gradients, updates, preactivations, kernels
+        Of the pipeline: the columns of the tuple of that name in `tables`, behind `keys`.
+    calibration
+        keys, seed, calibration_error (`comparisons.read_predictions`).
+    theory_ratios, mean_field, matching, moments, born_dead
+        Of the pipeline: the theory of its activations and its measurement on untrained networks.
+    """
+
+    keys: tuple[str, ...]
+    configurations: pd.DataFrame
+    test: pd.DataFrame
+    history: pd.DataFrame
+    has_held_out: bool = False
+    name: str = ""
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    tied: tuple[str, ...] = ()
+    grid: pd.DataFrame = field(default_factory=pd.DataFrame)
+    notes: tuple[str, ...] = ()
+    layers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    timings: pd.DataFrame = field(default_factory=pd.DataFrame)
+    blocks: pd.DataFrame = field(default_factory=pd.DataFrame)
+    gradients: pd.DataFrame = field(default_factory=pd.DataFrame)
+    updates: pd.DataFrame = field(default_factory=pd.DataFrame)
+    preactivations: pd.DataFrame = field(default_factory=pd.DataFrame)
+    kernels: pd.DataFrame = field(default_factory=pd.DataFrame)
+    calibration: pd.DataFrame = field(default_factory=pd.DataFrame)
+    theory_ratios: pd.DataFrame = field(default_factory=pd.DataFrame)
+    mean_field: pd.DataFrame = field(default_factory=pd.DataFrame)
+    matching: pd.DataFrame = field(default_factory=pd.DataFrame)
+    moments: pd.DataFrame = field(default_factory=pd.DataFrame)
+    born_dead: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def activations(self) -> list[str]:
+        """The activations, in order."""
+        return self.values(ACTIVATION) if ACTIVATION in self.keys else []
+
+    @property
+    def networks(self) -> list[str]:
+        """The networks, in order."""
+        return self.values(NETWORK) if NETWORK in self.keys else []
+
+    @property
+    def seeds(self) -> list[int]:
+        """Every seed that any configuration has, in the order of the tests."""
+        return list(dict.fromkeys(int(seed) for seed in self.test["seed"]))
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were trained; the most where configurations differ."""
+        return max(self.configurations["training.epochs"].astype(int))
+
+    @property
+    def others(self) -> list[str]:
+        """The keys besides the activation: what makes a setting."""
+        return [key for key in self.keys if key != ACTIVATION]
+
+    @property
+    def is_fair(self) -> bool:
+        """Whether tuned configurations are compared with a baseline."""
+        return PHASE in self.keys
+
+    @property
+    def has_layers(self) -> bool:
+        """Whether the layers of its networks were measured, as in the pipeline's study."""
+        return len(self.layers) > 0
+
+    @property
+    def tuned_for(self) -> list[str]:
+        """In a fair sweep, the keys for whose values the settings were tuned."""
+        return [key for key in self.keys if key != PHASE]
+
+    def values(self, key: str) -> list[str]:
+        """Give the values of a key, in order."""
+        return list(dict.fromkeys(self.configurations[key]))
+
+    def identities(self) -> list[Identity]:
+        """Identify every configuration by its values of the keys."""
+        rows = self.configurations[list(self.keys)].itertuples(index=False)
+        return [tuple(map(str, row)) for row in rows]
+
+    def identify(self, row: Mapping[Any, Any]) -> Identity:
+        """Identify the configuration of a table's row."""
+        return tuple(str(row[key]) for key in self.keys)
+
+    def setting(self, row: Mapping[Any, Any], keys: Iterable[str]) -> str:
+        """Write the values of some keys: `depth 8, relu`."""
+        return setting(row, keys, self.keys)
+
+    def layers_of(self, network: str) -> list[str]:
+        """Names of a network's layers, from the images to the classes."""
+        rows = where(self.layers, activation=self.activations[0], network=network)
+        return rows["layer"].tolist()
+
+
+# --- Keys in words --------------------------------------------------------------------------
+
+
+def label(key: str, among: Iterable[str] = ()) -> str:
+    """Name a key as in a sentence; in full where another key would get the same name.
+
+    >>> label("training.learning_rate"), label("model.kernel_initializer")
+    ('learning rate', 'initialiser')
+    >>> label("data.name", ["network", "data.name"])
+    'data'
+    """
+
+    def short(name: str) -> str:
+        group, _, last = name.rpartition(".")
+        return _LABELS.get(name) or (group if last == "name" else last.replace("_", " "))
+
+    return key if any(short(key) == short(other) for other in among if other != key) else short(key)
+
+
+def setting(row: Mapping[Any, Any], keys: Iterable[str], among: Sequence[str]) -> str:
+    """Write the values of some keys of a row, each named unless its value names itself.
+
+    >>> setting({"network.depth": "8", "activation": "relu"}, ["network.depth", "activation"], [])
+    'depth 8, relu'
+    """
+    return ", ".join(
+        str(row[key]) if key in (PHASE, ACTIVATION, NETWORK) else f"{label(key, among)} {row[key]}"
+        for key in keys
+    )
+
+
+def line_key(keys: Sequence[str]) -> str:
+    """Give the key whose values are compared within a setting: the activation, or the last one.
+
+    >>> line_key(["network.depth", "activation"]), line_key(["network.depth"])
+    ('activation', 'network.depth')
+    """
+    return ACTIVATION if ACTIVATION in keys else keys[-1]
+
+
+def varies(table: pd.DataFrame, key: str) -> bool:
+    """Tell whether a column holds more than one value."""
+    return len(set(table[key])) > 1
+
+
+def numbers(values: Iterable[str]) -> list[float] | None:
+    """Give the values of a key as numbers; None where one is not a finite number.
+
+    >>> numbers(["0.001", "3e-4"]), numbers(["64-64", "64"])
+    ([0.001, 0.0003], None)
+    """
+    try:
+        parsed = [float(value) for value in values]
+    except ValueError:
+        return None
+    return parsed if all(map(math.isfinite, parsed)) else None
+
+
+# --- From the folders of the pipeline -------------------------------------------------------
+
+
+def load_study(
+    activations: Sequence[str],
+    networks: Sequence[str],
+    seeds: Sequence[int],
+    epochs: int,
+    results: Path,
+    timings: Path,
+    has_held_out: bool = False,
+) -> Study:
+    """Read what the stages of the pipeline wrote for every configuration.
+
+    Parameters
+    ----------
+    activations, networks, seeds, epochs
+        What is configured; files of other activations or networks are not looked at.
+    results, timings
+        The folders of that name.
+    has_held_out
+        Whether validation images were held out.
+
+    Raises
+    ------
+    UserError
+        When a file is missing, or holds other seeds, epochs or layers than configured.
+    """
+    gathered: dict[str, Any] = {}
+    pairs = [(network, activation) for network in networks for activation in activations]
+    for network, activation in pairs:
+        name = f"{activation}-{network}"
+        for key, columns, path in (
+            ("history", tables.HISTORY, results / name / "history.csv"),
+            ("test", tables.TEST, results / name / "test.csv"),
+            ("layers", tables.LAYERS, results / name / "layers.csv"),
+            ("timings", tables.TIMINGS, timings / f"{name}.csv"),
+        ):
+            table = _read_training(path, columns, seeds, epochs)
+            if key == "layers":
+                # The configuration's name takes the column; what each layer computes with keeps
+                # one of its own.
+                table = table.rename(columns={"activation": "layer_activation"})
+            gathered.setdefault(key, []).append(_labelled(table, network, activation))
+    study = Study(
+        keys=(NETWORK, ACTIVATION),
+        configurations=pd.DataFrame(pairs, columns=[NETWORK, ACTIVATION]).assign(
+            **{"training.epochs": str(epochs)}
+        ),
+        has_held_out=has_held_out,
+        **{key: pd.concat(parts, ignore_index=True) for key, parts in gathered.items()},
+    )
+    study = replace(
+        study,
+        blocks=_read_blocks(study, timings / "blocks.csv"),
+        gradients=_read_gradients(study, results / "gradients.csv"),
+        theory_ratios=_read_theory(study, results / "theory/ratios.csv", tables.THEORY_RATIOS),
+        mean_field=_read_theory(study, results / "theory/mean_field.csv", tables.MEAN_FIELD),
+        kernels=_read_kernels(study, timings / "kernels.csv"),
+        matching=_read_theory(study, results / "theory/matched.csv", tables.MATCHING),
+        moments=_read_theory(study, results / "theory/moments.csv", tables.MOMENTS),
+        born_dead=_of_study(study, read_table(results / "theory/born_dead.csv", tables.BORN_DEAD)),
+        preactivations=_of_study(
+            study, read_table(results / "preactivations.csv", tables.PREACTIVATIONS)
+        ),
+    )
+    return replace(study, updates=_read_updates(study, results))
+
+
+def read_activations(study: Study, models: Path) -> list[ActivationConfig]:
+    """Read what each activation of a study was trained as, from its networks' model.json.
+
+    Parameters
+    ----------
+    study
+        Names the activations and networks.
+    models
+        The folder of that name.
+
+    Raises
+    ------
+    UserError
+        When a file is missing, or an activation differs between networks.
+    """
+    read: dict[str, ActivationConfig] = {}
+    for network, activation in study.identities():
+        path = models / f"{activation}-{network}" / "model.json"
+        if not path.is_file():
+            raise UserError(f"{path} is missing: run `dvc repro` to train that network")
+        trained = ActivationConfig(**json.loads(path.read_text(encoding="utf-8"))["activation"])
+        if read.setdefault(activation, trained) != trained:
+            raise UserError(
+                f"{path} has another {activation} than the other networks:"
+                " run `dvc repro` to train them all alike"
+            )
+    return [read[activation] for activation in study.activations]
+
+
+def _read_training(
+    path: Path, columns: tuple[str, ...], seeds: Sequence[int], epochs: int
+) -> pd.DataFrame:
+    """Read a table of a training; check its seeds and epochs against the configured ones."""
+    table = read_table(path, columns)
+    if "seed" in columns:
+        _check_seeds(table, seeds, path)
+    if "epoch" in columns:
+        for seed, rows in table.groupby("seed"):
+            if list(rows["epoch"]) != list(range(1, epochs + 1)):
+                raise UserError(
+                    f"{path} does not hold the epochs 1 to {epochs} of seed {seed}:"
+                    " run `dvc repro` to train it again"
+                )
+    return table
+
+
+def _labelled(table: pd.DataFrame, network: str, activation: str) -> pd.DataFrame:
+    labelled = table.copy()
+    labelled.insert(0, NETWORK, network)
+    labelled.insert(1, ACTIVATION, activation)
+    return labelled
+
+
+def _check_seeds(table: pd.DataFrame, seeds: Sequence[int], place: object) -> None:
+    found = sorted(set(table["seed"]))
+    if found != sorted(seeds):
+        raise UserError(
+            f"{place} holds the seeds {', '.join(map(str, found)) or 'of nothing'}, configured are"
+            f" {', '.join(map(str, sorted(seeds)))}: run `dvc repro` to make it again"
+        )
+
+
+def _of_study(study: Study, table: pd.DataFrame) -> pd.DataFrame:
+    """Give the rows of the study's activations and networks, where a table may lack some."""
+    return where(table, activation=study.activations, network=study.networks)
+
+
+def _read_gradients(study: Study, path: Path) -> pd.DataFrame:
+    table = read_table(path, tables.GRADIENTS)
+    groups = dict(list(table.groupby([NETWORK, ACTIVATION], sort=False)))
+    parts = []
+    for network, activation in study.identities():
+        part = groups.get((network, activation))
+        if part is None:
+            raise UserError(
+                f"{path} lacks {activation} on {network}: run `dvc repro` to make it again"
+            )
+        for epoch in (0, study.epochs):
+            _check_seeds(
+                where(part, epoch=epoch),
+                study.seeds,
+                f"{path} ({activation} on {network}, epoch {epoch})",
+            )
+        places = {layer: place for place, layer in enumerate(study.layers_of(network))}
+        if set(part["layer"]) != set(places):
+            raise UserError(
+                f"{path} has other layers of {network} than results/{activation}-{network}:"
+                " run `dvc repro` to make it again"
+            )
+        if missing := [name for name in HEALTH[:3] if name not in set(part["statistic"])]:
+            raise UserError(
+                f"{path} lacks the {missing[0]} of {activation} on {network}:"
+                " run `dvc repro` to make it again"
+            )
+        order = ["seed", "epoch", "layer"]
+        parts.append(
+            part.sort_values(
+                order,
+                key=lambda column: column.map(places) if column.name == "layer" else column,
+                kind="stable",
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def _read_updates(study: Study, results: Path) -> pd.DataFrame:
+    parts = []
+    for network, activation in study.identities():
+        path = results / f"{activation}-{network}" / "updates.csv"
+        table = read_table(path, tables.UPDATES)
+        rows = where(study.gradients, activation=activation, network=network)
+        for column in ("seed", "epoch", "layer"):
+            if set(table[column]) != set(rows[column]):
+                raise UserError(
+                    f"{path} holds other {column}s than results/gradients.csv:"
+                    " run `dvc repro` to train it again"
+                )
+        parts.append(_labelled(table, network, activation))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _read_theory(study: Study, path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    table = read_table(path, columns)
+    lacking = [name for name in study.activations if name not in set(table[ACTIVATION])]
+    if lacking:
+        raise UserError(f"{path} lacks {lacking[0]}: run `dvc repro` to make it again")
+    parts = [where(table, activation=name) for name in study.activations]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _read_blocks(study: Study, path: Path) -> pd.DataFrame:
+    table = _of_study(study, read_table(path, tables.BLOCKS))
+    timed = set(zip(table[NETWORK], table[ACTIVATION], strict=True))
+    for network, activation in study.identities():
+        if (network, activation) not in timed:
+            raise UserError(f"{path} lacks {activation} on {network}: run `dvc repro` to time it")
+    return table
+
+
+def _read_kernels(study: Study, path: Path) -> pd.DataFrame:
+    table = where(read_table(path, tables.KERNELS), activation=study.activations)
+    for operation, rows in table.groupby("operation", sort=False):
+        timed = rows.groupby(ACTIVATION)["block"].apply(sorted).to_dict()
+        for name in study.activations:
+            if timed.get(name) != timed.get(study.activations[0]):
+                raise UserError(
+                    f"{path} lacks blocks of {name}, {operation}: run `dvc repro` to make it again"
+                )
+    return table
