@@ -42,9 +42,9 @@ def fill(name: str, first: int, last: int) -> None:
     sys.path.insert(0, str(ROOT / "tests"))
     from planted import activation_of, configured  # pyright: ignore[reportMissingImports]
 
-    from actlab.tracking.tracking import tracking
     from actlab.models.config import NetworkConfig
-    from actlab.training.trainer.config import TrainingConfig
+    from actlab.tracking import tracking
+    from actlab.training.config import TrainingConfig
 
     tracking._log_model = lambda *_: (None, 101_770)  # a second each, and nothing to compare
     rng = np.random.default_rng(first)
@@ -82,9 +82,9 @@ def bookkeep() -> dict[str, float]:
     sys.path.insert(0, str(ROOT / "tests"))
     from planted import configured  # pyright: ignore[reportMissingImports]
 
-    from actlab.tracking.tracking import tracking
-    from actlab.training.trainer.config import TrainingConfig
     from actlab.engine.fingerprint import fingerprint
+    from actlab.tracking import tracking
+    from actlab.training.config import TrainingConfig
 
     tracking._log_model = lambda *_: (None, 101_770)
     tracking.connect()  # which imports mlflow

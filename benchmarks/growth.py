@@ -48,11 +48,11 @@ def train(of: str, size: int) -> Told:
     sys.path.insert(0, str(ROOT / "src"))
     import numpy as np
 
-    from actlab.activations.definitions.config import ActivationConfig
-    from actlab.models.config import NetworkConfig
+    from actlab.activations.config import ActivationConfig
     from actlab.data.datasets import Split, build_splits, load_raw
+    from actlab.models.config import NetworkConfig
     from actlab.models.network import ModelSpec
-    from actlab.training.trainer.trainer import Epoch, Protocol, available_cores, fit_seeds
+    from actlab.training.trainer import Epoch, Protocol, available_cores, fit_seeds
 
     splits = build_splits(*load_raw("mnist", ROOT / "data/raw"))
     images = size if of == "images" else len(splits.train.labels)

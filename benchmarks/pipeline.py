@@ -60,7 +60,10 @@ WORK: dict[str, Sequence[tuple[str, str]]] = {
         ("tracing_compilation.py", ""),
     ],
     IMPORTS: [("<frozen importlib", "")],
-    "evaluating": [("actlab/training/trainer.py", "evaluate"), ("actlab/training/trainer.py", "measure_step")],
+    "evaluating": [
+        ("actlab/training/trainer.py", "evaluate"),
+        ("actlab/training/trainer.py", "measure_step"),
+    ],
     "one layer's times": [("actlab/probes/kernels.py", "")],
     "gradients and theory": [
         (f"actlab/{name}.py", "") for name in ("gradients", "initialisation", "theory", "own")

@@ -66,7 +66,7 @@ def touch(number: int, at_once: Barrier, folders: list[Path]) -> None:
     """Log a run of every metric to each folder's store, at the moment when all others do."""
     sys.path.insert(0, str(ROOT / "tests"))
     configured = import_module("planted").configured
-    from actlab.tracking.tracking import tracking
+    from actlab.tracking import tracking
 
     lost = False
     for folder in folders:

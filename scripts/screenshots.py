@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from actlab.tracking.tracking import notes, registry, tracking
+from actlab.tracking import notes, registry, tracking
 
 STUDY = Path("docs/study")
 SIZE = {"width": 1600, "height": 1000}

@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from actlab.activations.definitions.config import ActivationConfig
-from actlab.activations.definitions.definitions import ACTIVATIONS
-from actlab.activations.definitions.functions import get_activation, nonlinearity_of
-from actlab.data.config import DataConfig
-from actlab.evidence.config import ReportConfig
-from actlab.models.config import ModelConfig, NetworkConfig
-from actlab.probes.config import GradientsConfig, TheoryConfig, TimingConfig
-from actlab.stages.schema import CompareConfig, Config, PathsConfig
-from actlab.training.trainer.config import TrainingConfig
 from scipy import stats
 
+from actlab.activations.config import ActivationConfig
+from actlab.activations.definitions import ACTIVATIONS
+from actlab.activations.functions import get_activation, nonlinearity_of
+from actlab.data.config import DataConfig
 from actlab.evidence import claims, comparisons, summaries
+from actlab.evidence.config import ReportConfig
+from actlab.models.config import ModelConfig, NetworkConfig
 from actlab.probes import metadata
+from actlab.probes.config import GradientsConfig, TheoryConfig, TimingConfig
 from actlab.reporting import drawings, report, sections
 from actlab.results import study, tables
+from actlab.stages.schema import CompareConfig, Config, PathsConfig
+from actlab.training.config import TrainingConfig
 
 REPORT = ReportConfig(0.95, 0.97, 0.002, 0.01, 1.0, 0.05)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from actlab.results.study import Study
-from actlab.tracking.tracking import runs
+from actlab.tracking import runs
 
 FIXED = {
     "network.name": "uniform",

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from actlab.activations.definitions.config import ActivationConfig
-from actlab.models.config import NetworkConfig
-from actlab.stages.schema import Config, PathsConfig
-from actlab.tracking.tracking.sync import sync
-from actlab.training.trainer.config import TrainingConfig
 from planted import configured
 
+from actlab.activations.config import ActivationConfig
 from actlab.data import datasets
+from actlab.models.config import NetworkConfig
 from actlab.results import tables
-from actlab.tracking.tracking import tracking
+from actlab.stages.schema import Config, PathsConfig
+from actlab.tracking import tracking
+from actlab.tracking.sync import sync
+from actlab.training.config import TrainingConfig
 
 SEEDS, EPOCHS = [0, 1], 6
 NAME = "relu/mlp"

@@ -5,13 +5,13 @@ from typing import Any
 import mathtext
 import numpy as np
 import pytest
-from actlab.activations.definitions.config import ActivationConfig
-from actlab.activations.definitions.definitions import ACTIVATIONS, REFUSED, Range
-from actlab.activations.definitions.functions import nonlinearity_of
 from matplotlib.mathtext import MathTextParser
 from reference import VALUES
 from scipy import special, stats
 
+from actlab.activations.config import ActivationConfig
+from actlab.activations.definitions import ACTIVATIONS, REFUSED, Range
+from actlab.activations.functions import nonlinearity_of
 from actlab.errors import UserError
 from actlab.models.backend import keras, tf
 from actlab.models.network import keras_activation

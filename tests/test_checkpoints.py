@@ -8,13 +8,13 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from actlab.activations.definitions.config import ActivationConfig
-from actlab.models.config import NetworkConfig
-from actlab.training.trainer.checkpoints import STATE, Checkpoints
-from actlab.training.trainer.trainer import Epoch, Fitted, Protocol, State, fit_seeds
 
+from actlab.activations.config import ActivationConfig
 from actlab.data.datasets import Split
+from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec
+from actlab.training.checkpoints import STATE, Checkpoints
+from actlab.training.trainer import Epoch, Fitted, Protocol, State, fit_seeds
 
 KEPT, EPOCHS = [0, 2, 4], 4
 FUNCTIONS = {"relu": {}, "prelu": {"slope": 0.25}}

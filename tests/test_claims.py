@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from actlab.activations.definitions.config import ActivationConfig
 from planted import REPORT, activation_of
 from scipy import stats
 
+from actlab.activations.config import ActivationConfig
 from actlab.evidence import claims, comparisons, wording
 from actlab.results import tables
 from actlab.results.study import Study

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from actlab.training.trainer.config import TrainingConfig
 from hydra.core.hydra_config import HydraConfig
 from studies import read_committed
 
 from actlab.engine.command import run
 from actlab.errors import UserError
+from actlab.training.config import TrainingConfig
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -322,10 +322,9 @@ def test_conf_holds_no_values(root):
 
 
 def test_every_kernel_initialiser_is_one_of_keras():
-    from actlab.activations.definitions.definitions import ACTIVATIONS
-    from actlab.models.config import KERNEL_INITIALIZERS, MATCHED
-
+    from actlab.activations.definitions import ACTIVATIONS
     from actlab.models.backend import keras
+    from actlab.models.config import KERNEL_INITIALIZERS, MATCHED
 
     recommended = {row.recommended_initializer for row in ACTIVATIONS.values()}
     assert recommended < set(KERNEL_INITIALIZERS) - {MATCHED}

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from actlab.data.config import DataConfig
-from actlab.models.config import NetworkConfig
-from actlab.stages.schema import CompareConfig
-from actlab.training.trainer.config import TrainingConfig
 from planted import activation_of, configured
 
+from actlab.data.config import DataConfig
 from actlab.errors import UserError
+from actlab.models.config import NetworkConfig
 from actlab.results import tables
 from actlab.stages.compare import compare
-from actlab.tracking.tracking import tracking
+from actlab.stages.schema import CompareConfig
+from actlab.tracking import tracking
+from actlab.training.config import TrainingConfig
 
 pytestmark = [
     # As in test_tracking.

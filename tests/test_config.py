@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from actlab.activations.definitions.config import ActivationConfig
-from actlab.engine.validation import Count, Real, Seeds, validate
-from actlab.models.config import NetworkConfig
-from actlab.stages.schema import Config
-from actlab.training.trainer.config import TrainingConfig
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError
 from planted import configured
 
+from actlab.activations.config import ActivationConfig
+from actlab.engine.validation import Count, Real, Seeds, validate
 from actlab.errors import UserError
+from actlab.models.config import NetworkConfig
+from actlab.stages.schema import Config
+from actlab.training.config import TrainingConfig
 
 CONFIG = configured(Path())
 

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from actlab.data.config import DataConfig
 from planted import configured
 
 from actlab.data import download
+from actlab.data.config import DataConfig
 from actlab.data.datasets import DATASETS, DataSet, RawFile, load_processed
 from actlab.errors import UserError
 from actlab.reporting.figures import plot_sample_images

@@ -10,11 +10,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from actlab.activations.definitions.definitions import ACTIVATIONS
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from planted import activations_of, compared, description_of, plant
 
+from actlab.activations.definitions import ACTIVATIONS
 from actlab.evidence import summaries
 from actlab.probes.metadata import join_curves
 from actlab.reporting import figures, layer_figures, look
@@ -93,7 +93,7 @@ def test_every_shape_of_study_can_be_drawn(tmp_path, shape):
 
 def test_drawing_needs_no_pyplot(root):
     code = (
-        "import sys, numpy as np; from pathlib import Path; from actlab import figures;"
+        "import sys, numpy as np; from pathlib import Path; from actlab.reporting import figures;"
         "figures.plot_sample_images(np.zeros((1, 2, 2), np.uint8), np.array([0]), ['0']);"
         "print('matplotlib.pyplot' in sys.modules)"
     )

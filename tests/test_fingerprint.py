@@ -4,15 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from actlab.activations.definitions.config import ActivationConfig
-from actlab.data.config import DataConfig
-from actlab.models.config import ModelConfig, NetworkConfig
-from actlab.stages.schema import CompareConfig
-from actlab.training.trainer.config import TrainingConfig
 from closure import import_closure
 from planted import configured
 
+from actlab.activations.config import ActivationConfig
+from actlab.data.config import DataConfig
 from actlab.engine import fingerprint
+from actlab.models.config import ModelConfig, NetworkConfig
+from actlab.stages.schema import CompareConfig
+from actlab.training.config import TrainingConfig
 
 CONFIG = configured(Path())
 

@@ -2,12 +2,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from actlab.activations.definitions.config import ActivationConfig
-from actlab.activations.definitions.functions import nonlinearity_of
-from actlab.models.config import NetworkConfig
 
+from actlab.activations.config import ActivationConfig
+from actlab.activations.functions import nonlinearity_of
 from actlab.data.datasets import Split
 from actlab.models.backend import keras, tf
+from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec, build_model, weights_path
 from actlab.probes.gradients import (
     STATISTICS,

@@ -3,14 +3,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from actlab.activations.definitions.definitions import ACTIVATIONS
-from actlab.activations.definitions.functions import nonlinearity_of
-from actlab.models.config import NetworkConfig
 from planted import activation_of
 
 from actlab.activations import mean_field
+from actlab.activations.definitions import ACTIVATIONS
+from actlab.activations.functions import nonlinearity_of
 from actlab.data.datasets import Split
 from actlab.models.backend import tf
+from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec, build_model
 from actlab.probes.untrained import (
     compare_with_theory,

@@ -2,10 +2,10 @@ import time
 
 import numpy as np
 import pytest
-from actlab.activations.definitions.definitions import ACTIVATIONS
-from actlab.activations.definitions.functions import nonlinearity_of
 from planted import activation_of
 
+from actlab.activations.definitions import ACTIVATIONS
+from actlab.activations.functions import nonlinearity_of
 from actlab.probes import kernels
 
 UNITS, IMAGES = 12, 7

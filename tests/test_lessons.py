@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 import write_lessons
 import yaml
-from actlab.stages.schema import Config
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from studies import read_committed
 
 from actlab.engine import command
+from actlab.stages.schema import Config
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs/lessons"

@@ -11,18 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from actlab.activations.definitions.config import ActivationConfig
-from actlab.models.config import NetworkConfig
 from scipy import stats
 from studies import read_committed
 from web import NAMES, TINY, plant
 
 import actlab
 from actlab import api
+from actlab.activations.config import ActivationConfig
 from actlab.data import download
 from actlab.data.datasets import Split
 from actlab.errors import UserError
 from actlab.models.backend import keras, tf
+from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec
 from actlab.probes import gradients
 from actlab.reporting.figures import Figure

@@ -11,7 +11,7 @@ from actlab.engine.locks import training_lock
 
 ONE_AFTER_ANOTHER = """
 import sys, time
-from actlab.locks import training_lock
+from actlab.engine.locks import training_lock
 for _ in range(20):
     with training_lock(sys.argv[1], "print", "training"):
         with open(sys.argv[2], "a") as file:

@@ -3,14 +3,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from actlab.activations.definitions.config import ActivationConfig
-from actlab.activations.definitions.definitions import ACTIVATIONS
-from actlab.models.config import NetworkConfig
 from planted import CONSTANTS
 from reference import VALUES
 
+from actlab.activations.config import ActivationConfig
+from actlab.activations.definitions import ACTIVATIONS
 from actlab.errors import UserError
 from actlab.models.backend import keras
+from actlab.models.config import NetworkConfig
 from actlab.models.network import (
     ModelSpec,
     build_model,

@@ -9,9 +9,6 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pytest
-from actlab.data.config import DataConfig
-from actlab.stages.schema import Config
-from actlab.tracking.tracking.sync import sync
 from test_tracking import (
     CONFIG,
     MODELS,
@@ -26,9 +23,12 @@ from test_tracking import (
     trained,  # noqa: F401
 )
 
+from actlab.data.config import DataConfig
 from actlab.errors import UserError
 from actlab.results import tables
-from actlab.tracking.tracking import notes, overview, registry, tracking, views
+from actlab.stages.schema import Config
+from actlab.tracking import notes, overview, registry, tracking, views
+from actlab.tracking.sync import sync
 
 REGISTERED = "actlab-mnist"
 

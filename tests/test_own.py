@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from actlab.activations.definitions.config import ActivationConfig
-from actlab.models.config import MATCHED, NetworkConfig
 from scipy import special
 
 from actlab.activations import functions, mean_field
+from actlab.activations.config import ActivationConfig
 from actlab.errors import UserError
 from actlab.models.backend import keras
+from actlab.models.config import MATCHED, NetworkConfig
 from actlab.models.network import ModelSpec, build_model, with_probabilities
 from actlab.probes import metadata
 from actlab.stages.activations import describe, read_configured
@@ -150,7 +150,7 @@ def test_a_function_of_the_table_written_anew_is_told_the_same(custom):
     np.testing.assert_allclose(one.curve["derivative"][away], other.curve["derivative"][away])
     # By theory alone Glorot's and LeCun's variance is next to critical for SELU.
     assert one.recommended_initializer == "glorot_uniform"
-    assert functions.resolve_initializer(MATCHED, mine) == "glorot_uniform"
+    assert resolve_initializer(MATCHED, mine) == "glorot_uniform"
 
 
 @pytest.mark.parametrize(

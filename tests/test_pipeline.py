@@ -130,7 +130,7 @@ def test_a_configuration_bears_the_name_of_its_file(group, root):
 
 
 def test_every_activation_has_a_configuration(root):
-    from actlab.activations.definitions.definitions import ACTIVATIONS
+    from actlab.activations.definitions import ACTIVATIONS
 
     functions = {
         yaml.safe_load(path.read_text())["function"]

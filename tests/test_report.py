@@ -15,11 +15,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import vl_convert
-from actlab.activations.definitions.definitions import ACTIVATIONS
-from actlab.data.config import DataConfig
-from actlab.models.config import ModelConfig
-from actlab.probes.config import TheoryConfig, TimingConfig
-from actlab.training.trainer.config import TrainingConfig
 from browser import opened
 from PIL import Image
 from planted import (
@@ -32,15 +27,20 @@ from planted import (
 )
 from scipy import stats
 
+from actlab.activations.definitions import ACTIVATIONS
+from actlab.data.config import DataConfig
 from actlab.data.datasets import Split, Splits, save_processed
 from actlab.errors import UserError
 from actlab.evidence import comparisons, summaries, wording
 from actlab.evidence.claims import CLAIMS, VERDICTS
+from actlab.models.config import ModelConfig
 from actlab.probes import metadata, theory
+from actlab.probes.config import TheoryConfig, TimingConfig
 from actlab.reporting import figures, layer_sections, look, report
 from actlab.results import tables
 from actlab.results.tables import where
 from actlab.stages.report import report as write_report
+from actlab.training.config import TrainingConfig
 
 VOID = {"meta", "img", "br", "link", "hr"}
 

@@ -12,7 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from actlab.errors import UserError
 from actlab.evidence import comparisons, summaries
 from actlab.results.tables import where
-from actlab.tracking.tracking import runs as gathering
+from actlab.tracking import runs as gathering
 
 DEPTHS = {"network__depth": ["1", "2", "4"]}
 RATES = {"training__learning_rate": ["0.001", "0.0003", "0.003", "0.01", "0.03"]}

@@ -17,12 +17,12 @@ import classify
 import numpy as np
 import pytest
 import small_training
-from actlab.tracking.tracking.sync import sync
 from PIL import Image, ImageDraw
 
 from actlab.data.datasets import Splits, load_processed
 from actlab.errors import UserError
-from actlab.tracking.tracking import registry, serving, tracking
+from actlab.tracking import registry, serving, tracking
+from actlab.tracking.sync import sync
 
 pytestmark = [
     # MLflow's own models of its tables use what SQLAlchemy 2.1 calls deprecated.

@@ -24,7 +24,7 @@ from studies import read_committed
 from actlab.engine import command, sweeping
 from actlab.engine.fingerprint import fingerprint
 from actlab.stages.train import Trained
-from actlab.tracking.tracking import tracking
+from actlab.tracking import tracking
 
 pytestmark = [
     # MLflow's own models of its tables use what SQLAlchemy 2.1 calls deprecated.

@@ -2,14 +2,14 @@ import math
 
 import numpy as np
 import pytest
-from actlab.activations.definitions.definitions import ACTIVATIONS
-from actlab.activations.definitions.functions import nonlinearity_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import activation_of
 from scipy import integrate, special, stats
 
 from actlab.activations import mean_field
+from actlab.activations.definitions import ACTIVATIONS
+from actlab.activations.functions import nonlinearity_of
 from actlab.errors import UserError
 from actlab.probes import theory
 

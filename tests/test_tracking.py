@@ -22,18 +22,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from actlab.activations.definitions.config import ActivationConfig
-from actlab.data.config import DataConfig
-from actlab.models.config import ModelConfig, NetworkConfig
-from actlab.stages.schema import PathsConfig
-from actlab.tracking.tracking.sync import Synced, sync
-from actlab.training.trainer.config import TrainingConfig
 from planted import configured
 
+from actlab.activations.config import ActivationConfig
+from actlab.data.config import DataConfig
 from actlab.data.datasets import scale_images
 from actlab.errors import UserError
+from actlab.models.config import ModelConfig, NetworkConfig
 from actlab.results import tables
-from actlab.tracking.tracking import overview, tracking
+from actlab.stages.schema import PathsConfig
+from actlab.tracking import overview, tracking
+from actlab.tracking.sync import Synced, sync
+from actlab.training.config import TrainingConfig
 
 pytestmark = [
     # MLflow's own models of its tables use what SQLAlchemy 2.1 calls deprecated.

@@ -8,10 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from actlab.activations.definitions.config import ActivationConfig
-from actlab.activations.definitions.definitions import ACTIVATIONS
+from planted import CONSTANTS
+
+from actlab.activations.config import ActivationConfig
+from actlab.activations.definitions import ACTIVATIONS
+from actlab.data.datasets import Split, to_uint8
+from actlab.models.backend import keras, tf
 from actlab.models.config import NetworkConfig
-from actlab.training.trainer.trainer import (
+from actlab.models.network import ModelSpec, build_model
+from actlab.training.trainer import (
     DeviceSplit,
     Epoch,
     Fitted,
@@ -25,11 +30,6 @@ from actlab.training.trainer.trainer import (
     time_epochs,
     to_device,
 )
-from planted import CONSTANTS
-
-from actlab.data.datasets import Split, to_uint8
-from actlab.models.backend import keras, tf
-from actlab.models.network import ModelSpec, build_model
 
 
 def spec_of(function="relu", hidden=(128, 64)):
@@ -566,11 +566,12 @@ def test_training_is_the_same_to_the_bit_with_its_steps_measured(mnist):
 ONE_EPOCH = """
 import hashlib, sys
 from pathlib import Path
-from actlab import datasets
-from actlab.config import ActivationConfig, NetworkConfig
-from actlab.model import ModelSpec, build_model
+from actlab.data import datasets
+from actlab.activations.config import ActivationConfig
+from actlab.models.config import NetworkConfig
+from actlab.models.network import ModelSpec, build_model
 from actlab.models.backend import keras
-from actlab.training import compile_epoch, shuffled_order, to_device
+from actlab.training.trainer import compile_epoch, shuffled_order, to_device
 
 train = datasets.build_splits(*datasets.load_raw("mnist", Path(sys.argv[1]))).train
 train = datasets.Split(train.images[:2000], train.labels[:2000])

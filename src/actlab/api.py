@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from actlab.activations.definitions.config import ActivationConfig
+from actlab.activations.config import ActivationConfig
 from actlab.data import download
 from actlab.data.config import DataConfig
 from actlab.data.datasets import (
@@ -42,7 +42,7 @@ from actlab.models.config import ModelConfig, NetworkConfig
 from actlab.results import tables
 from actlab.results.study import ACTIVATION, NETWORK, Study
 from actlab.results.tables import where
-from actlab.training.trainer.config import TrainingConfig
+from actlab.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from actlab.models.backend import keras
     from actlab.models.network import ModelSpec
     from actlab.probes.metadata import Description
-    from actlab.training.trainer.trainer import Protocol
+    from actlab.training.trainer import Protocol
 
     Model = keras.Sequential
 else:  # importing TensorFlow takes seconds, Matplotlib one
@@ -112,7 +112,7 @@ def load_data(
 ) -> Data:
     """Load a data set, downloading it the first time.
 
-    Downloads come from the pipeline's sources (`actlab.data.download`). The SHA-256 digests of the four
+    Downloads come from the pipeline's sources (`actlab.data.download`). The SHA-256 digests of
     files are verified wherever they come from.
 
     Parameters
@@ -425,8 +425,8 @@ def fit(
         name: _spec(each, network, kernel_initializer, inputs, classes)
         for name, each in chosen.items()
     }
-    from actlab.activations.definitions.functions import check
-    from actlab.training.trainer.trainer import Protocol
+    from actlab.activations.functions import check
+    from actlab.training.trainer import Protocol
 
     for each in chosen.values():
         if each.is_own:
@@ -457,7 +457,7 @@ def _fit_one(
     name: str, spec: ModelSpec, seeds: tuple[int, ...], data: Data, protocol: Protocol
 ) -> tuple[list[tuple], list[tuple], dict[tuple[int, int], list[np.ndarray]]]:
     """Train one activation; return rows of history and test, and weights by seed and epoch."""
-    from actlab.training.trainer.trainer import Epoch, fit_seeds
+    from actlab.training.trainer import Epoch, fit_seeds
 
     weights: dict[tuple[int, int], list[np.ndarray]] = {}
 
@@ -645,7 +645,7 @@ def _describe(activation: ActivationConfig) -> Description:
     from actlab.probes.metadata import describe
 
     _import_tensorflow()
-    from actlab.activations.definitions.functions import check, get_activation, nonlinearity_of
+    from actlab.activations.functions import check, get_activation, nonlinearity_of
 
     if activation.is_own:
         check(activation)

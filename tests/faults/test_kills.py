@@ -14,11 +14,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from actlab.training.trainer.checkpoints import FITTED, STATE, Checkpoints
 from filelock import FileLock, Timeout
 from studies import Study, small_study
 
 from actlab.engine.files import is_alive
+from actlab.training.checkpoints import FITTED, STATE, Checkpoints
 
 TRAIN = [sys.executable, "-m", "actlab.stages.train"]
 #: Eight epochs of two seeds, one after the other.

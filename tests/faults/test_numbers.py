@@ -12,11 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from actlab.activations.definitions.config import ActivationConfig
-from actlab.models.config import NetworkConfig
-from actlab.probes.config import GradientsConfig, TheoryConfig
-from actlab.stages.schema import PathsConfig
-from actlab.training.trainer.config import TrainingConfig
 from planted import (
     CONSTANTS,
     REPORT,
@@ -28,12 +23,17 @@ from planted import (
 )
 from planted_sweep import Runs, plant_grid
 
+from actlab.activations.config import ActivationConfig
 from actlab.data.datasets import Split, Splits, count_classes, save_processed
 from actlab.errors import UserError
 from actlab.evidence import comparisons, summaries
+from actlab.models.config import NetworkConfig
+from actlab.probes.config import GradientsConfig, TheoryConfig
 from actlab.reporting import drawings, figures, look, report, sections
 from actlab.results import tables
 from actlab.results.study import Study
+from actlab.stages.schema import PathsConfig
+from actlab.training.config import TrainingConfig
 
 pytestmark = [
     # MLflow's own models of its tables use what SQLAlchemy 2.1 calls deprecated.
@@ -89,7 +89,7 @@ def regress(
     Gives the mean loss of each epoch, each batch's before its update, and the logits of the test
     images after the last.
     """
-    from actlab.training.trainer.trainer import shuffled_order
+    from actlab.training.trainer import shuffled_order
 
     weights = [kernel.astype(np.float64), np.zeros(kernel.shape[1])]
     means = [np.zeros_like(each) for each in weights]
@@ -154,9 +154,8 @@ QUICK = ("1 image", "a network that is all dead", "a seed beyond 64 bits")
 
 def deviation_of(edge: Edge) -> str:
     """Train, and say what is other than regression gives; nothing where all is the same."""
-    from actlab.training.trainer.trainer import Epoch, Protocol, fit_seeds
-
     from actlab.models.network import build_model
+    from actlab.training.trainer import Epoch, Protocol, fit_seeds
 
     spec = spec_of("relu", edge.hidden)
     protocol = Protocol(edge.epochs, edge.batch, edge.rate, [])
@@ -210,9 +209,8 @@ def test_the_answer_by_hand_can_fail():
 
 @pytest.mark.parametrize(("function", "rate"), [("relu", 1e30), ("exponential", 1e4)])
 def test_a_loss_that_is_no_number_is_a_divergence_and_every_epoch_is_told(function, rate, is_whole):
-    from actlab.training.trainer.trainer import Epoch, Fitted, Protocol, fit_seeds
-
     from actlab.stages.train import find_diverged
+    from actlab.training.trainer import Epoch, Fitted, Protocol, fit_seeds
 
     if function != "relu" and not is_whole:
         pytest.skip("it is as with relu: make faults")
@@ -267,7 +265,7 @@ def test_the_narrowest_and_the_deepest_are_solved_by_numpy(hidden):
 
 @pytest.mark.parametrize("hidden", [(1,), (4,) * 100], ids=["1", "100x4"])
 def test_the_narrowest_and_the_deepest_are_trained(hidden, is_whole):
-    from actlab.training.trainer.trainer import Fitted, Protocol, fit_seeds
+    from actlab.training.trainer import Fitted, Protocol, fit_seeds
 
     if len(hidden) > 10 and not is_whole:
         pytest.skip("XLA compiles it for 20 s: make faults")

@@ -24,9 +24,6 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from actlab.models.config import NetworkConfig
-from actlab.stages.schema import PathsConfig
-from actlab.training.trainer.config import TrainingConfig
 from browser import opened
 from planted import REPORT, activations_of, claimed, compared, configured, plant, summarised
 from planted_sweep import plant_grid
@@ -35,9 +32,12 @@ from actlab.data.datasets import RawFile, Split, Splits, load_processed, save_pr
 from actlab.data.download import DebianPackage, NpmPackage, SourceError
 from actlab.errors import UserError
 from actlab.evidence import comparisons, summaries
+from actlab.models.config import NetworkConfig
 from actlab.reporting import charts, drawings, look, report, sections
 from actlab.results import tables
 from actlab.results.study import Study
+from actlab.stages.schema import PathsConfig
+from actlab.training.config import TrainingConfig
 
 pytestmark = [
     # MLflow's own models of its tables use what SQLAlchemy 2.1 calls deprecated.
@@ -381,7 +381,7 @@ def test_a_planted_pickle_is_refused_and_not_run(trained, tmp_path, tally):
     ],
 )
 def test_a_filter_is_mlflows_grammar_and_nothing_else(trained, tmp_path, monkeypatch, text):
-    from actlab.tracking.tracking import tracking
+    from actlab.tracking import tracking
 
     monkeypatch.chdir(tmp_path)
     shutil.copy(trained / "mlflow.db", tmp_path)

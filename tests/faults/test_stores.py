@@ -37,7 +37,7 @@ from small_training import (
     write_seed,
 )
 
-from actlab.tracking.tracking import tracking
+from actlab.tracking import tracking
 
 pytestmark = [
     # As in test_tracking.py.

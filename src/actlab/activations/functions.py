@@ -23,8 +23,8 @@ from jaxtyping import Float
 from scipy import optimize
 
 from actlab.activations import mean_field
-from actlab.activations.definitions.config import ActivationConfig
-from actlab.activations.definitions.definitions import (
+from actlab.activations.config import ActivationConfig
+from actlab.activations.definitions import (
     ACTIVATIONS,
     SELU_ALPHA,
     SELU_SCALE,
@@ -33,7 +33,6 @@ from actlab.activations.definitions.definitions import (
 )
 from actlab.errors import UserError
 from actlab.models.backend import keras, tf
-from actlab.models.config import MATCHED
 
 Array = Float[np.ndarray, "..."]
 
@@ -252,19 +251,6 @@ def _compile(
             raise _refuse(function, f"it raises {_said(error)}") from error
 
     return mean_field.Nonlinearity(partial(apply, value), partial(apply, derivative))
-
-
-def resolve_initializer(kernel_initializer: str, activation: ActivationConfig) -> str:
-    """Give Keras's name of the kernel initialiser of an activation's networks.
-
-    >>> resolve_initializer(MATCHED, ActivationConfig("relu", "relu", {}))
-    'he_uniform'
-    >>> resolve_initializer("glorot_normal", ActivationConfig("relu", "relu", {}))
-    'glorot_normal'
-    """
-    if kernel_initializer == MATCHED:
-        return get_activation(activation).recommended_initializer
-    return kernel_initializer
 
 
 def recommend_initializer(phi: mean_field.Nonlinearity) -> str:

@@ -70,7 +70,7 @@ def code_of(config: Config) -> str:
     """
     held: dict[str, object] = {"code": _code(), "packages": _packages()}
     if config.activation.is_own:
-        from actlab.activations.definitions.functions import (
+        from actlab.activations.functions import (
             digest_sources,  # which imports it, and TensorFlow with it
         )
 

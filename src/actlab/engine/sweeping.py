@@ -118,7 +118,7 @@ def _in_a_line(error: Exception) -> str:
 def _train_once(train: Callable[[Config, str], Any], config: Config) -> Outcome:
     from actlab.engine.fingerprint import fingerprint
     from actlab.engine.locks import training_lock
-    from actlab.tracking.tracking import tracking
+    from actlab.tracking import tracking
 
     job = f"job {HydraConfig.get().job.num + 1}"
     digest = fingerprint(config)
@@ -153,7 +153,7 @@ def _train_once(train: Callable[[Config, str], Any], config: Config) -> Outcome:
 
 def _models_at_once() -> int:
     """Give the cores that are this job's own; `Jobs.launch` shares out those of joblib's jobs."""
-    from actlab.training.trainer.trainer import available_cores
+    from actlab.training.trainer import available_cores
 
     cores, launcher = available_cores(), HydraConfig.get().launcher
     if launcher._target_.endswith(".RayLauncher"):
@@ -203,7 +203,7 @@ class Jobs:
 
     def open(self) -> None:
         """Open the store before any job does, which a new one needs; close what a kill left."""
-        from actlab.tracking.tracking import tracking
+        from actlab.tracking import tracking
 
         try:
             for name in tracking.connect().close_ended():
@@ -262,7 +262,7 @@ class Jobs:
 
         `told` is the command that runs a failed job again, where that is no command of its own.
         """
-        from actlab.tracking.tracking import tracking
+        from actlab.tracking import tracking
 
         with suppress(Exception):  # the next sweep does it
             tracking.connect().close_ended()

@@ -20,7 +20,7 @@ import pandas as pd
 from jaxtyping import Float
 from scipy import stats
 
-from actlab.activations.definitions.config import ActivationConfig
+from actlab.activations.config import ActivationConfig
 from actlab.evidence import summaries
 from actlab.evidence.comparisons import METRICS
 from actlab.evidence.config import ReportConfig

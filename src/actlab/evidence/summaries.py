@@ -23,7 +23,7 @@ from actlab.evidence.statistics import (
 from actlab.models.config import MATCHED
 from actlab.results.study import Study, label
 from actlab.results.tables import HEALTH, HISTORY, THEORY_RATIOS, where
-from actlab.tracking.tracking.runs import settings_of
+from actlab.tracking.runs import settings_of
 
 #: Differences from the best validation accuracy of a grid within which a setting does as well.
 NEAR_BEST = 0.005

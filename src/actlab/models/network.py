@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from actlab.activations.definitions.config import ActivationConfig
-from actlab.activations.definitions.definitions import ACTIVATIONS
-from actlab.activations.definitions.functions import find_function
+from actlab.activations.config import ActivationConfig
+from actlab.activations.definitions import ACTIVATIONS
+from actlab.activations.functions import find_function
 from actlab.errors import UserError
 from actlab.models.backend import keras
 from actlab.models.config import NetworkConfig

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32
 
-from actlab.activations.definitions.config import ActivationConfig
-from actlab.activations.definitions.functions import nonlinearity_of
+from actlab.activations.config import ActivationConfig
+from actlab.activations.functions import nonlinearity_of
 from actlab.data.datasets import Split
 from actlab.evidence.statistics import euclidean_norm
 from actlab.models.backend import keras, tf

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-from actlab.activations.definitions.config import ActivationConfig
+from actlab.activations.config import ActivationConfig
 from actlab.models.backend import tf
 from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec, build_model

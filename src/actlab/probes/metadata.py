@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actlab.activations.definitions.config import ActivationConfig
-from actlab.activations.definitions.definitions import Activation, Range
-from actlab.activations.definitions.mean_field import Nonlinearity
+from actlab.activations.config import ActivationConfig
+from actlab.activations.definitions import Activation, Range
+from actlab.activations.mean_field import Nonlinearity
 from actlab.errors import UserError
 from actlab.results import tables
 

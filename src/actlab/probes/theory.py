@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from actlab.activations.definitions.mean_field import (
+from actlab.activations.mean_field import (
     TOLERANCE,
     Nonlinearity,
     chi,

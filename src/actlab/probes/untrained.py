@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float
 
 from actlab.activations import mean_field
-from actlab.activations.definitions.config import ActivationConfig
-from actlab.activations.definitions.functions import nonlinearity_of
+from actlab.activations.config import ActivationConfig
+from actlab.activations.functions import nonlinearity_of
 from actlab.data.datasets import Split
 from actlab.models.backend import keras, tf
 from actlab.models.config import NetworkConfig

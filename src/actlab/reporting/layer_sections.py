@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actlab.activations.definitions.config import ActivationConfig
+from actlab.activations.config import ActivationConfig
 from actlab.data.datasets import DATASETS
 from actlab.evidence import summaries
 from actlab.evidence.wording import counted, join, written

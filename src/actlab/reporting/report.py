@@ -20,7 +20,7 @@ from PIL.Image import open as open_image
 from actlab.reporting import charts
 from actlab.reporting.charts import Chart
 from actlab.reporting.provenance import Fact
-from actlab.tracking.tracking.notes import TRAINING
+from actlab.tracking.notes import TRAINING
 
 #: Where `make ui` shows the runs of a fresh store, by their name.
 MLFLOW = "http://127.0.0.1:5000/#/experiments/1/runs"

@@ -51,7 +51,7 @@ from actlab.reporting.report import (
 from actlab.results.study import ACTIVATION, NETWORK, PHASE, Study, label, line_key
 from actlab.results.tables import as_text, where
 from actlab.stages.schema import Config
-from actlab.tracking.tracking.runs import grid_sizes
+from actlab.tracking.runs import grid_sizes
 
 #: Rows that a table of the report shows, and lines of the terminal's; the CSV has all.
 MOST_ROWS, MOST_LINES, _MOST_COMPARISONS = 60, 24, 240

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from actlab.activations.definitions.config import ActivationConfig
+from actlab.activations.config import ActivationConfig
 from actlab.errors import UserError
 from actlab.results import tables
 from actlab.results.tables import HEALTH, read_table, where

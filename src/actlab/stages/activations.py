@@ -8,7 +8,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from actlab.activations.definitions.config import ActivationConfig
+from actlab.activations.config import ActivationConfig
 from actlab.engine.command import run
 from actlab.engine.validation import validate
 from actlab.errors import UserError
@@ -46,7 +46,7 @@ def describe(activation: ActivationConfig, kernel_initializer: str) -> "Descript
     from actlab.probes import metadata, theory
 
     phi = functions.nonlinearity_of(activation)
-    resolved = functions.resolve_initializer(kernel_initializer, activation)
+    resolved = resolve_initializer(kernel_initializer, activation)
     try:
         gains = theory.gains(phi)
         sigma_w2 = mean_field.weight_variance(resolved, 1, 1)

@@ -12,7 +12,7 @@ def compare(config: Config) -> None:
     from actlab.evidence import comparisons, summaries
     from actlab.reporting import drawings, look, report, sections
     from actlab.results import tables
-    from actlab.tracking.tracking import overview, registry, runs, tracking
+    from actlab.tracking import overview, registry, runs, tracking
 
     confidence, selected = config.report.confidence, config.compare.filter
     found = tracking.find_runs(config.sweep, selected)

@@ -18,7 +18,7 @@ def gradients(config: Config) -> None:
     from actlab.engine.parallel import do_beside, tell_after
     from actlab.probes.gradients import probe_configuration
     from actlab.results import tables
-    from actlab.tracking.tracking import tracking
+    from actlab.tracking import tracking
 
     splits = load_processed(Path(config.paths.processed), asdict(config.data), is_scaled=False)
     probes = {}

@@ -30,7 +30,7 @@ def write_report(config: Config, beside: Executor) -> None:
     from actlab.probes import metadata
     from actlab.reporting import charts, drawings, look, provenance, report, sections
     from actlab.results import study, tables
-    from actlab.tracking.tracking import overview, tracking
+    from actlab.tracking import overview, tracking
 
     reports, confidence = Path(config.paths.reports), config.report.confidence
     results, timings = Path(config.paths.results), Path(config.paths.timings)

@@ -32,7 +32,7 @@ def find_stale_stages() -> set[str]:
 
 def sync(config: Config) -> None:
     """Write the runs, gradients and report that MLflow lacks; a second time writes nothing."""
-    from actlab.tracking.tracking import sync
+    from actlab.tracking import sync
 
     done = sync.sync(config, find_stale_stages())
     for line in done.written:

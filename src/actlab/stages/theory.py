@@ -27,8 +27,8 @@ def theory(config: Config) -> None:
 
     And what the matched initialiser does to the configured networks before training.
     """
-    from actlab.activations.definitions.functions import nonlinearity_of
-    from actlab.activations.definitions.mean_field import UncertainError
+    from actlab.activations.functions import nonlinearity_of
+    from actlab.activations.mean_field import UncertainError
     from actlab.data.datasets import DATASETS, first_images, load_processed
     from actlab.engine.files import atomic_write
     from actlab.models.config import MATCHED

@@ -17,7 +17,7 @@ def timing(config: Config) -> None:
     from actlab.models.network import ModelSpec
     from actlab.probes.kernels import OPERATIONS, time_kernels
     from actlab.results import tables
-    from actlab.training.trainer.trainer import Protocol, time_epochs
+    from actlab.training.trainer import Protocol, time_epochs
 
     train = load_processed(Path(config.paths.processed), is_scaled=False).train
     training = config.training

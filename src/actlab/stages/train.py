@@ -17,8 +17,8 @@ from actlab.stages.schema import Config
 if TYPE_CHECKING:
     from actlab.data.datasets import Splits
     from actlab.models.network import ModelSpec
-    from actlab.training.trainer.checkpoints import Begun, Checkpoints, Update
-    from actlab.training.trainer.trainer import Epoch, Fitted, State
+    from actlab.training.checkpoints import Begun, Checkpoints, Update
+    from actlab.training.trainer import Epoch, Fitted, State
 else:  # importing TensorFlow takes seconds
     Begun = Checkpoints = Update = Splits = ModelSpec = Epoch = Fitted = State = Any
 
@@ -48,10 +48,10 @@ def train(config: Config, job: str | None = None) -> Trained:
     A training that a kill ended goes on after the last epoch of each seed. `job` is what a sweep
     calls it: it says less than a training that is alone.
     """
-    from actlab.activations.definitions.functions import check
+    from actlab.activations.functions import check
     from actlab.engine.fingerprint import fingerprint
     from actlab.engine.locks import training_lock
-    from actlab.training.trainer.checkpoints import Checkpoints
+    from actlab.training.checkpoints import Checkpoints
 
     if config.activation.is_own:
         check(config.activation)
@@ -80,7 +80,7 @@ def _train(
     from actlab.engine.fingerprint import code_of
     from actlab.models.network import ModelSpec, build_model, describe_layers
     from actlab.results import tables
-    from actlab.tracking.tracking import tracking
+    from actlab.tracking import tracking
     from actlab.training import trainer
 
     data, kernel_initializer = DATASETS[config.data.name], config.model.kernel_initializer

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from actlab.errors import UserError
 from actlab.stages.schema import Config
-from actlab.tracking.tracking import notes, registry, tracking, views
-from actlab.tracking.tracking.tracking import Run
+from actlab.tracking import notes, registry, tracking, views
+from actlab.tracking.tracking import Run
 
 _NOTE = "mlflow.note.content"
 

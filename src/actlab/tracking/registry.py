@@ -23,8 +23,8 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from actlab.errors import UserError
-from actlab.tracking.tracking import tracking
-from actlab.tracking.tracking.tracking import Run
+from actlab.tracking import tracking
+from actlab.tracking.tracking import Run
 
 BEST, LOWEST_LOSS = "best", "lowest-training-loss"
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from actlab.errors import UserError
-from actlab.tracking.tracking import registry, tracking
+from actlab.tracking import registry, tracking
 
 HOST = "127.0.0.1"
 

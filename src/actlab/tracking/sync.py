@@ -12,7 +12,7 @@ import numpy as np
 from actlab.errors import UserError
 from actlab.results import tables
 from actlab.stages.schema import Config
-from actlab.tracking.tracking import overview, tracking
+from actlab.tracking import overview, tracking
 
 
 @dataclass

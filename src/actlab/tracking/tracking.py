@@ -60,7 +60,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from actlab.activations.definitions.config import ActivationConfig
+from actlab.activations.config import ActivationConfig
 from actlab.data.config import DataConfig
 from actlab.data.datasets import DATASETS, as_scaled
 from actlab.engine.files import atomic_write, is_alive, this_machine
@@ -69,8 +69,8 @@ from actlab.evidence.statistics import mean_interval
 from actlab.models.config import ModelConfig, NetworkConfig
 from actlab.results.tables import CLAIMS, HEALTH, read_table
 from actlab.stages.schema import Config
-from actlab.tracking.tracking import notes
-from actlab.training.trainer.config import TrainingConfig
+from actlab.tracking import notes
+from actlab.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

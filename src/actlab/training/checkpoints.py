@@ -22,7 +22,7 @@ import numpy as np
 
 from actlab.engine.files import atomic_write
 from actlab.models.network import weights_path
-from actlab.training.trainer.trainer import Epoch, Fitted, State
+from actlab.training.trainer import Epoch, Fitted, State
 
 #: The relative change of each layer's kernel in the next step: layer, ratio.
 Update = tuple[int, str, float]

@@ -1,0 +1,62 @@
+"""The sections `network` and `model` of a configuration."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+
+from actlab.engine.validation import Count, Name, one_of, section
+
+#: Stands for the initialiser recommended in each activation's literature.
+MATCHED = "matched"
+
+#: Kernel initialisers by their Keras names, and `MATCHED`.
+KERNEL_INITIALIZERS = (
+    "glorot_uniform",
+    "glorot_normal",
+    "he_uniform",
+    "he_normal",
+    "lecun_uniform",
+    "lecun_normal",
+    MATCHED,
+)
+
+Initializer = Annotated[str, one_of(KERNEL_INITIALIZERS)]
+
+#: Equal hidden layers: how many, and the units of each.
+_EQUAL_LAYERS = re.compile(r"([1-9]\d{0,3})x([1-9]\d{0,5})")
+
+_UNITS = TypeAdapter(list[Annotated[Count, Field(le=999_999)]])
+
+
+def _list_units(hidden: Any) -> list[int]:
+    if isinstance(hidden, str) and (equal := _EQUAL_LAYERS.fullmatch(hidden)):
+        return [int(equal[2])] * int(equal[1])
+    try:
+        return _UNITS.validate_python(hidden)
+    except ValidationError:
+        raise ValueError(
+            "it has to be a list of whole numbers from 1 to 999999, or layers x units such as 8x64"
+        ) from None
+
+
+@section
+class NetworkConfig:
+    """The hidden layers of a network, by their units.
+
+    `hidden` is a list of whole numbers, or `8x64` for eight layers of 64 units, which becomes
+    that list.
+
+    >>> NetworkConfig("uniform", "3x16").hidden
+    [16, 16, 16]
+    """
+
+    name: Name
+    hidden: Annotated[Any, AfterValidator(_list_units)]
+
+
+@section
+class ModelConfig:
+    """What every network of a study has in common."""
+
+    kernel_initializer: Initializer

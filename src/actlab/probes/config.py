@@ -1,0 +1,54 @@
+"""The sections of a configuration that say what is measured beside training."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from actlab.engine.validation import DISTINCT, Count, Fraction, Seeds, Whole, section
+from actlab.models.config import Initializer
+
+
+@section
+class GradientsConfig:
+    """How many images the two gradient probes look at, and which units count as saturated."""
+
+    notebook_images: Count
+    test_images: Count
+    saturated_below: Fraction
+    preactivation_bins: Annotated[Whole, Field(ge=3, le=1000)]
+
+
+@section
+class TimingConfig:
+    """How often the activations are timed next to each other, and the layer timed by itself.
+
+    Attributes
+    ----------
+    blocks
+        Rounds; in each, every activation is timed once.
+    block_epochs
+        Epochs per activation and round; the shortest counts.
+    kernel_units
+        Inputs and units of the layer that is timed by itself.
+    kernel_repetitions
+        Passes of that layer per measurement, back to back.
+    elementwise_repetitions
+        The same for the activation without the layer, which takes far less time.
+    """
+
+    blocks: Annotated[Whole, Field(ge=2, le=10_000)]
+    block_epochs: Annotated[Count, Field(le=100)]
+    kernel_units: Annotated[Count, Field(le=10_000)]
+    kernel_repetitions: Annotated[Count, Field(le=1_000_000_000)]
+    elementwise_repetitions: Annotated[Count, Field(le=1_000_000_000)]
+
+
+@section
+class TheoryConfig:
+    """The untrained networks on which mean-field theory is verified against measurement."""
+
+    initializers: Annotated[list[Initializer], DISTINCT]
+    width: Annotated[Count, Field(le=10_000)]
+    depth: Annotated[Whole, Field(ge=2, le=10_000)]
+    images: Count
+    seeds: Seeds
