@@ -64,8 +64,8 @@ class Training:
 def actlab(training: Training, threads: int) -> Trainer:
     """Train by actlab's own program, on one thread whatever `threads` says."""
     from actlab.activations.config import ActivationConfig
+    from actlab.backend import keras
     from actlab.data.datasets import Split
-    from actlab.models.backend import keras
     from actlab.models.config import NetworkConfig
     from actlab.models.network import ModelSpec, build_model
     from actlab.training.trainer import compile_epoch, to_device

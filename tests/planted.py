@@ -18,11 +18,10 @@ from actlab.data.config import DataConfig
 from actlab.evidence import claims, comparisons, summaries
 from actlab.evidence.config import ReportConfig
 from actlab.models.config import ModelConfig, NetworkConfig
-from actlab.probes import metadata
 from actlab.probes.config import GradientsConfig, TheoryConfig, TimingConfig
 from actlab.reporting import drawings, report, sections
-from actlab.results import study, tables
-from actlab.stages.schema import CompareConfig, Config, PathsConfig
+from actlab.results import metadata, study, tables
+from actlab.schema import CompareConfig, Config, PathsConfig
 from actlab.training.config import TrainingConfig
 
 REPORT = ReportConfig(0.95, 0.97, 0.002, 0.01, 1.0, 0.05)

@@ -21,7 +21,7 @@ from actlab.activations.config import ActivationConfig
 from actlab.data import datasets
 from actlab.models.config import NetworkConfig
 from actlab.results import tables
-from actlab.stages.schema import Config, PathsConfig
+from actlab.schema import Config, PathsConfig
 from actlab.tracking import tracking
 from actlab.tracking.sync import sync
 from actlab.training.config import TrainingConfig

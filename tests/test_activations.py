@@ -12,8 +12,8 @@ from scipy import special, stats
 from actlab.activations.config import ActivationConfig
 from actlab.activations.definitions import ACTIVATIONS, REFUSED, Range
 from actlab.activations.functions import nonlinearity_of
+from actlab.backend import keras, tf
 from actlab.errors import UserError
-from actlab.models.backend import keras, tf
 from actlab.models.network import keras_activation
 
 #: Every activation with the constants of conf/activation/, and with others; and where it or its

@@ -323,7 +323,7 @@ def test_conf_holds_no_values(root):
 
 def test_every_kernel_initialiser_is_one_of_keras():
     from actlab.activations.definitions import ACTIVATIONS
-    from actlab.models.backend import keras
+    from actlab.backend import keras
     from actlab.models.config import KERNEL_INITIALIZERS, MATCHED
 
     recommended = {row.recommended_initializer for row in ACTIVATIONS.values()}

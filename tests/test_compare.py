@@ -13,8 +13,8 @@ from actlab.data.config import DataConfig
 from actlab.errors import UserError
 from actlab.models.config import NetworkConfig
 from actlab.results import tables
+from actlab.schema import CompareConfig
 from actlab.stages.compare import compare
-from actlab.stages.schema import CompareConfig
 from actlab.tracking import tracking
 from actlab.training.config import TrainingConfig
 

@@ -14,7 +14,7 @@ from actlab.activations.config import ActivationConfig
 from actlab.engine.validation import Count, Real, Seeds, validate
 from actlab.errors import UserError
 from actlab.models.config import NetworkConfig
-from actlab.stages.schema import Config
+from actlab.schema import Config
 from actlab.training.config import TrainingConfig
 
 CONFIG = configured(Path())

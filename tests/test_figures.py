@@ -16,10 +16,10 @@ from planted import activations_of, compared, description_of, plant
 
 from actlab.activations.definitions import ACTIVATIONS
 from actlab.evidence import summaries
-from actlab.probes.metadata import join_curves
 from actlab.reporting import figures, layer_figures, look
 from actlab.reporting.drawings import draw, draw_differences
 from actlab.results import tables
+from actlab.results.metadata import join_curves
 
 
 class Drawn(NamedTuple):

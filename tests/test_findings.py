@@ -580,7 +580,7 @@ def test_every_number_that_is_said_is_in_a_table(tmp_path):
                 "low": min(sign * row["low"], sign * row["high"]),
                 "high": max(sign * row["low"], sign * row["high"]),
             }
-            allowed |= set(NUMBER.findall(findings.difference_text(row["metric"], turned)))
+            allowed |= set(NUMBER.findall(differences.difference_text(row["metric"], turned)))
         if row["pairs_needed"] > 0:
             allowed.add(f"{row['pairs_needed']:,.0f}")
     found = 0

@@ -11,7 +11,7 @@ from actlab.activations.config import ActivationConfig
 from actlab.data.config import DataConfig
 from actlab.engine import fingerprint
 from actlab.models.config import ModelConfig, NetworkConfig
-from actlab.stages.schema import CompareConfig
+from actlab.schema import CompareConfig
 from actlab.training.config import TrainingConfig
 
 CONFIG = configured(Path())

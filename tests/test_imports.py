@@ -74,10 +74,10 @@ KERAS_CAN_DO_WITHOUT = {"sklearn", "matplotlib"}
 
 def test_keras_comes_without_what_it_can_do_without(root):
     # Nothing keeps them from being imported afterwards, or takes them away.
-    without = "import actlab.models.backend, sys; assert 'keras' in sys.modules;"
+    without = "import actlab.backend, sys; assert 'keras' in sys.modules;"
     without += f"assert not {KERAS_CAN_DO_WITHOUT} & set(sys.modules);"
     assert modules_held(f"{without} import matplotlib, sklearn.base", root) >= KERAS_CAN_DO_WITHOUT
-    assert modules_after("sklearn.base", "matplotlib", "actlab.models.backend", root=root) >= (
+    assert modules_after("sklearn.base", "matplotlib", "actlab.backend", root=root) >= (
         KERAS_CAN_DO_WITHOUT
     )
     # What is tested is there to be hidden.
@@ -112,7 +112,7 @@ def test_stages_without_a_network_need_no_tensorflow(root):
         "actlab.reporting.report",
         "actlab.reporting.sections",
         "actlab.data.download",
-        "actlab.probes.metadata",
+        "actlab.results.metadata",
         "actlab.theory",
     ]
     assert not modules_after(*stages, *parts, root=root) & {"tensorflow", "keras", "mlflow"}
@@ -126,7 +126,7 @@ def test_training_is_described_without_tensorflow(root):
 
 def test_these_tests_can_fail(root):
     assert modules_after("actlab.engine.command", root=root) & TRACKING == {"hydra"}
-    assert "tensorflow" in modules_after("actlab.models.backend", root=root)
+    assert "tensorflow" in modules_after("actlab.backend", root=root)
 
 
 @pytest.mark.parametrize(

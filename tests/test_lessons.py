@@ -19,7 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from studies import read_committed
 
 from actlab.engine import command
-from actlab.stages.schema import Config
+from actlab.schema import Config
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs/lessons"

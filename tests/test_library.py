@@ -18,10 +18,10 @@ from web import NAMES, TINY, plant
 import actlab
 from actlab import api
 from actlab.activations.config import ActivationConfig
+from actlab.backend import keras, tf
 from actlab.data import download
 from actlab.data.datasets import Split
 from actlab.errors import UserError
-from actlab.models.backend import keras, tf
 from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec
 from actlab.probes import gradients
@@ -490,10 +490,10 @@ def test_seeds_that_are_a_number_are_told_what_to_be(small):
 def test_a_tensorflow_that_runs_already_is_one_line(monkeypatch):
     class Refuses:
         def find_spec(self, name, *_):
-            if name == "actlab.models.backend":
+            if name == "actlab.backend":
                 raise RuntimeError("TensorFlow already runs with several threads a model")
 
-    monkeypatch.delitem(sys.modules, "actlab.models.backend")
+    monkeypatch.delitem(sys.modules, "actlab.backend")
     monkeypatch.setattr(sys, "meta_path", [Refuses(), *sys.meta_path])
     with pytest.raises(UserError, match="TensorFlow was in use before actlab"):
         actlab.build("relu")

@@ -8,8 +8,8 @@ from reference import VALUES
 
 from actlab.activations.config import ActivationConfig
 from actlab.activations.definitions import ACTIVATIONS
+from actlab.backend import keras
 from actlab.errors import UserError
-from actlab.models.backend import keras
 from actlab.models.config import NetworkConfig
 from actlab.models.network import (
     ModelSpec,

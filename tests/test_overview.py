@@ -26,7 +26,7 @@ from test_tracking import (
 from actlab.data.config import DataConfig
 from actlab.errors import UserError
 from actlab.results import tables
-from actlab.stages.schema import Config
+from actlab.schema import Config
 from actlab.tracking import notes, overview, registry, tracking, views
 from actlab.tracking.sync import sync
 

@@ -11,11 +11,11 @@ from scipy import special
 
 from actlab.activations import functions, mean_field
 from actlab.activations.config import ActivationConfig
+from actlab.backend import keras
 from actlab.errors import UserError
-from actlab.models.backend import keras
 from actlab.models.config import MATCHED, NetworkConfig
 from actlab.models.network import ModelSpec, build_model, with_probabilities
-from actlab.probes import metadata
+from actlab.results import metadata
 from actlab.stages.activations import describe, read_configured
 
 GOOD = '''

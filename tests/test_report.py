@@ -34,10 +34,10 @@ from actlab.errors import UserError
 from actlab.evidence import comparisons, summaries, wording
 from actlab.evidence.claims import CLAIMS, VERDICTS
 from actlab.models.config import ModelConfig
-from actlab.probes import metadata, theory
+from actlab.probes import theory
 from actlab.probes.config import TheoryConfig, TimingConfig
 from actlab.reporting import figures, layer_sections, look, report
-from actlab.results import tables
+from actlab.results import metadata, tables
 from actlab.results.tables import where
 from actlab.stages.report import report as write_report
 from actlab.training.config import TrainingConfig

@@ -30,7 +30,7 @@ from actlab.data.datasets import scale_images
 from actlab.errors import UserError
 from actlab.models.config import ModelConfig, NetworkConfig
 from actlab.results import tables
-from actlab.stages.schema import PathsConfig
+from actlab.schema import PathsConfig
 from actlab.tracking import overview, tracking
 from actlab.tracking.sync import Synced, sync
 from actlab.training.config import TrainingConfig
@@ -533,7 +533,7 @@ def test_a_models_requirements_are_the_running_versions_and_looked_for_nowhere(
     import mlflow.pyfunc
     from mlflow.utils import requirements_utils
 
-    from actlab.models.backend import keras, tf
+    from actlab.backend import keras, tf
 
     looked_for: list[str] = []
     monkeypatch.setattr(requirements_utils, "_check_requirement_satisfied", looked_for.append)

@@ -12,8 +12,8 @@ from planted import CONSTANTS
 
 from actlab.activations.config import ActivationConfig
 from actlab.activations.definitions import ACTIVATIONS
+from actlab.backend import keras, tf
 from actlab.data.datasets import Split, to_uint8
-from actlab.models.backend import keras, tf
 from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec, build_model
 from actlab.training.trainer import (
@@ -570,7 +570,7 @@ from actlab.data import datasets
 from actlab.activations.config import ActivationConfig
 from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec, build_model
-from actlab.models.backend import keras
+from actlab.backend import keras
 from actlab.training.trainer import compile_epoch, shuffled_order, to_device
 
 train = datasets.build_splits(*datasets.load_raw("mnist", Path(sys.argv[1]))).train

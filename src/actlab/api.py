@@ -47,9 +47,9 @@ from actlab.training.config import TrainingConfig
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from actlab.models.backend import keras
+    from actlab.backend import keras
     from actlab.models.network import ModelSpec
-    from actlab.probes.metadata import Description
+    from actlab.results.metadata import Description
     from actlab.training.trainer import Protocol
 
     Model = keras.Sequential
@@ -112,8 +112,8 @@ def load_data(
 ) -> Data:
     """Load a data set, downloading it the first time.
 
-    Downloads come from the pipeline's sources (`actlab.data.download`). The SHA-256 digests of
-    files are verified wherever they come from.
+    Downloads come from the pipeline's sources (`actlab.data.download`). The SHA-256
+    digests of the four files are verified wherever they come from.
 
     Parameters
     ----------
@@ -511,9 +511,9 @@ def probe(
 
         - gradient_mean_abs, gradient_norm, gradient_relative_norm: mean absolute entry and
           Euclidean norm of the kernel's gradient, and that norm divided by the kernel's norm;
-        - the statistics of `actlab.probes.gradients.summarise_health`: backprop_rms, dead_fraction (units
-          with phi' = 0 on every image), saturated_fraction and others; NaN where the output layer
-          has none.
+        - the statistics of `actlab.probes.gradients.summarise_health`: backprop_rms,
+          dead_fraction (units with phi' = 0 on every image), saturated_fraction and others; NaN
+          where the output layer has none.
 
     Raises
     ------
@@ -633,8 +633,8 @@ def plot_images(data: Data, count: int = 10) -> Figure:
 
 def plot_functions(*activations: Named) -> Figure:
     """Plot each activation and its derivative, with formula and range."""
-    from actlab.probes.metadata import join_curves
     from actlab.reporting.figures import plot_activation_functions
+    from actlab.results.metadata import join_curves
 
     described = [_describe(each) for each in _activations(activations).values()]
     return _shown(plot_activation_functions(join_curves(described), described))
@@ -642,7 +642,7 @@ def plot_functions(*activations: Named) -> Figure:
 
 def _describe(activation: ActivationConfig) -> Description:
     """Describe an activation for a figure, without theory."""
-    from actlab.probes.metadata import describe
+    from actlab.results.metadata import describe
 
     _import_tensorflow()
     from actlab.activations.functions import check, get_activation, nonlinearity_of
@@ -787,7 +787,7 @@ def _spec(
 
 def _import_tensorflow() -> None:
     try:
-        import actlab.models.backend  # noqa: F401
+        import actlab.backend  # noqa: F401
     except RuntimeError as error:
         raise UserError(
             "TensorFlow was in use before actlab, with several threads per model, which actlab's"

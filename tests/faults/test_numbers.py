@@ -32,7 +32,7 @@ from actlab.probes.config import GradientsConfig, TheoryConfig
 from actlab.reporting import drawings, figures, look, report, sections
 from actlab.results import tables
 from actlab.results.study import Study
-from actlab.stages.schema import PathsConfig
+from actlab.schema import PathsConfig
 from actlab.training.config import TrainingConfig
 
 pytestmark = [

@@ -36,7 +36,7 @@ from actlab.models.config import NetworkConfig
 from actlab.reporting import charts, drawings, look, report, sections
 from actlab.results import tables
 from actlab.results.study import Study
-from actlab.stages.schema import PathsConfig
+from actlab.schema import PathsConfig
 from actlab.training.config import TrainingConfig
 
 pytestmark = [

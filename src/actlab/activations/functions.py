@@ -31,8 +31,8 @@ from actlab.activations.definitions import (
     Activation,
     Range,
 )
+from actlab.backend import keras, tf
 from actlab.errors import UserError
-from actlab.models.backend import keras, tf
 
 Array = Float[np.ndarray, "..."]
 

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from actlab.engine import interrupts
 from actlab.engine.validation import explain_fault, list_keys, validate
 from actlab.errors import UserError
-from actlab.stages.schema import Config
+from actlab.schema import Config
 
 #: The longest name of a job's folder; file systems take 255 bytes.
 LONGEST = 160

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from actlab.data.datasets import DATASETS
-from actlab.stages.schema import Config
+from actlab.schema import Config
 
 #: The modules that compute a training or take it up again, by their files in the package;
 #: `tests/test_fingerprint.py` holds them to what these import.

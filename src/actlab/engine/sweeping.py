@@ -28,7 +28,7 @@ from actlab.engine import interrupts
 from actlab.engine.command import check, explain, remove_untouched
 from actlab.engine.files import atomic_write
 from actlab.errors import UserError
-from actlab.stages.schema import Config
+from actlab.schema import Config
 
 #: The file of a job's folder that says what became of it.
 OUTCOME = "outcome.json"

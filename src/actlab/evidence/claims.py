@@ -24,9 +24,9 @@ from actlab.activations.config import ActivationConfig
 from actlab.evidence import summaries
 from actlab.evidence.comparisons import METRICS
 from actlab.evidence.config import ReportConfig
+from actlab.evidence.differences import difference_text, orient
 from actlab.evidence.statistics import geometric_interval, holm, mean_interval, paired_tests
 from actlab.evidence.wording import counted, in_points, join, percent, written
-from actlab.reporting.findings import difference_text, orient
 from actlab.results import tables
 from actlab.results.study import Study
 from actlab.results.tables import where

@@ -12,18 +12,6 @@ from scipy import special, stats
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 
 
-def euclidean_norm(values: Float[np.ndarray, "..."]) -> float:
-    """Give the square root of the sum of squares, in double precision.
-
-    NumPy's own norm sums in BLAS, whose order of sums, and so the last bit, depends on the
-    number of cores.
-
-    >>> euclidean_norm(np.array([[3.0], [4.0]]))
-    5.0
-    """
-    return math.sqrt(float(np.square(values, dtype=np.float64).sum()))
-
-
 @functools.cache  # SciPy takes longer than all that is done with one
 def _student_quantile(probability: float, freedom: int) -> float:
     return float(stats.t.ppf(probability, freedom))

@@ -1,18 +1,20 @@
 """An activation and a network -> a Keras model."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from actlab.activations.config import ActivationConfig
 from actlab.activations.definitions import ACTIVATIONS
 from actlab.activations.functions import find_function
+from actlab.backend import keras
 from actlab.errors import UserError
-from actlab.models.backend import keras
 from actlab.models.config import NetworkConfig
 from actlab.models.initializers import resolve_initializer
 
@@ -258,3 +260,15 @@ def read_weights(model: keras.Sequential, path: Path) -> None:
         model.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} cannot be read: run `dvc repro` to train it again") from error
+
+
+def euclidean_norm(values: Float[np.ndarray, "..."]) -> float:
+    """Compute the square root of the sum of squares, in double precision.
+
+    NumPy's own norm sums in BLAS, whose order of sums, and so the last bit, depends on the
+    number of cores.
+
+    >>> euclidean_norm(np.array([[3.0], [4.0]]))
+    5.0
+    """
+    return math.sqrt(float(np.square(values, dtype=np.float64).sum()))

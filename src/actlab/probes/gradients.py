@@ -11,10 +11,16 @@ from jaxtyping import Float, Float32
 
 from actlab.activations.config import ActivationConfig
 from actlab.activations.functions import nonlinearity_of
+from actlab.backend import keras, tf
 from actlab.data.datasets import Split
-from actlab.evidence.statistics import euclidean_norm
-from actlab.models.backend import keras, tf
-from actlab.models.network import ModelSpec, build_model, kept_epochs, read_weights, weights_path
+from actlab.models.network import (
+    ModelSpec,
+    build_model,
+    euclidean_norm,
+    kept_epochs,
+    read_weights,
+    weights_path,
+)
 
 #: What is said of a kernel's gradient: the mean absolute entry, the Euclidean norm, and the
 #: norm divided by the kernel's own.

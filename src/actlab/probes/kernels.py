@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from actlab.activations.config import ActivationConfig
-from actlab.models.backend import tf
+from actlab.backend import tf
 from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec, build_model
 

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from actlab.evidence import summaries
-from actlab.probes.metadata import Description, join_curves
 from actlab.reporting import figures, layer_figures
 from actlab.reporting.figures import MOST_PANELS, MOST_ROWS
+from actlab.results.metadata import Description, join_curves
 from actlab.results.study import ACTIVATION, NETWORK, Study, numbers
 from actlab.results.tables import where
 

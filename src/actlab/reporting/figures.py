@@ -21,7 +21,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from actlab.probes.metadata import Description
 from actlab.reporting.look import (
     GREY,
     NOTE,
@@ -48,6 +47,7 @@ from actlab.reporting.look import (
     write_value,
     zero_handles,
 )
+from actlab.results.metadata import Description
 from actlab.results.study import ACTIVATION, PHASE, label, line_key, numbers, setting
 from actlab.results.tables import where
 

@@ -13,6 +13,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from actlab.evidence.comparisons import METRICS, diverged_seeds
+from actlab.evidence.differences import difference_text, orient
 from actlab.evidence.statistics import mean_interval
 from actlab.evidence.summaries import NEAR_BEST
 from actlab.evidence.wording import capitalise, counted, fixed, in_points, join, percent
@@ -64,42 +65,6 @@ def name_value(key: str, value: str, study: Study) -> str:
     return value if key in (ACTIVATION, NETWORK, PHASE) else f"{label(key, study.keys)} {value}"
 
 
-def orient(
-    compared: pd.DataFrame, metric: str, best: str, other: str, **setting: str
-) -> dict[str, Any]:
-    """Look a pair up, turned round where need be: the difference is best minus other.
-
-    Parameters
-    ----------
-    compared
-        `comparisons.compare`.
-    metric
-        One of `comparisons.METRICS`.
-    best, other
-        The values of the key in which the two differ.
-    setting
-        The other keys.
-
-    Raises
-    ------
-    KeyError
-        When the two were not compared.
-    """
-    rows = where(compared, metric=metric, **setting)
-    for found in where(rows, first=best, second=other).to_dict("records"):
-        return {str(key): value for key, value in found.items()} | {"other": other}
-    for found in where(rows, first=other, second=best).to_dict("records"):
-        opposite = {"better": "worse", "worse": "better"}
-        row = {str(key): value for key, value in found.items()}
-        row |= {"other": other, "mean": -row["mean"]}
-        for low, high in (("low", "high"), ("new_images_low", "new_images_high")):
-            row |= {low: -row[high], high: -row[low]}
-        for key in ("verdict", "new_images_verdict"):
-            row[key] = opposite.get(row[key], row[key])
-        return row
-    raise KeyError(f"{best} and {other} were not compared by {metric}")
-
-
 def _pairs_with(
     study: Study, compared: pd.DataFrame, metric: str, best: str, setting: Mapping[str, str]
 ) -> list[dict[str, Any]]:
@@ -113,23 +78,6 @@ def _pairs_with(
         except KeyError:
             continue
     return found
-
-
-def difference_text(metric: str, row: Mapping[Any, Any]) -> str:
-    """Write a difference with its interval, in the metric's unit."""
-    values = [row[key] for key in ("mean", "low", "high")]
-    if not np.isfinite(values).all():
-        return "not a number"
-    unit = METRICS[metric].unit
-    if unit == "ratio":
-        mean, low, high = (f"{math.exp(value):.3f}" for value in values)
-        return f"× {mean}, {low} to {high}"
-    if unit == "points":
-        mean, low, high = map(in_points, values)
-    else:
-        digits = 4 if unit == "nats" else 1
-        mean, low, high = (fixed(value, digits) for value in values)
-    return f"{mean} {unit}, {low} to {high}"
 
 
 # --- Verdicts -------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from actlab.evidence.wording import written
-from actlab.probes.metadata import Description
 from actlab.reporting.look import (
     GREY,
     NOTE,
@@ -41,6 +40,7 @@ from actlab.reporting.look import (
     to_numbers,
     zero_handles,
 )
+from actlab.results.metadata import Description
 from actlab.results.tables import where
 
 

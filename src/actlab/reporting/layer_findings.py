@@ -14,10 +14,10 @@ import pandas as pd
 
 from actlab.activations.config import ActivationConfig
 from actlab.evidence import summaries
+from actlab.evidence.differences import orient
 from actlab.evidence.statistics import Interval
 from actlab.evidence.wording import counted, join, percent, written
 from actlab.models.config import MATCHED
-from actlab.reporting.findings import orient
 from actlab.results.study import Study
 from actlab.results.tables import where
 

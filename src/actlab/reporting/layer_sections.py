@@ -10,10 +10,9 @@ import pandas as pd
 from actlab.activations.config import ActivationConfig
 from actlab.data.datasets import DATASETS
 from actlab.evidence import summaries
+from actlab.evidence.differences import difference_text
 from actlab.evidence.wording import counted, join, written
 from actlab.models.config import MATCHED
-from actlab.probes.metadata import Description
-from actlab.reporting.findings import difference_text
 from actlab.reporting.layer_figures import HEALTH_MAPS
 from actlab.reporting.layer_findings import (
     depth_findings,
@@ -24,9 +23,10 @@ from actlab.reporting.layer_findings import (
     theory_findings,
 )
 from actlab.reporting.report import Grid, Picture, Section, Text, points, run_names
+from actlab.results.metadata import Description
 from actlab.results.study import ACTIVATION, Study
 from actlab.results.tables import where
-from actlab.stages.schema import Config
+from actlab.schema import Config
 
 #: How wide a band about a prediction is (`theory.BAND_DEVIATIONS`).
 BAND = "four standard deviations of the mean"

@@ -15,10 +15,10 @@ from actlab.data.datasets import DATASETS
 from actlab.evidence import summaries
 from actlab.evidence.claims import VERDICTS
 from actlab.evidence.comparisons import MANY_PAIRS, METRICS, MOST_VALUES
+from actlab.evidence.differences import difference_text
 from actlab.evidence.summaries import NEAR_BEST
 from actlab.evidence.wording import capitalise, counted, fixed, in_points, join, percent, written
 from actlab.models.config import MATCHED
-from actlab.probes.metadata import Description
 from actlab.reporting import layer_sections
 from actlab.reporting.drawings import swept_keys
 from actlab.reporting.figures import MOST_ROWS as DOTS
@@ -28,7 +28,6 @@ from actlab.reporting.findings import (
     best_finding,
     comparison_findings,
     conclusion_findings,
-    difference_text,
     divergence_findings,
     key_findings,
     loss_findings,
@@ -48,9 +47,10 @@ from actlab.reporting.report import (
     points,
     run_names,
 )
+from actlab.results.metadata import Description
 from actlab.results.study import ACTIVATION, NETWORK, PHASE, Study, label, line_key
 from actlab.results.tables import as_text, where
-from actlab.stages.schema import Config
+from actlab.schema import Config
 from actlab.tracking.runs import grid_sizes
 
 #: Rows that a table of the report shows, and lines of the terminal's; the CSV has all.

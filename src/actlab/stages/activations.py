@@ -12,10 +12,10 @@ from actlab.activations.config import ActivationConfig
 from actlab.engine.command import run
 from actlab.engine.validation import validate
 from actlab.errors import UserError
-from actlab.stages.schema import Config
+from actlab.schema import Config
 
 if TYPE_CHECKING:
-    from actlab.probes.metadata import Description
+    from actlab.results.metadata import Description
 
 
 def read_configured(name: str, folder: Path) -> ActivationConfig:
@@ -43,7 +43,8 @@ def describe(activation: ActivationConfig, kernel_initializer: str) -> "Descript
     Where theory predicts no value (its integral overflows, or is uncertain), it is NaN.
     """
     from actlab.activations import functions, mean_field
-    from actlab.probes import metadata, theory
+    from actlab.probes import theory
+    from actlab.results import metadata
 
     phi = functions.nonlinearity_of(activation)
     resolved = resolve_initializer(kernel_initializer, activation)
@@ -62,7 +63,7 @@ def activations(config: Config) -> None:
     """Verify each function and its derivative; write the metadata that reports show."""
     from actlab.activations import functions
     from actlab.engine.files import atomic_write
-    from actlab.probes import metadata
+    from actlab.results import metadata
 
     described = []
     print("activation        range               max|φ'|   E[φ²]    χ₁  initialiser     deviation")

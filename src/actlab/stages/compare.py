@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from actlab.engine.command import run
-from actlab.stages.schema import Config
+from actlab.schema import Config
 
 
 def compare(config: Config) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from actlab.engine.command import run
 from actlab.engine.interrupts import process_beside
 from actlab.errors import UserError
-from actlab.stages.schema import Config
+from actlab.schema import Config
 
 
 def gradients(config: Config) -> None:

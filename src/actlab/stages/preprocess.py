@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from actlab.engine.command import run
-from actlab.stages.schema import Config
+from actlab.schema import Config
 
 
 def preprocess(config: Config) -> None:

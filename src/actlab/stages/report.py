@@ -11,7 +11,7 @@ from typing import Any
 
 from actlab.engine.command import run
 from actlab.engine.interrupts import process_beside
-from actlab.stages.schema import Config
+from actlab.schema import Config
 
 
 def report(config: Config) -> None:
@@ -27,9 +27,8 @@ def write_report(config: Config, beside: Executor) -> None:
     from actlab.engine.files import atomic_write
     from actlab.engine.parallel import begun_beside
     from actlab.evidence import claims, comparisons, summaries
-    from actlab.probes import metadata
     from actlab.reporting import charts, drawings, look, provenance, report, sections
-    from actlab.results import study, tables
+    from actlab.results import metadata, study, tables
     from actlab.tracking import overview, tracking
 
     reports, confidence = Path(config.paths.reports), config.report.confidence

@@ -2,7 +2,7 @@
 
 from actlab.engine.command import run
 from actlab.errors import UserError
-from actlab.stages.schema import Config
+from actlab.schema import Config
 
 
 def find_stale_stages() -> set[str]:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from actlab.engine.command import run
 from actlab.errors import UserError
 from actlab.models.config import NetworkConfig
-from actlab.stages.schema import Config
+from actlab.schema import Config
 
 
 def read_network(name: str, folder: Path) -> NetworkConfig:
@@ -33,10 +33,9 @@ def theory(config: Config) -> None:
     from actlab.engine.files import atomic_write
     from actlab.models.config import MATCHED
     from actlab.models.initializers import resolve_initializer
-    from actlab.probes import metadata
     from actlab.probes.theory import activation_moments, born_dead_probability
     from actlab.probes.untrained import compare_with_theory, is_silent_below_zero, probe_gradients
-    from actlab.results import tables
+    from actlab.results import metadata, tables
 
     processed = Path(config.paths.processed)
     test = load_processed(processed, asdict(config.data), is_scaled=False).test

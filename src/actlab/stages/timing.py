@@ -4,7 +4,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from actlab.engine.command import run
-from actlab.stages.schema import Config
+from actlab.schema import Config
 
 
 def timing(config: Config) -> None:

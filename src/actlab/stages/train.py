@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actlab.engine import command
-from actlab.stages.schema import Config
+from actlab.schema import Config
 
 if TYPE_CHECKING:
     from actlab.data.datasets import Splits

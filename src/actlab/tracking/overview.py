@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from actlab.errors import UserError
-from actlab.stages.schema import Config
+from actlab.schema import Config
 from actlab.tracking import notes, registry, tracking, views
 from actlab.tracking.tracking import Run
 

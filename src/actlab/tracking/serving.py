@@ -1,4 +1,4 @@
-"""Serve a registered model on this machine alone: `python -m actlab.tracking.serving`, or `make serve`.
+"""Serve a registered model on this machine alone: `make serve`.
 
 What listens is MLflow's own server, `mlflow models serve`, in this environment: neither conda nor a
 network is needed. It takes `{"inputs": [[784 numbers from 0 to 1], ...]}` at `/invocations` and

@@ -11,7 +11,7 @@ import numpy as np
 
 from actlab.errors import UserError
 from actlab.results import tables
-from actlab.stages.schema import Config
+from actlab.schema import Config
 from actlab.tracking import overview, tracking
 
 

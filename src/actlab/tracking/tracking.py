@@ -68,7 +68,7 @@ from actlab.errors import UserError
 from actlab.evidence.statistics import mean_interval
 from actlab.models.config import ModelConfig, NetworkConfig
 from actlab.results.tables import CLAIMS, HEALTH, read_table
-from actlab.stages.schema import Config
+from actlab.schema import Config
 from actlab.tracking import notes
 from actlab.training.config import TrainingConfig
 
@@ -812,7 +812,7 @@ def _write_model(store: Store, run: str, logged: Any, model: Any, example: np.nd
     from mlflow.models import Model, infer_signature
     from mlflow.tensorflow import save_model
 
-    from actlab.models.backend import keras, tf
+    from actlab.backend import keras, tf
 
     identity = logged.model_id
     # MLflow's `log_model` does the same through a store that is global to the process.

@@ -18,10 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from actlab.backend import keras, tf
 from actlab.data.datasets import Split, to_uint8
-from actlab.evidence.statistics import euclidean_norm
-from actlab.models.backend import keras, tf
-from actlab.models.network import ModelSpec, build_model, draw_kernels
+from actlab.models.network import ModelSpec, build_model, draw_kernels, euclidean_norm
 
 
 class Evaluation(NamedTuple):

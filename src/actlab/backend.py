@@ -1,6 +1,6 @@
 """TensorFlow as actlab runs it: quiet, and one thread a model.
 
-`from actlab.models.backend import keras, tf` in place of importing either: the settings below have
+`from actlab.backend import keras, tf` in place of importing either: the settings below have
 to be in the environment before TensorFlow reads it. One thread a model makes the result
 independent of how many cores a machine has (two threads change the order of sums, and with
 it the bits); the cores are kept busy by training several models side by side.
