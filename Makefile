@@ -61,10 +61,11 @@ faults: $(VENV)/ready ## the fault tests of docs/reliability.md, at full count
 	pytest tests/faults --ignore $$kills -n auto --maxprocesses 4 --dist load || status=1; \
 	exit $$status
 
-lint: $(VENV)/ready ## ruff and pyright
+lint: $(VENV)/ready ## ruff, pyright and the direction of imports
 	@ruff check .
 	@ruff format --check .
 	@pyright
+	@lint-imports --no-cache --no-logo
 
 ui: $(VENV)/ready ## the MLflow UI on this machine alone, with the runs
 	@echo "The runs:    http://127.0.0.1:$(or $(PORT),5000)/#/experiments/1/runs?viewStateShareKey=configurations&workflowType=machine_learning"

@@ -82,7 +82,7 @@ def bookkeep() -> dict[str, float]:
     sys.path.insert(0, str(ROOT / "tests"))
     from planted import configured  # pyright: ignore[reportMissingImports]
 
-    from actlab.engine.fingerprint import fingerprint
+    from actlab.results.identity import fingerprint
     from actlab.tracking import tracking
     from actlab.training.config import TrainingConfig
 

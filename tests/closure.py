@@ -4,11 +4,15 @@ import ast
 from collections.abc import Collection
 from pathlib import Path
 
+#: The folders and files of the package that compose, lock, describe or log: no result depends on
+#: them, so no stage does.
+APART = ("engine", "errors.py", "results/identity.py", "schema.py", "stages/entry.py", "tracking")
+
 
 def import_closure(entry: Path, source: Path, apart: Collection[str] = ()) -> set[Path]:
     """The entry and every module of actlab that it imports, at any depth, lazily or not.
 
-    Those apart, by their files in the package, are left out, and what only they import.
+    Those apart, by their files or folders in the package, are left out, and what only they import.
     """
     closure: set[Path] = set()
     waiting = [entry]
@@ -29,6 +33,7 @@ def import_closure(entry: Path, source: Path, apart: Collection[str] = ()) -> se
                 module = source / f"{name.replace('.', '/')}.py"
                 if not (name.startswith("actlab.") and module.is_file()):
                     continue
-                if str(module.relative_to(source / "actlab")) not in apart:
+                place = module.relative_to(source / "actlab")
+                if not {str(place), *map(str, place.parents)} & {*apart}:
                     waiting.append(module)
     return closure

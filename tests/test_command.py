@@ -13,8 +13,8 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from studies import read_committed
 
-from actlab.engine.command import run
 from actlab.errors import UserError
+from actlab.stages.entry import run
 from actlab.training.config import TrainingConfig
 
 CONF = Path(__file__).parents[1] / "conf"

@@ -1,16 +1,18 @@
 """What a fingerprint holds, and what it leaves out."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from closure import import_closure
+from closure import APART, import_closure
 from planted import configured
 
 from actlab.activations.config import ActivationConfig
 from actlab.data.config import DataConfig
-from actlab.engine import fingerprint
+from actlab.engine.fingerprint import digest_sources, list_sources
 from actlab.models.config import ModelConfig, NetworkConfig
+from actlab.results import identity
 from actlab.schema import CompareConfig
 from actlab.training.config import TrainingConfig
 
@@ -19,9 +21,10 @@ CONFIG = configured(Path())
 
 def test_the_code_is_all_that_computes_a_training(root):
     package = root / "src/actlab"
-    computes = import_closure(package / "checkpoints.py", root / "src")
-    computes |= {package / "stages/train.py"}
-    assert {package / name for name in fingerprint.CODE} == computes
+    named = set(list_sources(package, identity.CODE))
+    computes = import_closure(package / "stages/train.py", root / "src", APART)
+    assert computes <= named | {package / "errors.py"}
+    assert all((package / name).exists() for name in identity.CODE)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +40,7 @@ def test_the_code_is_all_that_computes_a_training(root):
     ],
 )
 def test_what_decides_a_result_is_in_it(changes):
-    assert fingerprint.fingerprint(replace(CONFIG, **changes)) != fingerprint.fingerprint(CONFIG)
+    assert identity.fingerprint(replace(CONFIG, **changes)) != identity.fingerprint(CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -52,28 +55,29 @@ def test_what_decides_a_result_is_in_it(changes):
     ],
 )
 def test_what_decides_no_result_is_not_in_it(changes):
-    assert fingerprint.fingerprint(replace(CONFIG, **changes)) == fingerprint.fingerprint(CONFIG)
+    assert identity.fingerprint(replace(CONFIG, **changes)) == identity.fingerprint(CONFIG)
 
 
 def test_equal_layers_are_the_list_that_they_stand_for():
     listed = replace(CONFIG, network=NetworkConfig("mlp", [16, 16]))
     short = replace(CONFIG, network=NetworkConfig("mlp", "2x16"))
-    assert fingerprint.fingerprint(listed) == fingerprint.fingerprint(short)
+    assert identity.fingerprint(listed) == identity.fingerprint(short)
 
 
-@pytest.mark.parametrize("name", fingerprint.CODE)
-def test_every_module_of_the_code_counts(name, root, tmp_path, monkeypatch):
-    for each in fingerprint.CODE:
-        (tmp_path / each).parent.mkdir(exist_ok=True)
-        (tmp_path / each).write_bytes((root / "src/actlab" / each).read_bytes())
-    monkeypatch.setattr(fingerprint, "__file__", str(tmp_path / "fingerprint.py"))
-    fingerprint._code.cache_clear()
-    before = fingerprint.fingerprint(CONFIG)
-    (tmp_path / name).write_text((tmp_path / name).read_text() + "\n")
-    fingerprint._code.cache_clear()
-    changed = fingerprint.fingerprint(CONFIG)
-    fingerprint._code.cache_clear()
-    assert changed != before
+def test_every_file_of_the_code_counts_and_no_other(root, tmp_path):
+    shutil.copytree(root / "src/actlab", tmp_path, dirs_exist_ok=True)
+    before = digest_sources(tmp_path, identity.CODE)
+    for path in list_sources(tmp_path, identity.CODE):
+        content = path.read_text()
+        path.write_text(content + "\n")
+        assert digest_sources(tmp_path, identity.CODE) != before, path
+        path.write_text(content)
+    (tmp_path / "reporting/figures.py").write_text("")
+    (tmp_path / "models/__pycache__").mkdir(exist_ok=True)
+    (tmp_path / "models/__pycache__/network.pyc").write_text("")
+    assert digest_sources(tmp_path, identity.CODE) == before
+    (tmp_path / "models/more.py").write_text("")
+    assert digest_sources(tmp_path, identity.CODE) != before
 
 
 def test_a_users_own_function_counts_by_its_sources(root, tmp_path, monkeypatch):
@@ -82,13 +86,13 @@ def test_a_users_own_function_counts_by_its_sources(root, tmp_path, monkeypatch)
     (tmp_path / "mine_for_fingerprint.py").write_text("def phi(x):\n    return x\n")
     monkeypatch.setattr(functions, "FOLDER", tmp_path)
     mine = ActivationConfig("mine", "mine_for_fingerprint.phi", {})
-    before = fingerprint.fingerprint(replace(CONFIG, activation=mine))
+    before = identity.fingerprint(replace(CONFIG, activation=mine))
     (tmp_path / "mine_for_fingerprint.py").write_text("def phi(x):\n    return 2 * x\n")
-    assert fingerprint.fingerprint(replace(CONFIG, activation=mine)) != before
+    assert identity.fingerprint(replace(CONFIG, activation=mine)) != before
 
 
 def test_the_package_that_computes_is_in_it(monkeypatch):
-    before = fingerprint.fingerprint(CONFIG)
-    monkeypatch.setattr(fingerprint, "_packages", lambda: {"tensorflow-cpu": "0"})
-    assert {"keras", "numpy"} < set(fingerprint.PACKAGES)
-    assert fingerprint.fingerprint(CONFIG) != before
+    before = identity.fingerprint(CONFIG)
+    monkeypatch.setattr(identity, "find_versions", lambda names: {"tensorflow-cpu": "0"})
+    assert {"keras", "numpy"} < set(identity.PACKAGES)
+    assert identity.fingerprint(CONFIG) != before

@@ -215,10 +215,10 @@ def test_signals_that_are_ignored_or_taken_keep_their_meaning(started):
 # What a library does at the end of the process, TensorFlow for one, takes a while.
 FINISHED = """
 import atexit
-from actlab.stages import command
+from actlab.stages import entry
 
 atexit.register(lambda: (told("at its end"), time.sleep(1)))
-command.run(lambda config: told("at work"))
+entry.run(lambda config: told("at work"))
 """
 
 
@@ -235,7 +235,7 @@ def test_a_command_that_has_finished_ends_with_its_own_status(number, started):
 # A module is taken apart where `taken apart` is said.
 ENDING = """
 import atexit, importlib.machinery, sys
-from actlab.stages import command
+from actlab.stages import entry
 
 class Held:
     def __del__(self, write=__import__("os").write):
@@ -251,7 +251,7 @@ def stage(config):
     if fails:
         raise OSError("no room")
 
-command.run(stage)
+entry.run(stage)
 print("buffered")
 """
 

@@ -18,8 +18,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from studies import read_committed
 
-from actlab.engine import command
+from actlab.engine import composing
 from actlab.schema import Config
+from actlab.stages import entry
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs/lessons"
@@ -228,7 +229,7 @@ def compose(tmp_path_factory):
     def composed(overrides):
         with chdir(folder), hydra.initialize_config_dir(str(folder / "conf"), version_base="1.3"):
             given = hydra.compose("config", overrides=[*overrides, "paths.output=elsewhere"])
-            return command.check(given, folder)
+            return composing.compose(given, entry.SCHEMA, folder)
 
     return composed
 

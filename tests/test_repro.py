@@ -30,14 +30,14 @@ stages:
 WORK = """
 import pathlib, time
 from actlab.errors import UserError
-from actlab.stages import command
+from actlab.stages import entry
 
 def stage(config):
     print("at work", flush=True)
     {work}
     pathlib.Path("written").write_text("written")
 
-command.run(stage)
+entry.run(stage)
 """
 FAILS = 'raise UserError("data/x is missing: make it")'
 #: What `make` takes for done: the environment is that of the tests.

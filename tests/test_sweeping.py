@@ -21,8 +21,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from studies import read_committed
 
-from actlab.engine import command, sweeping
-from actlab.engine.fingerprint import fingerprint
+from actlab.engine import composing, sweeping
+from actlab.results.identity import fingerprint
+from actlab.stages import entry
 from actlab.stages.train import Trained
 from actlab.tracking import tracking
 
@@ -75,7 +76,7 @@ class Sweep:
         self._monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # a command sets it for its own process
         ended = 0
         try:
-            command.run(self.train, sweepable=True)
+            entry.run(self.train, sweepable=True)
         except SystemExit as error:
             ended = error.code
         printed = self._capsys.readouterr()
@@ -271,7 +272,7 @@ def test_many_seeds_have_a_folder(sweep):
     sweep.run("activation=relu,tanh", seeds, HELD_OUT)
     folders = [each.name for each in (sweep.folder / "multirun").glob("activation*")]
     assert len(folders) == 2
-    assert all(len(name) == command.LONGEST for name in folders)
+    assert all(len(name) == composing.LONGEST for name in folders)
 
 
 def test_a_failed_job_is_a_failed_run_with_its_cause(sweep):

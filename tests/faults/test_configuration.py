@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from studies import read_committed
 
 from actlab.data import datasets
-from actlab.engine import command
+from actlab.stages import entry
 from actlab.stages.compare import compare
 from actlab.stages.train import train
 
@@ -471,9 +471,9 @@ class Study:
         code, escaped = 0, None
         try:
             if how == "compare":
-                command.run(compare)
+                entry.run(compare)
             else:
-                command.run(train, sweepable=True)
+                entry.run(train, sweepable=True)
         except SystemExit as error:
             code = error.code
         except BaseException as error:  # what a user would see as a traceback

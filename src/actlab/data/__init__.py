@@ -1,0 +1,1 @@
+"""Data sets: where the raw files come from, their digests, splits."""

@@ -1,0 +1,1 @@
+"""Commands, sweeps and files: knows nothing of activations."""

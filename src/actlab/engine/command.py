@@ -1,10 +1,7 @@
-"""What all commands share: composing the configuration, validating it, reporting mistakes."""
+"""A function that takes a configuration -> a command with Hydra's grammar and one-line errors."""
 
-import hashlib
-import importlib
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,38 +11,18 @@ import hydra
 import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
-from actlab.engine import interrupts
-from actlab.engine.validation import explain_fault, list_keys, validate
+from actlab.engine import interrupts, sweeping
+from actlab.engine.composing import Schema, compose, explain, remove_untouched
+from actlab.engine.validation import explain_fault
 from actlab.errors import UserError
-from actlab.schema import Config
-
-#: The longest name of a job's folder; file systems take 255 bytes.
-LONGEST = 160
 
 
-def shorten(name: str) -> str:
-    """Return a valid folder name: a long one is truncated, and its digest appended.
-
-    >>> shorten("activation=relu"), len(shorten("seeds=" + 100 * "[0,1]"))
-    ('activation=relu', 160)
-    """
-    if len(name.encode()) <= LONGEST:
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-    return f"{name.encode()[: LONGEST - 13].decode(errors='ignore')}-{digest}"
-
-
-# Hydra resolves it in every process that runs a job.
-OmegaConf.register_new_resolver("shorten", shorten, replace=True)
-
-
-def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
+def run(stage: Callable[..., Any], schema: Schema, sweepable: bool = False) -> None:
     """Run a stage as a command, with Hydra's grammar for its arguments.
 
     Whatever the user can fix (configuration, files, space, permissions) ends in one line on
@@ -56,6 +33,8 @@ def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
     ----------
     stage
         Takes the validated configuration; in a sweep, the name of the job too.
+    schema
+        What the configuration is validated against.
     sweepable
         Whether Hydra's multirun may run it, each job in a folder of its own. Other stages
         write where DVC expects their outputs.
@@ -65,7 +44,7 @@ def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
     failures: list[Exception] = []
     try:
         with interrupts.listening(interrupts.ADVICE, watch_parent="DVC_STAGE" in os.environ):
-            failures = _run_hydra(stage, sweepable)
+            failures = _run_hydra(stage, schema, sweepable)
         sys.stdout.flush()
         interrupts.finish(1 if failures else 0)
     except interrupts.Interrupted as interrupted:
@@ -77,28 +56,28 @@ def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
     except Exception as error:
         if full_error:
             raise
-        _leave([explain(error)])
+        _leave([explain(error, schema)])
     if failures:
         if full_error:
             raise failures[0]
-        _leave([explain(error) for error in failures])
+        _leave([explain(error, schema) for error in failures])
 
 
-def _run_hydra(stage: Callable[..., Any], sweepable: bool) -> list[Exception]:
+def _run_hydra(stage: Callable[..., Any], schema: Schema, sweepable: bool) -> list[Exception]:
     """Run the stage, or a sweep of it; return the failures that the user can fix."""
     root = Path.cwd()
     if not ((root / "conf/config.yaml").is_file() and (root / "params.yaml").is_file()):
         raise UserError(
-            f"{root} is not the root of an actlab repository (no conf/config.yaml and params.yaml):"
+            f"{root} is not the root of the repository (no conf/config.yaml and params.yaml):"
             " change to it first"
         )
     if not sweepable:
         for argument in sys.argv:
             if argument in ("-m", "--multirun") or "experiment=" in argument:
-                raise UserError(f"only actlab.stages.train can be swept: leave out {argument}")
+                raise UserError(f"this command cannot be swept: leave out {argument}")
         if not any(argument.startswith("run=") for argument in sys.argv):
             sys.argv.append("run=stage")
-    ConfigStore.instance().store("schema", Config)
+    ConfigStore.instance().store("schema", schema.root)
     failures: list[Exception] = []
 
     composed_once = False
@@ -107,11 +86,9 @@ def _run_hydra(stage: Callable[..., Any], sweepable: bool) -> list[Exception]:
         nonlocal composed_once
         composed_once = True
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            # By its name: no DVC stage runs it, so none has to depend on it.
-            sweeping = importlib.import_module("actlab.engine.sweeping")
-            return sweeping.run_job(stage, composed, root)
+            return sweeping.run_job(stage, composed, schema, root)
         try:
-            stage(check(composed, root))
+            stage(compose(composed, schema, root))
         except (UserError, OmegaConfBaseException, OSError) as error:
             failures.append(error)
             remove_untouched(root)
@@ -122,7 +99,7 @@ def _run_hydra(stage: Callable[..., Any], sweepable: bool) -> list[Exception]:
     except Exception as error:  # Hydra and OmegaConf let through what Python and YAML raise
         if composed_once or isinstance(error, UserError):
             raise
-        if broken := _find_broken_file(root):
+        if broken := _find_broken_file(root, schema):
             raise UserError(broken) from error
         if isinstance(error, HydraException | OmegaConfBaseException | OSError):
             raise
@@ -135,7 +112,7 @@ def _run_hydra(stage: Callable[..., Any], sweepable: bool) -> list[Exception]:
     return failures
 
 
-def _find_broken_file(root: Path) -> str | None:
+def _find_broken_file(root: Path, schema: Schema) -> str | None:
     """Describe the file at fault, where Hydra's own message does not name it."""
     for path in [root / "params.yaml", *sorted((root / "conf").rglob("*.yaml"))]:
         name = path.relative_to(root)
@@ -150,101 +127,20 @@ def _find_broken_file(root: Path) -> str | None:
             if not isinstance(key, str):
                 return f"{name} has the key {key!r}: a key has to be a string"
         values_of_all = path.parent == root or name == Path("conf/config.yaml")
-        if values_of_all and (misfit := _find_misfit(content or {})):
+        if values_of_all and (misfit := _find_misfit(content or {}, schema)):
             return f"{misfit} (in {name})"
     return None
 
 
-def _find_misfit(values: dict) -> str | None:
+def _find_misfit(values: dict, schema: Schema) -> str | None:
     """Describe which value is not a section, or not a list, where one has to be."""
     try:
-        TypeAdapter(Config).validate_python(values)
+        TypeAdapter(schema.root).validate_python(values)
     except ValidationError as error:
         for fault in error.errors():
             if fault["type"] in ("dataclass_type", "list_type"):
-                return explain_fault(fault, Config)
+                return explain_fault(fault, schema.root)
     return None
-
-
-def remove_untouched(root: Path) -> None:
-    """Remove the folder that Hydra made for a job that was refused before it wrote anything."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    names = {path.name for path in folder.iterdir()}
-    if folder != root and names <= {".hydra", f"{HydraConfig.get().job.name}.log"}:
-        shutil.rmtree(folder)
-        for parent in folder.parents:  # multirun/single, multirun
-            if parent == root or any(parent.iterdir()):
-                break
-            parent.rmdir()
-
-
-def check(composed: Any, root: Path) -> Config:
-    """Turn the DictConfig that Hydra composed into a validated `Config`.
-
-    Raises
-    ------
-    UserError, OmegaConfBaseException
-        If a key is missing or unknown, or a value has the wrong type or is out of range.
-    """
-    missing = sorted(OmegaConf.missing_keys(composed))
-    if missing:
-        raise UserError(f"{missing[0]} is missing: give it in params.yaml or conf/")
-    config = validate(Config, OmegaConf.to_container(composed, resolve=True))
-    for key, group in (("activations", "activation"), ("networks", "network")):
-        known = sorted(path.stem for path in (root / "conf" / group).glob("*.yaml"))
-        for name in getattr(config, key):
-            if name not in known:
-                raise UserError(f"{key} has {name!r}: conf/{group}/ has {', '.join(known)}")
-        if config.paths.output != ".":
-            continue  # a job of a sweep may have a name of its own; DVC's folders may not
-        chosen, name = HydraConfig.get().runtime.choices[group], getattr(config, group).name
-        if name != chosen:
-            raise UserError(
-                f"{group}.name is {name!r} in conf/{group}/{chosen}.yaml: it has to be {chosen!r}"
-            )
-    return config
-
-
-def explain(error: Exception) -> str:
-    """Describe in one line what the user can fix.
-
-    Raises
-    ------
-    Exception
-        The error itself, if the user cannot fix it.
-    """
-    match error:
-        case UserError():
-            return str(error)
-        case MissingConfigException(missing_cfg_file=str(missing), options=list(options)):
-            group, _, option = missing.rpartition("/")
-            return f"{group} is {option!r}: it has to be one of {', '.join(options)}"
-        case HydraException(__cause__=OmegaConfBaseException() as cause):
-            return explain(cause)
-        case ConfigKeyError() | ConfigAttributeError():
-            key = error.full_key or str(error.key)
-            *sections, _ = key.split(".")
-            parent = ".".join(sections) or "the configuration"
-            return f"{key} is unknown: {parent} has {list_keys(Config, *sections)}"
-        case OmegaConfBaseException():
-            place, line = error.full_key or "params.yaml, conf/ or an override", str(error)
-            if place.startswith("hydra."):  # where Hydra repeats the overrides
-                place = " ".join(" ".join(sys.argv[1:]).split())[:200] or place
-            allowed = ": it has to be a list" if "is not a ListConfig" in line else ""
-            return f"{place}: {line.splitlines()[0].rstrip('.')}{allowed}"
-        case OverrideParseException(override=str(override)):
-            given = " ".join(override.split())[:200]
-            return f"{given} is not a valid override: {str(error).splitlines()[0]}"
-        case HydraException():
-            return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
-        case yaml.YAMLError():
-            return f"a configuration file is not valid YAML: {' '.join(str(error).split())}"
-        case OSError():
-            place = f"{error.filename}: " if error.filename else ""
-            # NumPy's has no errno; HDF5's message has several lines.
-            reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
-            return f"{place}{reason}: free disk space or fix its permissions, then run this again"
-    raise error
 
 
 def _leave(lines: list[str]) -> NoReturn:

@@ -1,99 +1,42 @@
-"""A configuration -> a digest of all that decides what its training gives.
-
-Two trainings with one fingerprint give the same weights to the bit on the same machine: a sweep
-that is started again skips what it finds finished.
-"""
+"""Digests of values, source files and package versions."""
 
 import hashlib
 import json
-from dataclasses import asdict
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from actlab.data.datasets import DATASETS
-from actlab.schema import Config
 
-#: The modules that compute a training or take it up again, by their files in the package;
-#: `tests/test_fingerprint.py` holds them to what these import.
-CODE = (
-    "activations.py",
-    "checkpoints.py",
-    "config.py",
-    "datasets.py",
-    "errors.py",
-    "meanfield.py",
-    "model.py",
-    "outputs.py",
-    "own.py",
-    "runtime.py",
-    "stages/train.py",
-    "statistics.py",
-    "training.py",
-)
-
-#: The modules that describe, log, lock or compose. No stage of dvc.yaml but the report depends on
-#: them, since nothing that it computes does: an edit there runs no training again.
-APART = (
-    "beside.py",
-    "fingerprint.py",
-    "locks.py",
-    "notes.py",
-    "progress.py",
-    "stages/command.py",
-    "stages/interrupts.py",
-    "tracking.py",
-)
-
-#: The packages whose arithmetic it is.
-PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scipy")
+def digest(values: object) -> str:
+    """Compute the SHA-256 of values that JSON can hold, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def fingerprint(config: Config) -> str:
-    """Give the SHA-256 of a configuration's values, its data, and the code that computes with them.
-
-    Not in it: where files are, what a sweep is called, how the report speaks, and what changes no
-    result, such as how many models train side by side. The raw files are in it by the digests that
-    they are held to whenever they are read.
-    """
-    held = {name: asdict(getattr(config, name)) for name in ("data", "model", "training")}
-    held |= {name: asdict(getattr(config, name)) for name in ("activation", "network")}
-    held |= {"seeds": list(config.seeds), "code": code_of(config)}
-    held["files"] = {file.name: file.sha256 for file in DATASETS[config.data.name].files}
-    return _digest(held)
+def digest_sources(folder: Path, names: Iterable[str]) -> str:
+    """Compute the SHA-256 of Python's files in a folder: those named, and those of named folders."""
+    hashed = hashlib.sha256()
+    for path in list_sources(folder, names):
+        hashed.update(str(path.relative_to(folder)).encode())
+        hashed.update(path.read_bytes())
+    return hashed.hexdigest()
 
 
-def code_of(config: Config) -> str:
-    """Give the SHA-256 of the code that computes, of its packages, and of a user's own sources.
-
-    What a user's own function imports from elsewhere is not followed.
-    """
-    held: dict[str, object] = {"code": _code(), "packages": _packages()}
-    if config.activation.is_own:
-        from actlab.activations.functions import (
-            digest_sources,  # which imports it, and TensorFlow with it
-        )
-
-        held["own"] = digest_sources(config.activation.function)
-    return _digest(held)
-
-
-def _digest(held: object) -> str:
-    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
+def list_sources(folder: Path, names: Iterable[str]) -> list[Path]:
+    """List Python's files in a folder: those named, and those of named folders, sorted."""
+    paths = [folder / name for name in names]
+    return sorted(
+        each for path in paths for each in ([path] if path.is_file() else path.rglob("*.py"))
+    )
 
 
 @cache
-def _code() -> str:
-    package = Path(__file__).parent
-    return hashlib.sha256(b"".join((package / name).read_bytes() for name in CODE)).hexdigest()
-
-
-@cache
-def _packages() -> dict[str, str]:
+def find_versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Look up the versions of packages; those that are not installed are left out."""
     found = {}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = version(name)
-        except PackageNotFoundError:  # one of TensorFlow's two names
+        except PackageNotFoundError:
             continue
     return found

@@ -25,7 +25,7 @@ from hydra.types import HydraContext
 from omegaconf import OmegaConf
 
 from actlab.engine import interrupts
-from actlab.engine.command import check, explain, remove_untouched
+from actlab.engine.composing import Schema, compose, explain, remove_untouched
 from actlab.engine.files import atomic_write
 from actlab.errors import UserError
 from actlab.schema import Config
@@ -66,7 +66,7 @@ class Outcome:
 # --- A job --------------------------------------------------------------------------------
 
 
-def run_job(train: Callable[[Config, str], Any], composed: Any, root: Path) -> Outcome:
+def run_job(train: Callable[[Any, str], Any], composed: Any, schema: Schema, root: Path) -> Outcome:
     """Check a job's configuration and train it, unless MLflow has it; say what became of it.
 
     In a process of a launcher's it ends that process when it is interrupted.
@@ -74,21 +74,23 @@ def run_job(train: Callable[[Config, str], Any], composed: Any, root: Path) -> O
     in_launchers = not interrupts.is_listening()
     try:
         with interrupts.listening("", watch_parent=in_launchers):
-            return _run_job(train, composed, root)
+            return _run_job(train, composed, schema, root)
     except interrupts.Interrupted as interrupted:
         if in_launchers:
             interrupts.leave(interrupted.number)
         raise
 
 
-def _run_job(train: Callable[[Config, str], Any], composed: Any, root: Path) -> Outcome:
+def _run_job(
+    train: Callable[[Any, str], Any], composed: Any, schema: Schema, root: Path
+) -> Outcome:
     started = time.monotonic()
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        config = check(composed, root)
+        config = compose(composed, schema, root)
         outcome = _train_once(train, config)
     except Exception as error:  # one job's failure leaves the others alone
-        outcome = Outcome("failed", None, 0.0, _cause(error, folder))
+        outcome = Outcome("failed", None, 0.0, _cause(error, folder, schema))
         with suppress(OSError):  # the cause is what is told
             remove_untouched(root)
     outcome = replace(outcome, seconds=time.monotonic() - started)
@@ -99,10 +101,10 @@ def _run_job(train: Callable[[Config, str], Any], composed: Any, root: Path) -> 
     return outcome
 
 
-def _cause(error: Exception, folder: Path) -> str:
+def _cause(error: Exception, folder: Path, schema: Schema) -> str:
     """Say in one line why a job failed; a traceback goes to a file beside what the job wrote."""
     try:
-        return explain(error)
+        return explain(error, schema)
     except Exception:  # no mistake of the user's
         written, said = folder / "traceback.txt", _in_a_line(error)
         with suppress(OSError):
@@ -116,8 +118,8 @@ def _in_a_line(error: Exception) -> str:
 
 
 def _train_once(train: Callable[[Config, str], Any], config: Config) -> Outcome:
-    from actlab.engine.fingerprint import fingerprint
     from actlab.engine.locks import training_lock
+    from actlab.results.identity import fingerprint
     from actlab.tracking import tracking
 
     job = f"job {HydraConfig.get().job.num + 1}"

@@ -1,0 +1,1 @@
+"""Measurements beside training: gradients, unit health, signal propagation, times of a layer."""

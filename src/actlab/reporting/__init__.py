@@ -1,0 +1,1 @@
+"""From verdicts to a report: figures, sentences, sections, HTML and Markdown."""

@@ -9,10 +9,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from actlab.activations.config import ActivationConfig
-from actlab.engine.command import run
 from actlab.engine.validation import validate
 from actlab.errors import UserError
 from actlab.schema import Config
+from actlab.stages.entry import run
 
 if TYPE_CHECKING:
     from actlab.results.metadata import Description
@@ -43,6 +43,7 @@ def describe(activation: ActivationConfig, kernel_initializer: str) -> "Descript
     Where theory predicts no value (its integral overflows, or is uncertain), it is NaN.
     """
     from actlab.activations import functions, mean_field
+    from actlab.models.initializers import resolve_initializer
     from actlab.probes import theory
     from actlab.results import metadata
 

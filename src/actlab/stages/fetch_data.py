@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from actlab.engine.command import run
 from actlab.schema import Config
+from actlab.stages.entry import run
 
 
 def fetch_data(config: Config) -> None:

@@ -5,10 +5,10 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from actlab.engine.command import run
 from actlab.engine.interrupts import process_beside
 from actlab.errors import UserError
 from actlab.schema import Config
+from actlab.stages.entry import run
 
 
 def gradients(config: Config) -> None:

@@ -3,8 +3,8 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from actlab.engine.command import run
 from actlab.schema import Config
+from actlab.stages.entry import run
 
 
 def preprocess(config: Config) -> None:

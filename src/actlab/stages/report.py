@@ -9,9 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from actlab.engine.command import run
 from actlab.engine.interrupts import process_beside
 from actlab.schema import Config
+from actlab.stages.entry import run
 
 
 def report(config: Config) -> None:

@@ -1,8 +1,8 @@
 """Write to MLflow what it lacks from the pipeline's outputs: `python -m actlab.stages.sync`."""
 
-from actlab.engine.command import run
 from actlab.errors import UserError
 from actlab.schema import Config
+from actlab.stages.entry import run
 
 
 def find_stale_stages() -> set[str]:

@@ -8,10 +8,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from actlab.engine.command import run
 from actlab.errors import UserError
 from actlab.models.config import NetworkConfig
 from actlab.schema import Config
+from actlab.stages.entry import run
 
 
 def read_network(name: str, folder: Path) -> NetworkConfig:

@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from actlab.engine import command
 from actlab.schema import Config
+from actlab.stages.entry import run
 
 if TYPE_CHECKING:
     from actlab.data.datasets import Splits
@@ -49,8 +49,8 @@ def train(config: Config, job: str | None = None) -> Trained:
     calls it: it says less than a training that is alone.
     """
     from actlab.activations.functions import check
-    from actlab.engine.fingerprint import fingerprint
     from actlab.engine.locks import training_lock
+    from actlab.results.identity import fingerprint
     from actlab.training.checkpoints import Checkpoints
 
     if config.activation.is_own:
@@ -77,9 +77,9 @@ def _train(
 ) -> Trained:
     from actlab.data.datasets import DATASETS
     from actlab.engine import progress
-    from actlab.engine.fingerprint import code_of
     from actlab.models.network import ModelSpec, build_model, describe_layers
     from actlab.results import tables
+    from actlab.results.identity import code_of
     from actlab.tracking import tracking
     from actlab.training import trainer
 
@@ -114,7 +114,9 @@ def _train(
         checkpoints.save(state, epochs[state.seed], updates[state.seed])
 
     source = "dvc" if config.paths.output == "." else "sweep"
-    run = tracking.ConfigurationRun(config, source, fingerprint=digest, code=code_of(config))
+    run = tracking.ConfigurationRun(
+        config, source, fingerprint=digest, code=code_of(config.activation)
+    )
     done = sum(map(len, epochs.values()))
     shown = progress.shown(title, len(config.seeds) * protocol.epochs, done)
     with run as tracked, shown as advance:
@@ -254,4 +256,4 @@ def find_diverged(epochs: Sequence[Epoch], fitted: Sequence[Fitted]) -> list[int
 
 
 if __name__ == "__main__":
-    command.run(train, sweepable=True)
+    run(train, sweepable=True)

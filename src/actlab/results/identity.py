@@ -1,0 +1,79 @@
+"""A configuration's fingerprint: a digest of all that decides the results of its training.
+
+Two trainings with one fingerprint give the same weights to the bit on the same machine: a sweep
+that is started again skips what it finds finished.
+"""
+
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+from actlab.activations.config import ActivationConfig
+from actlab.data.config import DataConfig
+from actlab.data.datasets import DATASETS
+from actlab.engine.fingerprint import digest, digest_sources, find_versions
+from actlab.models.config import ModelConfig, NetworkConfig
+from actlab.training.config import TrainingConfig
+
+#: The code that computes a training, in the package: folders and files. The stage `train` of
+#: dvc.yaml depends on the same.
+CODE = (
+    "activations",
+    "backend.py",
+    "data/datasets.py",
+    "models",
+    "stages/train.py",
+    "training",
+)
+
+#: The packages whose arithmetic it is.
+PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scipy")
+
+
+class Trained(Protocol):
+    """The part of a configuration that decides the results of its training."""
+
+    data: DataConfig
+    activation: ActivationConfig
+    network: NetworkConfig
+    model: ModelConfig
+    training: TrainingConfig
+    seeds: list[int]
+
+
+def fingerprint(config: Trained) -> str:
+    """Compute the SHA-256 of a configuration's values, its data, and the code that computes.
+
+    Paths, the sweep's name, the options of the report, and how many models train in parallel are
+    not in it: they change no result. The raw files are in it by the digests that they are verified
+    against whenever they are read.
+    """
+    sections = ("data", "model", "training", "activation", "network")
+    return digest(
+        {
+            **{name: asdict(getattr(config, name)) for name in sections},
+            "seeds": list(config.seeds),
+            "code": code_of(config.activation),
+            "files": {file.name: file.sha256 for file in DATASETS[config.data.name].files},
+        }
+    )
+
+
+def code_of(activation: ActivationConfig) -> str:
+    """Compute the SHA-256 of the code that computes, of its packages, and of a user's own sources.
+
+    Modules that a user's own function imports from elsewhere are not followed.
+    """
+    values: dict[str, object] = {"code": _digest_code(), "packages": find_versions(PACKAGES)}
+    if activation.is_own:
+        # Imports the function, and TensorFlow with it.
+        from actlab.activations import functions
+
+        values["own"] = functions.digest_sources(activation.function)
+    return digest(values)
+
+
+@cache
+def _digest_code() -> str:
+    return digest_sources(Path(__file__).parents[1], CODE)
