@@ -243,7 +243,7 @@ def test_a_broken_params_file_is_one_line(text, study, command):
 def test_another_folder_is_refused(tmp_path, command):
     finished = command(tmp_path, "train")
     assert finished.returncode == 1
-    assert "is not the root of an actlab repository" in finished.stderr
+    assert "is not the root of the repository" in finished.stderr
     assert finished.stderr.count("\n") == 1
     assert not files(tmp_path)
 
@@ -274,7 +274,7 @@ def test_a_folder_in_the_way_is_named(study, mnist_raw, command):
 
 def test_only_trainings_are_swept(study, command):
     finished = command(study, "preprocess", "-m", "data.name=mnist,fashion_mnist")
-    assert finished.stderr == "actlab: only actlab.stages.train can be swept: leave out -m\n"
+    assert finished.stderr == "actlab: this command cannot be swept: leave out -m\n"
 
 
 def test_a_sweep_goes_on_after_a_job_that_cannot_run(study, command):

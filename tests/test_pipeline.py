@@ -8,11 +8,11 @@ import sys
 import numpy as np
 import pytest
 import yaml
-from closure import import_closure
+from closure import APART, import_closure
 from studies import Study, read_committed, small_study
 
-from actlab.engine.fingerprint import APART, CODE
-from actlab.results import tables
+from actlab.engine.fingerprint import list_sources
+from actlab.results import identity, tables
 
 STAGES = [
     "fetch-data",
@@ -36,20 +36,19 @@ def entry_of(root, stage):
     return root / "src" / f"{module[1].replace('.', '/')}.py"
 
 
-def code_of(root, stage):
-    """The files of src/ that a stage depends on."""
-    return {dep for dep in definition(root, stage)["deps"] if dep.startswith("src/")}
+def dependencies(root, stage):
+    """The folders and files of the package that a stage depends on."""
+    deps = definition(root, stage)["deps"]
+    return [dep.removeprefix("src/actlab/") for dep in deps if dep.startswith("src/")]
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_the_code_that_computes_it(stage, root):
-    named = code_of(root, stage)
-    apart = () if stage == "report" else APART
-    runs = import_closure(entry_of(root, stage), root / "src", apart)
-    runs = {str(path.relative_to(root)) for path in runs}
-    if "src/actlab/reporting/report.py" in runs:
-        runs.add("src/actlab/templates")  # read, not imported
-    assert named == runs
+    package, named = root / "src/actlab", dependencies(root, stage)
+    runs = import_closure(entry_of(root, stage), root / "src", APART)
+    assert runs <= set(list_sources(package, named))
+    for name in named:
+        assert any(path.is_relative_to(package / name) for path in runs), f"nothing runs of {name}"
 
 
 def test_the_closure_follows_lazy_imports(tmp_path):
@@ -65,44 +64,43 @@ def test_the_closure_follows_lazy_imports(tmp_path):
     assert {path.name for path in found} == {"a.py"}
 
 
-def test_a_training_depends_on_what_its_fingerprint_holds_and_on_the_columns(root):
-    names = {f"src/actlab/{name}" for name in (*CODE, "tables.py")}
-    assert code_of(root, "train") == names
+def test_a_training_depends_on_what_its_fingerprint_holds(root):
+    assert dependencies(root, "train") == sorted(identity.CODE)
 
 
 @pytest.mark.parametrize(
     ("edited", "stages"),
     [
-        ("figures", {"preprocess", "report"}),
-        ("layer_figures", {"report"}),
-        ("findings", {"report"}),
-        ("sections", {"report"}),
-        ("claims", {"report"}),
-        ("charts", {"report"}),
-        ("wording", {"report"}),
-        ("summaries", {"report"}),
-        ("tracking", {"report"}),
-        ("notes", {"report"}),
-        ("progress", set()),
-        ("locks", set()),
-        ("fingerprint", set()),
-        ("stages/command", {"report"}),
-        ("stages/interrupts", {"report"}),
-        ("sources", {"fetch-data"}),
-        ("gradients", {"gradients", "theory"}),
-        ("kernels", {"timing"}),
-        ("initialisation", {"theory"}),
-        ("theory", {"activations", "theory"}),
-        ("training", {"train", "timing"}),
-        ("model", {"train", "gradients", "timing", "theory", "report"}),
-        ("datasets", set(STAGES)),
-        ("activations", set(STAGES)),
+        ("reporting/figures", {"report"}),
+        ("reporting/findings", {"report"}),
+        ("reporting/sections", {"report"}),
+        ("evidence/claims", {"report"}),
+        ("evidence/config", {"report"}),
+        ("tracking/notes", set()),
+        ("engine/progress", set()),
+        ("engine/files", set()),
+        ("engine/command", set()),
+        ("schema", set()),
+        ("stages/compare", set()),
+        ("data/download", {"fetch-data"}),
+        ("data/config", {"fetch-data"}),
+        ("probes/gradients", {"gradients", "theory"}),
+        ("probes/kernels", {"timing"}),
+        ("probes/untrained", {"theory"}),
+        ("probes/theory", {"activations", "theory"}),
+        ("probes/config", set()),
+        ("training/trainer", {"train", "timing"}),
+        ("models/network", {"train", "gradients", "timing", "theory"}),
+        ("data/datasets", set(STAGES) - {"activations"}),
+        ("activations/functions", set(STAGES) - {"fetch-data", "preprocess"}),
     ],
 )
 def test_what_runs_again_after_an_edit(edited, stages, root):
-    path = f"src/actlab/{edited}.py"
-    assert (root / path).is_file()
-    assert {stage for stage in STAGES if path in code_of(root, stage)} == stages
+    package = root / "src/actlab"
+    path = package / f"{edited}.py"
+    assert path.is_file()
+    rerun = {stage for stage in STAGES if path in list_sources(package, dependencies(root, stage))}
+    assert rerun == stages
 
 
 def test_dvc_knows_every_stage(root):

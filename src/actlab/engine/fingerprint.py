@@ -14,7 +14,7 @@ def digest(values: object) -> str:
 
 
 def digest_sources(folder: Path, names: Iterable[str]) -> str:
-    """Compute the SHA-256 of Python's files in a folder: those named, and those of named folders."""
+    """Compute the SHA-256 of the files of `list_sources`, with their places."""
     hashed = hashlib.sha256()
     for path in list_sources(folder, names):
         hashed.update(str(path.relative_to(folder)).encode())
@@ -23,7 +23,7 @@ def digest_sources(folder: Path, names: Iterable[str]) -> str:
 
 
 def list_sources(folder: Path, names: Iterable[str]) -> list[Path]:
-    """List Python's files in a folder: those named, and those of named folders, sorted."""
+    """List Python files in a folder: those named, and all in the named folders, sorted."""
     paths = [folder / name for name in names]
     return sorted(
         each for path in paths for each in ([path] if path.is_file() else path.rglob("*.py"))

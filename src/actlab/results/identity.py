@@ -7,7 +7,7 @@ that is started again skips what it finds finished.
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from actlab.activations.config import ActivationConfig
 from actlab.data.config import DataConfig
@@ -23,6 +23,7 @@ CODE = (
     "backend.py",
     "data/datasets.py",
     "models",
+    "results/tables.py",
     "stages/train.py",
     "training",
 )
@@ -31,6 +32,7 @@ CODE = (
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scipy")
 
 
+@runtime_checkable
 class Trained(Protocol):
     """The part of a configuration that decides the results of its training."""
 
