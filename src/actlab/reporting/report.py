@@ -235,7 +235,7 @@ def run_link(name: str) -> str:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("actlab"),
+        loader=PackageLoader("actlab.reporting"),
         autoescape=lambda name: name is not None and name.endswith(".html.jinja"),
         undefined=StrictUndefined,
         trim_blocks=True,
