@@ -314,10 +314,11 @@ CLAIMS: tuple[Claim, ...] = (
             f"Leaky ReLU keeps units alive that ReLU loses{claim}",
             "Interview, question 3; Conclusion, recommendations",
             "Shares of dead hidden units after training:"
-            f" {100 * REMAINING_DEAD_PART:g} % of that of ReLU minus that of leaky ReLU, within seeds.",
+            f" {100 * REMAINING_DEAD_PART:g} % of that of ReLU minus that of leaky ReLU, within"
+            " seeds.",
             "Supported where the interval lies wholly above 0: fewer than"
-            f" {100 * REMAINING_DEAD_PART:g} % are left; refuted where wholly below; else, or where ReLU"
-            " has no dead unit, undecided.",
+            f" {100 * REMAINING_DEAD_PART:g} % are left; refuted where wholly below; else, or where"
+            " ReLU has no dead unit, undecided.",
             networks,
             rules.leaves_fewer_dead_units,
         )

@@ -1,0 +1,380 @@
+"""Networks built, trained over seeds, and probed."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from actlab.activations.config import ActivationConfig
+from actlab.api.arguments import (
+    Named,
+    resolve_activation,
+    resolve_activations,
+    resolve_network,
+    specify_model,
+)
+from actlab.api.data import Data
+from actlab.data.datasets import (
+    first_images,
+)
+from actlab.engine.validation import Count, Fraction, Seed, Seeds, validate
+from actlab.errors import UserError
+from actlab.evidence.summaries import over_seeds
+from actlab.models.config import NetworkConfig
+from actlab.results import tables
+from actlab.results.study import ACTIVATION, NETWORK, Study
+from actlab.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from actlab.backend import keras
+    from actlab.models.network import ModelSpec
+    from actlab.training.trainer import Protocol
+
+    Model = keras.Sequential
+else:  # importing TensorFlow takes seconds
+    ModelSpec = Protocol = Model = Any
+
+Curve = Literal["accuracy", "loss"]
+
+TestMetric = Literal["test_accuracy", "test_loss"]
+
+#: Columns of `probe` by their names in `gradients.STATISTICS`.
+GRADIENT = {
+    "mean_abs": "gradient_mean_abs",
+    "l2_norm": "gradient_norm",
+    "relative_norm": "gradient_relative_norm",
+}
+
+
+def build(
+    activation: Named,
+    hidden: Sequence[int] | str = (128, 64),
+    *,
+    seed: int = 0,
+    kernel_initializer: str = "glorot_uniform",
+    inputs: int = 784,
+    classes: int = 10,
+) -> Model:
+    """Build an untrained dense network that returns logits.
+
+    Networks of one seed that differ only in their activation start from the same weights.
+
+    Parameters
+    ----------
+    activation
+        Activation of every hidden layer: a function's name, or the result of `actlab.activation`.
+    hidden
+        Units of the hidden layers, or `8x64` for eight layers of 64.
+    seed
+        Seed of the initial kernels; biases start at zero.
+    kernel_initializer
+        A Glorot, He or LeCun initialiser by its Keras name, such as `he_uniform`, or `matched`:
+        the one recommended in the activation's literature.
+    inputs
+        Pixels per image.
+    classes
+        Number of logits.
+
+    Returns
+    -------
+    keras.Sequential
+        Images (n, inputs) -> logits (n, classes); layers hidden_1, ..., output.
+
+    Raises
+    ------
+    UserError
+        If a value is not allowed.
+
+    Examples
+    --------
+    >>> build("relu", [128, 64]).count_params()
+    109386
+    """
+    spec = specify_model(
+        resolve_activation(activation), resolve_network(hidden), kernel_initializer, inputs, classes
+    )
+    from actlab.models.network import build_model
+
+    return build_model(spec, validate(Seed, seed, "seed"))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fit:
+    """Trained networks: one per activation and seed, all else equal.
+
+    Attributes
+    ----------
+    activations
+        Activations by name, in the order given.
+    network
+        The hidden layers.
+    seeds
+        Seeds, in the order given.
+    epochs
+        Number of epochs.
+    history
+        One row per epoch and seed: activation, network, seed, epoch (from 1), loss (nats) and
+        accuracy (a fraction) over the epoch, val_loss and val_accuracy after it (on the images
+        held out, or on the test images where none are), epoch_seconds.
+    test
+        One row per seed: activation, network, seed, test_loss (nats), test_accuracy (a fraction).
+    """
+
+    activations: Mapping[str, ActivationConfig]
+    network: NetworkConfig
+    seeds: tuple[int, ...]
+    epochs: int
+    history: pd.DataFrame
+    test: pd.DataFrame
+    _specs: Mapping[str, ModelSpec]
+    _weights: Mapping[tuple[str, int, int], list[np.ndarray]]
+
+    def __repr__(self) -> str:
+        return (
+            f"{', '.join(self.activations)} on {self.network.name}: seeds"
+            f" {', '.join(map(str, self.seeds))}, {self.epochs} epochs"
+        )
+
+    def study(self) -> Study:
+        """Return the tables as a study, for the functions that take one."""
+        names = [(self.network.name, name) for name in self.activations]
+        table = pd.DataFrame(names, columns=[NETWORK, ACTIVATION])
+        return Study(
+            keys=(NETWORK, ACTIVATION),
+            configurations=table.assign(**{"training.epochs": str(self.epochs)}),
+            test=self.test,
+            history=self.history,
+        )
+
+    def kept_epochs(self) -> list[int]:
+        """Return the epochs after which weights were kept; 0 is before training."""
+        return sorted({epoch for _, _, epoch in self._weights})
+
+    def model(self, activation: str, seed: int, epoch: int | None = None) -> Model:
+        """Return a trained network.
+
+        Parameters
+        ----------
+        activation
+            Name of its activation.
+        seed
+            Its seed.
+        epoch
+            One of `kept_epochs`; the last by default.
+
+        Returns
+        -------
+        keras.Sequential
+            Images (n, pixels) -> logits (n, classes).
+
+        Raises
+        ------
+        UserError
+            If there is no such network.
+        """
+        from actlab.models.network import build_model
+
+        chosen = self.epochs if epoch is None else epoch
+        if (activation, seed, chosen) not in self._weights:
+            raise UserError(
+                f"there is no {activation} of seed {seed} after epoch {chosen}: there are"
+                f" {', '.join(self.activations)}, the seeds {', '.join(map(str, self.seeds))} and"
+                f" the epochs {', '.join(map(str, self.kept_epochs()))}"
+            )
+        model = build_model(self._specs[activation], seed)
+        model.set_weights(self._weights[activation, seed, chosen])
+        return model
+
+    def summarise(
+        self,
+        metric: TestMetric = "test_accuracy",
+        confidence: float = 0.95,
+    ) -> pd.DataFrame:
+        """Return mean, standard deviation and interval over seeds, one row per activation.
+
+        Returns
+        -------
+        pd.DataFrame
+            Columns activation, network, mean, sd, low, high (Student's t interval of the mean),
+            then one column per seed.
+        """
+        validate(TestMetric, metric, "metric")
+        validate(Fraction, confidence, "confidence")
+        return over_seeds(self.test, ["activation", "network"], metric, confidence)
+
+
+def fit(
+    activations: Named | Sequence[Named],
+    data: Data,
+    hidden: Sequence[int] | str = (128, 64),
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    epochs: int = 5,
+    batch_size: int = 128,
+    learning_rate: float = 0.001,
+    kernel_initializer: str = "glorot_uniform",
+    probe_epochs: Sequence[int] = (),
+) -> Fit:
+    """Train each activation over the same seeds, with the pipeline's compiled trainer.
+
+    The optimizer is Adam, the loss cross-entropy. Within a seed, every activation starts from the
+    same weights and sees the same batches in the same order, so differences can be paired.
+
+    Parameters
+    ----------
+    activations
+        One or a list: function names, or results of `actlab.activation`.
+    data
+        Result of `load_data`.
+    hidden
+        As in `build`.
+    seeds
+        One network is trained per seed, which decides its initial weights and the order of its
+        batches.
+    epochs
+        Number of passes over the training images.
+    batch_size
+        Images per step; the last step of an epoch takes the remainder.
+    learning_rate
+        Adam's learning rate; its other values are Keras's defaults.
+    kernel_initializer
+        As in `build`.
+    probe_epochs
+        Epochs after which weights are kept for `probe`, in addition to those before the first and
+        after the last.
+
+    Raises
+    ------
+    UserError
+        If a value is not allowed, or two activations share a name.
+    """
+    chosen = resolve_activations(activations)
+    network, distinct = resolve_network(hidden), tuple(validate(Seeds, seeds, "seeds"))
+    inputs, classes = data.train.images.shape[1], len(data.classes)
+    training = TrainingConfig(epochs, batch_size, learning_rate, list(probe_epochs))
+    specs = {
+        name: specify_model(each, network, kernel_initializer, inputs, classes)
+        for name, each in chosen.items()
+    }
+    from actlab.activations.functions import check
+    from actlab.training.trainer import Protocol
+
+    for each in chosen.values():
+        if each.is_own:
+            check(each)
+    protocol = Protocol(
+        training.epochs, training.batch_size, training.learning_rate, training.kept_epochs()
+    )
+    history, test, weights = [], [], {}
+    for name, spec in specs.items():
+        rows, tested, kept = _fit_one(name, spec, distinct, data, protocol)
+        history += [(name, network.name, *row) for row in rows]
+        test += [(name, network.name, *row) for row in tested]
+        weights |= {(name, *key): arrays for key, arrays in kept.items()}
+    labels = ["activation", "network"]
+    return Fit(
+        chosen,
+        network,
+        distinct,
+        training.epochs,
+        pd.DataFrame(history, columns=[*labels, *tables.HISTORY, "epoch_seconds"]),
+        pd.DataFrame(test, columns=[*labels, *tables.TEST]),
+        specs,
+        weights,
+    )
+
+
+def _fit_one(
+    name: str, spec: ModelSpec, seeds: tuple[int, ...], data: Data, protocol: Protocol
+) -> tuple[list[tuple], list[tuple], dict[tuple[int, int], list[np.ndarray]]]:
+    """Train one activation; return rows of history and test, and weights by seed and epoch."""
+    from actlab.training.trainer import Epoch, fit_seeds
+
+    weights: dict[tuple[int, int], list[np.ndarray]] = {}
+
+    def keep(seed: int, epoch: int, model: Any, next_step: Any) -> None:
+        weights[seed, epoch] = model.get_weights()
+
+    epochs, fitted = [], []
+    watched = data.validation or data.test
+    events = fit_seeds(spec, seeds, data.train, watched, data.test, protocol, keep)
+    with _progress(name, len(seeds) * protocol.epochs) as advance:
+        for event in events:
+            if isinstance(event, Epoch):
+                epochs.append(event)
+                advance(loss=event.loss, val_accuracy=event.val_accuracy)
+            else:
+                fitted.append(event)
+    history = sorted(map(attrgetter(*tables.HISTORY, "epoch_seconds"), epochs))
+    test = sorted(map(attrgetter(*tables.TEST), fitted))
+    return history, test, weights
+
+
+def _progress(title: str, model_epochs: int) -> AbstractContextManager[Any]:
+    """Show a bar on a terminal; nothing in a notebook, whose outputs are kept."""
+    if not sys.stdout.isatty():
+        return nullcontext(lambda **_: None)
+    from actlab.engine.progress import shown
+
+    return shown(title, model_epochs)
+
+
+def probe(
+    fitted: Fit, data: Data, *, images: int = 2048, saturated_below: float = 0.05
+) -> pd.DataFrame:
+    """Measure the gradients of every layer and the state of its units.
+
+    Parameters
+    ----------
+    fitted
+        Result of `fit`; measured at its `kept_epochs`, which include before training (0).
+    data
+        Its first test images are the batch.
+    images
+        Number of test images.
+    saturated_below
+        A unit is saturated on an image if |phi'| is below this fraction of its maximum.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per layer, seed and epoch: activation, network, seed, epoch, layer, then
+
+        - gradient_mean_abs, gradient_norm, gradient_relative_norm: mean absolute entry and
+          Euclidean norm of the kernel's gradient, and that norm divided by the kernel's norm;
+        - the statistics of `actlab.probes.gradients.summarise_health`: backprop_rms,
+          dead_fraction (units with phi' = 0 on every image), saturated_fraction and others; NaN
+          where the output layer has none.
+
+    Raises
+    ------
+    UserError
+        If there are fewer test images, or `saturated_below` is not between 0 and 1.
+    """
+    validate(Annotated[Count, Field(le=len(data.test.labels))], images, "images")
+    validate(Fraction, saturated_below, "saturated_below")
+    from actlab.probes.gradients import STATISTICS, compile_pass, probe_model
+
+    batch = {"test": first_images(data.test, images)}
+    rows: dict[tuple[str, str, int, int, str], dict[str, float]] = {}
+    for name, chosen in fitted.activations.items():
+        model = fitted.model(name, fitted.seeds[0])
+        run_pass = compile_pass(model)
+        for seed in fitted.seeds:
+            for epoch in fitted.kept_epochs():
+                model.set_weights(fitted._weights[name, seed, epoch])
+                for layer, _, statistic, value in probe_model(
+                    model, run_pass, chosen, batch, "test", saturated_below
+                ):
+                    key = (name, fitted.network.name, seed, epoch, layer)
+                    column = GRADIENT.get(statistic, statistic)
+                    rows.setdefault(key, {})[column] = value
+    columns = [GRADIENT[each] for each in STATISTICS] + list(tables.HEALTH)
+    table = pd.DataFrame(list(rows), columns=["activation", "network", "seed", "epoch", "layer"])
+    return pd.concat([table, pd.DataFrame(list(rows.values()), columns=columns)], axis=1)

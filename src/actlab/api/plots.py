@@ -1,0 +1,153 @@
+"""Figures of what was fitted and probed."""
+
+import io
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from actlab.activations.config import ActivationConfig
+from actlab.api.arguments import Named, import_tensorflow, resolve_activations
+from actlab.api.data import Data
+from actlab.api.fitting import Curve, Fit
+from actlab.engine.validation import Count, Fraction, one_of, validate
+from actlab.errors import UserError
+from actlab.evidence.statistics import geometric_interval, mean_interval
+from actlab.evidence.summaries import learning_curves, over_seeds
+from actlab.results import tables
+from actlab.results.tables import where
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from actlab.results.metadata import Description
+else:  # importing Matplotlib takes a second
+    Description = Figure = Any
+
+
+def plot_images(data: Data, count: int = 10) -> Figure:
+    """Plot the first training images, each titled with its class.
+
+    Raises
+    ------
+    UserError
+        If there are fewer, or images are not square.
+    """
+    from actlab.reporting.figures import plot_sample_images
+
+    validate(Annotated[Count, Field(le=len(data.train.labels))], count, "count")
+    side = math.isqrt(data.train.images.shape[1])
+    if side**2 != data.train.images.shape[1]:
+        raise UserError(f"images of {data.train.images.shape[1]} pixels are not square")
+    pixels = np.rint(255 * data.train.images[:count]).astype(np.uint8)
+    images = pixels.reshape(count, side, side)
+    return _shown(plot_sample_images(images, data.train.labels[:count], data.classes))
+
+
+def plot_functions(*activations: Named) -> Figure:
+    """Plot each activation and its derivative, with formula and range."""
+    from actlab.reporting.figures import plot_activation_functions
+    from actlab.results.metadata import join_curves
+
+    described = [_describe(each) for each in resolve_activations(activations).values()]
+    return _shown(plot_activation_functions(join_curves(described), described))
+
+
+def _describe(activation: ActivationConfig) -> Description:
+    """Describe an activation for a figure, without theory."""
+    from actlab.results.metadata import describe
+
+    import_tensorflow()
+    from actlab.activations.functions import check, get_activation, nonlinearity_of
+
+    if activation.is_own:
+        check(activation)
+    row, phi, nan_prediction = (
+        get_activation(activation),
+        nonlinearity_of(activation),
+        (math.nan, math.nan),
+    )
+    return describe(activation, row, phi, nan_prediction, row.recommended_initializer, math.nan)
+
+
+def plot_curves(fitted: Fit, metric: Curve = "accuracy", confidence: float = 0.95) -> Figure:
+    """Plot accuracy or loss by epoch for every seed, with the interval of the mean over seeds.
+
+    Left: training images. Right: the images held out, or the test images where none are.
+    """
+    validate(Curve, metric, "metric")
+    validate(Fraction, confidence, "confidence")
+    from actlab.reporting.figures import plot_learning_curves
+
+    curves = learning_curves(fitted.study(), metric, confidence)
+    drawn = {"accuracy": ("Accuracy (%)", 100), "loss": ("Cross-entropy (nats)", 1, True)}[metric]
+    return _shown(plot_learning_curves(curves, fitted.study().keys, confidence, *drawn))
+
+
+def plot_gradients(probed: pd.DataFrame, epoch: int = 0) -> Figure:
+    """Plot the norm of each kernel's gradient by layer for every seed, with the mean.
+
+    Parameters
+    ----------
+    probed
+        Result of `probe`.
+    epoch
+        A probed epoch; 0 is before training.
+
+    Raises
+    ------
+    UserError
+        If that epoch was not probed.
+    """
+    from actlab.reporting.layer_figures import plot_gradients_by_layer
+
+    validate(Annotated[Any, one_of(sorted(set(probed["epoch"])))], epoch, "epoch")
+    keys = ["activation", "network", "epoch", "layer"]
+    rows = where(probed, epoch=epoch)
+    return _shown(plot_gradients_by_layer(over_seeds(rows, keys, "gradient_norm", 0.95)))
+
+
+def plot_health(probed: pd.DataFrame, statistic: str = "dead_fraction") -> Figure:
+    """Plot a statistic of each layer at each probed epoch, averaged over seeds, as a map.
+
+    Parameters
+    ----------
+    probed
+        Result of `probe`.
+    statistic
+        dead_fraction, saturated_fraction, one_sign_batch_fraction or backprop_rms.
+
+    Raises
+    ------
+    UserError
+        If there is no map of that statistic.
+    """
+    from actlab.reporting.layer_figures import HEALTH_MAPS, plot_health_map
+
+    known = [each for each in HEALTH_MAPS if each in tables.HEALTH]
+    validate(Annotated[str, one_of(known)], statistic, "statistic")
+    rows = probed.assign(statistic=statistic)
+    if not HEALTH_MAPS[statistic].share:
+        interval = geometric_interval
+    else:
+        # The output has no activation, and so no share.
+        interval, rows = mean_interval, rows.dropna(subset=[statistic])
+    if rows.empty:
+        raise UserError(f"there is no {statistic} of a network without hidden layers")
+    keys = ["activation", "network", "statistic", "epoch", "layer"]
+    return _shown(plot_health_map(over_seeds(rows, keys, statistic, 0.95, interval)))
+
+
+def _shown(figure: Figure) -> Figure:
+    """Let a notebook display a figure, which pyplot does not manage."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    def as_png() -> bytes:
+        drawn = io.BytesIO()
+        FigureCanvasAgg(figure).print_png(drawn, metadata={"Software": None})
+        return drawn.getvalue()
+
+    figure._repr_png_ = as_png  # pyright: ignore[reportAttributeAccessIssue]
+    return figure
