@@ -9,7 +9,7 @@ from actlab.data import download
 from actlab.data.config import DataConfig
 from actlab.data.datasets import DATASETS, DataSet, RawFile, load_processed
 from actlab.errors import UserError
-from actlab.reporting.figures import plot_sample_images
+from actlab.reporting.activation_figures import plot_sample_images
 from actlab.results import tables
 from actlab.stages.fetch_data import fetch_data
 from actlab.stages.preprocess import preprocess

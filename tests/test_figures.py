@@ -16,7 +16,7 @@ from planted import activations_of, compared, description_of, plant
 
 from actlab.activations.definitions import ACTIVATIONS
 from actlab.evidence import summaries
-from actlab.reporting import figures, layer_figures, look
+from actlab.reporting import activation_figures, health_figures, look
 from actlab.reporting.drawings import draw, draw_differences
 from actlab.results import tables
 from actlab.results.metadata import join_curves
@@ -93,7 +93,8 @@ def test_every_shape_of_study_can_be_drawn(tmp_path, shape):
 
 def test_drawing_needs_no_pyplot(root):
     code = (
-        "import sys, numpy as np; from pathlib import Path; from actlab.reporting import figures;"
+        "import sys, numpy as np; from pathlib import Path; from actlab.reporting import "
+        "activation_figures as figures;"
         "figures.plot_sample_images(np.zeros((1, 2, 2), np.uint8), np.array([0]), ['0']);"
         "print('matplotlib.pyplot' in sys.modules)"
     )
@@ -347,7 +348,7 @@ def test_diverged_runs_are_counted_on_the_panel(tmp_path):
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation_is_shown_with_formula_and_range(name):
     described = description_of(name)
-    figure = figures.plot_activation_functions(join_curves([described]), [described])
+    figure = activation_figures.plot_activation_functions(join_curves([described]), [described])
     label = figure.axes[0].get_xlabel()
     formula, derivative_formula = ACTIVATIONS[name].write_formulas(**described.constants)
     assert f"$\\phi(x) = {formula}$" in label
@@ -379,7 +380,7 @@ def test_a_map_of_health_shows_the_table_in_shades_and_numbers(default):
 
 def test_shades_of_a_map_grow_darker_with_the_value_and_numbers_stand_out(default):
     _, drawings = default
-    for name in layer_figures.HEALTH_MAPS:
+    for name in health_figures.HEALTH_MAPS:
         figure = drawings[f"health_{name}"].figure
         figure.draw_without_rendering()
         for axes in figure.axes:

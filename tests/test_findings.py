@@ -6,9 +6,9 @@ import pytest
 from planted import activations_of, compared, plant, summarised
 from scipy import stats
 
-from actlab.evidence import comparisons, summaries, wording
+from actlab.evidence import comparisons, layer_summaries, wording
 from actlab.evidence.comparisons import METRICS
-from actlab.reporting import findings, layer_findings
+from actlab.reporting import findings, layer_findings, theory_findings
 from actlab.results import tables
 
 DEEP = {"deep": (8,) * 5}
@@ -74,7 +74,7 @@ def test_only_layers_of_one_shape_are_compared(tmp_path):
             table.loc[table["layer"].isin(["hidden_1", "output"]), "value"] *= 1e9
 
     study = plant(tmp_path, ["sigmoid"], epochs=1, changed=change)
-    factors = summaries.layer_factors(study, 0.95)
+    factors = layer_summaries.layer_factors(study, 0.95)
     assert set(factors["network"]) == {"deep"}
     assert factors["geometric_mean"].tolist() == pytest.approx([0.25, 0.25])
     (said,) = layer_findings.depth_findings(study, 0.95, epoch=0)
@@ -101,7 +101,7 @@ def test_only_layers_of_one_shape_are_compared(tmp_path):
 )
 def test_the_equal_layers_are_found_by_their_kernels(tmp_path, hidden, ends):
     study = plant(tmp_path, ["relu"], {"net": hidden}, seeds=[0, 1], epochs=1)
-    factors = summaries.layer_factors(study, 0.95)
+    factors = layer_summaries.layer_factors(study, 0.95)
     found = {(row["first_layer"], row["last_layer"]) for row in factors.to_dict("records")}
     assert found == ({ends} if ends else set())
     assert len(layer_findings.depth_findings(study, 0.95, epoch=0)) == (1 if ends else 0)
@@ -123,8 +123,8 @@ def test_a_change_with_depth_is_claimed_only_where_its_interval_excludes_1(tmp_p
 
 def test_the_factor_a_layer_is_scipys_over_seeds(tmp_path):
     study = plant(tmp_path, networks=DEEP, epochs=1)
-    row = tables.where(summaries.layer_factors(study, 0.9), epoch=0, activation="tanh")
-    by_layer = summaries.gradients_by_layer(study, 0.9)
+    row = tables.where(layer_summaries.layer_factors(study, 0.9), epoch=0, activation="tanh")
+    by_layer = layer_summaries.gradients_by_layer(study, 0.9)
     first, last = (
         tables.where(by_layer, activation="tanh", epoch=0, layer=layer).filter(like="seed_")
         for layer in ("hidden_2", "hidden_5")
@@ -166,7 +166,7 @@ def test_first_layers_are_ordered_by_the_mean_that_is_cited(tmp_path):
     study, (said,) = planted_first_layers(
         tmp_path, {"relu": [8.0, 2.0, 8.0, 2.0, 4.0, 4.0], "tanh": [1, 1, 1, 1, 1, 400]}
     )
-    first = tables.where(summaries.first_layer_gradients(study, 0.95), epoch=0)
+    first = tables.where(layer_summaries.first_layer_gradients(study, 0.95), epoch=0)
     assert first["geometric_mean"].tolist() == pytest.approx([4.0, 400 ** (1 / 6)])
     assert "relu has 4.0 and tanh 2.7" in said
     assert "geometric means over seeds" in said
@@ -219,7 +219,7 @@ def test_the_extremes_alone_are_no_order(tmp_path):
     swing = np.array([3.0, 1 / 3] * 3)
     values = {"relu": 1.5 * np.ones(6), "tanh": swing, "elu": np.ones(6) / 1.5}
     study, (said,) = planted_first_layers(tmp_path, values)
-    ratios = tables.where(summaries.first_layer_ratios(study, 0.95), epoch=0)
+    ratios = tables.where(layer_summaries.first_layer_ratios(study, 0.95), epoch=0)
     shown = (ratios["low"] > 1) | (ratios["high"] < 1)
     assert ratios["first"][shown].tolist() == ["relu"]
     assert ratios["second"][shown].tolist() == ["elu"]
@@ -236,7 +236,7 @@ def test_ratios_are_paired_and_widened_for_their_number(tmp_path):
     values = {"relu": ratio * scale, "tanh": scale, "elu": scale / 1000}
     study, said = planted_first_layers(tmp_path, values)
     row = tables.where(
-        summaries.first_layer_ratios(study, 0.95), epoch=0, first="relu", second="tanh"
+        layer_summaries.first_layer_ratios(study, 0.95), epoch=0, first="relu", second="tanh"
     ).to_dict("records")[0]
     assert row["geometric_mean"] == pytest.approx(np.exp(0.4))
     assert row["low"] == pytest.approx(np.exp(alone.confidence_interval(1 - 0.05 / 3).low))
@@ -282,7 +282,7 @@ def test_zeros_and_what_is_no_number_are_left_out_of_the_order(tmp_path):
     assert said[1] == "Before training the gradient of tanh in the first layer of mlp is no number."
     assert "largest with elu, 8.0, and smallest with selu, 1.0" in said[2]
     assert len(said) == 3
-    ratios = summaries.first_layer_ratios(study, 0.95)
+    ratios = layer_summaries.first_layer_ratios(study, 0.95)
     assert np.isnan(tables.where(ratios, first="relu", epoch=0)["low"]).all()
 
 
@@ -552,9 +552,9 @@ def sentences(study):
 def test_every_number_that_is_said_is_in_a_table(tmp_path):
     study = plant(tmp_path, networks={"mlp": (32, 16), "deep": (16,) * 4}, epochs=7)
     scores, comparisons = compared(study)
-    first = summaries.first_layer_gradients(study, 0.95)
-    ratios = summaries.first_layer_ratios(study, 0.95)
-    factors = summaries.layer_factors(study, 0.95)
+    first = layer_summaries.first_layer_gradients(study, 0.95)
+    ratios = layer_summaries.first_layer_ratios(study, 0.95)
+    factors = layer_summaries.layer_factors(study, 0.95)
     summary = summarised(study)
     bounds = ["geometric_mean", "low", "high"]
     allowed = {"0", "1", "2", "3", "6", "7", "95", "97", "10,000"}  # epochs, %, counts
@@ -650,7 +650,7 @@ def test_theory_is_said_to_fail_where_it_does(tmp_path):
         ratios.loc[off, "ratio"] = 1.2
 
     study = plant(tmp_path, ["tanh", "relu"], DEEP, epochs=1, theory_changed=change)
-    layers, whole, *changed = layer_findings.theory_findings(study, 0.95)
+    layers, whole, *changed = theory_findings.theory_findings(study, 0.95)
     # Two activations, two initialisers, two directions, three pairs of layers.
     assert "for 23 of 24 ratios of two neighbouring layers" in layers
     assert layers.endswith("; outside it lie 1 of relu with he_uniform.")
@@ -668,7 +668,7 @@ def test_a_matched_initialiser_that_is_the_same_changes_nothing(tmp_path):
         ratios["kernel_initializer"] = "glorot_uniform"
 
     study = plant(tmp_path, ["tanh"], DEEP, epochs=1, theory_changed=change)
-    said = layer_findings.theory_findings(study, 0.95)
+    said = theory_findings.theory_findings(study, 0.95)
     assert said[2:] == [
         "For tanh the matched initialiser is glorot_uniform itself, and changes nothing."
     ]
@@ -682,9 +682,9 @@ def numbers_of(values, digits=3):
 
 def test_the_times_of_a_layer_are_those_of_the_table(tmp_path):
     study = plant(tmp_path, ["tanh", "relu", "gelu"], {"mlp": (4,)}, epochs=1)
-    told = layer_findings.kernel_findings(study, 64, 32, 0.95)
+    told = theory_findings.kernel_findings(study, 64, 32, 0.95)
     assert len(told) == 3
-    times = summaries.kernel_times(study, 0.95)
+    times = layer_summaries.kernel_times(study, 0.95)
     for line, (_, rows) in zip(told, times.groupby("operation", sort=False), strict=True):
         allowed = numbers_of(1e6 * rows["seconds"]) | {"64", "32"}
         allowed |= numbers_of(rows[["geometric_mean", "low", "high"]].dropna())
@@ -699,7 +699,7 @@ def test_the_times_of_a_layer_are_those_of_the_table(tmp_path):
 
 def test_one_activation_has_the_times_of_its_layer_alone(tmp_path):
     study = plant(tmp_path, ["tanh"], {"mlp": (4,)}, epochs=1)
-    assert layer_findings.kernel_findings(study, 64, 32, 0.95)[0] == (
+    assert theory_findings.kernel_findings(study, 64, 32, 0.95)[0] == (
         "Of one layer of 64 units and a batch of 32 images, the pass forward takes 184 µs with"
         " tanh."
     )
@@ -708,8 +708,8 @@ def test_one_activation_has_the_times_of_its_layer_alone(tmp_path):
 def test_what_matched_changes_is_told_of_every_network(tmp_path):
     networks = {"none": (), "mlp": (4,), "deep": (4,) * 4}
     study = plant(tmp_path, ["tanh", "relu"], networks, epochs=1)
-    told = layer_findings.matched_findings(study, 0.95)
-    changes = summaries.matched_changes(study, 0.95)
+    told = theory_findings.matched_findings(study, 0.95)
+    changes = layer_summaries.matched_changes(study, 0.95)
     assert len(told) == len(changes) == 2
     for line, row in zip(told, changes.to_dict("records"), strict=True):
         norm, factor = (
@@ -723,7 +723,7 @@ def test_what_matched_changes_is_told_of_every_network(tmp_path):
             " with relu; with tanh nothing changes."
         )
     same = plant(tmp_path / "same", ["tanh", "gelu"], {"mlp": (4,)}, epochs=1)
-    assert layer_findings.matched_findings(same, 0.95) == [
+    assert theory_findings.matched_findings(same, 0.95) == [
         "In mlp the matched initialiser of tanh and gelu is the configured one."
     ]
 
@@ -733,8 +733,8 @@ def test_a_study_that_is_matched_has_nothing_beside_it(tmp_path):
         parts["matched"] = tables.where(parts["matched"], initializer="matched")
 
     study = plant(tmp_path, ["relu"], {"mlp": (4,)}, epochs=1, timing_changed=change)
-    assert layer_findings.matched_findings(study, 0.95) == []
-    assert summaries.matched_changes(study, 0.95).empty
+    assert theory_findings.matched_findings(study, 0.95) == []
+    assert layer_summaries.matched_changes(study, 0.95).empty
 
 
 def test_one_untrained_network_has_no_uncertainty(tmp_path):
@@ -742,7 +742,7 @@ def test_one_untrained_network_has_no_uncertainty(tmp_path):
         parts["matched"] = tables.where(parts["matched"], seed=0)
 
     study = plant(tmp_path, ["relu"], {"mlp": (4,)}, epochs=1, timing_changed=change)
-    (line,) = layer_findings.matched_findings(study, 0.95)
+    (line,) = theory_findings.matched_findings(study, 0.95)
     assert line.endswith("by × 2.00 (one network, no uncertainty) with relu.")
 
 
@@ -769,7 +769,7 @@ def test_what_theory_cannot_tell_is_said_and_not_counted(tmp_path):
         ratios.loc[relu, ["predicted", "band_low", "band_high"]] = math.nan
 
     study = plant(tmp_path, ["tanh", "relu"], DEEP, epochs=1, theory_changed=change)
-    layers, whole, untold, *_ = layer_findings.theory_findings(study, 0.95)
+    layers, whole, untold, *_ = theory_findings.theory_findings(study, 0.95)
     assert "for 12 of 12 ratios" in layers
     assert "for 4 of 4 geometric means" in whole
     assert untold.startswith("For some layers of relu theory has no prediction: ")

@@ -31,12 +31,12 @@ from actlab.activations.definitions import ACTIVATIONS
 from actlab.data.config import DataConfig
 from actlab.data.datasets import Split, Splits, save_processed
 from actlab.errors import UserError
-from actlab.evidence import comparisons, summaries, wording
+from actlab.evidence import comparisons, layer_summaries, wording
 from actlab.evidence.claims import CLAIMS, VERDICTS
 from actlab.models.config import ModelConfig
 from actlab.probes import theory
 from actlab.probes.config import TheoryConfig, TimingConfig
-from actlab.reporting import figures, layer_sections, look, report
+from actlab.reporting import activation_figures, layer_sections, look, report
 from actlab.results import metadata, tables
 from actlab.results.tables import where
 from actlab.stages.report import report as write_report
@@ -126,7 +126,9 @@ def prepare(study, folder):
         described.function, described.constants = described.name, {}
         metadata.save(described, None, folder / "results/activations" / described.name)
     images = np.zeros((10, 28, 28), dtype=np.uint8)
-    sample = figures.plot_sample_images(images, np.arange(10), [str(at) for at in range(10)])
+    sample = activation_figures.plot_sample_images(
+        images, np.arange(10), [str(at) for at in range(10)]
+    )
     look.save_figure(sample, folder / "reports/data/sample_images")
     tables.write_frame(counts(), folder / "reports/data/class_counts.csv")
     rng = np.random.default_rng(0)
@@ -413,7 +415,7 @@ def test_the_tables_behind_the_sentences_are_written(written):
     factors = pd.read_csv(folder / "reports/tables/layer_factors.csv")
     assert set(factors["network"]) == {"deep"}
     assert factors["geometric_mean"].tolist() == pytest.approx(
-        summaries.layer_factors(study, 0.95)["geometric_mean"].tolist()
+        layer_summaries.layer_factors(study, 0.95)["geometric_mean"].tolist()
     )
 
 
@@ -426,7 +428,7 @@ def test_what_a_mean_is_of_gradients_is_said_wherever_one_stands(written):
     picture = next(each for each in said.pictures if "gradient_first_layer" in each.path)
     assert "geometric mean" in picture.caption
     assert "geometric mean" in picture.alt
-    first = summaries.first_layer_gradients(study, 0.95)
+    first = layer_summaries.first_layer_gradients(study, 0.95)
     for value in first["geometric_mean"]:
         assert wording.written(value) in picture.alt
     for name in ("gradient_by_layer", "gradient_through_training"):
@@ -735,7 +737,7 @@ def grids_of(composed, title):
 def test_the_report_holds_the_planted_times_of_a_layer(written):
     folder, study = written
     markdown = read(folder, "report.md")
-    times = summaries.kernel_times(study, 0.95)
+    times = layer_summaries.kernel_times(study, 0.95)
     grid = next(each for each in grids_of(composed(study, folder), "Time") if "µs" in each.header)
     assert len(grid.rows) == len(times) == 3 * 3
     for row, of in zip(grid.rows, times.to_dict("records"), strict=True):
@@ -772,7 +774,7 @@ def test_the_interval_of_a_median_is_shown_where_there_is_one(tmp_path):
 
 def test_what_matched_does_to_the_networks_is_shown(written):
     folder, study = written
-    changes = summaries.matched_changes(study, 0.95)
+    changes = layer_summaries.matched_changes(study, 0.95)
     said = composed(study, folder)
     grid = next(
         each for each in grids_of(said, "Theory and measurement") if "Change" in each.header

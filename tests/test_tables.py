@@ -7,7 +7,7 @@ from planted import plant, summarised
 from scipy import stats
 
 from actlab.errors import UserError
-from actlab.evidence import statistics, summaries
+from actlab.evidence import layer_summaries, statistics, summaries
 from actlab.results import tables
 from actlab.results.study import load_study, read_activations
 
@@ -256,7 +256,7 @@ def test_activations_are_what_was_trained(tmp_path):
 
 def test_health_has_a_row_a_layer_and_epoch_over_seeds(tmp_path):
     study = plant(tmp_path, ["sigmoid", "relu"], {"mlp": (8, 4)}, seeds=[0, 1, 2], epochs=2)
-    health = summaries.layer_health(study, 0.95)
+    health = layer_summaries.layer_health(study, 0.95)
     rows = tables.where(health, activation="relu", statistic="dead_fraction")
     assert list(zip(rows["epoch"], rows["layer"], rows["mean"], strict=True)) == [
         (epoch, layer, share if epoch else 0.0)
@@ -284,7 +284,9 @@ def test_dead_units_are_counted_over_all_seeds(tmp_path):
     study = plant(
         tmp_path, ["relu"], {"mlp": (7, 4), "none": ()}, seeds=[0, 1, 2], epochs=2, changed=change
     )
-    dead = tables.where(summaries.dead_units(study, 0.95), layer="hidden_1").to_dict("records")
+    dead = tables.where(layer_summaries.dead_units(study, 0.95), layer="hidden_1").to_dict(
+        "records"
+    )
     assert [(row["epoch"], row["dead"], row["units"]) for row in dead] == [
         (0, 3, 14),
         (1, 4, 21),
@@ -292,7 +294,7 @@ def test_dead_units_are_counted_over_all_seeds(tmp_path):
     ]
     assert dead[1]["share"] == 4 / 21
     assert (dead[1]["low"], dead[1]["high"]) == statistics.wilson_interval(4, 21, 0.95)
-    assert set(summaries.dead_units(study, 0.95)["network"]) == {"mlp"}
+    assert set(layer_summaries.dead_units(study, 0.95)["network"]) == {"mlp"}
 
 
 def test_shares_of_one_sign_weigh_layers_by_units_and_leave_the_first_out(tmp_path):
@@ -308,7 +310,7 @@ def test_shares_of_one_sign_weigh_layers_by_units_and_leave_the_first_out(tmp_pa
     study = plant(
         tmp_path, ["relu"], {"mlp": (8, 4), "none": ()}, seeds=[0, 1], epochs=2, changed=change
     )
-    shares = summaries.one_sign_shares(study, 0.95)
+    shares = layer_summaries.one_sign_shares(study, 0.95)
     rows = tables.where(shares, statistic="one_sign_batch_fraction")
     expected = (4 * 0.5 + 10 * 0.2) / 14
     assert rows["mean"].tolist() == pytest.approx([expected, expected, 0.5])
@@ -347,7 +349,7 @@ def test_theory_agrees_where_the_geometric_mean_lies_in_the_band(tmp_path):
         ratios.loc[ratios["layer"] == "hidden_2", "ratio"] *= 1.08
 
     study = plant(tmp_path, ["relu"], NETWORKS, epochs=1, theory_changed=change)
-    table = summaries.theory_ratios(study, 0.95)
+    table = layer_summaries.theory_ratios(study, 0.95)
     assert len(table) == 2 * 2 * 4
     assert set(tables.where(table, layer="hidden_2")["agrees"]) == {False}
     rest = tables.where(table, layer=["hidden_3", "hidden_4", "all"])
@@ -372,7 +374,7 @@ def test_theory_without_a_configured_activation_is_refused(tmp_path):
 def test_the_times_of_a_layer_are_paired_by_block(tmp_path):
     """A machine that gets slower by half in every block leaves the ratios as they are."""
     study = plant(tmp_path, ["tanh", "relu", "gelu"], NETWORKS, epochs=1)
-    times = summaries.kernel_times(study, 0.95)
+    times = layer_summaries.kernel_times(study, 0.95)
     assert times["operation"].tolist() == [
         name for name in ("forward", "backward", "elementwise") for _ in range(3)
     ]
@@ -399,7 +401,9 @@ def test_intervals_of_a_layers_times_are_scipys(tmp_path):
         parts["kernels"].loc[rows, "seconds"] *= np.exp(noise)
 
     study = plant(tmp_path, ["tanh", "relu", "gelu"], NETWORKS, epochs=1, timing_changed=change)
-    row = tables.where(summaries.kernel_times(study, 0.95), operation="forward", activation="relu")
+    row = tables.where(
+        layer_summaries.kernel_times(study, 0.95), operation="forward", activation="relu"
+    )
     test = stats.ttest_1samp(noise + math.log(1.1), 0).confidence_interval(1 - 0.05 / 2)
     bounds = row[["low", "high"]].to_numpy()[0]
     np.testing.assert_allclose(np.log(bounds.astype(float)), [test.low, test.high])
@@ -415,7 +419,7 @@ def test_kernels_that_lack_a_block_are_refused(tmp_path):
 
 def test_what_matched_changes_is_the_ratio_of_what_is_left(tmp_path):
     study = plant(tmp_path, ["tanh", "relu"], {"none": (), "deep": (4,) * 3}, epochs=1)
-    (row,) = summaries.matched_changes(study, 0.95).to_dict("records")
+    (row,) = layer_summaries.matched_changes(study, 0.95).to_dict("records")
     names = ("network", "activation", "configured", "matched", "first_layer", "last_layer")
     assert [row[name] for name in names] == [
         *("deep", "relu", "glorot_uniform", "he_uniform", "hidden_1", "output")
@@ -441,7 +445,7 @@ def test_a_gradient_that_grows_in_every_layer_changes_the_norm_alone(tmp_path):
         parts["matched"].loc[rows, "gradient_norm"] = norms
 
     study = plant(tmp_path, ["relu"], {"deep": (4,) * 3}, epochs=1, timing_changed=change)
-    (row,) = summaries.matched_changes(study, 0.95).to_dict("records")
+    (row,) = layer_summaries.matched_changes(study, 0.95).to_dict("records")
     assert [row["norm_change"], row["factor_change"]] == pytest.approx([8, 1])
 
 
@@ -450,6 +454,6 @@ def test_a_gradient_of_zero_leaves_no_change(tmp_path):
         parts["matched"]["gradient_norm"] = 0.0
 
     study = plant(tmp_path, ["relu"], {"deep": (4,) * 3}, epochs=1, timing_changed=change)
-    (row,) = summaries.matched_changes(study, 0.95).to_dict("records")
+    (row,) = layer_summaries.matched_changes(study, 0.95).to_dict("records")
     assert math.isnan(row["norm_change"])
     assert math.isnan(row["factor_change"])

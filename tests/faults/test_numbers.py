@@ -29,7 +29,7 @@ from actlab.errors import UserError
 from actlab.evidence import comparisons, summaries
 from actlab.models.config import NetworkConfig
 from actlab.probes.config import GradientsConfig, TheoryConfig
-from actlab.reporting import drawings, figures, look, report, sections
+from actlab.reporting import activation_figures, drawings, look, report, sections
 from actlab.results import tables
 from actlab.results.study import Study
 from actlab.schema import PathsConfig
@@ -569,7 +569,9 @@ class Chain:
         counted = count_classes(splits, CLASSES)
         tables.write_table(counted, tables.CLASS_COUNTS, Path("reports/data/class_counts.csv"))
         shown = (255 * train.images[:CLASSES]).astype(np.uint8).reshape(-1, 28, 28)
-        drawn = figures.plot_sample_images(shown, train.labels[:CLASSES], list("0123456789"))
+        drawn = activation_figures.plot_sample_images(
+            shown, train.labels[:CLASSES], list("0123456789")
+        )
         look.save_figure(drawn, Path("reports/data/sample_images"))
         describe(config)
         for network, hidden in networks.items():

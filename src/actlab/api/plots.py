@@ -35,7 +35,7 @@ def plot_images(data: Data, count: int = 10) -> Figure:
     UserError
         If there are fewer, or images are not square.
     """
-    from actlab.reporting.figures import plot_sample_images
+    from actlab.reporting.activation_figures import plot_sample_images
 
     validate(Annotated[Count, Field(le=len(data.train.labels))], count, "count")
     side = math.isqrt(data.train.images.shape[1])
@@ -48,7 +48,7 @@ def plot_images(data: Data, count: int = 10) -> Figure:
 
 def plot_functions(*activations: Named) -> Figure:
     """Plot each activation and its derivative, with formula and range."""
-    from actlab.reporting.figures import plot_activation_functions
+    from actlab.reporting.activation_figures import plot_activation_functions
     from actlab.results.metadata import join_curves
 
     described = [_describe(each) for each in resolve_activations(activations).values()]
@@ -124,7 +124,7 @@ def plot_health(probed: pd.DataFrame, statistic: str = "dead_fraction") -> Figur
     UserError
         If there is no map of that statistic.
     """
-    from actlab.reporting.layer_figures import HEALTH_MAPS, plot_health_map
+    from actlab.reporting.health_figures import HEALTH_MAPS, plot_health_map
 
     known = [each for each in HEALTH_MAPS if each in tables.HEALTH]
     validate(Annotated[str, one_of(known)], statistic, "statistic")

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from actlab.evidence import summaries
+from actlab.evidence import layer_summaries
 from actlab.evidence.comparisons import METRICS
 from actlab.evidence.differences import difference_text, orient
 from actlab.evidence.outcomes import (
@@ -305,7 +305,7 @@ def divides_gradient_by(
 def has_more_one_sign_kernels(evidence: Evidence, network: str) -> Outcome:
     """Decide whether sigmoid's kernel gradients have one sign more often than tanh's."""
     shares = where(
-        summaries.one_sign_shares(evidence.study, evidence.config.confidence),
+        layer_summaries.one_sign_shares(evidence.study, evidence.config.confidence),
         network=network,
         statistic="one_sign_batch_fraction",
     )

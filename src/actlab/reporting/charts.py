@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import pandas as pd
 
-from actlab.reporting.layer_figures import HEALTH_MAPS
+from actlab.reporting.health_figures import HEALTH_MAPS
 from actlab.reporting.look import line_styles
 from actlab.results.study import Study
 from actlab.results.tables import where

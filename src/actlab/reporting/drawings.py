@@ -8,8 +8,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from actlab.evidence import summaries
-from actlab.reporting import figures, layer_figures
+from actlab.evidence import layer_summaries, summaries
+from actlab.reporting import (
+    activation_figures,
+    figures,
+    health_figures,
+    layer_figures,
+    response_figures,
+)
 from actlab.reporting.figures import MOST_PANELS, MOST_ROWS
 from actlab.results.metadata import Description, join_curves
 from actlab.results.study import ACTIVATION, NETWORK, Study, numbers
@@ -43,7 +49,7 @@ def draw(study: Study, activations: Sequence[Description], confidence: float) ->
     drawings: dict[str, Drawing] = {}
     if activations:
         drawings["activation_functions"] = Drawing.of(
-            figures.plot_activation_functions, join_curves(activations), activations
+            activation_figures.plot_activation_functions, join_curves(activations), activations
         )
     if len(study.history):
         curves = summaries.learning_curves(study, "accuracy", confidence)
@@ -62,15 +68,19 @@ def draw(study: Study, activations: Sequence[Description], confidence: float) ->
         if len(tuning):
             drawings["tuning"] = Drawing(
                 partial(
-                    figures.plot_tuning, study.grid, tuning, study.tuned_for, summaries.NEAR_BEST
+                    response_figures.plot_tuning,
+                    study.grid,
+                    tuning,
+                    study.tuned_for,
+                    summaries.NEAR_BEST,
                 ),
                 study.grid,
             )
     if len(study.timings):
         drawings["epoch_seconds"] = Drawing.of(figures.plot_epoch_seconds, study.timings)
     if len(study.gradients):
-        first_layer = summaries.first_layer_gradients(study, confidence)
-        by_layer = summaries.gradients_by_layer(study, confidence)
+        first_layer = layer_summaries.first_layer_gradients(study, confidence)
+        by_layer = layer_summaries.gradients_by_layer(study, confidence)
         drawings |= {
             "gradient_first_layer": Drawing.of(
                 layer_figures.plot_first_layer_gradients, first_layer, confidence
@@ -82,17 +92,17 @@ def draw(study: Study, activations: Sequence[Description], confidence: float) ->
                 layer_figures.plot_gradients_through_training, by_layer
             ),
         }
-        health = summaries.layer_health(study, confidence)
-        for statistic in layer_figures.HEALTH_MAPS:
+        health = layer_summaries.layer_health(study, confidence)
+        for statistic in health_figures.HEALTH_MAPS:
             rows = where(health, statistic=statistic)
             if len(rows):  # a network without hidden layers has no units that could be dead
-                drawings[f"health_{statistic}"] = Drawing.of(layer_figures.plot_health_map, rows)
+                drawings[f"health_{statistic}"] = Drawing.of(health_figures.plot_health_map, rows)
     if len(study.preactivations):
         drawings["preactivations"] = Drawing.of(
-            layer_figures.plot_preactivations, study.preactivations, activations
+            health_figures.plot_preactivations, study.preactivations, activations
         )
     if len(study.theory_ratios):
-        ratios = summaries.theory_ratios(study, confidence)
+        ratios = layer_summaries.theory_ratios(study, confidence)
         steps = cast(pd.DataFrame, ratios[ratios["layer"] != "all"])
         drawings["theory"] = Drawing.of(layer_figures.plot_theory, steps, confidence)
     return drawings
@@ -137,9 +147,9 @@ def _draw_accuracy(study: Study, confidence: float) -> Drawing:
     accuracy = summaries.tabulate_accuracy(study, confidence)
     along = swept_keys(study)
     if len(along) == 1:
-        return Drawing.of(figures.plot_response, accuracy, study.keys, along[0])
+        return Drawing.of(response_figures.plot_response, accuracy, study.keys, along[0])
     if along:
         # The key with more values goes from left to right.
         x, y = sorted(along, key=lambda key: -len(study.values(key)))
-        return Drawing.of(figures.plot_heat, accuracy, study.keys, x, y)
+        return Drawing.of(response_figures.plot_heat, accuracy, study.keys, x, y)
     return Drawing.of(figures.plot_accuracy, accuracy, study.keys, confidence)

@@ -12,14 +12,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Integer, UInt8
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from actlab.reporting.look import (
     GREY,
@@ -47,7 +44,6 @@ from actlab.reporting.look import (
     write_value,
     zero_handles,
 )
-from actlab.results.metadata import Description
 from actlab.results.study import ACTIVATION, PHASE, label, line_key, numbers, setting
 from actlab.results.tables import where
 
@@ -298,176 +294,6 @@ def plot_accuracy(accuracy: pd.DataFrame, keys: Sequence[str], confidence: float
     return figure
 
 
-@styled
-def plot_response(accuracy: pd.DataFrame, keys: Sequence[str], key: str) -> Figure:
-    """Draw test accuracy against a numeric key with bands over seeds.
-
-    The axis is logarithmic where the largest number is eight times the smallest or more.
-
-    Parameters
-    ----------
-    accuracy
-        `summaries.tabulate_accuracy`.
-    keys
-        Of the study: up to three, of which one is the axis, one the lines, one the panels.
-    key
-        Whose numbers the axis has.
-    """
-    lines, panel_keys = response_keys(keys, key)
-    values = spread_evenly(names_in(accuracy, lines), most_lines(lines)) if lines else [""]
-    panels = part(accuracy, panel_keys, keys)
-    panels = {name: panels[name] for name in spread_evenly(list(panels), MOST_PANELS)}
-    columns = min(2, len(panels))
-    figure, axes_of = make_panels(len(panels), columns, height=3.0 if columns == 1 else 2.7)
-    styles = _styles(lines, values) if lines else {"": LineStyle("#0072B2", "-", "o")}
-    spread = sorted(set(numbers(accuracy[key]) or []))
-    logarithmic = spread[0] > 0 and spread[-1] >= 8 * spread[0]
-    for axes, (title, table) in zip(axes_of, panels.items(), strict=True):
-        if logarithmic:
-            axes.set_xscale("log")
-        for value in values:
-            line = where(table, **{lines: value}) if lines else table
-            if line.empty:
-                continue
-            style = styles[value]
-            along = np.array(numbers(line[key]))
-            mean, low, high = 100 * to_numbers(line, ["mean", "low", "high"]).T
-            axes.fill_between(along, low, high, color=style.color, alpha=0.14, linewidth=0)
-            axes.plot(
-                along,
-                100 * to_numbers(line, seed_columns(line)),
-                linestyle="none",
-                marker=".",
-                markersize=2.6,
-                color=style.color,
-                alpha=0.5,
-            )
-            axes.plot(
-                along,
-                mean,
-                color=style.color,
-                linestyle=style.dashes,
-                linewidth=1.7,
-                marker=style.marker,
-                markersize=5,
-            )
-            lost = line["diverged_seeds"].to_numpy() > 0
-            if lost.any():
-                axes.plot(
-                    along[lost],
-                    np.full(int(lost.sum()), 0.0),
-                    linestyle="none",
-                    marker="x",
-                    markersize=6,
-                    color=style.color,
-                    transform=axes.get_xaxis_transform(),
-                    clip_on=False,
-                    zorder=5,
-                )
-        axes.set_title(escape(title), loc="left", fontsize=9)
-        _name_numbers(axes, spread, logarithmic)
-        axes.set_xlabel(escape(label(key)).capitalize() + (" (log)" if logarithmic else ""))
-    limits = [axes.get_ylim() for axes in axes_of]
-    for axes in axes_of:  # one scale for all, so that they can be compared
-        axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-        keep_percent(axes, "y")
-        note_start(axes, "y", " %")
-    for axes in axes_of[::columns]:
-        axes.set_ylabel("Test accuracy (%)")
-    extra = [Line2D([], [], color=GREY, marker=".", linestyle="none", label="one seed")]
-    add_legend(figure, styles if lines else {}, extra)
-    if lines:
-        _title_legend(figure, lines)
-    return figure
-
-
-def response_keys(keys: Sequence[str], axis: str) -> tuple[str | None, list[str]]:
-    """Give the key whose values are lines, None where there is one line, and those of panels."""
-    rest = [key for key in keys if key != axis]
-    lines = line_key(rest) if rest else None
-    return lines, [key for key in rest if key != lines]
-
-
-def _name_numbers(axes: Axes, values: Sequence[float], logarithmic: bool) -> None:
-    """Put a tick at each number that was tried, or at some where they are many."""
-    shown = spread_evenly(values, 9)
-    axes.xaxis.set_major_locator(FixedLocator(shown))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(shown, [f"{value:g}" for value in shown])
-    if not logarithmic:
-        axes.margins(x=0.05)
-
-
-@styled
-def plot_heat(accuracy: pd.DataFrame, keys: Sequence[str], x: str, y: str) -> Figure:
-    """Draw mean test accuracy by two keys as shades with numbers, one panel per setting of others.
-
-    Parameters
-    ----------
-    accuracy
-        `summaries.tabulate_accuracy`.
-    keys
-        Of the study.
-    x, y
-        The keys from left to right and from bottom to top.
-    """
-    panels = part(accuracy, [key for key in keys if key not in (x, y)], keys)
-    panels = {name: panels[name] for name in spread_evenly(list(panels), MOST_PANELS)}
-    columns, rows = names_in(accuracy, x), names_in(accuracy, y)
-    across = 1 if len(panels) == 1 else 2 if len(columns) > 5 or len(panels) <= 4 else 3
-    figure, axes_of = make_panels(len(panels), across, height=0.85 + 0.32 * max(3, len(rows)))
-    grids = {}
-    for title, table in panels.items():
-        means = {(row[y], row[x]): 100 * row["mean"] for row in table.to_dict("records")}
-        grids[title] = np.array(
-            [[means.get((down, along), math.nan) for along in columns] for down in rows]
-        )
-    has = np.concatenate([grid[np.isfinite(grid)] for grid in grids.values()])
-    # A few settings that do not train would leave the others one shade.
-    low = float(np.quantile(has, 0.1)) if has.size else 0.0
-    norm = Normalize(low, max(low + 0.01, float(has.max(initial=0.0))))
-    shades = colormaps["viridis"]
-    room = (6.4 if across > 1 else 4.8) / across / len(columns)
-    for axes, (title, grid) in zip(axes_of, grids.items(), strict=True):
-        axes.pcolormesh(grid, cmap=shades, norm=norm, edgecolors="white", linewidth=0.6)
-        if room > 0.24:
-            for (down, along), value in np.ndenumerate(grid):
-                dark = math.isfinite(value) and norm(value) < 0.6
-                axes.text(
-                    along + 0.5,
-                    down + 0.5,
-                    f"{value:.1f}" if math.isfinite(value) else "–",
-                    ha="center",
-                    va="center_baseline",
-                    fontsize=7 if room > 0.4 else 5.5,
-                    color="white" if dark else "black",
-                )
-        for place, values, set_ticks in (
-            (columns, columns, axes.set_xticks),
-            (rows, rows, axes.set_yticks),
-        ):
-            step = max(1, math.ceil(len(values) / 12))
-            set_ticks(
-                np.arange(0, len(place), step) + 0.5, [escape(each) for each in place[::step]]
-            )
-        long = max(map(len, columns)) > 6 and len(columns) > 4
-        axes.tick_params(length=0, labelsize=7)
-        if long:
-            axes.tick_params(axis="x", rotation=45)
-        axes.set_title(escape(title), loc="left", fontsize=9)
-        axes.set_xlabel(escape(label(x)).capitalize(), fontsize=8)
-        if axes in axes_of[::across]:
-            axes.set_ylabel(escape(label(y)).capitalize(), fontsize=8)
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
-    bar = figure.colorbar(
-        ScalarMappable(norm, shades), ax=axes_of, extend="min", fraction=0.03, aspect=35
-    )
-    bar.set_label("Mean test accuracy (%)", fontsize=8)
-    bar.ax.tick_params(labelsize=7)
-    return figure
-
-
 # --- Differences ----------------------------------------------------------------------------
 
 
@@ -552,77 +378,6 @@ def plot_differences(compared: pd.DataFrame, keys: Sequence[str], confidence: fl
 
 
 @styled
-def plot_tuning(
-    grid: pd.DataFrame, tuning: pd.DataFrame, keys: Sequence[str], near: float
-) -> Figure:
-    """Draw the validation accuracy of each setting of a tuning grid, one row per value tuned for.
-
-    Parameters
-    ----------
-    grid
-        `Study.grid` of a fair sweep.
-    tuning
-        `summaries.tabulate_tuning` of it.
-    keys
-        `Study.tuned_for`.
-    near
-        The difference from the best accuracy that is shaded, a fraction.
-    """
-    rows = tuning.to_dict("records")
-    names = [setting(row, keys, keys) for row in rows]
-    styles = line_styles([str(row.get(ACTIVATION, "")) for row in rows])
-    figure = Figure(figsize=(WIDTH, 1.1 + 0.55 * len(rows)))
-    axes = figure.subplots()
-    for place, row in enumerate(rows):
-        tried = where(grid, **{key: row[key] for key in keys})
-        values = 100 * tried["val_accuracy"].fillna(0.0).to_numpy(dtype=float)
-        style = styles[str(row.get(ACTIVATION, ""))]
-        best, median = 100 * row["best"], 100 * row["median"]
-        axes.fill_betweenx(
-            [place - 0.35, place + 0.35],
-            best - 100 * near,
-            best,
-            color=style.color,
-            alpha=0.15,
-            linewidth=0,
-        )
-        spread = (np.arange(len(values)) * 0.618033988749895) % 1
-        lost = (tried["outcome"] == "diverged").to_numpy()
-        for chosen, marker in ((~lost, "o"), (lost, "x")):
-            axes.plot(
-                values[chosen],
-                (place - 0.22 + 0.44 * spread)[chosen],
-                linestyle="none",
-                marker=marker,
-                markersize=4.5,
-                color=style.color,
-                alpha=0.75,
-            )
-        axes.plot([median] * 2, [place - 0.33, place + 0.33], color="black", linewidth=1.5)
-        axes.plot(
-            [best],
-            [place],
-            marker="D",
-            markersize=7,
-            color=style.color,
-            markeredgecolor="black",
-            zorder=4,
-        )
-        write_value(axes, f"{best:.2f}", best, place + 0.3)
-    name_rows(axes, names)
-    keep_percent(axes, "x")
-    note_start(axes, "x", " %")
-    axes.set_xlabel("Mean validation accuracy (%)")
-    handles = [
-        Line2D([], [], color=GREY, marker="o", linestyle="none", label="one setting"),
-        Line2D([], [], color=GREY, marker="D", linestyle="none", label="chosen"),
-        Line2D([], [], color="black", marker="|", markersize=9, linestyle="none", label="median"),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    return figure
-
-
-@styled
 def plot_epoch_seconds(timings: pd.DataFrame) -> Figure:
     """Draw how long each epoch took; below, median and middle half, one panel per network.
 
@@ -667,81 +422,6 @@ def plot_epoch_seconds(timings: pd.DataFrame) -> Figure:
             Line2D([], [], color=GREY, linewidth=2.2, label="middle half"),
         ],
         loc="outside lower center",
-        ncols=3,
-    )
-    return figure
-
-
-@styled
-def plot_sample_images(
-    images: UInt8[np.ndarray, "image row column"],
-    labels: Integer[np.ndarray, "image"],
-    names: Sequence[str],
-) -> Figure:
-    """Draw images in rows of five, each under its label.
-
-    Parameters
-    ----------
-    images
-        0 (black) to 255 (white).
-    labels
-        The label of each image.
-    names
-        The name of each label.
-    """
-    rows = max(1, math.ceil(len(images) / 5))
-    figure = Figure(figsize=(6.4, 1.5 * rows))
-    axes = list(figure.subplots(rows, 5, squeeze=False).flat)
-    for each in axes:
-        each.set_axis_off()
-    for each, image, index in zip(axes, images, labels, strict=False):
-        each.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        each.set_title(names[index])
-    return figure
-
-
-@styled
-def plot_activation_functions(curves: pd.DataFrame, activations: Sequence[Description]) -> Figure:
-    """Draw each activation and its derivative, with formula and range.
-
-    Parameters
-    ----------
-    curves
-        `descriptions.join_curves`.
-    activations
-        Whose curves they are.
-    """
-    columns = 2 if len(activations) in (2, 4) else min(3, len(activations))
-    figure, panels = make_panels(len(activations), columns, height=3.1)
-    styles = line_styles([each.name for each in activations])
-    for axes, each in zip(panels, activations, strict=False):
-        curve = where(curves, activation=each.name)
-        values = curve["value"].to_numpy()
-        axes.axhline(0, color="#aaaaaa", linewidth=0.8)
-        axes.axvline(0, color="#aaaaaa", linewidth=0.8)
-        for bound in each.range[:2]:
-            if math.isfinite(bound):
-                axes.axhline(bound, color="#555555", linewidth=1, linestyle=(0, (1, 2)))
-        axes.plot(curve["x"], values, color=styles[each.name].color, linewidth=2)
-        axes.plot(curve["x"], curve["derivative"], "--", color="#444444", linewidth=1.2)
-        constants = ", ".join(f"{name} = {value}" for name, value in each.shown_constants.items())
-        axes.set_title(escape(each.name), fontweight="bold", pad=16 if constants else 6)
-        if constants:
-            axes.text(0.5, 1.02, constants, transform=axes.transAxes, ha="center", **NOTE)
-        axes.set_xlabel(
-            f"$\\phi(x) = {each.formula}$\n$\\phi'(x) = {each.derivative_formula}$\n"
-            f"range {each.range}",
-            linespacing=1.7,
-        )
-        reach = np.concatenate([values, curve["derivative"].to_numpy()])
-        axes.set_ylim(reach.min() - 0.3, reach.max() + 0.3)
-    figure.legend(
-        handles=[
-            Line2D([], [], color="#000000", linewidth=2, label="value $\\phi(x)$"),
-            Line2D([], [], color="#444444", linestyle="--", label="derivative $\\phi'(x)$"),
-            Line2D([], [], color="#555555", linestyle=(0, (1, 2)), label="bound of the range"),
-        ],
-        loc="outside upper center",
         ncols=3,
     )
     return figure

@@ -9,20 +9,14 @@ import pandas as pd
 
 from actlab.activations.config import ActivationConfig
 from actlab.data.datasets import DATASETS
-from actlab.evidence import summaries
+from actlab.evidence import layer_summaries, summaries
 from actlab.evidence.differences import difference_text
 from actlab.evidence.wording import counted, join, written
 from actlab.models.config import MATCHED
-from actlab.reporting.layer_figures import HEALTH_MAPS
-from actlab.reporting.layer_findings import (
-    depth_findings,
-    first_layer_findings,
-    health_findings,
-    kernel_findings,
-    matched_findings,
-    theory_findings,
-)
+from actlab.reporting.health_figures import HEALTH_MAPS
+from actlab.reporting.layer_findings import depth_findings, first_layer_findings, health_findings
 from actlab.reporting.report import Grid, Picture, Section, Text, points, run_names
+from actlab.reporting.theory_findings import kernel_findings, matched_findings, theory_findings
 from actlab.results.metadata import Description
 from actlab.results.study import ACTIVATION, Study
 from actlab.results.tables import where
@@ -302,7 +296,7 @@ def _median_ratio(row: Mapping[Any, Any]) -> str:
 
 
 def _kernel_times(study: Study, config: Config) -> Grid:
-    rows = summaries.kernel_times(study, config.report.confidence).to_dict("records")
+    rows = layer_summaries.kernel_times(study, config.report.confidence).to_dict("records")
     return Grid(
         f"One dense layer alone, {counted(config.timing.kernel_units, 'unit')} and as many inputs,"
         f" on a batch of {config.training.batch_size} inputs from a standard normal distribution,"
@@ -356,7 +350,7 @@ def describe_gradients(
     images = counted(config.gradients.notebook_images, "training image")
     test_images = counted(config.gradients.test_images, "test image")
     probed = sorted(set(study.gradients["epoch"]))
-    means = summaries.first_layer_gradients(study, config.report.confidence)
+    means = layer_summaries.first_layer_gradients(study, config.report.confidence)
     measured = "; ".join(
         f"{row['activation']} on {row['network']} {written(row['geometric_mean'])}"
         f" {'before training' if row['epoch'] == 0 else 'after'}"
@@ -493,7 +487,7 @@ def describe_health(study: Study, config: Config) -> Section:
 
 def describe_theory(study: Study, config: Config) -> Section:
     """Compare mean-field theory with what untrained networks do."""
-    ratios = summaries.theory_ratios(study, config.report.confidence)
+    ratios = layer_summaries.theory_ratios(study, config.report.confidence)
     whole = where(ratios, layer="all")
     measured = "; ".join(
         f"{row['activation']} with {row['initializer']}, {row['direction']},"
@@ -603,7 +597,7 @@ def _matching(study: Study, config: Config) -> list[Text | Grid]:
                 )
             )
         ]
-    changes = summaries.matched_changes(study, config.report.confidence)
+    changes = layer_summaries.matched_changes(study, config.report.confidence)
     blocks: list[Text | Grid] = [
         *points(matched_findings(study, config.report.confidence), "tables/matched_changes.csv")
     ]

@@ -13,16 +13,16 @@ import pandas as pd
 
 from actlab.data.datasets import DATASETS
 from actlab.evidence import summaries
-from actlab.evidence.claims import VERDICTS
 from actlab.evidence.comparisons import MANY_PAIRS, METRICS, MOST_VALUES
 from actlab.evidence.differences import difference_text
+from actlab.evidence.outcomes import VERDICTS
 from actlab.evidence.summaries import NEAR_BEST
 from actlab.evidence.wording import capitalise, counted, fixed, in_points, join, percent, written
 from actlab.models.config import MATCHED
 from actlab.reporting import layer_sections
 from actlab.reporting.drawings import swept_keys
 from actlab.reporting.figures import MOST_ROWS as DOTS
-from actlab.reporting.figures import most_lines, response_keys, shown_of
+from actlab.reporting.figures import most_lines, shown_of
 from actlab.reporting.findings import (
     answer_findings,
     best_finding,
@@ -47,6 +47,7 @@ from actlab.reporting.report import (
     points,
     run_names,
 )
+from actlab.reporting.response_figures import response_keys
 from actlab.results.metadata import Description
 from actlab.results.study import ACTIVATION, NETWORK, PHASE, Study, label, line_key
 from actlab.results.tables import as_text, where

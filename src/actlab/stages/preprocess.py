@@ -11,7 +11,7 @@ def preprocess(config: Config) -> None:
     """Scale the images, hold some out, count the classes, draw the first ten."""
     from actlab.data.datasets import DATASETS, build_splits, count_classes, load_raw, save_processed
     from actlab.engine.files import atomic_write
-    from actlab.reporting.figures import plot_sample_images
+    from actlab.reporting.activation_figures import plot_sample_images
     from actlab.reporting.look import save_figure
     from actlab.results import tables
 

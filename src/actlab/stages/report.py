@@ -26,7 +26,7 @@ def write_report(config: Config, beside: Executor) -> None:
     from actlab.data.datasets import load_labels
     from actlab.engine.files import atomic_write
     from actlab.engine.parallel import begun_beside
-    from actlab.evidence import claims, comparisons, summaries
+    from actlab.evidence import claims, comparisons, layer_summaries, summaries
     from actlab.reporting import charts, drawings, look, provenance, report, sections
     from actlab.results import metadata, study, tables
     from actlab.tracking import overview, tracking
@@ -83,14 +83,14 @@ def write_report(config: Config, beside: Executor) -> None:
                 for name, drawing in drawn.items():
                     tables.write_frame(drawing.table, folder / f"{name}.csv")
                 for name, table in (
-                    ("first_layer_ratios", summaries.first_layer_ratios(loaded, confidence)),
-                    ("layer_factors", summaries.layer_factors(loaded, confidence)),
+                    ("first_layer_ratios", layer_summaries.first_layer_ratios(loaded, confidence)),
+                    ("layer_factors", layer_summaries.layer_factors(loaded, confidence)),
                     ("scores", scores),
-                    ("health", summaries.layer_health(loaded, confidence)),
-                    ("dead_units", summaries.dead_units(loaded, confidence)),
-                    ("one_sign_shares", summaries.one_sign_shares(loaded, confidence)),
-                    ("kernel_times", summaries.kernel_times(loaded, confidence)),
-                    ("matched_changes", summaries.matched_changes(loaded, confidence)),
+                    ("health", layer_summaries.layer_health(loaded, confidence)),
+                    ("dead_units", layer_summaries.dead_units(loaded, confidence)),
+                    ("one_sign_shares", layer_summaries.one_sign_shares(loaded, confidence)),
+                    ("kernel_times", layer_summaries.kernel_times(loaded, confidence)),
+                    ("matched_changes", layer_summaries.matched_changes(loaded, confidence)),
                     ("moments", loaded.moments),
                     ("born_dead", loaded.born_dead),
                     ("mean_field", loaded.mean_field),
@@ -120,7 +120,7 @@ def write_report(config: Config, beside: Executor) -> None:
         ("summary", summary),
         ("comparisons", compared),
         ("claims", examined),
-        ("theory", summaries.theory_ratios(loaded, confidence)),
+        ("theory", layer_summaries.theory_ratios(loaded, confidence)),
     ):
         with atomic_write(reports / f"{name}.csv") as path:
             tables.write_frame(table, path)

@@ -1,0 +1,95 @@
+"""Figures of the images and of the activations themselves."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Integer, UInt8
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from actlab.reporting.look import (
+    NOTE,
+    escape,
+    line_styles,
+    make_panels,
+    styled,
+)
+from actlab.results.metadata import Description
+from actlab.results.tables import where
+
+
+@styled
+def plot_sample_images(
+    images: UInt8[np.ndarray, "image row column"],
+    labels: Integer[np.ndarray, "image"],
+    names: Sequence[str],
+) -> Figure:
+    """Draw images in rows of five, each under its label.
+
+    Parameters
+    ----------
+    images
+        0 (black) to 255 (white).
+    labels
+        The label of each image.
+    names
+        The name of each label.
+    """
+    rows = max(1, math.ceil(len(images) / 5))
+    figure = Figure(figsize=(6.4, 1.5 * rows))
+    axes = list(figure.subplots(rows, 5, squeeze=False).flat)
+    for each in axes:
+        each.set_axis_off()
+    for each, image, index in zip(axes, images, labels, strict=False):
+        each.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        each.set_title(names[index])
+    return figure
+
+
+@styled
+def plot_activation_functions(curves: pd.DataFrame, activations: Sequence[Description]) -> Figure:
+    """Draw each activation and its derivative, with formula and range.
+
+    Parameters
+    ----------
+    curves
+        `descriptions.join_curves`.
+    activations
+        Whose curves they are.
+    """
+    columns = 2 if len(activations) in (2, 4) else min(3, len(activations))
+    figure, panels = make_panels(len(activations), columns, height=3.1)
+    styles = line_styles([each.name for each in activations])
+    for axes, each in zip(panels, activations, strict=False):
+        curve = where(curves, activation=each.name)
+        values = curve["value"].to_numpy()
+        axes.axhline(0, color="#aaaaaa", linewidth=0.8)
+        axes.axvline(0, color="#aaaaaa", linewidth=0.8)
+        for bound in each.range[:2]:
+            if math.isfinite(bound):
+                axes.axhline(bound, color="#555555", linewidth=1, linestyle=(0, (1, 2)))
+        axes.plot(curve["x"], values, color=styles[each.name].color, linewidth=2)
+        axes.plot(curve["x"], curve["derivative"], "--", color="#444444", linewidth=1.2)
+        constants = ", ".join(f"{name} = {value}" for name, value in each.shown_constants.items())
+        axes.set_title(escape(each.name), fontweight="bold", pad=16 if constants else 6)
+        if constants:
+            axes.text(0.5, 1.02, constants, transform=axes.transAxes, ha="center", **NOTE)
+        axes.set_xlabel(
+            f"$\\phi(x) = {each.formula}$\n$\\phi'(x) = {each.derivative_formula}$\n"
+            f"range {each.range}",
+            linespacing=1.7,
+        )
+        reach = np.concatenate([values, curve["derivative"].to_numpy()])
+        axes.set_ylim(reach.min() - 0.3, reach.max() + 0.3)
+    figure.legend(
+        handles=[
+            Line2D([], [], color="#000000", linewidth=2, label="value $\\phi(x)$"),
+            Line2D([], [], color="#444444", linestyle="--", label="derivative $\\phi'(x)$"),
+            Line2D([], [], color="#555555", linestyle=(0, (1, 2)), label="bound of the range"),
+        ],
+        loc="outside upper center",
+        ncols=3,
+    )
+    return figure
