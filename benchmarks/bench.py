@@ -180,7 +180,8 @@ def products_of(side: str) -> str:
 
 def save_images(folder: Path) -> None:
     """Write the training images and labels where each process reads them."""
-    from actlab.data.datasets import build_splits, load_raw
+    from actlab.data.datasets import load_raw
+    from actlab.data.splits import build_splits
 
     split = build_splits(*load_raw("mnist", ROOT / "data/raw")).train
     np.save(folder / "images.npy", split.images)

@@ -49,7 +49,8 @@ def train(of: str, size: int) -> Told:
     import numpy as np
 
     from actlab.activations.config import ActivationConfig
-    from actlab.data.datasets import Split, build_splits, load_raw
+    from actlab.data.datasets import load_raw
+    from actlab.data.splits import Split, build_splits
     from actlab.models.config import NetworkConfig
     from actlab.models.network import ModelSpec
     from actlab.training.trainer import Epoch, Protocol, available_cores, fit_seeds

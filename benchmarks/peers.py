@@ -65,10 +65,10 @@ def actlab(training: Training, threads: int) -> Trainer:
     """Train by actlab's own program, on one thread whatever `threads` says."""
     from actlab.activations.config import ActivationConfig
     from actlab.backend import keras
-    from actlab.data.datasets import Split
+    from actlab.data.splits import Split
     from actlab.models.config import NetworkConfig
     from actlab.models.network import ModelSpec, build_model
-    from actlab.training.trainer import compile_epoch, to_device
+    from actlab.training.compiled import compile_epoch, to_device
 
     network = NetworkConfig("benchmark", list(training.hidden))
     spec = ModelSpec(ActivationConfig("relu", "relu", {}), network, "glorot_uniform")

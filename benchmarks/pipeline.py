@@ -53,26 +53,25 @@ Seconds = dict[str, dict[str, float]]
 
 #: What a thread does, by a frame of its stack: part of the file's name, the name's beginning.
 WORK: dict[str, Sequence[tuple[str, str]]] = {
-    TRAINING: [("actlab/training/trainer.py", "run_epoch")],
+    TRAINING: [("actlab/training/compiled.py", "run_epoch")],
     COMPILING: [
-        ("actlab/training/trainer.py", "compile_"),
+        ("actlab/training/compiled.py", "compile_"),
         ("actlab/probes/kernels.py", "compile_"),
         ("tracing_compilation.py", ""),
     ],
     IMPORTS: [("<frozen importlib", "")],
     "evaluating": [
-        ("actlab/training/trainer.py", "evaluate"),
-        ("actlab/training/trainer.py", "measure_step"),
+        ("actlab/training/compiled.py", "evaluate"),
+        ("actlab/training/compiled.py", "measure_step"),
     ],
     "one layer's times": [("actlab/probes/kernels.py", "")],
-    "gradients and theory": [
-        (f"actlab/{name}.py", "") for name in ("gradients", "initialisation", "theory", "own")
-    ],
-    "MLflow": [("/mlflow/", ""), ("actlab/tracking/tracking.py", "")],
-    "figures": [("/matplotlib/", ""), ("actlab/reporting/figures.py", "")],
-    "statistics": [(f"actlab/{name}.py", "") for name in ("comparisons", "claims", "findings")],
+    "gradients and theory": [("actlab/probes/", ""), ("actlab/activations/", "")],
+    "MLflow": [("/mlflow/", ""), ("actlab/tracking/", "")],
+    "figures": [("/matplotlib/", ""), ("figures.py", "")],
+    "statistics": [("actlab/evidence/", ""), ("findings.py", "")],
     "files": [
-        (f"actlab/{name}.py", "") for name in ("outputs", "datasets", "checkpoints", "tables")
+        (f"actlab/{name}.py", "")
+        for name in ("engine/files", "data/splits", "training/checkpoints", "results/tables")
     ],
     "DVC": [("/dvc/", ""), ("/dvc_", ""), ("bin/dvc", "")],
 }

@@ -28,12 +28,8 @@ from actlab.engine.files import atomic_write
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src/actlab"
 
-#: Modules of the core that the reference shows, after the library, in the order of the data.
-MODULES = (
-    *("sources", "datasets", "activations", "own", "model", "training", "kernels"),
-    *("gradients", "meanfield", "theory", "initialisation", "statistics", "tables"),
-    *("comparisons", "claims", "findings", "figures", "config", "errors"),
-)
+#: The packages that the reference shows, after the library, in the order of the data.
+PACKAGES = ("data", "activations", "models", "training", "probes", "results", "evidence", "engine")
 
 #: The script that draws diagrams: its place in docs/, its package of npm's, its place there.
 MERMAID = "assets/mermaid.tiny.js"
@@ -102,16 +98,20 @@ def _write_reference() -> dict[str, str | bytes]:
     )
     functions = sorted(public, key=lambda name: (name[0].isupper(), name))
     lead = "# actlab\n\nWhat `import actlab` gives. Each name imports what it needs.\n"
-    rows = [f"| [{name}]({name}.md) | {_said(name)} |" for name in MODULES]
-    modules = "\n".join(
-        ["## The core, module by module", "", "| module | |", "| --- | --- |", *rows]
-    )
+    modules = [
+        f"{package}.{path.stem}"
+        for package in PACKAGES
+        for path in sorted((PACKAGE / package).glob("*.py"))
+        if path.stem != "__init__"
+    ]
+    rows = [f"| [{name}]({name}.md) | {_said(name)} |" for name in modules]
+    table = "\n".join(["## The core, module by module", "", "| module | |", "| --- | --- |", *rows])
     pages: dict[str, str | bytes] = {
         "reference/index.md": "\n\n".join(
-            [lead, *(f"::: actlab.{name}" for name in functions), modules]
+            [lead, *(f"::: actlab.{name}" for name in functions), table]
         )
     }
-    for name in MODULES:
+    for name in modules:
         options = "    options:\n      heading_level: 1\n"
         pages[f"reference/{name}.md"] = f"---\ntitle: {name}\n---\n::: actlab.{name}\n{options}"
     return pages
@@ -119,7 +119,9 @@ def _write_reference() -> dict[str, str | bytes]:
 
 def _said(module: str) -> str:
     """Give the first line of a module's docstring."""
-    text = ast.get_docstring(ast.parse((PACKAGE / f"{module}.py").read_text())) or ""
+    text = (
+        ast.get_docstring(ast.parse((PACKAGE / f"{module.replace('.', '/')}.py").read_text())) or ""
+    )
     return text.partition("\n")[0]
 
 

@@ -63,6 +63,6 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mnist(mnist_raw: Path) -> datasets.Splits:
+def mnist(mnist_raw: Path) -> splits.Splits:
     """Real MNIST, scaled, nothing held out."""
-    return datasets.build_splits(*datasets.load_raw("mnist", mnist_raw))
+    return splits.build_splits(*datasets.load_raw("mnist", mnist_raw))

@@ -18,7 +18,7 @@ import numpy as np
 from planted import configured
 
 from actlab.activations.config import ActivationConfig
-from actlab.data import datasets
+from actlab.data import splits
 from actlab.models.config import NetworkConfig
 from actlab.results import tables
 from actlab.schema import Config, PathsConfig
@@ -51,14 +51,14 @@ def plant(folder: Path) -> None:
     """Write images to train on: noise, whose label is the brightest tenth of it."""
     rng = np.random.default_rng(0)
 
-    def split(count: int) -> datasets.Split:
-        images = datasets.scale_images(rng.integers(0, 256, (count, 784), np.uint8))
+    def split(count: int) -> splits.Split:
+        images = splits.scale_images(rng.integers(0, 256, (count, 784), np.uint8))
         brightness = images[:, :780].reshape(count, 10, 78).mean(axis=2)
-        return datasets.Split(images, brightness.argmax(axis=1).astype(np.int32))
+        return splits.Split(images, brightness.argmax(axis=1).astype(np.int32))
 
-    splits = datasets.Splits(split(128), None, split(64))
+    planted = splits.Splits(split(128), None, split(64))
     made_with = {"name": "mnist", "validation_size": 0, "split_seed": 0}
-    datasets.save_processed(splits, folder / "data/processed", made_with)
+    splits.save_processed(planted, folder / "data/processed", made_with)
 
 
 def train(epochs: int = EPOCHS) -> str:

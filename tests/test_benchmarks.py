@@ -107,19 +107,22 @@ def test_an_exponent_is_the_power(power):
     assert growth.table("images", sizes).splitlines()[-1] == f"| exponent | {power:.2f} |"
 
 
-TRAINER, QUEUE = "/src/actlab/training/trainer.py", "/lib/threading.py"
+COMPILED, QUEUE = "/src/actlab/training/compiled.py", "/lib/threading.py"
 
 
 @pytest.mark.parametrize(
     ("functions", "work"),
     [
-        ([("call", "/tensorflow/x.py"), ("compile_epoch.<locals>.run_epoch", TRAINER)], "training"),
-        ([("call", "/tensorflow/x.py"), ("compile_epoch", TRAINER)], "compiling"),
+        (
+            [("call", "/tensorflow/x.py"), ("compile_epoch.<locals>.run_epoch", COMPILED)],
+            "training",
+        ),
+        ([("call", "/tensorflow/x.py"), ("compile_epoch", COMPILED)], "compiling"),
         ([("__init__", "/mlflow/a.py"), ("_find", "<frozen importlib._bootstrap>")], "imports"),
         ([("log_batch", "/mlflow/a.py"), ("write", "/src/actlab/tracking/tracking.py")], "MLflow"),
         ([("main", "/src/actlab/stages/train.py")], "other"),
-        ([("wait", QUEUE), ("compile_epoch.<locals>.run_epoch", TRAINER)], None),
-        ([("fit_seeds", TRAINER), ("train", "/src/actlab/stages/train.py")], None),
+        ([("wait", QUEUE), ("compile_epoch.<locals>.run_epoch", COMPILED)], None),
+        ([("fit_seeds", COMPILED), ("train", "/src/actlab/stages/train.py")], None),
     ],
 )
 def test_what_a_thread_does_is_seen_in_its_stack(functions, work):

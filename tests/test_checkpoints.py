@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from actlab.activations.config import ActivationConfig
-from actlab.data.datasets import Split
+from actlab.data.splits import Split
 from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec
 from actlab.training.checkpoints import STATE, Checkpoints

@@ -7,7 +7,8 @@ from planted import configured
 
 from actlab.data import download
 from actlab.data.config import DataConfig
-from actlab.data.datasets import DATASETS, DataSet, RawFile, load_processed
+from actlab.data.datasets import DATASETS, DataSet, RawFile
+from actlab.data.splits import load_processed
 from actlab.errors import UserError
 from actlab.reporting.activation_figures import plot_sample_images
 from actlab.results import tables

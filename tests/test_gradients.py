@@ -6,7 +6,7 @@ import pytest
 from actlab.activations.config import ActivationConfig
 from actlab.activations.functions import nonlinearity_of
 from actlab.backend import keras, tf
-from actlab.data.datasets import Split
+from actlab.data.splits import Split
 from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec, build_model, weights_path
 from actlab.probes.gradients import (

@@ -9,7 +9,7 @@ from actlab.activations import mean_field
 from actlab.activations.definitions import ACTIVATIONS
 from actlab.activations.functions import nonlinearity_of
 from actlab.backend import tf
-from actlab.data.datasets import Split
+from actlab.data.splits import Split
 from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec, build_model
 from actlab.probes.untrained import (

@@ -20,7 +20,7 @@ from actlab import api
 from actlab.activations.config import ActivationConfig
 from actlab.backend import keras, tf
 from actlab.data import download
-from actlab.data.datasets import Split
+from actlab.data.splits import Split
 from actlab.errors import UserError
 from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec

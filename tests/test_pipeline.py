@@ -91,7 +91,7 @@ def test_a_training_depends_on_what_its_fingerprint_holds(root):
         ("probes/config", set()),
         ("training/trainer", {"train", "timing"}),
         ("models/network", {"train", "gradients", "timing", "theory"}),
-        ("data/datasets", set(STAGES) - {"activations"}),
+        ("data/splits", set(STAGES) - {"activations", "fetch-data"}),
         ("activations/functions", set(STAGES) - {"fetch-data", "preprocess"}),
     ],
 )

@@ -29,7 +29,7 @@ from scipy import stats
 
 from actlab.activations.definitions import ACTIVATIONS
 from actlab.data.config import DataConfig
-from actlab.data.datasets import Split, Splits, save_processed
+from actlab.data.splits import Split, Splits, save_processed
 from actlab.errors import UserError
 from actlab.evidence import comparisons, layer_summaries, wording
 from actlab.evidence.claims import CLAIMS, VERDICTS

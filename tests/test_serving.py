@@ -19,7 +19,7 @@ import pytest
 import small_training
 from PIL import Image, ImageDraw
 
-from actlab.data.datasets import Splits, load_processed
+from actlab.data.splits import Splits, load_processed
 from actlab.errors import UserError
 from actlab.tracking import registry, serving, tracking
 from actlab.tracking.sync import sync

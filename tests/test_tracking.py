@@ -26,7 +26,7 @@ from planted import configured
 
 from actlab.activations.config import ActivationConfig
 from actlab.data.config import DataConfig
-from actlab.data.datasets import scale_images
+from actlab.data.splits import scale_images
 from actlab.errors import UserError
 from actlab.models.config import ModelConfig, NetworkConfig
 from actlab.results import tables

@@ -13,23 +13,20 @@ from planted import CONSTANTS
 from actlab.activations.config import ActivationConfig
 from actlab.activations.definitions import ACTIVATIONS
 from actlab.backend import keras, tf
-from actlab.data.datasets import Split, to_uint8
+from actlab.data.splits import Split, to_uint8
 from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec, build_model
-from actlab.training.trainer import (
+from actlab.training.compiled import (
     DeviceSplit,
-    Epoch,
-    Fitted,
-    Protocol,
     as_numbers,
     compile_epoch,
     compile_evaluation,
     compile_step,
-    fit_seeds,
     shuffled_order,
-    time_epochs,
     to_device,
 )
+from actlab.training.timing import time_epochs
+from actlab.training.trainer import Epoch, Fitted, Protocol, fit_seeds
 
 
 def spec_of(function="relu", hidden=(128, 64)):
@@ -456,7 +453,7 @@ def test_a_stall_in_one_epoch_of_a_turn_is_not_timed(mnist, monkeypatch):
 
         return run_epoch
 
-    monkeypatch.setattr("actlab.training.trainer.compile_epoch", stalling)
+    monkeypatch.setattr("actlab.training.compiled.compile_epoch", stalling)
     of = {"relu": spec_of("relu", (8,))}, take(mnist.train, 50), Protocol(1, 64, 0.01, [])
     assert max(each.epoch_seconds for each in time_epochs(*of, blocks=3, epochs=2)) < 0.1
     assert max(each.epoch_seconds for each in time_epochs(*of, blocks=3, epochs=1)) > 0.1
@@ -470,7 +467,7 @@ def test_a_failure_while_compiling_reaches_the_caller(mnist, monkeypatch):
             raise MemoryError("no room for the program")
         return compile_epoch(*arguments)
 
-    monkeypatch.setattr("actlab.training.trainer.compile_epoch", fail_once)
+    monkeypatch.setattr("actlab.training.compiled.compile_epoch", fail_once)
     with pytest.raises(MemoryError, match="no room"):
         small_study(mnist, 2)
 
@@ -566,15 +563,15 @@ def test_training_is_the_same_to_the_bit_with_its_steps_measured(mnist):
 ONE_EPOCH = """
 import hashlib, sys
 from pathlib import Path
-from actlab.data import datasets
+from actlab.data import splits
 from actlab.activations.config import ActivationConfig
 from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec, build_model
 from actlab.backend import keras
-from actlab.training.trainer import compile_epoch, shuffled_order, to_device
+from actlab.training.compiled import compile_epoch, shuffled_order, to_device
 
-train = datasets.build_splits(*datasets.load_raw("mnist", Path(sys.argv[1]))).train
-train = datasets.Split(train.images[:2000], train.labels[:2000])
+train = splits.build_splits(*datasets.load_raw("mnist", Path(sys.argv[1]))).train
+train = splits.Split(train.images[:2000], train.labels[:2000])
 tanh = ActivationConfig("tanh", "tanh", {})
 model = build_model(ModelSpec(tanh, NetworkConfig("mlp", [128, 64]), "glorot_uniform"), 0)
 run_epoch = compile_epoch(model, keras.optimizers.Adam(0.001), to_device(train), 128)

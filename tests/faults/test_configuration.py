@@ -582,8 +582,8 @@ def study(root, mnist_raw, tmp_path, monkeypatch, capsys):
         files.append(datasets.RawFile(file.name, array.shape, hashlib.sha256(content).hexdigest()))
     planted = datasets.DataSet(dataset.title, dataset.classes, *files)
     monkeypatch.setitem(datasets.DATASETS, "mnist", planted)
-    datasets.save_processed(
-        datasets.build_splits(splits[0], splits[1]), tmp_path / "data/processed", params["data"]
+    splits.save_processed(
+        splits.build_splits(splits[0], splits[1]), tmp_path / "data/processed", params["data"]
     )
 
     monkeypatch.chdir(tmp_path)

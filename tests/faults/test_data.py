@@ -17,18 +17,9 @@ import numpy as np
 import pytest
 from web import NAMES, OTHER, TINY, Web, plant, send, serve_tiny
 
-from actlab.data.datasets import (
-    DATASETS,
-    DataSet,
-    RawFile,
-    RawSplit,
-    build_splits,
-    load_labels,
-    load_processed,
-    load_raw,
-    save_processed,
-)
+from actlab.data.datasets import DATASETS, DataSet, RawFile, RawSplit, load_raw
 from actlab.data.download import SOURCES, Mirror, fetch_dataset
+from actlab.data.splits import build_splits, load_labels, load_processed, save_processed
 from actlab.errors import UserError
 
 # --- Raw files ----------------------------------------------------------------------------

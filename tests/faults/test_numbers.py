@@ -24,7 +24,7 @@ from planted import (
 from planted_sweep import Runs, plant_grid
 
 from actlab.activations.config import ActivationConfig
-from actlab.data.datasets import Split, Splits, count_classes, save_processed
+from actlab.data.splits import Split, Splits, count_classes, save_processed
 from actlab.errors import UserError
 from actlab.evidence import comparisons, summaries
 from actlab.models.config import NetworkConfig
@@ -89,7 +89,7 @@ def regress(
     Gives the mean loss of each epoch, each batch's before its update, and the logits of the test
     images after the last.
     """
-    from actlab.training.trainer import shuffled_order
+    from actlab.training.compiled import shuffled_order
 
     weights = [kernel.astype(np.float64), np.zeros(kernel.shape[1])]
     means = [np.zeros_like(each) for each in weights]

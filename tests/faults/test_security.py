@@ -28,8 +28,9 @@ from browser import opened
 from planted import REPORT, activations_of, claimed, compared, configured, plant, summarised
 from planted_sweep import plant_grid
 
-from actlab.data.datasets import RawFile, Split, Splits, load_processed, save_processed
+from actlab.data.datasets import RawFile
 from actlab.data.download import DebianPackage, NpmPackage, SourceError
+from actlab.data.splits import Split, Splits, load_processed, save_processed
 from actlab.errors import UserError
 from actlab.evidence import comparisons, summaries
 from actlab.models.config import NetworkConfig

@@ -6,14 +6,8 @@ from pathlib import Path
 
 from actlab.data import download
 from actlab.data.config import DataConfig
-from actlab.data.datasets import (
-    DATASETS,
-    RawSplit,
-    Split,
-    build_splits,
-    explain_mismatch,
-    parse_idx,
-)
+from actlab.data.datasets import DATASETS, RawSplit, explain_mismatch, parse_idx
+from actlab.data.splits import Split, build_splits
 from actlab.errors import UserError
 
 

@@ -20,9 +20,7 @@ from actlab.api.arguments import (
     specify_model,
 )
 from actlab.api.data import Data
-from actlab.data.datasets import (
-    first_images,
-)
+from actlab.data.splits import first_images
 from actlab.engine.validation import Count, Fraction, Seed, Seeds, validate
 from actlab.errors import UserError
 from actlab.evidence.summaries import over_seeds

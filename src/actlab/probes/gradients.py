@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32
 from actlab.activations.config import ActivationConfig
 from actlab.activations.functions import nonlinearity_of
 from actlab.backend import keras, tf
-from actlab.data.datasets import Split
+from actlab.data.splits import Split
 from actlab.models.network import (
     ModelSpec,
     build_model,

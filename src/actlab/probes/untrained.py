@@ -15,7 +15,7 @@ from actlab.activations import mean_field
 from actlab.activations.config import ActivationConfig
 from actlab.activations.functions import nonlinearity_of
 from actlab.backend import keras, tf
-from actlab.data.datasets import Split
+from actlab.data.splits import Split
 from actlab.models.config import NetworkConfig
 from actlab.models.initializers import resolve_initializer
 from actlab.models.network import ModelSpec, build_model, draw_kernels

@@ -22,6 +22,7 @@ CODE = (
     "activations",
     "backend.py",
     "data/datasets.py",
+    "data/splits.py",
     "models",
     "results/tables.py",
     "stages/train.py",

@@ -13,7 +13,7 @@ from actlab.stages.entry import run
 
 def gradients(config: Config) -> None:
     """Measure every layer at every kept epoch: its gradient on both probes, its health on test."""
-    from actlab.data.datasets import first_images, load_processed
+    from actlab.data.splits import first_images, load_processed
     from actlab.engine.files import atomic_write
     from actlab.engine.parallel import do_beside, tell_after
     from actlab.probes.gradients import probe_configuration

@@ -9,7 +9,8 @@ from actlab.stages.entry import run
 
 def preprocess(config: Config) -> None:
     """Scale the images, hold some out, count the classes, draw the first ten."""
-    from actlab.data.datasets import DATASETS, build_splits, count_classes, load_raw, save_processed
+    from actlab.data.datasets import DATASETS, load_raw
+    from actlab.data.splits import build_splits, count_classes, save_processed
     from actlab.engine.files import atomic_write
     from actlab.reporting.activation_figures import plot_sample_images
     from actlab.reporting.look import save_figure

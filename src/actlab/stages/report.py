@@ -23,7 +23,7 @@ def report(config: Config) -> None:
 
 def write_report(config: Config, beside: Executor) -> None:
     """Do so, half of the figures in the process beside."""
-    from actlab.data.datasets import load_labels
+    from actlab.data.splits import load_labels
     from actlab.engine.files import atomic_write
     from actlab.engine.parallel import begun_beside
     from actlab.evidence import claims, comparisons, layer_summaries, summaries

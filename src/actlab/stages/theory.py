@@ -29,7 +29,8 @@ def theory(config: Config) -> None:
     """
     from actlab.activations.functions import nonlinearity_of
     from actlab.activations.mean_field import UncertainError
-    from actlab.data.datasets import DATASETS, first_images, load_processed
+    from actlab.data.datasets import DATASETS
+    from actlab.data.splits import first_images, load_processed
     from actlab.engine.files import atomic_write
     from actlab.models.config import MATCHED
     from actlab.models.initializers import resolve_initializer

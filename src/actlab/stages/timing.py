@@ -12,12 +12,13 @@ def timing(config: Config) -> None:
 
     Then a layer with each activation alone, likewise.
     """
-    from actlab.data.datasets import load_processed
+    from actlab.data.splits import load_processed
     from actlab.engine.files import atomic_write
     from actlab.models.network import ModelSpec
     from actlab.probes.kernels import OPERATIONS, time_kernels
     from actlab.results import tables
-    from actlab.training.trainer import Protocol, time_epochs
+    from actlab.training.timing import time_epochs
+    from actlab.training.trainer import Protocol
 
     train = load_processed(Path(config.paths.processed), is_scaled=False).train
     training = config.training

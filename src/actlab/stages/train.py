@@ -15,7 +15,7 @@ from actlab.schema import Config
 from actlab.stages.entry import run
 
 if TYPE_CHECKING:
-    from actlab.data.datasets import Splits
+    from actlab.data.splits import Splits
     from actlab.models.network import ModelSpec
     from actlab.training.checkpoints import Begun, Checkpoints, Update
     from actlab.training.trainer import Epoch, Fitted, State
@@ -235,7 +235,8 @@ def load_splits(config: Config) -> Splits:
 
     Each job of a sweep may hold out as many images as it likes, and DVC's outputs stay.
     """
-    from actlab.data.datasets import build_splits, load_processed, load_raw
+    from actlab.data.datasets import load_raw
+    from actlab.data.splits import build_splits, load_processed
 
     data = config.data
     if config.paths.output == ".":

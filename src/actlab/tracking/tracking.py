@@ -62,7 +62,8 @@ from tqdm import tqdm
 
 from actlab.activations.config import ActivationConfig
 from actlab.data.config import DataConfig
-from actlab.data.datasets import DATASETS, as_scaled
+from actlab.data.datasets import DATASETS
+from actlab.data.splits import as_scaled
 from actlab.engine.files import atomic_write, is_alive, this_machine
 from actlab.errors import UserError
 from actlab.evidence.statistics import mean_interval
