@@ -9,7 +9,7 @@ from jaxtyping import install_import_hook
 
 install_import_hook("actlab", "beartype.beartype")
 
-from actlab.data import datasets  # noqa: E402
+from actlab.data import datasets, splits  # noqa: E402
 from actlab.errors import UserError  # noqa: E402
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from actlab.activations.config import ActivationConfig
 from actlab.activations.definitions import ACTIVATIONS
 from actlab.activations.functions import get_activation, nonlinearity_of
 from actlab.data.config import DataConfig
-from actlab.evidence import claims, comparisons, summaries
+from actlab.evidence import claims, comparisons, outcomes, summaries
 from actlab.evidence.config import ReportConfig
 from actlab.models.config import ModelConfig, NetworkConfig
 from actlab.probes.config import GradientsConfig, TheoryConfig, TimingConfig
@@ -291,7 +291,7 @@ def claimed(
 ) -> pd.DataFrame:
     """The ledger of a planted study."""
     return claims.examine(
-        claims.Evidence(planted, scores, compared, activations_of(planted), dataset, REPORT)
+        outcomes.Evidence(planted, scores, compared, activations_of(planted), dataset, REPORT)
     )
 
 

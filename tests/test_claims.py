@@ -15,7 +15,7 @@ from planted import REPORT, activation_of
 from scipy import stats
 
 from actlab.activations.config import ActivationConfig
-from actlab.evidence import claims, comparisons, wording
+from actlab.evidence import claims, comparisons, outcomes, rules, wording
 from actlab.results import tables
 from actlab.results.study import Study
 
@@ -69,7 +69,7 @@ def evidence(
     seeds: Sequence[int] = SEEDS,
     dataset: str = "mnist",
     censored: Sequence[int] = (),
-) -> claims.Evidence:
+) -> outcomes.Evidence:
     """Evidence in which every gradient is 1, no unit is dead, and there are these scores."""
     names, seeds = tuple(each.name for each in activations), tuple(seeds)
     shapes = tuple(networks.items())
@@ -100,13 +100,13 @@ def evidence(
     table["pair"] = table["pair"].astype(int)
     table["censored"] = table["censored"].astype(bool)
     compared = comparisons.compare(study, table, REPORT)
-    return claims.Evidence(study, table, compared, activations, dataset, REPORT)
+    return outcomes.Evidence(study, table, compared, activations, dataset, REPORT)
 
 
 BY_NAME = {claim.name: claim for claim in claims.CLAIMS}
 
 
-def outcome(name: str, seen: claims.Evidence) -> dict[str, Any]:
+def outcome(name: str, seen: outcomes.Evidence) -> dict[str, Any]:
     """What the ledger says of one claim."""
     return BY_NAME[name].examine(seen)
 
@@ -356,7 +356,7 @@ for suffix, network in (("notebook", "mlp"), ("deeper", "deep")):
         ),
         refuted=dead(network, 0.0, 0.1 + 0.005 * WOBBLE, 0.09),
         undecided=dead(network, 0.0, 0.1 + 0.005 * WOBBLE, 0.05),
-        not_measured=Case({"activations": only(*claims.THREE)}, said="add leaky_relu to"),
+        not_measured=Case({"activations": only(*rules.THREE)}, said="add leaky_relu to"),
     )
 
 # --- depth -----------------------------------------------------------------------------------
@@ -426,7 +426,7 @@ def test_four_activations_are_too_few_for_an_order_to_show_anything():
 def test_every_claim_has_evidence_for_every_verdict():
     names = [claim.name for claim in claims.CLAIMS]
     assert len(set(names)) == len(names)
-    assert set(CASES) == set(itertools.product(names, claims.VERDICTS))
+    assert set(CASES) == set(itertools.product(names, outcomes.VERDICTS))
 
 
 @pytest.mark.parametrize(("name", "verdict"), list(CASES), ids=map("-".join, CASES))
@@ -556,10 +556,10 @@ def test_equal_seeds_show_something_where_the_sign_test_does(seeds, verdict):
 
 def test_intervals_are_those_of_student():
     values = np.array([0.1, 0.4, 0.2, 0.35])
-    found = claims.estimate(values, 0.9, comparisons=4)
+    found = outcomes.estimate(values, 0.9, comparisons=4)
     expected: Any = stats.ttest_1samp(values, 0).confidence_interval(0.975)
     np.testing.assert_allclose(found[:3], [values.mean(), *expected])
-    found = claims.estimate(values, 0.9, geometric=True)
+    found = outcomes.estimate(values, 0.9, geometric=True)
     expected = stats.ttest_1samp(np.log(values), 0).confidence_interval(0.9)
     np.testing.assert_allclose(found[:3], [stats.gmean(values), *np.exp(list(expected))])
 
@@ -570,7 +570,7 @@ def test_the_rank_correlation_is_that_of_scipy():
         first, second = rng.integers(0, 5, (2, size)).astype(float)
         if np.ptp(first) and np.ptp(second):
             expected: Any = stats.spearmanr(first, second)
-            assert claims.rank_correlation(first, second) == pytest.approx(expected.statistic)
+            assert rules.rank_correlation(first, second) == pytest.approx(expected.statistic)
 
 
 # --- what a claim speaks of ------------------------------------------------------------------
@@ -638,12 +638,12 @@ def test_the_ledger_has_its_columns_and_reads_back(tmp_path):
 
 def test_the_rules_say_the_thresholds_that_they_apply():
     rules = {claim.name: claim.rule for claim in claims.CLAIMS}
-    for function, bounds in claims.EXPECTED_ACCURACY.items():
+    for function, bounds in rules.EXPECTED_ACCURACY.items():
         for bound in bounds:
             assert f"{100 * bound:g} %" in rules[f"accuracy_{function}"]
-    assert f"above {claims.SIGMOID_SHRINKS_BY:g};" in rules["sigmoid_shrinks"]
-    assert f"below {claims.UNDIMINISHED_BELOW:g}," in rules["relu_passes_on"]
-    assert f"{100 * claims.DEATHS_THAT_MATTER:g} %" in rules["relu_units_die_deeper"]
+    assert f"above {rules.SIGMOID_SHRINKS_BY:g};" in rules["sigmoid_shrinks"]
+    assert f"below {rules.UNDIMINISHED_BELOW:g}," in rules["relu_passes_on"]
+    assert f"{100 * rules.DEATHS_THAT_MATTER:g} %" in rules["relu_units_die_deeper"]
     assert f"{100 * claims.UNMENDED_PART:g} %" in rules["leaky_relu_mends_notebook"]
 
 
@@ -776,13 +776,13 @@ def test_activations_in_an_order_that_means_nothing_are_seldom_told_apart(count)
         gradients, epochs = (
             rng.permutation(count)[:, None] + 0.3 * rng.normal(size=(count, 6)) for _ in range(2)
         )
-        wrong += claims.permutation_p(gradients, epochs) < 0.05
+        wrong += rules.permutation_p(gradients, epochs) < 0.05
     assert wrong / 2000 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 2000)
     assert (wrong == 0) == (count == 4)
 
 
 def test_orders_of_many_activations_are_drawn():
     ranks = np.arange(10.0)[:, None] + np.zeros(3)
-    assert claims.permutation_p(ranks, -ranks) == pytest.approx(1e-4)
+    assert rules.permutation_p(ranks, -ranks) == pytest.approx(1e-4)
     rng = np.random.default_rng(0)
-    assert claims.permutation_p(ranks, rng.random((10, 3))) > 0.05
+    assert rules.permutation_p(ranks, rng.random((10, 3))) > 0.05

@@ -8,6 +8,7 @@ from scipy import stats
 
 from actlab.evidence import comparisons, layer_summaries, wording
 from actlab.evidence.comparisons import METRICS
+from actlab.evidence.differences import difference_text
 from actlab.reporting import findings, layer_findings, theory_findings
 from actlab.results import tables
 
@@ -580,7 +581,7 @@ def test_every_number_that_is_said_is_in_a_table(tmp_path):
                 "low": min(sign * row["low"], sign * row["high"]),
                 "high": max(sign * row["low"], sign * row["high"]),
             }
-            allowed |= set(NUMBER.findall(differences.difference_text(row["metric"], turned)))
+            allowed |= set(NUMBER.findall(difference_text(row["metric"], turned)))
         if row["pairs_needed"] > 0:
             allowed.add(f"{row['pairs_needed']:,.0f}")
     found = 0

@@ -14,6 +14,7 @@ from actlab.activations.config import ActivationConfig
 from actlab.backend import keras
 from actlab.errors import UserError
 from actlab.models.config import MATCHED, NetworkConfig
+from actlab.models.initializers import resolve_initializer
 from actlab.models.network import ModelSpec, build_model, with_probabilities
 from actlab.results import metadata
 from actlab.stages.activations import describe, read_configured

@@ -32,7 +32,8 @@ from actlab.data.config import DataConfig
 from actlab.data.splits import Split, Splits, save_processed
 from actlab.errors import UserError
 from actlab.evidence import comparisons, layer_summaries, wording
-from actlab.evidence.claims import CLAIMS, VERDICTS
+from actlab.evidence.claims import CLAIMS
+from actlab.evidence.outcomes import VERDICTS
 from actlab.models.config import ModelConfig
 from actlab.probes import theory
 from actlab.probes.config import TheoryConfig, TimingConfig
