@@ -24,8 +24,8 @@ _OwnConstant = Annotated[
 class ActivationConfig:
     """One activation: the name it goes by, its function, the function's constants.
 
-    The function is a row of `activations.ACTIVATIONS`, or a user's own by its dotted name
-    (`my_module.my_function`): that one is checked by `own.check`, and not here.
+    The function is a row of `definitions.ACTIVATIONS`, or a user's own by its dotted name
+    (`my_module.my_function`): that one is checked by `functions.check`, and not here.
     """
 
     name: Name

@@ -1,7 +1,7 @@
 """The data sets: what their files hold, by digest; raw idx bytes -> arrays -> splits.
 
-Where the raw files come from is told in `sources`: whatever the source, it is the
-SHA-256 of a file's uncompressed bytes that makes it right.
+`download` has the sources of the raw files. Whatever the source, a file is right when the SHA-256
+of its uncompressed bytes is.
 """
 
 import hashlib

@@ -30,7 +30,7 @@ class ModelSpec:
     network
         The hidden layers.
     kernel_initializer
-        Of every kernel, one of `config.KERNEL_INITIALIZERS`: it may be `matched`, which stands
+        Of every kernel, one of `models.config.KERNEL_INITIALIZERS`: it may be `matched`, which stands
         for the one that the activation's literature recommends. Biases start at zero.
     inputs, classes
         Pixels of an image, and logits.
@@ -74,7 +74,7 @@ def keras_activation(function: str, constants: Mapping[str, Any]) -> Callable[[A
     Parameters
     ----------
     function
-        A row of `activations.ACTIVATIONS`, or the dotted name of a user's own. Of PReLU a layer
+        A row of `definitions.ACTIVATIONS`, or the dotted name of a user's own. Of PReLU a layer
         is given, not yet built: its slopes are weights.
     constants
         The function's.

@@ -41,7 +41,7 @@ class Batches(NamedTuple):
 
 
 def build_layer(activation: ActivationConfig, units: int) -> Any:
-    """Build a Keras dense layer of as many inputs as units (`model.build_model`, seed 0)."""
+    """Build a Keras dense layer of as many inputs as units (`network.build_model`, seed 0)."""
     spec = ModelSpec(activation, NetworkConfig("layer", [units]), "glorot_uniform", inputs=units)
     return build_model(spec, 0).layers[0]
 

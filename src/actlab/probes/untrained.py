@@ -124,7 +124,7 @@ def probe_initialisation(
     activation
         Of every hidden layer.
     kernel_initializer
-        One of `config.KERNEL_INITIALIZERS`.
+        One of `models.config.KERNEL_INITIALIZERS`.
     width, depth
         The network's.
     seeds
@@ -274,7 +274,7 @@ def probe_gradients(
     activation, network
         What is built.
     kernel_initializer
-        One of `config.KERNEL_INITIALIZERS`.
+        One of `models.config.KERNEL_INITIALIZERS`.
     seeds
         Of the weights.
     batch

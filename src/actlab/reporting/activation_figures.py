@@ -55,7 +55,7 @@ def plot_activation_functions(curves: pd.DataFrame, activations: Sequence[Descri
     Parameters
     ----------
     curves
-        `descriptions.join_curves`.
+        `metadata.join_curves`.
     activations
         Whose curves they are.
     """

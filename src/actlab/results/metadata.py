@@ -52,9 +52,9 @@ class Description(ActivationConfig):
     kernel_initializer
         Of the study's networks with it.
     chi_1
-        With that initialiser, in layers of one width (`meanfield.chi_at_fixed_point`).
+        With that initialiser, in layers of one width (`mean_field.chi_at_fixed_point`).
     recommended_initializer, source
-        As in `activations.Activation`.
+        As in `definitions.Activation`.
     curve
         x, value, derivative: one row per point of `GRID`.
     """
@@ -93,7 +93,7 @@ def describe(
     activation
         Of which constants are taken.
     row, phi
-        Its function's (`own.get_activation`, `own.nonlinearity_of`).
+        Its function's (`functions.get_activation`, `functions.nonlinearity_of`).
     gains, kernel_initializer, chi_1
         As in `Description`.
     """

@@ -148,7 +148,7 @@ MEAN_FIELD = (
 
 #: One row per claim of the notebook; `reports/claims.csv`. `estimate`, low and high are in `unit`:
 #: the number on which the verdict hangs; `seeds` is how many it is of (of times, how many
-#: blocks); `numbers` is all of them as a sentence. See `claims.Claim` and `claims.Outcome`.
+#: blocks); `numbers` is all of them as a sentence. See `claims.Claim` and `outcomes.Outcome`.
 CLAIMS = (
     "name",
     "claim",
