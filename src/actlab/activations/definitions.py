@@ -2,7 +2,8 @@
 
 One table, `ACTIVATIONS`; an activation is a row of it. It holds every function of
 `keras.activations` that takes one number to one number, and PReLU. The functions themselves are
-Keras's; `functions` evaluates and differentiates them, and makes a row for a function of a user's own.
+Keras's; `functions` evaluates and differentiates them, and makes a row for a function of a user's
+own.
 """
 
 import math
@@ -61,8 +62,8 @@ class Activation:
         one that the activation's literature recommends, for those whose source names one. By
         mean-field theory (`mean_field.chi`) it is, of Glorot, He and LeCun, the one with chi_1 next
         to 1 in layers of one width; for rows whose source names none, that is why it stands
-        here (`functions.recommend_initializer`). Next to 1 can be far from it: for GELU and SiLU it is
-        1/2. For ELU theory prefers Glorot or LeCun (chi_1 = 1) to He, of which the signal grows;
+        here (`functions.recommend_initializer`). Next to 1 can be far from it: for GELU and SiLU it
+        is 1/2. For ELU theory prefers Glorot or LeCun (chi_1 = 1) to He, of which the signal grows;
         with sigmoid no initialiser comes near 1 (Glorot 0.06, He 0.10).
     source
         Where the activation comes from.

@@ -1,7 +1,7 @@
 """How numbers and lists are written in sentences, tables and on a terminal."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def percent(fraction: float) -> str:
@@ -84,3 +84,23 @@ def written(value: float, digits: int = 2) -> str:
     # The power of ten of the rounded number: 0.9999 with two digits is 1.0.
     places = max(0, digits - 1 - int(f"{value:.{digits - 1}e}".split("e")[1]))
     return f"{value:,.{places}f}".replace("-", "−")
+
+
+def unbounded(value: float) -> str:
+    """Write a number with three digits; infinity has its sign.
+
+    >>> unbounded(math.inf), unbounded(0.25)
+    ('∞', '0.25')
+    """
+    return "∞" if value == math.inf else written(value, 3)
+
+
+def abridge(values: Sequence[str], most: int = 12) -> list[str]:
+    """Leave out values but the last, where there are many.
+
+    >>> abridge(["0", "1", "2", "3"], most=3)
+    ['0', '…', '3']
+    """
+    if len(values) <= most:
+        return list(values)
+    return [*values[: most - 2], "…", values[-1]]

@@ -30,8 +30,8 @@ class ModelSpec:
     network
         The hidden layers.
     kernel_initializer
-        Of every kernel, one of `models.config.KERNEL_INITIALIZERS`: it may be `matched`, which stands
-        for the one that the activation's literature recommends. Biases start at zero.
+        Of every kernel, one of `models.config.KERNEL_INITIALIZERS`: it may be `matched`, which
+        stands for the one that the activation's literature recommends. Biases start at zero.
     inputs, classes
         Pixels of an image, and logits.
     """

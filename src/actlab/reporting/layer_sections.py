@@ -1,29 +1,22 @@
 """The sections of a report that the pipeline alone has: data, layers, gradients, health, theory."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from actlab.activations.config import ActivationConfig
 from actlab.data.datasets import DATASETS
-from actlab.evidence import layer_summaries, summaries
-from actlab.evidence.differences import difference_text
-from actlab.evidence.wording import counted, join, written
+from actlab.evidence import layer_summaries
+from actlab.evidence.wording import counted, join, unbounded, written
 from actlab.models.config import MATCHED
 from actlab.reporting.health_figures import HEALTH_MAPS
 from actlab.reporting.layer_findings import depth_findings, first_layer_findings, health_findings
-from actlab.reporting.report import Grid, Picture, Section, Text, points, run_names
-from actlab.reporting.theory_findings import kernel_findings, matched_findings, theory_findings
+from actlab.reporting.report import Grid, Picture, Section, Text, points
 from actlab.results.metadata import Description
-from actlab.results.study import ACTIVATION, Study
+from actlab.results.study import Study
 from actlab.results.tables import where
 from actlab.schema import Config
-
-#: How wide a band about a prediction is (`theory.BAND_DEVIATIONS`).
-BAND = "four standard deviations of the mean"
 
 #: What a split's images are called.
 _NOUNS = {"train": "training"}
@@ -90,7 +83,7 @@ def describe_activations(activations: Sequence[Description], kernel_initializer:
                 each.title + (f", {constants}" if constants else ""),
                 str(each.range),
                 f"{each.steepest_slope:.4g}",
-                _unbounded(each.chi_1),
+                unbounded(each.chi_1),
                 each.recommended_initializer,
                 each.source,
             )
@@ -179,161 +172,6 @@ def describe_networks(study: Study, matched: bool) -> Section:
             *blocks,
         ),
     )
-
-
-def describe_time(
-    study: Study, compared: pd.DataFrame, findings: Sequence[str], config: Config
-) -> Section:
-    """Tell how long epochs and layers take."""
-    times = summaries.epoch_seconds(study).to_dict("records")
-    medians = (f"{row['activation']} on {row['network']} {row['median']:.3f} s" for row in times)
-    return Section(
-        "Time",
-        (
-            *points(findings, "comparisons.csv"),
-            Text(
-                (
-                    "These times are of a run of their own: in one process, one model at a time on"
-                    f" one thread, {counted(config.timing.blocks, 'block')} in which every"
-                    " activation has its turn, in an order drawn for the block: the shortest of"
-                    f" its {counted(config.timing.block_epochs, 'epoch')} counts."
-                    f" {_loads(study)} The figure and the last table below are of the"
-                    " trainings themselves, one activation after the other under whatever load the"
-                    " machine had: no verdict rests on them.",
-                )
-            ),
-            *_median_times(study, compared, config.report.confidence),
-            *points(
-                kernel_findings(
-                    study,
-                    config.timing.kernel_units,
-                    config.training.batch_size,
-                    config.report.confidence,
-                ),
-                "tables/kernel_times.csv",
-            ),
-            _kernel_times(study, config),
-            Picture(
-                "figures/epoch_seconds.png",
-                "Seconds that each epoch took: training alone, without compiling and without"
-                " evaluation.",
-                f"Time per epoch, median: {'; '.join(medians)}.",
-                "tables/epoch_seconds.csv",
-            ),
-            Grid(
-                "Seconds. Compiling is once a thread, before its first epoch. Models side by side"
-                " share the machine, each on one thread.",
-                (
-                    "Network",
-                    "Activation",
-                    "Median epoch",
-                    "Middle half",
-                    "Compiling",
-                    "Models at once",
-                ),
-                tuple(
-                    (
-                        row["network"],
-                        row["activation"],
-                        f"{row['median']:.3f}",
-                        f"{row['quartile_low']:.3f} to {row['quartile_high']:.3f}",
-                        f"{row['compile_seconds']:.1f}",
-                        row["models_at_once"],
-                    )
-                    for row in times
-                ),
-                words=2,
-                data="tables/epoch_seconds.csv",
-                runs=run_names(times),
-            ),
-        ),
-    )
-
-
-def _loads(study: Study) -> str:
-    parts = [f"on {name} {_load(where(study.blocks, network=name))}" for name in study.networks]
-    return f"Load of the machine meanwhile: {'; '.join(parts)}."
-
-
-def _load(timed: pd.DataFrame) -> str:
-    low, median, high = np.quantile(timed["load"].to_numpy(dtype=float), [0, 0.5, 1])
-    return f"median {written(float(median))}, {written(float(low))} to {written(float(high))}"
-
-
-def _median_times(study: Study, compared: pd.DataFrame, confidence: float) -> list[Grid]:
-    """Compare medians with the means that the verdicts rest on."""
-    if len(study.activations) == 1:
-        return []
-    rows = where(compared, metric="epoch_seconds", key=ACTIVATION)
-    return [
-        Grid(
-            f"First divided by second, with {100 * confidence:g} % intervals: the geometric mean,"
-            " which the verdict is on, and the median, over blocks. The median's interval lies"
-            " between two of the ratios, whatever their distribution; few pairs do not allow one.",
-            ("Network", "First", "Second", "Mean", "Median"),
-            tuple(
-                (
-                    row["network"],
-                    row["first"],
-                    row["second"],
-                    difference_text(row["metric"], row),
-                    _median_ratio(row),
-                )
-                for row in rows.to_dict("records")
-            ),
-            words=3,
-            data="comparisons.csv",
-        )
-    ]
-
-
-def _median_ratio(row: Mapping[Any, Any]) -> str:
-    median, low, high = (row[key] for key in ("median", "median_low", "median_high"))
-    if not math.isfinite(median):
-        return "not a number"
-    bounds = f", {math.exp(low):.3f} to {math.exp(high):.3f}" if math.isfinite(low) else ""
-    return f"× {math.exp(median):.3f}{bounds}"
-
-
-def _kernel_times(study: Study, config: Config) -> Grid:
-    rows = layer_summaries.kernel_times(study, config.report.confidence).to_dict("records")
-    return Grid(
-        f"One dense layer alone, {counted(config.timing.kernel_units, 'unit')} and as many inputs,"
-        f" on a batch of {config.training.batch_size} inputs from a standard normal distribution,"
-        " in one process on one thread: forward is the activation of inputs times kernel plus"
-        " bias; backward gives the derivatives by kernel, bias and inputs from kept"
-        " pre-activations; elementwise is the activation without the layer. Geometric means over"
-        f" {counted(rows[0]['blocks'], 'block')}, a measurement divided by its repetitions, one"
-        f" behind the other: {_repetitions(rows)}; ratios to {study.activations[0]} within blocks,"
-        " their intervals widened for the number of activations. Load of the machine meanwhile:"
-        f" {_load(study.kernels)}.",
-        (
-            "Operation",
-            "Activation",
-            "µs",
-            "Ratio",
-            f"{100 * config.report.confidence:g} % interval",
-        ),
-        tuple(
-            (
-                row["operation"],
-                row["activation"],
-                written(1e6 * row["seconds"], 3),
-                written(row["geometric_mean"], 3),
-                f"{written(row['low'], 3)} to {written(row['high'], 3)}"
-                if math.isfinite(row["low"])
-                else "",
-            )
-            for row in rows
-        ),
-        words=2,
-        data="tables/kernel_times.csv",
-    )
-
-
-def _repetitions(rows: Iterable[Mapping[Any, Any]]) -> str:
-    of = {row["operation"]: row["repetitions"] for row in rows}
-    return join(f"{count:,} {operation}" for operation, count in of.items())
 
 
 def describe_gradients(
@@ -483,212 +321,6 @@ def describe_health(study: Study, config: Config) -> Section:
             *points(health_findings(study, config.report.confidence), "tables/health.csv"),
         ),
     )
-
-
-def describe_theory(study: Study, config: Config) -> Section:
-    """Compare mean-field theory with what untrained networks do."""
-    ratios = layer_summaries.theory_ratios(study, config.report.confidence)
-    whole = where(ratios, layer="all")
-    measured = "; ".join(
-        f"{row['activation']} with {row['initializer']}, {row['direction']},"
-        f" {written(row['geometric_mean'], 3)}"
-        for row in whole.to_dict("records")
-    )
-    probe = config.theory
-    return Section(
-        "Theory and measurement",
-        (
-            Text(
-                (
-                    "Mean-field theory (Poole et al. 2016, Schoenholz et al. 2017) predicts, for"
-                    " wide layers with random weights, by which factor each layer changes the"
-                    " variance of the signal: of the pre-activations on the way up, of the"
-                    " gradient with respect to them on the way back. Variances are means of"
-                    " squares over a layer's units, ratios geometric means over images and"
-                    f" networks. Measured: {probe.depth} hidden layers of"
-                    f" {counted(probe.width, 'unit')} before any training, on"
-                    f" {counted(probe.images, 'test image')},"
-                    f" {counted(len(probe.seeds), 'network')} each. The band about a prediction is"
-                    f" {BAND} of such networks, by the same theory, and an allowance of the order"
-                    " 1 / width; it was fixed before anything was measured.",
-                )
-            ),
-            Picture(
-                "figures/theory.png",
-                "The ratio of each two neighbouring layers; 1 is a signal that neither shrinks nor"
-                " grows.",
-                "Predicted and measured ratios by layer on logarithmic axes. Geometric means over"
-                f" layers: {measured}.",
-                "tables/theory.csv",
-            ),
-            *points(theory_findings(study, config.report.confidence), "theory.csv"),
-            Grid(
-                "Per layer, as geometric means over all layers. The initialiser matched stands for"
-                " the one that the activation's literature recommends. The file theory.csv has all"
-                " layers.",
-                ("Activation", "Initialiser", "Signal", "Predicted", "Band", "Measured", "Agree"),
-                tuple(
-                    (
-                        row["activation"],
-                        _named(row),
-                        row["direction"],
-                        written(row["predicted"], 3),
-                        f"{written(row['band_low'], 3)} to {written(row['band_high'], 3)}",
-                        written(row["geometric_mean"], 3),
-                        "n/a"
-                        if not math.isfinite(row["band_low"])
-                        else ("yes" if row["agrees"] else "no"),
-                    )
-                    for row in whole.to_dict("records")
-                ),
-                words=3,
-                data="theory.csv",
-            ),
-            Grid(
-                "Of the theory, for layers of one width: the variance σ² of a layer's weights"
-                " times its inputs; the gains E[φ²] and E[φ'²] of a standard normal; the variance"
-                " q that the pre-activations of a deep network tend to (0: the signal vanishes;"
-                " ∞: it diverges; where every variance stays as it is, that of the first layer);"
-                " χ, the factor a layer of the gradient's variance there; and the depth ξ ="
-                " −1 / ln χ in layers, over which it shrinks by e (negative: grows). q, χ and ξ"
-                " speak of many more layers than a network has.",
-                ("Activation", "Initialiser", "σ²", "E[φ²]", "E[φ'²]", "q", "χ", "ξ"),
-                tuple(
-                    (
-                        row["activation"],
-                        _named(row),
-                        *(
-                            _unbounded(row[column])
-                            for column in (
-                                *("sigma_w2", "value_gain", "slope_gain"),
-                                *("q_star", "chi_1", "depth_scale"),
-                            )
-                        ),
-                    )
-                    for row in study.mean_field.to_dict("records")
-                ),
-                words=2,
-                data="tables/mean_field.csv",
-            ),
-            *_matching(study, config),
-            Grid(
-                "Mean and variance of φ(z), z standard normal. Layers whose weights have the sum 0"
-                " and the square sum 1 keep a signal of mean 0 and variance 1 where they are 0 and"
-                " 1, as of SELU (Klambauer et al. 2017).",
-                ("Activation", "Mean", "Variance"),
-                tuple(
-                    (row["activation"], _plain(row["mean"]), _plain(row["variance"]))
-                    for row in study.moments.to_dict("records")
-                ),
-            ),
-            *_born_dead(study),
-        ),
-    )
-
-
-def _matching(study: Study, config: Config) -> list[Text | Grid]:
-    """Show what the matched initialiser does to the configured networks before training."""
-    if config.model.kernel_initializer == MATCHED:
-        return [
-            Text(
-                (
-                    "The networks of this study are trained with the matched initialisers: there"
-                    " is nothing to compare them with.",
-                )
-            )
-        ]
-    changes = layer_summaries.matched_changes(study, config.report.confidence)
-    blocks: list[Text | Grid] = [
-        *points(matched_findings(study, config.report.confidence), "tables/matched_changes.csv")
-    ]
-    if len(changes):
-        blocks.append(
-            Grid(
-                "What the matched initialiser does to the networks of this study, before training,"
-                f" on {counted(config.theory.images, 'test image')}, with"
-                f" {counted(len(config.theory.seeds), 'network')} each: the Euclidean norm of the"
-                " gradient of the first layer's kernel; and that norm by the output's, which"
-                " depends on the shapes of both kernels, while its change does not. A kernel's"
-                " gradient is what comes back times what went up: where both signals shrink alike"
-                " on their ways, the quotient stays. Geometric means; changes with"
-                f" {100 * config.report.confidence:g} % intervals, paired by network and widened"
-                " for their number.",
-                (
-                    "Network",
-                    "Activation",
-                    "Configured",
-                    "Matched",
-                    "First layer",
-                    "matched",
-                    "Change",
-                    "By output",
-                    "matched",
-                    "Change",
-                ),
-                tuple(
-                    (
-                        *(row[key] for key in ("network", "activation", "configured", "matched")),
-                        *_changes(row, "norm"),
-                        *_changes(row, "factor"),
-                    )
-                    for row in changes.to_dict("records")
-                ),
-                words=4,
-            )
-        )
-    blocks.append(
-        Text(
-            (
-                "One line of params.yaml trains every network so, kernel_initializer: matched"
-                " under model; dvc exp run --temp -S model.kernel_initializer=matched does it in a"
-                " copy, beside this study. What an initialiser does to accuracy, the sweep"
-                " +experiment=initialiser measures.",
-            )
-        )
-    )
-    return blocks
-
-
-def _changes(row: Mapping[Any, Any], of: str) -> tuple[str, str, str]:
-    change, low, high = (written(row[f"{of}_{key}"], 3) for key in ("change", "low", "high"))
-    bounds = f", {low} to {high}" if math.isfinite(row[f"{of}_low"]) else ""
-    configured, matched = (written(row[f"{which}_{of}"], 3) for which in ("configured", "matched"))
-    return configured, matched, f"× {change}{bounds}"
-
-
-def _born_dead(study: Study) -> list[Grid]:
-    if study.born_dead.empty:
-        return []
-    return [
-        Grid(
-            "Born dead: the probability that a network passes nothing on of an image before any"
-            " training, because a whole layer gets a negative signal, 1 − ∏ (1 − 2⁻ᴺ) over the"
-            " units N of its hidden layers. Of activations that are 0 below 0; exact for one image"
-            " and biases of zero, for all of several images an upper bound (Lu et al. 2020).",
-            ("Activation", "Network", "Probability"),
-            tuple(
-                (row["activation"], row["network"], written(row["probability"]))
-                for row in study.born_dead.to_dict("records")
-            ),
-            words=2,
-            data="tables/born_dead.csv",
-        )
-    ]
-
-
-def _plain(value: float) -> str:
-    """Write with four decimals; what rounds to zero has no sign."""
-    return f"{round(value, 4) + 0.0:.4f}".replace("-", "−")
-
-
-def _named(row: Mapping[str, Any]) -> str:
-    """Name an initialiser, and what it stands for."""
-    name, kernel = row["initializer"], row["kernel_initializer"]
-    return name if name == kernel else f"{name} ({kernel})"
-
-
-def _unbounded(value: float) -> str:
-    return "∞" if value == math.inf else written(value, 3)
 
 
 def shape(study: Study, network: str) -> str:
