@@ -677,7 +677,7 @@ class Safe(HTMLParser):
         if self.inside == "style":
             assert not re.search(r"url\(|@import|expression\(|https?:", data)
         if self.inside == "module" and data.strip():
-            ours = (charts.vega(), (TEMPLATES / "report.js.jinja").read_text())
+            ours = (report.bundle_vega(), (TEMPLATES / "report.js.jinja").read_text())
             assert data.strip() in [each.strip() for each in ours]
             return
         if self.inside == "application/json":
@@ -790,7 +790,9 @@ def evil_pages(tmp_path_factory, is_whole):
                 images[picture.path] = report.Image("data:image/png;base64,AAAA", 1, 1)
         path = folder / f"{name}.html"
         shown = {f"figures/{key}.png": each for key, each in interactive.items()}
-        page = report.render_html(composed, images, shown if name == "report" else {}, names)
+        given = shown if name == "report" else {}
+        swatches, script = charts.list_swatches(names), report.bundle_vega()
+        page = report.render_html(composed, images, given, swatches, script)
         path.write_text(page, encoding="utf-8")
         path.with_suffix(".md").write_text(report.render_markdown(composed), encoding="utf-8")
         pages[name] = path

@@ -1,60 +1,29 @@
-"""Tables -> the report's interactive charts, as Vega-Lite: hover, choose, step through epochs.
+"""Tables -> the report's interactive charts, with Altair: hover, choose, step through epochs.
 
-A chart stands in for a figure of `figures` where scripts run and nothing is printed. The tables
-are those of the figures, as CSV, their numbers shortened to what a screen shows. Names of
-activations and networks are values in a chart, never part of an expression.
+A chart takes the place of a figure of `figures` where scripts run and nothing is printed. Its
+tables are those of the figure, their numbers shortened to what a screen shows. Names of activations
+and networks are values in a chart, never part of an expression.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, NamedTuple, cast
+from functools import partial
+from typing import Any, cast
 
+import altair as alt
 import numpy as np
 import pandas as pd
 
 from actlab.reporting.health_figures import HEALTH_MAPS
-from actlab.reporting.look import line_styles
+from actlab.reporting.look import line_styles, names_in
+from actlab.reporting.report import Chart
 from actlab.results.study import Study
 from actlab.results.tables import where
 
 #: Digits of a number in a chart.
 DIGITS = 5
 
-Spec = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class View:
-    """A chart of one network, or of something that all have."""
-
-    title: str
-    spec: Spec
-
-
-class Tip(NamedTuple):
-    """What is told of the point under the pointer; a number has a format of d3's."""
-
-    column: str
-    title: str
-    form: str = ""
-
-
-@dataclass(frozen=True)
-class Control:
-    """What a reader chooses for all views of a chart: the value of a parameter of theirs."""
-
-    parameter: str
-    label: str
-    values: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Chart:
-    """What takes a figure's place: its views, and what can be chosen."""
-
-    views: tuple[View, ...]
-    controls: tuple[Control, ...] = field(default=())
+#: What draws the rows of one network, given the names of the activations.
+Plot = Callable[[pd.DataFrame, list[str]], alt.LayerChart]
 
 
 def build(study: Study, drawn: Mapping[str, pd.DataFrame]) -> dict[str, Chart]:
@@ -67,368 +36,221 @@ def build(study: Study, drawn: Mapping[str, pd.DataFrame]) -> dict[str, Chart]:
     drawn
         The table behind each figure, by its name; what is not there has no chart.
     """
-    names = study.activations
-    makers: dict[str, Callable[[pd.DataFrame], Chart]] = {
-        "activation_functions": lambda table: _functions(table, names),
-        "accuracy_curves": lambda table: _curves(table, study, "Accuracy", ".1%"),
-        "loss_curves": lambda table: _curves(table, study, "Loss (nats)", ".1f"),
-        "test_accuracy": lambda table: _test_accuracy(table, study),
-        "accuracy_differences": lambda table: _differences(table, study),
-        "gradient_through_training": lambda table: _by_layer(
-            table, study, "Norm of the gradient", share=False
+    # Each with the columns of which the reader chooses a value.
+    plots: dict[str, tuple[Plot, tuple[str, ...]]] = {
+        "accuracy_curves": (partial(_plot_curves, title="Accuracy", form=".2%"), ()),
+        "loss_curves": (partial(_plot_curves, title="Loss (nats)", form=".4f"), ()),
+        "accuracy_differences": (_plot_differences, ()),
+        "gradient_through_training": (
+            partial(_plot_layers, title="Norm of the gradient", share=False),
+            ("epoch",),
         ),
-        "preactivations": lambda table: _preactivations(table, study),
+        "preactivations": (_plot_distributions, ("epoch", "layer")),
     }
-    for statistic, of in HEALTH_MAPS.items():
-        makers[f"health_{statistic}"] = lambda table, of=of: _by_layer(
-            table, study, of.label, of.share
-        )
-    return {name: makers[name](table) for name, table in drawn.items() if name in makers}
+    for statistic, shown in HEALTH_MAPS.items():
+        plot = partial(_plot_layers, title=shown.label, share=shown.share)
+        plots[f"health_{statistic}"] = (plot, ("epoch",))
+    return {
+        name: _build_chart(*plots[name], table, study)
+        for name, table in drawn.items()
+        if name in plots
+    }
 
 
-# --- Views --------------------------------------------------------------------------------
-
-
-def _functions(table: pd.DataFrame, names: Sequence[str]) -> Chart:
-    thinned = table.iloc[:: max(1, len(table) // len(names) // 200)]
-    views = []
-    for column, title in (("value", "Value φ(x)"), ("derivative", "Derivative φ′(x)")):
-        spec = _spec(thinned, ["activation", "x", column], names)
-        x, y = _axis("x", "x", ".1f"), _axis(column, title, ".1f")
-        tips = [Tip("x", "x", ".2f"), Tip(column, title, ".4f")]
-        spec["layer"] = [_line({"x": x, "y": y}, names), _hovered(x, y, names, tips)]
-        views.append(View(title, spec))
-    return Chart(tuple(views))
-
-
-def _curves(table: pd.DataFrame, study: Study, title: str, form: str) -> Chart:
-    views = []
-    for network in study.networks:
-        rows = where(table, network=network)
-        columns = ["activation", "split", "epoch", "mean", "low", "high"]
-        spec = _spec(rows, columns, study.activations)
-        x = _axis("epoch", "Epoch", "d")
-        y = _axis("mean", title, form)
-        band = _line({"x": x, "y": _axis("low", title, form), "y2": {"field": "high"}}, [])
-        band["mark"] = {"type": "area", "opacity": 0.14}
-        band["encoding"]["color"] = _color(study.activations)
-        band["transform"] = [{"filter": "datum.split != 'training'"}]
-        line = _line({"x": x, "y": y}, study.activations)
-        line["encoding"]["opacity"] = {
-            "condition": {"test": "datum.split == 'training'", "value": 0.45},
-            "value": 1,
+def list_swatches(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Give each activation's look in the figures: its colour and, in pixels, its dashes."""
+    return [
+        {
+            "name": name,
+            "color": style.color,
+            "dashes": [1, 0] if style.dashes == "-" else [2 * part for part in style.dashes[1]],
         }
-        line["encoding"]["detail"] = {"field": "split"}
-        exact = form.replace("1", "2" if "%" in form else "4")
-        tips = [Tip("split", "split"), Tip("epoch", "epoch", "d"), Tip("mean", title, exact)]
-        hovered = _hovered(x, y, study.activations, [*tips, *_interval(exact)])
-        spec["layer"] = [*([band] if _has_intervals(rows) else []), line, hovered]
-        views.append(View(f"{network} (paler: on training images)", spec))
-    return Chart(tuple(views))
+        for name, style in line_styles(names).items()
+    ]
 
 
-def _test_accuracy(table: pd.DataFrame, study: Study) -> Chart:
-    seeds = [column for column in table.columns if column.startswith("seed_")]
-    views = []
+def _build_chart(plot: Plot, chosen: Sequence[str], table: pd.DataFrame, study: Study) -> Chart:
+    """Draw each network in a view of its own, filtered by what the reader chooses."""
+    if "layer" in table:
+        table = table.assign(layer=table["layer"].str.removeprefix("hidden_"))
+    by_epoch = table.sort_values("epoch", kind="stable") if chosen else table
+    choices = {column: by_epoch[column].unique().tolist() for column in chosen}
+    shown = alt.param(name="shown", value=study.activations)
+    parameters = [alt.param(name=column, value=choices[column][0]) for column in chosen]
+    filters = [
+        *(
+            alt.expr.indexof(shown, alt.datum[column]) >= 0
+            for column in ("activation", "first", "second")
+            if column in table
+        ),
+        *(alt.datum[parameter.name] == parameter for parameter in parameters),
+    ]
+    views = {}
     for network in study.networks:
         rows = where(table, network=network)
-        long = rows.melt(["activation", "mean", "low", "high"], seeds, "seed", "accuracy")
-        long["seed"] = long["seed"].str.removeprefix("seed_")
-        height = 34 * len(study.activations) + 40
-        spec = _spec(long, list(long.columns), study.activations, height)
-        y = {"field": "activation", "type": "nominal", "title": None, "sort": study.activations}
-        x = _axis("accuracy", "Test accuracy", ".1%", 8)
-        color = _color(study.activations)
-        interval: Spec = {
-            "mark": {"type": "rule", "strokeWidth": 2},
-            "encoding": {
-                "y": y,
-                "x": _axis("low", "Test accuracy", ".1%", 8),
-                "x2": {"field": "high"},
-                "color": color,
-            },
-        }
-        spec["layer"] = [
-            *([interval] if _has_intervals(rows) else []),
-            {
-                "mark": {"type": "point", "filled": True, "size": 110, "shape": "diamond"},
-                "encoding": {
-                    "y": y,
-                    "x": _axis("mean", "Test accuracy", ".1%", 8),
-                    "color": color,
-                    "tooltip": _tips([Tip("mean", "mean of seeds", ".2%"), *_interval(".2%")]),
-                },
-            },
-            {
-                "mark": {"type": "point", "size": 45, "opacity": 0.75},
-                "encoding": {
-                    "y": y,
-                    "x": x,
-                    "color": color,
-                    "tooltip": _tips(
-                        [Tip("seed", "seed"), Tip("accuracy", "test accuracy", ".2%")]
-                    ),
-                },
-            },
-        ]
-        views.append(View(network, spec))
-    return Chart(tuple(views))
+        if len(rows):
+            chart = plot(rows, study.activations).properties(
+                width="container",
+                autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
+                transform=[alt.FilterTransform(each) for each in filters],
+            )
+            views[network] = chart.add_params(shown, *parameters).to_dict()
+    return Chart(views, choices)
 
 
-def _differences(table: pd.DataFrame, study: Study) -> Chart:
-    views = []
-    for network in study.networks:
-        rows = where(table, network=network).copy()
-        rows["pair"] = rows["first"] + " − " + rows["second"]
-        for column in ("mean", "low", "high", "margin"):
-            rows[column] = 100 * rows[column]
-        columns = ["pair", "first", "second", "mean", "low", "high", "margin", "verdict"]
-        spec = _spec(rows, columns, [], height=30 * len(rows) + 40)
-        spec["transform"] = [
-            {"filter": "indexof(shown, datum.first) >= 0 && indexof(shown, datum.second) >= 0"}
-        ]
-        spec["params"] = _parameters(study.activations)
-        order = rows["pair"].tolist()
-        y = {"field": "pair", "type": "nominal", "title": None, "sort": order}
-        y["axis"] = {"labelLimit": 150}
-        x = _axis("mean", "Difference (points)", ".2f", 8)
-        tips = _tips(
-            [Tip("mean", "difference, points", ".2f"), *_interval(".2f"), Tip("verdict", "verdict")]
-        )
-        low = _axis("low", "Difference (points)", ".2f", 8)
-        spec["layer"] = [
-            {
-                "mark": {"type": "rect", "opacity": 0.12},
-                "transform": [
-                    {"aggregate": [{"op": "max", "field": "margin", "as": "to"}]},
-                    {"calculate": "-datum.to", "as": "from"},
-                ],
-                "encoding": {
-                    "x": _axis("from", "Difference (points)", ".2f", 8),
-                    "x2": {"field": "to"},
-                },
-            },
-            {
-                "mark": {"type": "rule", "strokeWidth": 2},
-                "encoding": {"y": y, "x": low, "x2": {"field": "high"}, "tooltip": tips},
-            },
-            {
-                "mark": {"type": "point", "filled": True, "size": 90},
-                "encoding": {"y": y, "x": x, "tooltip": tips},
-            },
-        ]
-        views.append(View(network, spec))
-    return Chart(tuple(views))
+# --- Plots --------------------------------------------------------------------------------
 
 
-def _by_layer(table: pd.DataFrame, study: Study, title: str, share: bool) -> Chart:
-    """Draw a value of every layer at the epoch that is chosen, one range for all epochs."""
-    views = []
-    for network in study.networks:
-        rows = where(table, network=network)
-        if not share:  # a logarithmic axis has no zero
-            rows = cast(pd.DataFrame, rows[rows["mean"] > 0])
-        layers = list(dict.fromkeys(rows["layer"]))
-        columns = ["activation", "epoch", "layer", "mean", "low", "high"]
-        spec = _spec(rows, columns, study.activations, epoch=True)
-        form = ".1%" if share else ".2e"
-        y = _axis("mean", title, form)
-        values = rows["mean"].to_numpy(dtype=float)
-        finite = values[np.isfinite(values)].tolist()
-        if share:
-            y["scale"] = {"domain": [0, max([0.01, *finite])]}
-        else:
-            ends = [min(finite, default=0.1), max(finite, default=1.0)]
-            y["scale"] = {"type": "log", "domain": ends, "nice": True}
-            y["axis"] = {"format": ".0e", "tickCount": 5}
-        x = {"field": "layer", "type": "nominal", "title": "Layer", "sort": layers}
-        x["axis"] = {"labelAngle": 0, "labelExpr": "replace(datum.label, 'hidden_', '')"}
-        tips = [Tip("layer", "layer"), Tip("epoch", "epoch", "d"), Tip("mean", "mean", form)]
-        spec["layer"] = [
-            _line({"x": x, "y": y}, study.activations),
-            _hovered(x, y, study.activations, [*tips, *_interval(form)]),
-        ]
-        views.append(View(network, spec))
-    return Chart(tuple(views), (_epochs(table),))
-
-
-def _preactivations(table: pd.DataFrame, study: Study) -> Chart:
-    """Draw the distributions of a layer at an epoch, each as high as its own peak."""
-    keys = ["activation", "network", "epoch", "layer"]
-    bins = table.groupby(keys)
-    # The outermost reach on to the extremes.
-    is_inner = (bins.cumcount() > 0) & (bins.cumcount(ascending=False) > 0)
-    drawn = cast(pd.DataFrame, table[is_inner])
-    drawn = drawn.assign(
-        x=(drawn["bin_low"] + drawn["bin_high"]) / 2,
-        height=drawn["density"] / drawn.groupby(keys)["density"].transform("max"),
+def _plot_curves(
+    rows: pd.DataFrame, activations: list[str], title: str, form: str
+) -> alt.LayerChart:
+    """Plot means by epoch, on training images paler; the others with the band of the interval."""
+    rows = _add_text(rows, form)
+    is_training = alt.datum.split == "training"
+    x = _encode(alt.X, "epoch", "Epoch", "d")
+    y = partial(_encode, alt.Y, title=title, form=form)
+    color, dashes = _encode_activations(activations)
+    opacity = alt.when(is_training).then(alt.value(0.45)).otherwise(alt.value(1))
+    lines = (
+        alt.Chart()
+        .mark_line()
+        .encode(x, y("mean"), color, dashes, detail=alt.Detail("split:N"), opacity=opacity)
     )
-    layers = list(dict.fromkeys(drawn["layer"]))
-    views = []
-    for network in study.networks:
-        rows = where(drawn, network=network)
-        if rows.empty:
-            continue
-        columns = ["activation", "epoch", "layer", "x", "height"]
-        spec = _spec(rows, columns, study.activations, epoch=True)
-        spec["params"].append({"name": "layer", "value": layers[0]})
-        spec["transform"].append({"filter": "datum.layer == layer"})
-        x = _axis("x", "Pre-activation", ".3~g")
-        y = _axis("height", "Share of the peak", ".1f")
-        y["scale"] = {"domain": [0, 1]}
-        spec["layer"] = [
-            _line({"x": x, "y": y}, study.activations),
-            _hovered(x, y, study.activations, [Tip("x", "pre-activation", ".3f")]),
-        ]
-        views.append(View(network, spec))
-    return Chart(tuple(views), (_epochs(table), Control("layer", "Layer", tuple(layers))))
+    text = alt.Tooltip("text:N", title=f"{title} (interval)")
+    layers = [lines, _points(lines, alt.Tooltip("split:N"), alt.Tooltip("epoch:Q"), text)]
+    if np.isfinite(rows["low"].to_numpy(dtype=float)).any():  # else Vega warns of endless bands
+        band = alt.Chart().mark_area(opacity=0.14).encode(x, y("low"), color, y2=alt.Y2("high"))
+        layers.insert(0, band.transform_filter(~is_training))
+    columns = ["activation", "split", "epoch", "mean", "low", "high", "text"]
+    return alt.LayerChart(layer=layers, data=_csv(rows, columns), height=260)
 
 
-# --- What they are made of ----------------------------------------------------------------
+def _plot_differences(rows: pd.DataFrame, activations: list[str]) -> alt.LayerChart:
+    """Plot the difference of each pair with its interval, and behind them the margin."""
+    rows = rows.assign(pair=rows["first"] + " − " + rows["second"])
+    rows[["mean", "low", "high"]] *= 100
+    rows = _add_text(rows, ".2f")
+    margin = 100 * rows["margin"].max()
+    x = partial(_encode, alt.X, title="Difference (points)", form=".2f", padding=8)
+    text = alt.Tooltip("text:N", title="difference, points (interval)")
+    pairs = alt.Chart().encode(
+        alt.Y("pair:N", title=None, sort=rows["pair"].tolist()).axis(labelLimit=150),
+        tooltip=[alt.Tooltip("pair:N"), text, alt.Tooltip("verdict:N")],
+    )
+    shade = alt.Chart(alt.InlineData([{"low": -margin, "high": margin}]))
+    columns = ["pair", "first", "second", "mean", "low", "high", "text", "verdict"]
+    layers = [
+        shade.mark_rect(opacity=0.12).encode(x("low"), x2=alt.X2("high")),
+        pairs.mark_rule(strokeWidth=2).encode(x("low"), x2=alt.X2("high")),
+        pairs.mark_point(filled=True, size=90).encode(x("mean")),
+    ]
+    return alt.LayerChart(layer=layers, data=_csv(rows, columns), height=30 * len(rows) + 40)
 
 
-def _epochs(table: pd.DataFrame) -> Control:
-    return Control("epoch", "After epoch", tuple(sorted(set(table["epoch"].tolist()))))
+def _plot_layers(
+    rows: pd.DataFrame, activations: list[str], title: str, share: bool
+) -> alt.LayerChart:
+    """Plot a value of every layer, on an axis that is the same at every epoch."""
+    form = ".1%" if share else ".2e"
+    rows = _add_text(rows, form)
+    layers = names_in(rows, "layer")
+    is_drawn = np.isfinite(rows["mean"]) & (share | (rows["mean"] > 0))  # no zero on a log axis
+    rows = cast(pd.DataFrame, rows[is_drawn])
+    values = rows["mean"].tolist()
+    y = alt.Y("mean:Q", title=title)
+    if share:
+        y = y.scale(domain=[0, max([0.01, *values])]).axis(format=form, tickCount=6)
+    else:
+        ends = [min(values, default=0.1), max(values, default=1.0)]
+        y = y.scale(type="log", domain=ends, nice=True).axis(format=".0e", tickCount=5)
+    x = alt.X("layer:N", title="Layer", sort=layers).axis(labelAngle=0)
+    lines = alt.Chart().mark_line().encode(x, y, *_encode_activations(activations))
+    text = alt.Tooltip("text:N", title="mean (interval)")
+    points = _points(lines, alt.Tooltip("layer:N"), alt.Tooltip("epoch:Q"), text)
+    columns = ["activation", "epoch", "layer", "mean", "text"]
+    return alt.LayerChart(layer=[lines, points], data=_csv(rows, columns), height=260)
 
 
-def _parameters(names: Sequence[str]) -> list[Spec]:
-    return [{"name": "shown", "value": list(names)}]
+def _plot_distributions(rows: pd.DataFrame, activations: list[str]) -> alt.LayerChart:
+    """Plot the distributions of a layer at an epoch, each as high as its own peak.
+
+    A distribution is one record with a list of heights: a row per bin takes eight times the room.
+    The outermost bins, which reach on to the extremes, are left out; the others are equally wide.
+    """
+    keys = ["activation", "epoch", "layer"]
+    records = []
+    for identity, group in rows.groupby(keys, sort=False):
+        bins = group.iloc[1:-1]
+        first = (bins["bin_low"].iloc[0] + bins["bin_high"].iloc[0]) / 2
+        step = (bins["bin_high"].iloc[-1] - bins["bin_low"].iloc[0]) / len(bins)
+        heights = (bins["density"] / bins["density"].max()).round(3).tolist()
+        numbers = {"first": float(f"{first:.{DIGITS}g}"), "step": float(f"{step:.{DIGITS}g}")}
+        records.append(
+            dict(zip(keys, cast(tuple, identity), strict=True)) | numbers | {"height": heights}
+        )
+    end = alt.datum.first + alt.datum.step * (alt.expr.length(alt.datum.height) - 0.5)
+    lines = (
+        alt.Chart()
+        .mark_line()
+        .encode(
+            _encode(alt.X, "x", "Pre-activation", ".3g"),
+            alt.Y("height:Q", title="Share of the peak").scale(domain=[0, 1]),
+            *_encode_activations(activations),
+        )
+        .transform_calculate(x=alt.expr.sequence(alt.datum.first, end, alt.datum.step))
+        .transform_flatten(["x", "height"])
+    )
+    points = _points(lines, alt.Tooltip("x:Q", title="pre-activation", format=".3f"))
+    return alt.LayerChart(layer=[lines, points], data=alt.InlineData(records), height=260)
 
 
-def _spec(
-    table: pd.DataFrame,
-    columns: Sequence[str],
-    names: Sequence[str],
-    height: int = 260,
-    epoch: bool = False,
-) -> Spec:
-    """Begin a view of a table's columns, of which the activations that are chosen are shown."""
-    table = cast(pd.DataFrame, table[list(columns)])
-    numbers = {
-        column: "number" for column in table.columns if pd.api.types.is_numeric_dtype(table[column])
-    }
-    texts = {column: "string" for column in table.columns if column not in numbers}
-    spec: Spec = {
-        "width": "container",
-        "height": height,
-        "autosize": {"type": "fit-x", "contains": "padding"},
-        "data": {
-            "values": table.to_csv(index=False, float_format=f"%.{DIGITS}g", lineterminator="\n"),
-            "format": {"type": "csv", "parse": numbers | texts},
-        },
-        "params": _parameters(names),
-        "transform": [{"filter": "indexof(shown, datum.activation) >= 0"}] if names else [],
-    }
-    if epoch:
-        spec["params"].append({"name": "epoch", "value": min(table["epoch"].tolist(), default=0)})
-        spec["transform"].append({"filter": "datum.epoch == epoch"})
-    return spec
+# --- Their parts --------------------------------------------------------------------------
 
 
-def _axis(column: str, title: str, form: str, padding: int = 0) -> Spec:
+def _csv(table: pd.DataFrame, columns: list[str]) -> alt.InlineData:
+    """Hold columns of a table as CSV, which is a third as long as records."""
+    numbers = table.select_dtypes("number").columns
+    parse = {column: "number" if column in numbers else "string" for column in columns}
+    form = f"%.{DIGITS}g"
+    values = table.to_csv(columns=columns, index=False, float_format=form, lineterminator="\n")
+    return alt.InlineData(values, format=alt.CsvDataFormat(type="csv", parse=parse))
+
+
+def _encode(channel: Any, column: str, title: str, form: str, padding: int = 0) -> Any:
     """Encode a number; `padding` is the room in pixels that marks need at the ends."""
-    return {
-        "field": column,
-        "type": "quantitative",
-        "title": title,
-        "scale": {"zero": False, "nice": False, "padding": padding},
-        "axis": {"format": form, "tickCount": 6},
-    }
+    ticks = {"format": form if form == "d" else f"{form[:-1]}~{form[-1]}", "tickCount": 6}
+    scale = {"zero": False, "nice": False, "padding": padding}
+    return channel(f"{column}:Q", title=title).scale(**scale).axis(**ticks)
 
 
-def _color(names: Sequence[str]) -> Spec:
-    styles = line_styles(list(names))
-    return {
-        "field": "activation",
-        "type": "nominal",
-        "scale": {"domain": list(names), "range": [styles[name].color for name in names]},
-        "legend": None,
-    }
-
-
-class Swatch(NamedTuple):
-    """How an activation's lines look: a colour of CSS, and the dashes of an SVG."""
-
-    name: str
-    color: str
-    dashes: str
-
-
-def swatches(names: Sequence[str]) -> list[dict[str, str]]:
-    """Tell how the lines of each activation look."""
-    styles = line_styles(list(names))
-    return [
-        Swatch(name, styles[name].color, " ".join(f"{each:g}" for each in of))._asdict()
-        for name, of in zip(names, dashes(names), strict=True)
-    ]
-
-
-@cache
-def vega() -> str:
-    """Give the script of Vega, Vega-Lite and vega-embed, which offers `vegaEmbed` to the page."""
-    import vl_convert
-
-    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return script.replace("</script", r"<\/script")
-
-
-def dashes(names: Sequence[str]) -> list[list[float]]:
-    """Give each activation the dashes that it has in the figures; solid is [1, 0]."""
-    styles = line_styles(list(names))
-    given = [styles[name].dashes for name in names]
-    return [[1.0, 0.0] if each == "-" else [2 * float(part) for part in each[1]] for each in given]
-
-
-def _line(encoding: Spec, names: Sequence[str]) -> Spec:
-    """Draw a line for each activation, in its colour and its dashes."""
-    if names:
-        encoding = encoding | {
-            "color": _color(names),
-            "strokeDash": {
-                "field": "activation",
-                "type": "nominal",
-                "scale": {"domain": list(names), "range": dashes(names)},
-                "legend": None,
-            },
-        }
-    return {"mark": {"type": "line", "strokeWidth": 2}, "encoding": encoding}
-
-
-def _hovered(x: Spec, y: Spec, names: Sequence[str], tips: Sequence[Tip]) -> Spec:
-    """Mark the point that is nearest to the pointer, and tell its values."""
-    nearest = {"type": "point", "on": "pointerover", "clear": "pointerout", "nearest": True}
-    # Written out: Vega-Lite looks for texts, not for numbers, in the wrong place near a point.
-    told = ", ".join(
-        f"'{tip.title}': "
-        + (f"isValid({value}) ? format({value}, '{tip.form}') : 'none'" if tip.form else value)
-        for tip in (Tip("activation", "activation"), *tips)
-        for value in [f"(datum.datum || datum).{tip.column}"]
+def _encode_activations(names: list[str]) -> tuple[alt.Color, alt.StrokeDash]:
+    """Encode an activation by its colour and its dashes."""
+    swatches = list_swatches(names)
+    colors, dashes = ([swatch[key] for swatch in swatches] for key in ("color", "dashes"))
+    return (
+        alt.Color("activation:N", legend=None).scale(domain=names, range=colors),
+        alt.StrokeDash("activation:N", legend=None).scale(domain=names, range=dashes),
     )
-    return {
-        "params": [{"name": "near", "select": nearest}],
-        "mark": {"type": "point", "filled": True, "size": 90, "tooltip": {"expr": f"{{{told}}}"}},
-        "encoding": {
-            "x": x,
-            "y": y,
-            "color": _color(names),
-            "opacity": {"condition": {"param": "near", "empty": False, "value": 1}, "value": 0},
-        },
-    }
 
 
-def _has_intervals(rows: pd.DataFrame) -> bool:
-    """Tell whether a row has an interval: where none has, Vega warns of a range without an end."""
-    return bool(np.isfinite(rows["low"].to_numpy(dtype=float)).any())
+def _points(lines: alt.Chart, *tips: alt.Tooltip) -> alt.Chart:
+    """Mark the point of a line that is under the pointer, and show its values."""
+    under = alt.selection_point(
+        name="under", encodings=["x", "y"], on="pointerover", clear="pointerout"
+    )
+    points = lines.mark_point(filled=True, size=150).encode(
+        tooltip=[alt.Tooltip("activation:N"), *tips],
+        opacity=alt.when(under, empty=False).then(alt.value(1)).otherwise(alt.value(0)),
+    )
+    return points.properties(name="points").add_params(under)
 
 
-def _interval(form: str) -> list[Tip]:
-    return [Tip("low", "interval from", form), Tip("high", "to", form)]
-
-
-def _tips(of: Sequence[Tip]) -> list[Spec]:
-    return [
-        {"field": tip.column, "title": tip.title, "type": "quantitative", "format": tip.form}
-        if tip.form
-        else {"field": tip.column, "title": tip.title, "type": "nominal"}
-        for tip in of
+def _add_text(table: pd.DataFrame, form: str) -> pd.DataFrame:
+    """Add mean and interval as text: for an interval that is missing, Vega would write zeros."""
+    texts = [
+        f"{mean:{form}} ({low:{form}} to {high:{form}})"
+        if np.isfinite(low)
+        else f"{mean:{form}} (none)"
+        for mean, low, high in table[["mean", "low", "high"]].itertuples(index=False)
     ]
+    return table.assign(text=texts)

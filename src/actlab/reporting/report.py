@@ -4,11 +4,11 @@
 """
 
 import base64
-import dataclasses
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import quote
@@ -17,8 +17,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL.Image import Dither
 from PIL.Image import open as open_image
 
-from actlab.reporting import charts
-from actlab.reporting.charts import Chart
 from actlab.reporting.provenance import Fact
 from actlab.tracking.notes import TRAINING
 
@@ -135,6 +133,22 @@ class Image(NamedTuple):
     height: int
 
 
+@dataclass(frozen=True)
+class Chart:
+    """What takes a picture's place where scripts run.
+
+    Attributes
+    ----------
+    views
+        By title, as Vega-Lite.
+    choices
+        The values of a parameter of all views, of which a reader chooses.
+    """
+
+    views: Mapping[str, Any]
+    choices: Mapping[str, Sequence[Any]]
+
+
 def points(lines: Iterable[str], data: str | None = None) -> list[Text]:
     """Make a list of sentences, where there are any."""
     lines = tuple(lines)
@@ -154,9 +168,9 @@ def render_markdown(report: Report) -> str:
 def render_html(
     report: Report,
     images: Mapping[str, Image],
-    interactive: Mapping[str, Chart] | None = None,
-    activations: Sequence[str] = (),
-    script: str | None = None,
+    charts: Mapping[str, Chart] | None = None,
+    swatches: Sequence[Mapping[str, Any]] = (),
+    script: str = "",
 ) -> str:
     """Write the report as one HTML page that needs nothing else.
 
@@ -166,25 +180,26 @@ def render_html(
         What to say.
     images
         The image of each `Picture.path`.
-    interactive
+    charts
         What takes the place of some of them where scripts run.
-    activations
-        Those that a reader may choose from.
+    swatches
+        How each activation is drawn that a reader may leave out.
     script
-        What `charts.vega` gives, where it is known; it takes a second.
+        What draws charts: `bundle_vega`.
     """
-    of_figures = {path: dataclasses.asdict(chart) for path, chart in (interactive or {}).items()}
-    return (
-        _environment()
-        .get_template("report.html.jinja")
-        .render(
-            report=report,
-            images=images,
-            charts=of_figures,
-            styles=charts.swatches(activations),
-            vega=(script or charts.vega()) if of_figures else "",
-        )
+    template = _environment().get_template("report.html.jinja")
+    return template.render(
+        report=report, images=images, charts=charts or {}, swatches=swatches, script=script
     )
+
+
+@cache
+def bundle_vega() -> str:
+    """Give the script of Vega, Vega-Lite and vega-embed, which offers `vegaEmbed` to the page."""
+    import vl_convert
+
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return script.replace("</script", r"<\/script")
 
 
 def embed(png: Path) -> Image:
@@ -242,6 +257,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    # Views and activations come in their order.
+    environment.policies["json.dumps_kwargs"] = {"default": vars, "sort_keys": False}
     environment.filters["md"] = markdown
     environment.filters["tied"] = tied
     environment.filters["run"] = run_link

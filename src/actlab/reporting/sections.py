@@ -360,6 +360,7 @@ def _curves(study: Study, names: set[str], config: Config) -> Section:
             f"Accuracy by epoch, a line for each of {lines}.",
             "tables/accuracy_curves.csv",
             "Thin lines are single seeds." if training else "",
+            "Paler lines are on training images." if training else "",
         )
     ]
     if "loss_curves" in names:
@@ -370,6 +371,7 @@ def _curves(study: Study, names: set[str], config: Config) -> Section:
                 f"Loss by epoch on a logarithmic axis, a line for each of {lines}.",
                 "tables/loss_curves.csv",
                 "Thin lines are single seeds.",
+                "Paler lines are on training images.",
             )
         )
     return Section(
@@ -443,12 +445,10 @@ def _accuracy_picture(study: Study, summary: pd.DataFrame, config: Config) -> Pi
     )
     return Picture(
         path,
-        f"Test accuracy of every seed{after}. Each panel has an axis of its own."
-        f"{shown_of(study.configurations, study.keys, settings, key, DOTS)}",
+        f"Test accuracy of every seed{after}. Each panel has an axis of its own; one that does not"
+        f" start at zero says so.{shown_of(study.configurations, study.keys, settings, key, DOTS)}",
         f"Test accuracy of every seed with mean and interval: {measured}.",
         data,
-        "One that does not start at zero says so.",
-        "No axis is made to start at zero.",
     )
 
 

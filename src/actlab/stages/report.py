@@ -46,7 +46,7 @@ def write_report(config: Config, beside: Executor) -> None:
     activations = metadata.load_trained(trained, results / "activations")
     with atomic_write(reports / "figures") as pictures:
         drawn = drawings.draw(loaded, activations, confidence)
-        tasks: dict[str, Callable[[], Any]] = {"script": charts.vega}
+        tasks: dict[str, Callable[[], Any]] = {"script": report.bundle_vega}
         tasks |= {
             name: partial(look.plot_and_save, drawing.plot, pictures / name)
             for name, drawing in drawn.items()
@@ -105,7 +105,7 @@ def write_report(config: Config, beside: Executor) -> None:
         composed,
         images,
         {f"figures/{name}.png": chart for name, chart in interactive.items()},
-        loaded.activations,
+        charts.list_swatches(loaded.activations),
         done["script"],
     )
     metrics = json.dumps(summaries.metrics(summary), indent=2, allow_nan=False) + "\n"
