@@ -8,25 +8,16 @@ from actlab.stages.entry import run
 
 
 def preprocess(config: Config) -> None:
-    """Scale the images, hold some out, count the classes, draw the first ten."""
+    """Scale the images, hold some out, count the classes."""
     from actlab.data.datasets import DATASETS, load_raw
     from actlab.data.splits import build_splits, count_classes, save_processed
     from actlab.engine.files import atomic_write
-    from actlab.reporting.activation_figures import plot_sample_images
-    from actlab.reporting.look import save_figure
-    from actlab.results import tables
 
-    dataset = DATASETS[config.data.name]
     train, test = load_raw(config.data.name, Path(config.paths.raw))
     splits = build_splits(train, test, config.data.validation_size, config.data.split_seed)
-    counts = count_classes(splits, len(dataset.classes))
     with atomic_write(Path(config.paths.processed)) as folder:
         save_processed(splits, folder, asdict(config.data))
-    with atomic_write(Path(config.paths.reports) / "data") as folder:
-        tables.write_table(counts, tables.CLASS_COUNTS, folder / "class_counts.csv")
-        sample = plot_sample_images(train.images[:10], train.labels[:10], dataset.classes)
-        save_figure(sample, folder / "sample_images")
-
+    counts = count_classes(splits, len(DATASETS[config.data.name].classes))
     for name, split in splits._asdict().items():
         if split is not None:
             images = split.images

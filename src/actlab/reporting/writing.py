@@ -1,0 +1,154 @@
+"""A study -> the folder of its report: figures, tables, Markdown, HTML, metrics."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from actlab.data.datasets import DATASETS
+from actlab.data.splits import Splits, count_classes
+from actlab.engine.files import atomic_write
+from actlab.engine.parallel import begun_beside
+from actlab.evidence import claims, comparisons, layer_summaries, summaries
+from actlab.evidence.outcomes import Evidence
+from actlab.reporting import activation_figures, charts, drawings, look, report, sections
+from actlab.reporting.provenance import Fact
+from actlab.results import tables
+from actlab.results.metadata import Description
+from actlab.results.study import Study
+from actlab.schema import Config
+
+
+def write_report(
+    study: Study,
+    activations: Sequence[Description],
+    splits: Splits,
+    facts: Sequence[Fact],
+    config: Config,
+    beside: Executor,
+) -> None:
+    """Write the folder of the report; each file and folder in it is replaced whole.
+
+    Parameters
+    ----------
+    study
+        What was measured.
+    activations
+        The study's activations, in its order.
+    splits
+        What the networks were trained and tested on, images as levels of grey.
+    facts
+        What reproduces the report.
+    config
+        Paths, confidence, margins.
+    beside
+        Draws half of the figures.
+    """
+    reports, confidence = Path(config.paths.reports), config.report.confidence
+    counts = _write_data(splits, config.data.name, reports / "data")
+    with atomic_write(reports / "figures") as pictures:
+        drawn = drawings.draw(study, activations, confidence)
+        tasks: dict[str, Callable[[], Any]] = {"script": report.bundle_vega}
+        tasks |= {
+            name: partial(look.plot_and_save, drawing.plot, pictures / name)
+            for name, drawing in drawn.items()
+        }
+        with begun_beside(tasks, beside) as done:
+            labels = splits.test.labels
+            study, by_image = comparisons.read_predictions(
+                study, Path(config.paths.results), labels
+            )
+            scores = comparisons.score(study, config.report.target_accuracy)
+            summary = summaries.summarise(study, scores, confidence)
+            compared = comparisons.compare(study, scores, config.report, by_image, thorough=True)
+            if differences := drawings.draw_differences(study, compared, confidence):
+                drawn["accuracy_differences"] = differences
+                look.save_figure(differences.plot(), pictures / "accuracy_differences")
+            evidence = Evidence(
+                study, scores, compared, activations, config.data.name, config.report
+            )
+            examined = claims.examine(evidence)
+            composed = sections.compose(
+                study,
+                summary,
+                scores,
+                compared,
+                drawn,
+                config,
+                activations=activations,
+                class_counts=counts,
+                claims=examined,
+            )
+            composed = replace(composed, facts=tuple(facts))
+            shown = {name: drawing.table for name, drawing in drawn.items()}
+            interactive = charts.build(study, shown)
+            _write_tables(_list_tables(study, scores, confidence) | shown, reports / "tables")
+            import_module("mlflow")  # while figures are drawn beside
+    _write_tables(summaries.plot_tables(study), reports / "plots")
+    page = report.render_html(
+        composed,
+        {picture.path: report.embed(reports / picture.path) for picture in composed.pictures},
+        {f"figures/{name}.png": chart for name, chart in interactive.items()},
+        charts.list_swatches(study.activations),
+        done["script"],
+    )
+    metrics = json.dumps(summaries.metrics(summary), indent=2, allow_nan=False) + "\n"
+    for name, text in (
+        ("metrics.json", metrics),
+        ("report.md", report.render_markdown(composed)),
+        ("report.html", page),
+    ):
+        with atomic_write(reports / name) as path:
+            path.write_text(text, encoding="utf-8")
+    for name, table in (
+        ("summary", summary),
+        ("comparisons", compared),
+        ("claims", examined),
+        ("theory", layer_summaries.theory_ratios(study, confidence)),
+    ):
+        with atomic_write(reports / f"{name}.csv") as path:
+            tables.write_frame(table, path)
+
+
+def _write_data(splits: Splits, name: str, folder: Path) -> pd.DataFrame:
+    """Write the first training images as a figure, and the images of each class, which it gives."""
+    dataset = DATASETS[name]
+    first = splits.train.images[:10].reshape(-1, *dataset.train_images.shape[1:])
+    rows = count_classes(splits, len(dataset.classes))
+    counts = pd.DataFrame(rows, columns=list(tables.CLASS_COUNTS))
+    with atomic_write(folder) as path:
+        tables.write_frame(counts, path / "class_counts.csv")
+        figure = activation_figures.plot_sample_images(
+            first, splits.train.labels[:10], dataset.classes
+        )
+        look.save_figure(figure, path / "sample_images")
+    return counts
+
+
+def _list_tables(study: Study, scores: pd.DataFrame, confidence: float) -> dict[str, pd.DataFrame]:
+    """Give the tables of the report that no figure shows."""
+    return {
+        "first_layer_ratios": layer_summaries.first_layer_ratios(study, confidence),
+        "layer_factors": layer_summaries.layer_factors(study, confidence),
+        "scores": scores,
+        "health": layer_summaries.layer_health(study, confidence),
+        "dead_units": layer_summaries.dead_units(study, confidence),
+        "one_sign_shares": layer_summaries.one_sign_shares(study, confidence),
+        "kernel_times": layer_summaries.kernel_times(study, confidence),
+        "matched_changes": layer_summaries.matched_changes(study, confidence),
+        "moments": study.moments,
+        "born_dead": study.born_dead,
+        "mean_field": study.mean_field,
+    }
+
+
+def _write_tables(named: Mapping[str, pd.DataFrame], folder: Path) -> None:
+    with atomic_write(folder) as path:
+        for name, table in named.items():
+            tables.write_frame(table, path / f"{name}.csv")
