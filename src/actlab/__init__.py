@@ -31,6 +31,7 @@ A map of the modules, in the order of the data:
 `statistics`       values over seeds -> means and intervals
 `tables`           the columns of every CSV; reading and writing them
 `study`            configurations that differ in a few keys, as tidy tables
+`launches`         what a sweep was launched with, recorded in MLflow
 `runs`             finished runs of MLflow -> a study
 `comparisons`      a study -> scores, which pairs are compared, verdicts
 `summaries`        a study -> means and intervals over seeds

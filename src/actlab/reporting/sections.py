@@ -22,7 +22,7 @@ from actlab.probes.metadata import Description
 from actlab.reporting import layer_sections
 from actlab.reporting.drawings import swept_keys
 from actlab.reporting.figures import MOST_ROWS as DOTS
-from actlab.reporting.figures import most_lines, response_keys, shown_of
+from actlab.reporting.figures import MOST_SPLIT, most_lines, response_keys, shown_of
 from actlab.reporting.findings import (
     answer_findings,
     best_finding,
@@ -30,6 +30,7 @@ from actlab.reporting.findings import (
     conclusion_findings,
     difference_text,
     divergence_findings,
+    find_settings,
     key_findings,
     loss_findings,
     settings_findings,
@@ -51,7 +52,6 @@ from actlab.reporting.report import (
 from actlab.results.study import ACTIVATION, NETWORK, PHASE, Study, label, line_key
 from actlab.results.tables import as_text, where
 from actlab.stages.schema import Config
-from actlab.tracking.tracking.runs import grid_sizes
 
 #: Rows that a table of the report shows, and lines of the terminal's; the CSV has all.
 MOST_ROWS, MOST_LINES, _MOST_COMPARISONS = 60, 24, 240
@@ -128,7 +128,7 @@ def compose(
             layer_sections.describe_networks(study, kernel == MATCHED),
         ]
     if "accuracy_curves" in names:
-        sections.append(_curves(study, names, config))
+        sections.append(_curves(study, config))
     sections.append(_accuracy(study, summary, names, config))
     if study.is_fair:
         sections.append(_tuning(study, tuning, compared))
@@ -338,7 +338,7 @@ def _short(text: str, most: int = 18) -> str:
 # --- Curves and accuracy --------------------------------------------------------------------
 
 
-def _curves(study: Study, names: set[str], config: Config) -> Section:
+def _curves(study: Study, config: Config) -> Section:
     held = config.data.validation_size
     if not study.has_layers:
         watched = f"Validation is on {'held-out' if study.has_held_out else 'the test'} images."
@@ -357,33 +357,31 @@ def _curves(study: Study, names: set[str], config: Config) -> Section:
     means = "Lines are means over seeds." if len(study.seeds) > 1 else "Lines are of one seed."
     drawn = f"{means}{band} {watched}{left}"
     lines = join(_listed(study.values(key)))
+    has_training = len(find_settings(study)) <= MOST_SPLIT
     training = (
         " Training accuracy is taken during the epoch, while the weights still change."
-        if "accuracy" in study.history
+        if has_training
         else ""
     )
+    thin = "Thin lines are single seeds." if has_training else ""
     blocks: list[Text | Grid | Picture] = [
         Picture(
             "figures/accuracy_curves.png",
             f"Accuracy by epoch. {drawn}{training}",
             f"Accuracy by epoch, a line for each of {lines}.",
             "tables/accuracy_curves.csv",
-            "Thin lines are single seeds." if training else "",
-        )
+            thin,
+        ),
+        Picture(
+            "figures/loss_curves.png",
+            f"Cross-entropy by epoch. {drawn}",
+            f"Loss by epoch on a logarithmic axis, a line for each of {lines}.",
+            "tables/loss_curves.csv",
+            thin,
+        ),
     ]
-    if "loss_curves" in names:
-        blocks.append(
-            Picture(
-                "figures/loss_curves.png",
-                f"Cross-entropy by epoch. {drawn}",
-                f"Loss by epoch on a logarithmic axis, a line for each of {lines}.",
-                "tables/loss_curves.csv",
-                "Thin lines are single seeds.",
-            )
-        )
-    return Section(
-        "Learning curves", (*blocks, *points(loss_findings(study), "tables/loss_curves.csv"))
-    )
+    found = loss_findings(study) if has_training else []
+    return Section("Learning curves", (*blocks, *points(found, "tables/loss_curves.csv")))
 
 
 def _accuracy(study: Study, summary: pd.DataFrame, names: set[str], config: Config) -> Section:
@@ -539,12 +537,6 @@ def _tuning(study: Study, tuning: pd.DataFrame, compared: pd.DataFrame) -> Secti
     keys = study.tuned_for
     each = _each_tuned(study)
     named = tuple(capitalise(label(key, keys)) for key in keys)
-    sizes, whole = grid_sizes(study)
-    same = (
-        f"the same for every {each}"
-        if all(size == whole for size in sizes.values())
-        else f"of which not all settings finished for every {each}"
-    )
     blocks: list[Text | Grid | Picture] = []
     if len(tuning):
         blocks += [
@@ -557,8 +549,8 @@ def _tuning(study: Study, tuning: pd.DataFrame, compared: pd.DataFrame) -> Secti
                 "tables/tuning.csv",
             ),
             Grid(
-                f"Mean validation accuracy over the tuning grid, {same}. The last share is that of"
-                f" settings within {100 * NEAR_BEST:g} points of the best.",
+                f"Mean validation accuracy over the tuning grid, the same for every {each}. The"
+                f" last share is that of settings within {100 * NEAR_BEST:g} points of the best.",
                 (
                     *named,
                     *("Chosen", "Settings", "Best", "Median", "Worst"),
