@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from actlab.engine.launches import Launch
 from actlab.results.study import Study
+from actlab.results.tables import HISTORY
 from actlab.tracking import runs
+from actlab.tracking.tracking import FoundRuns
 
 FIXED = {
     "network.name": "uniform",
@@ -32,9 +35,14 @@ LEVELS = {"sigmoid": 0.90, "tanh": 0.95, "relu": 0.96, "gelu": 0.961}
 
 
 class Runs:
-    """Tables that grow by a run at a time; the newest is the last."""
+    """Tables that grow by a run at a time; the newest is the last.
 
-    def __init__(self) -> None:
+    `keys` are those that were swept, `tuned_for` the one that a fair sweep tunes for; without keys
+    no launch is recorded.
+    """
+
+    def __init__(self, keys: Sequence[str] = (), tuned_for: str | None = None) -> None:
+        self.launch = Launch("swept", 1, keys, tuned_for, "") if keys else None
         self.parents: list[dict[str, Any]] = []
         self.seeds: list[tuple] = []
         self.history: list[tuple] = []
@@ -45,7 +53,7 @@ class Runs:
         accuracies: Sequence[float],
         seeds: Sequence[int] | None = None,
         outcome: str = "trained",
-        phase: str | None = None,
+        phase: str = "",
         code: str = "",
         **keys: str,
     ) -> None:
@@ -66,21 +74,23 @@ class Runs:
         epochs = int(own.get("training.epochs", FIXED["training.epochs"]))
         for seed, accuracy in zip(seeds, accuracies, strict=True):
             loss = float("nan") if outcome == "diverged" else 1 - accuracy
-            self.seeds.append((run, seed, accuracy, loss))
+            self.seeds.append((run, seed, loss, accuracy))
             for epoch in range(1, epochs + 1):
-                self.history.append((run, seed, epoch, accuracy - 0.01 * (epochs - epoch)))
+                reached = accuracy - 0.01 * (epochs - epoch)
+                self.history.append((run, seed, epoch, loss, reached, loss, reached))
 
-    def tables(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    def found(self) -> FoundRuns:
         """Give what `tracking.find_runs` does."""
-        return (
+        return FoundRuns(
             pd.DataFrame(self.parents),
-            pd.DataFrame(self.seeds, columns=["parent", "seed", "test_accuracy", "test_loss"]),
-            pd.DataFrame(self.history, columns=["parent", "seed", "epoch", "val_accuracy"]),
+            pd.DataFrame(self.seeds, columns=["parent", "seed", "test_loss", "test_accuracy"]),
+            pd.DataFrame(self.history, columns=["parent", *HISTORY]),
+            launch=self.launch,
         )
 
     def gather(self, name: str | None = "swept", by: list[str] | None = None) -> Study:
         """Make a study of them."""
-        return runs.gather(*self.tables(), name, by)
+        return runs.gather(self.found(), name, by)
 
 
 def plant_grid(
@@ -94,7 +104,7 @@ def plant_grid(
     for activation, *values in product(activations, *grid.values()):
         setting = dict(zip(grid, values, strict=True))
         accuracies = level(activation, setting) + rng.normal(0, 0.001, seeds)
-        runs.add(activation, accuracies.tolist(), None, "trained", None, "", **setting)
+        runs.add(activation, accuracies.tolist(), None, "trained", "", "", **setting)
     return runs
 
 
@@ -103,7 +113,8 @@ def plant_fair(activations: Sequence[str] = ("sigmoid", "relu")) -> Runs:
 
     relu's best is 0.001, which is the baseline of all.
     """
-    runs, rng = Runs(), np.random.default_rng(1)
+    runs = Runs(["activation", "training.learning_rate"], "activation")
+    rng = np.random.default_rng(1)
     grid = {"0.001": 0.0, "0.003": 0.0, "0.01": -0.1}
     for activation in activations:
         best = "0.003" if activation == "sigmoid" else "0.001"
@@ -134,7 +145,8 @@ def plant_fair_depths() -> Runs:
 
     Each depth's best setting, which `chosen` has, is 0.02 better than the others.
     """
-    runs, rng = Runs(), np.random.default_rng(2)
+    keys = ["activation", "training.learning_rate", "network.hidden"]
+    runs, rng = Runs(keys, "network.hidden"), np.random.default_rng(2)
     chosen = {"2": ("relu", "0.003"), "4": ("tanh", "0.003"), "8": ("tanh", "0.01")}
     for depth, best in chosen.items():
         for setting in product(("tanh", "relu"), ("0.001", "0.003", "0.01")):

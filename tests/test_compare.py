@@ -1,6 +1,8 @@
 """The command on a real store, filled through the calls that a training makes."""
 
+import math
 import shutil
+import time
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from planted import activation_of, configured
 
 from actlab.data.config import DataConfig
+from actlab.engine.launches import record_launch
 from actlab.errors import UserError
 from actlab.models.config import NetworkConfig
 from actlab.results import tables
@@ -35,9 +38,10 @@ def accuracy_of(activation: str, depth: int, seed: int, epoch: int = EPOCHS) -> 
     return level - 0.01 * depth + 0.001 * ((seed * pace + depth) % 5) - 0.1 * (EPOCHS - epoch)
 
 
-def job(activation: str, depth: int, root: Path = Path()):
+def job(activation: str, depth: int, sweep: str = "depth.launch1"):
     return configured(
-        root,
+        Path(),
+        sweep=sweep,
         seeds=SEEDS,
         data=DataConfig("mnist", 10000, 0),
         training=TrainingConfig(EPOCHS, 128, 0.001, [0]),
@@ -79,11 +83,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for activation, depth in product(ACTIVATIONS, DEPTHS):
             log(store, job(activation, depth), folder, depth)
         log(store, job("relu", 8), folder, 8, whole=False)
-        log(store, replace(job("relu", 1), data=DataConfig("mnist", 0, 0)), folder, 1)
-        for run in tracking._search_parents(store, {"actlab.kind": "configuration"}, ""):
-            other = run.data.params["data.validation_size"] == "0"
-            tags = {"sweep.other": "yes"} if other else {"sweep.depth": "yes"}
-            store.write(run.info.run_id, tags=tags)
+        log(store, replace(job("relu", 1, "other"), data=DataConfig("mnist", 0, 0)), folder, 1)
+        record_launch(store, "depth", ["network.hidden", "activation"], None, "a grid")
     return root
 
 
@@ -95,6 +96,10 @@ def root(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     return tmp_path / "root"
+
+
+def runs_of(store, sweep: str):
+    return tracking._search(store, sweep, "")
 
 
 def asked(root: Path, sweep: str | None, conditions: str = "", by: list[str] | None = None):
@@ -137,15 +142,44 @@ def test_a_comparison_is_written_shown_and_logged_once(root, capsys):
 
 
 def test_curves_come_from_every_seed_and_epoch(root):
+    from mlflow.entities import Metric
+
+    store = tracking.connect()
+    tags = {"actlab.kind": "seed", "actlab.seed": "0", "actlab.activation": "tanh"}
+    seed = store.search("FINISHED", tags)[0]
+    store.write(seed.info.run_id, [Metric("loss", math.inf, int(1000 * time.time()), EPOCHS)])
     found = tracking.find_runs("depth", "")
     names = found.parents.set_index("run")[["activation.name", "network.depth"]]
     assert len(found.history) == 6 * len(SEEDS) * EPOCHS
+    assert tuple(found.history.columns) == ("parent", *tables.HISTORY)
     for row in found.history.to_dict("records"):
         name, depth = names.loc[row["parent"]]
         expected = accuracy_of(name, int(depth), row["seed"], row["epoch"])
-        assert row["val_accuracy"] == pytest.approx(expected)
+        assert row["accuracy"] == row["val_accuracy"] == pytest.approx(expected)
+        assert row["val_loss"] == 1.0
+    (infinite,) = found.history.loc[found.history["loss"] != 1.0].to_dict("records")
+    assert (infinite["loss"], infinite["epoch"]) == (math.inf, EPOCHS)
+    assert infinite["parent"] == seed.data.tags["mlflow.parentRunId"]
     (unfinished,) = found.unfinished
     assert unfinished == "relu/uniform (failed)"
+
+
+def test_the_latest_launch_of_a_sweep_is_compared(root):
+    store = tracking.connect()
+    record_launch(store, "depth", ["activation"], None, "another grid")
+    with pytest.raises(UserError, match=r"^launch 2 of sweep depth has no finished run: .*; 6 fin"):
+        compare(asked(root, "depth"))
+    for run in runs_of(store, "depth"):
+        if run.data.params["network.depth"] == "2":
+            store.write(run.info.run_id, tags={"sweep.depth.launch2": "yes"})
+    compare(asked(root, "depth"))
+    summary = pd.read_csv(root / "reports/compare/depth/summary.csv")
+    assert summary["activation"].tolist() == ["tanh", "relu"]
+    report = (root / "reports/compare/depth/report.md").read_text()
+    note = "4 runs are left out, of earlier launches of sweep depth: its latest, launch 2, does not"
+    assert note in report
+    assert "not finished" not in report  # what failed was of the first launch
+    assert len(tracking.find_runs("depth.launch1", "").parents) == 6
 
 
 def test_the_whole_store_is_compared_without_a_sweep(root):
@@ -184,43 +218,67 @@ def test_what_cannot_be_compared_is_one_line(sweep, conditions, by, said, root):
     assert not (root / "reports").exists()
 
 
-def test_phases_of_a_fair_sweep_come_from_its_tags(root):
+def test_roles_in_a_fair_sweep_come_from_tags(root):
     store = tracking.connect()
-    for run in tracking._search_parents(store, {"sweep.depth": "yes"}, ""):
-        depth = run.data.params["network.depth"]
-        phases = {"1": ["selection"], "2": ["baseline"], "4": ["baseline", "tuned"]}.get(depth, [])
-        # Of another sweep, which has no say in this one.
-        tags = dict.fromkeys((f"sweep.depth.{phase}" for phase in phases), "yes")
-        store.write(run.info.run_id, tags=tags | {"sweep.another.selection": "yes"})
+    record_launch(store, "depth", ["network.hidden", "activation"], "activation", "a fair grid")
+    roles = {
+        ("relu", "1"): ["selection"],
+        ("relu", "2"): ["selection", "baseline"],
+        ("relu", "4"): ["baseline", "tuned"],
+        ("tanh", "1"): ["selection"],
+        ("tanh", "2"): ["selection"],
+        ("tanh", "4"): ["tuned"],
+    }
+    for run in runs_of(store, "depth"):
+        key = run.data.params["activation.name"], run.data.params["network.depth"]
+        names = [f"depth.launch2.{role}" for role in roles.get(key, [])]
+        for name in [*names, "another.launch1.selection"]:  # which has no say in this one
+            store.write(run.info.run_id, tags=tracking.sweep_tags(name))
     found = tracking.find_runs("depth", "").parents
-    phases = dict(zip(found["network.depth"], found["phase"], strict=True))
-    assert phases == {"1": "selection", "2": "baseline", "4": "baseline,tuned"}
+    phases = found.groupby(["activation.name", "network.depth"])["phase"].agg(list).to_dict()
+    assert phases == roles
     compare(asked(root, "depth"))
-    summary = pd.read_csv(root / "reports/compare/depth/summary.csv")
-    # Depth 4 is the newer.
-    assert summary["phase"].value_counts().to_dict() == {"baseline": 2, "tuned": 2}
-    assert (root / "reports/compare/depth/tuning.csv").is_file()
+    folder = root / "reports/compare/depth"
+    summary = pd.read_csv(folder / "summary.csv").set_index(["phase", "activation"])
+    assert list(summary.index) == [("baseline", "relu"), ("tuned", "tanh"), ("tuned", "relu")]
+    # Of relu's two baselines the newer one counts, which is tuned too.
+    reached = sum(accuracy_of("relu", 4, seed) for seed in SEEDS) / 3
+    assert summary.loc[("baseline", "relu"), "test_accuracy_mean"] == pytest.approx(reached)
+    assert pd.read_csv(folder / "tuning.csv")["chosen"].tolist() == ["depth 4"] * 2
+
+
+def test_a_fair_sweep_without_a_record_is_one_line(root):
+    store = tracking.connect()
+    run = runs_of(store, "other")[0].info.run_id
+    store.write(run, tags={"sweep.other.selection": "yes"})
+    with pytest.raises(
+        UserError, match=r"^other is a fair sweep of which no launch is recorded: r"
+    ):
+        compare(asked(root, "other"))
 
 
 @pytest.mark.parametrize(
-    ("tags", "kept"),
-    [
-        ({}, 6),
-        ({"sweep.mine": "yes"}, 7),
-        ({"sweep.fair.tuned": "yes"}, 7),
-        ({"sweep.more.selection": "yes", "sweep.more": "yes"}, 6),
-        ({"actlab.source": "dvc"}, 7),
-    ],
-    ids=["selection alone", "another sweep", "tuned too", "selection of two", "the pipeline"],
+    ("more", "kept"),
+    [([], 5), (["mine"], 6), (["fair.launch1.tuned"], 6), (["more.launch1.selection"], 5)],
+    ids=["selection alone", "another sweep", "tuned too", "selection of two"],
 )
-def test_without_a_sweep_what_is_more_than_a_selection_run_is_kept(tags, kept, root):
+@pytest.mark.parametrize("source", ["sweep", "dvc"])
+def test_without_a_sweep_what_is_more_than_a_selection_run_is_kept(more, kept, source, root):
     store = tracking.connect()
-    selection = {"sweep.fair": "yes", "sweep.fair.selection": "yes"}
-    run = tracking._search_parents(store, {"sweep.depth": "yes"}, "")[1]
-    store.client.delete_tag(run.info.run_id, "sweep.depth")
-    store.write(run.info.run_id, tags=selection | tags)
-    compare(asked(root, None))
-    assert len(pd.read_csv(root / "reports/compare/runs/summary.csv")) == kept
+    run = runs_of(store, "depth")[1].info.run_id
+    for tag in ("sweep.depth", "sweep.depth.launch1"):
+        store.client.delete_tag(run, tag)
+    for name in ["fair.launch1.selection", *more]:
+        store.write(run, tags=tracking.sweep_tags(name) | {"actlab.source": source})
+    found = tracking.find_runs(None, "")
+    assert len(found.parents) == (7 if source == "dvc" else kept + 1)
+    assert len(found.notes) == 7 - len(found.parents)
+    if found.notes:
+        assert found.notes[0].startswith("1 run is left out, on which a fair sweep chose its sett")
+        with pytest.raises(
+            UserError, match=r"^there are only runs on which a fair sweep chose its"
+        ):
+            tracking.find_runs("fair.launch1.selection", "")
 
 
 def test_seeds_of_other_code_are_not_pooled(root, monkeypatch):
@@ -229,8 +287,7 @@ def test_seeds_of_other_code_are_not_pooled(root, monkeypatch):
     folder = root / "outputs"
     first = replace(job("relu", 2), seeds=[7])
     log(store, first, folder, 2)
-    runs = tracking._search_parents(store, {"actlab.kind": "configuration"}, "")
-    store.write(runs[-1].info.run_id, tags={"sweep.depth": "yes", "actlab.code": "other"})
+    store.write(runs_of(store, "depth")[-1].info.run_id, tags={"actlab.code": "other"})
     assert tracking.find_runs("depth", "").parents["code"].tolist() == [""] * 6 + ["other"]
     compare(asked(root, "depth"))
     summary = pd.read_csv(root / "reports/compare/depth/summary.csv")

@@ -1,4 +1,6 @@
 import math
+from dataclasses import replace
+from itertools import product
 from typing import Any, cast
 
 import numpy as np
@@ -11,7 +13,7 @@ from statsmodels.stats.multitest import multipletests
 
 from actlab.errors import UserError
 from actlab.evidence import comparisons, summaries
-from actlab.results.tables import where
+from actlab.results.tables import HISTORY, TEST, where
 from actlab.tracking import runs as gathering
 
 DEPTHS = {"network__depth": ["1", "2", "4"]}
@@ -55,6 +57,50 @@ def test_the_keys_are_those_that_tell_configurations_apart(runs, keys, tied):
     assert "network.parameters" not in sweep.fixed
 
 
+@pytest.mark.parametrize(
+    ("shapes", "keys"),
+    [
+        (["4-4", "4-4-4"], ["network.depth"]),
+        (["4-4", "8-8"], ["network.width"]),
+        (["4-4", "8-8", "4-4-4"], ["network.depth", "network.width"]),
+        (["4-8", "8-4"], ["network.hidden"]),
+    ],
+)
+@pytest.mark.parametrize("swept", [[], ["network.hidden", "activation"]])
+def test_layers_are_told_apart_by_depth_and_width_where_these_do(shapes, keys, swept):
+    runs = Runs(swept)
+    for activation, shape in product(("tanh", "relu"), shapes):
+        runs.add(activation, [0.9, 0.91])
+        units = shape.split("-")
+        runs.parents[-1] |= {"network.depth": str(len(units)), "network.width": max(units)}
+        runs.parents[-1]["network.hidden"] = shape
+    assert list(runs.gather().keys) == [*keys, "activation"]
+
+
+def test_the_keys_of_a_launch_are_those_that_were_swept():
+    """An option of a group may bring along values of its own: they are no keys, but tied."""
+    runs = Runs(["activation", "activation.constants.negative_slope", "seeds"])
+    for activation, rate in (("relu", "0.001"), ("tanh", "0.003")):
+        runs.add(activation, [0.9, 0.91], training__learning_rate=rate)
+    study = runs.gather()
+    assert study.keys == ("activation",)
+    assert set(study.tied) == {"training.learning_rate", "activation.function"}
+    runs.launch = None
+    assert runs.gather().keys == ("training.learning_rate", "activation")
+    for slope in ("0.1", "0.2"):
+        runs.add("leaky_relu", [0.9, 0.91], activation__negative_slope=slope)
+    runs.launch = Runs(["activation", "activation.constants.negative_slope"]).launch
+    assert runs.gather().keys == ("activation.negative_slope", "activation")
+
+
+def test_what_was_swept_is_not_enough_where_it_does_not_tell_all_apart():
+    """The key that was swept may be a group of a user's own, which no run has as a parameter."""
+    runs = Runs(["+setting", "activation"])
+    for activation, rate in product(("relu", "tanh"), ("0.001", "0.003")):
+        runs.add(activation, [0.9, 0.91], training__learning_rate=rate)
+    assert runs.gather().keys == ("training.learning_rate", "activation")
+
+
 def test_networks_by_name_are_told_apart_by_it():
     runs = Runs()
     for name, depth in (("mlp", "2"), ("deep", "8")):
@@ -91,36 +137,21 @@ def test_one_configuration_is_no_comparison():
         runs.gather()
 
 
-def test_of_a_seed_that_was_trained_twice_the_newest_run_counts():
-    runs = Runs()
-    runs.add("relu", [0.1, 0.2, 0.3])
-    runs.add("tanh", [0.5, 0.5, 0.5])
-    runs.add("relu", [0.8, 0.9], seeds=[1, 2])
-    sweep = runs.gather()
-    assert len(sweep.configurations) == 2
-    of_relu = where(sweep.test, activation="relu")
-    assert dict(zip(of_relu["seed"], of_relu["test_accuracy"], strict=True)) == {
-        0: 0.1,
-        1: 0.8,
-        2: 0.9,
-    }
-    assert len(where(sweep.history, activation="relu")) == 3 * 4
-    assert "1 of 2 configurations were trained more than once" in sweep.notes[0]
-
-
 @pytest.mark.parametrize(
-    ("older", "newer", "accuracies", "said"),
+    ("older", "newer", "accuracies"),
     [
-        (("a", [0, 1, 2]), ("a", [0]), {0: 0.9, 1: 0.5, 2: 0.5}, "the newest run counts"),
-        (("", [0, 1, 2]), ("", [0]), {0: 0.9, 1: 0.5, 2: 0.5}, "the newest run counts"),
-        (("a", [0, 1, 2]), ("b", [0]), {0: 0.9}, "other code or packages: their newest run alone"),
-        (("", [0, 1, 2]), ("b", [0]), {0: 0.9}, "other code or packages: their newest run alone"),
-        (("a", [0, 1]), ("b", [2]), {2: 0.9}, "other code or packages: their newest run alone"),
-        (("a", [0, 1]), ("b", [0, 1, 2]), {0: 0.9, 1: 0.9, 2: 0.9}, "the newest run counts"),
+        (("a", [0, 1, 2]), ("a", [0]), {0: 0.9, 1: 0.5, 2: 0.5}),
+        (("", [0, 1, 2]), ("", [0]), {0: 0.9, 1: 0.5, 2: 0.5}),
+        (("a", [0, 1, 2]), ("b", [0]), {0: 0.9}),
+        (("", [0, 1, 2]), ("b", [0]), {0: 0.9}),
+        (("a", [0, 1]), ("b", [2]), {2: 0.9}),
+        (("a", [0, 1]), ("b", [0, 1, 2]), {0: 0.9, 1: 0.9, 2: 0.9}),
     ],
     ids=["same", "both unknown", "other", "one unknown", "no seed shared", "newest has all"],
 )
-def test_seeds_of_runs_of_other_code_are_not_pooled(older, newer, accuracies, said):
+def test_of_a_seed_the_newest_run_counts_and_runs_of_other_code_are_not_pooled(
+    older, newer, accuracies
+):
     runs = Runs()
     for level, (code, seeds) in ((0.5, older), (0.9, newer)):
         runs.add("relu", [level] * len(seeds), seeds, code=code)
@@ -128,8 +159,8 @@ def test_seeds_of_runs_of_other_code_are_not_pooled(older, newer, accuracies, sa
     sweep = runs.gather()
     of = where(sweep.test, activation="relu")
     assert dict(zip(of["seed"], of["test_accuracy"], strict=True)) == accuracies
-    assert set(where(sweep.history, activation="relu")["seed"]) == set(accuracies)
-    assert said in sweep.notes[0]
+    history = where(sweep.history, activation="relu")
+    assert (set(history["seed"]), len(history)) == (set(accuracies), 4 * len(accuracies))
 
 
 def test_a_run_without_any_seed_does_not_supersede_one_of_other_code():
@@ -339,7 +370,7 @@ def test_curves_are_means_over_the_seeds_of_an_epoch():
     sweep = plant_grid(["relu", "tanh"], {}).gather()
     curves = summaries.learning_curves(sweep, "accuracy", 0.95)
     of = where(sweep.history, activation="tanh", epoch=2)["val_accuracy"]
-    (row,) = where(curves, activation="tanh", epoch=2).to_dict("records")
+    (row,) = where(curves, activation="tanh", epoch=2, split="validation").to_dict("records")
     low, high = stats.ttest_1samp(of, 0).confidence_interval(0.95)
     assert (row["mean"], row["low"], row["high"]) == pytest.approx((of.mean(), low, high))
 
@@ -348,7 +379,7 @@ def test_curves_are_means_over_the_seeds_of_an_epoch():
 
 
 def test_selection_runs_enter_no_comparison():
-    sweep = plant_fair().gather("fair")
+    sweep = plant_fair().gather()
     assert list(sweep.keys) == ["phase", "activation"]
     assert set(sweep.test["seed"]) == {10, 11, 12, 13}
     assert len(sweep.grid) == 6
@@ -356,7 +387,7 @@ def test_selection_runs_enter_no_comparison():
 
 
 def test_tuned_and_baseline_are_each_a_family_and_compared_with_each_other():
-    compared = where(compared_of(plant_fair().gather("fair")), metric="test_accuracy")
+    compared = where(compared_of(plant_fair().gather()), metric="test_accuracy")
     pairs = compared[["phase", "activation", "first", "second", "verdict"]].to_numpy().tolist()
     assert pairs == [
         ["baseline", "", "sigmoid", "relu", "worse"],
@@ -368,7 +399,7 @@ def test_tuned_and_baseline_are_each_a_family_and_compared_with_each_other():
 
 
 def test_sensitivity_is_the_spread_over_the_grid():
-    table = summaries.tabulate_tuning(plant_fair().gather("fair")).set_index("activation")
+    table = summaries.tabulate_tuning(plant_fair().gather()).set_index("activation")
     sigmoid, relu = table.loc["sigmoid"], table.loc["relu"]
     assert sigmoid["best"] == pytest.approx(LEVELS["sigmoid"] + 0.02)
     assert sigmoid["best_minus_median"] == pytest.approx(0.02)
@@ -377,72 +408,41 @@ def test_sensitivity_is_the_spread_over_the_grid():
     assert relu["worst"] == pytest.approx(LEVELS["relu"] - 0.1)
 
 
-@pytest.mark.parametrize("lost", ["tuned", "baseline"])
-def test_one_run_may_be_tuned_and_baseline_both(lost):
-    """relu's best setting is the baseline's: it is trained once, with one of the phases."""
+def test_one_run_may_be_tuned_and_baseline_both():
+    """relu's best setting is the baseline's: it is trained once, and has both roles."""
     runs = plant_fair()
-    parents = pd.DataFrame(runs.parents)
-    doubled = (parents["activation.name"] == "relu") & (parents["phase"] == lost)
-    gone = set(parents.loc[doubled, "run"])
-    runs.parents = [row for row in runs.parents if row["run"] not in gone]
-    sweep = runs.gather("fair")
-    assert len(sweep.configurations) == 4
-    rows = where(compared_of(sweep), metric="test_accuracy", key="phase")
-    relu = where(rows, activation="relu").to_dict("records")[0]
+    tuned = {"activation.name": "relu", "phase": "tuned"}
+    baseline = {"activation.name": "relu", "phase": "baseline"}
+    (run,) = [row["run"] for row in runs.parents if baseline.items() <= row.items()]
+    for row in runs.parents:
+        if tuned.items() <= row.items():
+            row["run"] = run
+    study = runs.gather()
+    assert len(study.configurations) == 4
+    rows = where(compared_of(study), metric="test_accuracy", key="phase")
+    (relu,) = where(rows, activation="relu").to_dict("records")
     assert (relu["pairs"], relu["mean"]) == (4, 0.0)
 
 
-def test_one_run_may_bear_both_phases():
-    runs = plant_fair()
-    parents = pd.DataFrame(runs.parents)
-    baseline = parents.loc[(parents["activation.name"] == "relu") & (parents["phase"] == "tuned")]
-    runs.parents = [row for row in runs.parents if row["run"] != baseline["run"].item()]
-    for row in runs.parents:
-        if row["activation.name"] == "relu" and row["phase"] == "baseline":
-            row["phase"] = "baseline,tuned"
-    assert len(runs.gather("fair").configurations) == 4
-
-
 @pytest.mark.parametrize("phase", ["tuned", "baseline"])
-def test_of_an_activation_that_was_tuned_again_the_newest_run_counts(phase):
-    """A grid that was extended leaves a run with another setting under the same name."""
-    runs, stale = plant_fair(), Runs()
-    expected = compared_of(runs.gather("fair"))
-    stale.add("relu", [0.5] * 4, [10, 11, 12, 13], phase=phase, training__learning_rate="0.1")
-    stale.parents[0]["run"] = "stale"
-    stale.seeds = [("stale", *row[1:]) for row in stale.seeds]
-    stale.history = [("stale", *row[1:]) for row in stale.history]
-    runs.parents = stale.parents + runs.parents
-    runs.seeds += stale.seeds
-    runs.history += stale.history
-    sweep = runs.gather("fair")
-    assert list(sweep.keys) == ["phase", "activation"]
-    pd.testing.assert_frame_equal(compared_of(sweep), expected)
-    (note,) = sweep.notes
-    assert f"left out: {phase}, learning rate 0.1, relu" in note
-
-
-def test_settings_of_other_networks_are_kept_where_they_are_asked_for():
+def test_of_a_fair_launch_that_other_code_ran_again_the_newest_setting_counts(phase):
     runs = plant_fair()
-    for row in plant_fair().parents:
-        if row["phase"] != "selection":
-            runs.add(
-                row["activation.name"],
-                [0.5, 0.6],
-                [10, 11],
-                phase=row["phase"],
-                training__learning_rate=row["training.learning_rate"],
-                network__name="other",
-            )
-    assert len(runs.gather("fair").configurations) == 4
-    by = ["network", "activation"]
-    assert len(runs.gather("fair", by).configurations) == 8
-    with pytest.raises(UserError, match=r"would pool runs that differ in activation"):
-        runs.gather("fair", ["network"])
+    expected = compared_of(runs.gather())
+    keys = {"phase": phase, "code": "older", "training__learning_rate": "0.1"}
+    runs.add("relu", [0.5] * 4, [10, 11, 12, 13], **keys)
+    runs.parents.insert(6, runs.parents.pop())
+    study = runs.gather()
+    assert study.keys == ("phase", "activation")
+    pd.testing.assert_frame_equal(compared_of(study), expected)
+
+
+def test_the_keys_of_a_fair_sweep_are_given():
+    with pytest.raises(UserError, match=r"is compared by phase and activation: leave"):
+        plant_fair().gather(by=["network"])
 
 
 def test_a_fair_sweep_may_be_of_any_key():
-    sweep = plant_fair_depths().gather("fair")
+    sweep = plant_fair_depths().gather()
     assert list(sweep.keys) == ["phase", "network.depth"]
     compared = where(compared_of(sweep), metric="test_accuracy")
     columns = ["key", "phase", "network.depth", "first", "second"]
@@ -467,48 +467,6 @@ def test_a_fair_sweep_may_be_of_any_key():
     }
 
 
-@pytest.mark.parametrize("lost", ["tuned", "baseline"])
-def test_of_any_key_one_run_may_be_tuned_and_baseline_both(lost):
-    runs = plant_fair_depths()
-    for row in runs.parents:
-        if row["phase"] == "baseline":
-            row["training.learning_rate"] = "0.003"  # what depth 2 is tuned to
-    runs.parents = [
-        row for row in runs.parents if (row["phase"], row["network.depth"]) != (lost, "2")
-    ]
-    rows = where(compared_of(runs.gather("fair")), metric="test_accuracy", key="phase")
-    (row,) = where(rows, **{"network.depth": "2"}).to_dict("records")
-    assert (row["pairs"], row["mean"]) == (4, 0.0)
-
-
-def test_grids_of_unequal_size_are_told():
-    runs = plant_fair()
-    assert gathering.grid_sizes(runs.gather("fair")) == ({"sigmoid": 3, "relu": 3}, 3)
-    assert runs.gather("fair").notes == ()
-    gone = {"phase": "selection", "activation.name": "relu", "training.learning_rate": "0.01"}
-    runs.parents = [row for row in runs.parents if not gone.items() <= row.items()]
-    sweep = runs.gather("fair")
-    assert gathering.grid_sizes(sweep) == ({"sigmoid": 3, "relu": 2}, 3)
-    assert "Not all settings of the grid finished: sigmoid 3, relu 2 of 3" in sweep.notes[0]
-
-
-def test_phases_are_apart_whether_they_are_named_or_not():
-    keys = plant_fair().gather("fair").keys
-    assert plant_fair().gather("fair", ["phase", "activation"]).keys == keys
-
-
-def test_activations_of_each_network_are_a_family_in_each_phase():
-    runs = plant_fair()
-    for row in plant_fair().parents:
-        if row["phase"] != "selection":
-            rate, phase = row["training.learning_rate"], row["phase"]
-            keys = {"training__learning_rate": rate, "network__name": "other"}
-            seeds = [10, 11, 12, 13]
-            runs.add(row["activation.name"], [0.5, 0.6, 0.55, 0.4], seeds, phase=phase, **keys)
-    families = comparisons.find_families(runs.gather("fair", ["network", "activation"]))
-    assert [len(family) for family in families if family[0].key == "activation"] == [1] * 4
-
-
 def test_runs_without_seeds_are_one_line():
     runs = plant_grid(["relu", "tanh"], {})
     runs.seeds = []
@@ -519,20 +477,8 @@ def test_runs_without_seeds_are_one_line():
 def test_selection_alone_is_no_comparison():
     runs = plant_fair()
     runs.parents = [row for row in runs.parents if row["phase"] == "selection"]
-    with pytest.raises(UserError, match=r"sweep fair has selection runs .* alone: run that sweep"):
-        runs.gather("fair")
-
-
-def test_selection_runs_are_not_compared_by_their_own_name():
-    with pytest.raises(UserError, match=r"chose the settings of fair, .*: compare sweep=fair$"):
-        plant_grid(["relu", "tanh"], RATES).gather("fair.selection")
-
-
-def test_without_a_sweep_selection_runs_are_left_out():
-    sweep = plant_fair().gather(None)
-    assert not sweep.is_fair
-    assert sweep.notes[0].startswith("There are 6 runs on which a fair sweep chose its settings")
-    assert set(sweep.test["seed"]) == {10, 11, 12, 13}
+    with pytest.raises(UserError, match=r"sweep swept has selection runs .* alone: run that"):
+        runs.gather()
 
 
 # --- What the first edition gave ------------------------------------------------------------
@@ -542,7 +488,7 @@ def test_without_a_sweep_selection_runs_are_left_out():
 def test_comparisons_of_sweeps_are_those_of_the_first_edition(root, name):
     rates = {"training__learning_rate": ["0.001", "0.003", "0.01"]}
     if name == "fair":
-        sweep = plant_fair(("sigmoid", "tanh", "relu")).gather("fair")
+        sweep = plant_fair(("sigmoid", "tanh", "relu")).gather()
     else:
         grid = {"network__depth": ["2", "4", "8"], **rates}
         sweep = plant_grid(["sigmoid", "relu"], grid).gather()
@@ -563,23 +509,20 @@ def test_a_study_is_the_same_from_folders_and_from_runs(tmp_path):
         rows = where(study.test, network=network, activation=activation)
         depth = str(len(networks[network]))
         keys = {"network__name": network, "network__depth": depth, "data__validation_size": "0"}
-        runs.add(activation, rows["test_accuracy"].tolist(), None, "trained", None, "", **keys)
+        runs.add(activation, rows["test_accuracy"].tolist(), None, "trained", "", "", **keys)
     names = dict(zip(study.identities(), (row["run"] for row in runs.parents), strict=True))
 
     def as_runs(table, columns):
         parents = [names[study.identify(row)] for row in table.to_dict("records")]
         return table.assign(parent=parents).loc[:, ["parent", *columns]]
 
-    seeds = as_runs(study.test, ["seed", "test_accuracy", "test_loss"])
-    history = as_runs(study.history, ["seed", "epoch", "val_accuracy"])
-    gathered = gathering.gather(pd.DataFrame(runs.parents), seeds, history, "swept", None)
+    found = replace(
+        runs.found(), seeds=as_runs(study.test, TEST), history=as_runs(study.history, HISTORY)
+    )
+    gathered = gathering.gather(found, None)
     assert (gathered.keys, gathered.has_held_out) == (study.keys, study.has_held_out)
+    for name in ("test", "history"):
+        pd.testing.assert_frame_equal(getattr(gathered, name), getattr(study, name))
     columns = ["val_accuracy", "test_accuracy", "test_loss", "epochs_to_target"]
-    of_runs, of_folders = (
-        where(comparisons.score(each, 0.97), metric=columns) for each in (gathered, study)
-    )
-    pd.testing.assert_frame_equal(of_runs, of_folders, check_dtype=False)
-    pd.testing.assert_frame_equal(
-        comparisons.compare(gathered, of_runs, REPORT),
-        comparisons.compare(study, of_folders, REPORT),
-    )
+    scores = [where(comparisons.score(each, 0.97), metric=columns) for each in (gathered, study)]
+    pd.testing.assert_frame_equal(*scores, check_dtype=False)

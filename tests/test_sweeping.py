@@ -21,7 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from studies import read_committed
 
-from actlab.engine import composing, sweeping
+from actlab.engine import composing, launches, sweeping
 from actlab.results.identity import fingerprint
 from actlab.stages import entry
 from actlab.stages.train import Trained
@@ -83,6 +83,10 @@ class Sweep:
         assert ended == status, printed
         return printed.out, printed.err
 
+    def launch(self, name):
+        """What the store has recorded of a sweep's latest launch."""
+        return launches.load_launch(tracking.connect(), name)
+
     def runs(self, status="FINISHED", **tags):
         return tracking.connect().search(status, {"actlab.kind": "configuration", **tags})
 
@@ -117,7 +121,7 @@ def test_a_sweep_ends_with_a_table_and_its_best(sweep):
     assert "3 jobs: 3 done." in out
     assert (
         "Best by validation accuracy (90.00%): python -m actlab.stages.train -m"
-        f" activation=tanh {HELD_OUT} sweep=mine"
+        f" activation=tanh {HELD_OUT} sweep=mine.launch1"
     ) in out
     assert "python -m actlab.stages.compare sweep=mine" in out
     assert err == ""
@@ -139,10 +143,44 @@ def test_what_is_finished_is_skipped_and_its_objective_given(sweep):
     assert "3 jobs: 1 done, 2 skipped." in out
     assert "job 1: skipped, MLflow has it finished (force=true trains again)" in out
     assert out.count("81.25%") == 4  # three rows and the best
-    assert len(sweep.runs(**{"sweep.second": "yes"})) == 3
+    assert len(sweep.runs(**{"sweep.second.launch1": "yes"})) == 3
     out, _ = sweep.run("activation=relu", HELD_OUT, "force=true")
     assert [config.activation.name for config in sweep.trained[3:]] == ["relu"]
     assert "1 jobs: 1 done." in out
+
+
+def test_a_launch_is_recorded_and_continued_by_the_same_grid(sweep):
+    def interrupt(config):
+        return KeyboardInterrupt() if config.activation.name == "tanh" else 0.5
+
+    grid = ["activation=relu,tanh", "training.epochs=2", "sweep=mine"]
+    sweep.accuracy = interrupt
+    sweep.run(*grid, status=130)
+    first = sweep.launch("mine")
+    assert (first.number, first.keys, first.tuned_for) == (1, ["activation"], None)
+    sweep.accuracy = lambda config: 0.5
+    sweep.run(*grid, "models_at_once=1")
+    assert sweep.launch("mine") == first
+    # Another value, whether it is given here or in params.yaml, makes another launch.
+    sweep.run(*grid, "training.batch_size=64")
+    file = sweep.folder / "params.yaml"
+    file.write_text(file.read_text().replace("batch_size: 128", "batch_size: 32"))
+    sweep.run(*grid)
+    assert sweep.launch("mine").number == 3
+    counts = [len(sweep.runs(**{f"sweep.mine.launch{number}": "yes"})) for number in (1, 2, 3)]
+    assert counts == [2, 2, 2]
+
+
+def test_a_job_alone_is_no_launch_but_may_belong_to_one(sweep):
+    sweep.accuracy = lambda config: ValueError() if config.activation.name == "tanh" else 0.5
+    _, err = sweep.run("activation=relu,tanh", "sweep=mine", status=1)
+    launch = sweep.launch("mine")
+    sweep.accuracy = lambda config: 0.5
+    sweep.run(*shlex.split(err.splitlines()[0].partition("; again: ")[2])[4:])
+    sweep.run("activation=gelu", "sweep=mine")
+    assert sweep.launch("mine") == launch
+    assert len(sweep.runs(**{"sweep.mine.launch1": "yes"})) == 2
+    assert len(sweep.runs(**{"sweep.mine": "yes"})) == 3
 
 
 def test_other_values_are_another_configuration(sweep):
@@ -357,9 +395,19 @@ def test_fair_mode_chooses_for_each_and_tests_on_fresh_seeds(sweep):
     ]
     counts = {
         name: len(sweep.runs(**{f"sweep.{name}": "yes"}))
-        for name in ("mine", "mine.selection", "mine.tuned", "mine.baseline")
+        for name in ("mine", *(f"mine.launch1.{role}" for role in launches.ROLES))
     }
-    assert counts == {"mine": 9, "mine.selection": 6, "mine.tuned": 2, "mine.baseline": 2}
+    assert counts == {
+        "mine": 9,
+        "mine.launch1.selection": 6,
+        "mine.launch1.tuned": 2,
+        "mine.launch1.baseline": 2,
+    }
+    launch = sweep.launch("mine")
+    assert (launch.keys, launch.tuned_for) == (
+        ["activation", "training.learning_rate"],
+        "activation",
+    )
 
 
 @pytest.mark.parametrize(
@@ -393,7 +441,7 @@ def test_fair_mode_tests_nothing_that_was_chosen_from_less(sweep):
     sweep.accuracy = accuracy
     grid = ["activation=relu,tanh", "training.learning_rate=0.01,0.1", "sweep=mine"]
     out, err = sweep.run(*FAIR, *grid, status=1)
-    assert {config.sweep for config in sweep.trained} == {"mine.selection"}
+    assert {config.sweep for config in sweep.trained} == {"mine.launch1.selection"}
     assert "4 jobs: 3 done, 1 failed." in out
     assert "Best" not in out
     again = shlex.split(err.splitlines()[0].partition("; again: ")[2])
@@ -429,6 +477,15 @@ def test_tuning_goes_on_where_it_was_killed(sweep):
     assert fingerprint(sweep.trained[0]) == fingerprint(cut_short)
     out, _ = sweep.run(*TUNED, "activation=relu,tanh", "hydra.sweeper.n_trials=5")
     assert "The study 'tuning' has its 5 trials already." in out
+
+
+def test_a_tuning_records_what_it_tunes(sweep):
+    sweep.run(*TUNED, "activation=relu,tanh", "hydra.sweeper.n_trials=1", "sweep=mine")
+    launch = sweep.launch("mine")
+    assert launch.keys == ["training.learning_rate", "activation"]
+    sweep.run(*TUNED, "activation=relu,tanh", "hydra.sweeper.n_trials=2", "sweep=mine")
+    assert sweep.launch("mine") == launch
+    assert len(sweep.runs(**{"sweep.mine.launch1": "yes"})) == 2
 
 
 def test_a_trial_that_failed_is_asked_for_again(sweep):
@@ -525,7 +582,7 @@ def test_a_preset_runs_as_many_jobs_as_it_says(name, jobs, root, sweep):
     sweep.logs = False
     sweep.run(f"+experiment={name}")
     assert len({fingerprint(config) for config in sweep.trained}) == jobs
-    assert {config.sweep for config in sweep.trained} == {name}
+    assert {config.sweep for config in sweep.trained} == {f"{name}.launch1"}
     assert {config.data.validation_size for config in sweep.trained} == {10_000}
 
 
@@ -534,7 +591,7 @@ def test_the_fair_preset_chooses_and_tests(sweep):
     sweep.logs = False
     out, _ = sweep.run("+experiment=fair")
     assert "40 jobs: 40 done." in out
-    tuned = [config for config in sweep.trained if config.sweep == "fair.tuned"]
+    tuned = [config for config in sweep.trained if config.sweep == "fair.launch1.tuned"]
     assert {config.training.learning_rate for config in tuned} == {0.01}
     assert {tuple(config.seeds) for config in tuned} == {tuple(range(100, 106))}
 

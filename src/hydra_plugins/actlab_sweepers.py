@@ -20,7 +20,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from actlab.engine.sweeping import Jobs, best_of
+from actlab.engine.sweeping import CONTROL, Jobs, best_of, key_of, swept_keys
 from actlab.errors import UserError
 
 
@@ -30,8 +30,9 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Run every combination."""
         batches = self.grid(arguments)
+        grid = [overrides for batch in batches for overrides in batch]
         jobs = self.jobs()
-        jobs.open()
+        jobs.open(grid, swept_keys(grid))
         for batch in batches:
             jobs.launch(batch)
         jobs.close()
@@ -50,12 +51,12 @@ class GridSweeper(BasicSweeper):
         OmegaConf.save(self.config, folder / "multirun.yaml")
         return self.split_arguments(overrides, self.max_batch_size)
 
-    def jobs(self) -> Jobs:
-        """Give what launches jobs and tells of them."""
+    def jobs(self, default: str | None = None) -> Jobs:
+        """Give what launches jobs and tells of them; see `Jobs`."""
         assert self.config is not None
         assert self.hydra_context is not None
         assert self.launcher is not None
-        return Jobs(self.config, self.hydra_context, self.launcher)
+        return Jobs(self.config, self.hydra_context, self.launcher, default)
 
 
 class FairSweeper(GridSweeper):
@@ -63,8 +64,8 @@ class FairSweeper(GridSweeper):
 
     The grid of all other keys is run for each value of `of`, and the setting with the best
     validation accuracy chosen. Then each value is trained with its own setting, and with that of
-    params.yaml, on `fresh_seeds`. A sweep named fair calls these fair.selection, fair.tuned and
-    fair.baseline. The choice knows nothing of the test images.
+    params.yaml, on `fresh_seeds`. The three roles of a job are selection, tuned and baseline. The
+    choice knows nothing of the test images.
     """
 
     def __init__(self, of: str, fresh_seeds: Sequence[int], **kwargs: Any) -> None:
@@ -73,24 +74,14 @@ class FairSweeper(GridSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the grid, choose, and train on the fresh seeds."""
-        assert self.config is not None
-        name = self.config.sweep or "fair"
-        grid = [
-            [*overrides, f"sweep={name}.selection"]
-            for batch in self.grid(arguments)
-            for overrides in batch
-        ]
+        grid = [overrides for batch in self.grid(arguments) for overrides in batch]
         values = [_split(overrides) for overrides in grid]
         if not all(self._of in each for each in values):
             raise UserError(
                 f"{self._of} is not swept: each of its values gets a setting of its own"
             )
-        swept = {
-            key
-            for key in values[0]
-            if key not in (self._of, "sweep") and len({each[key] for each in values}) > 1
-        }
-        jobs = self.jobs()
+        swept = [key for key in swept_keys(grid) if key not in (self._of, "sweep")]
+        jobs = self.jobs("fair")
         jobs.require_objective(grid)
         for overrides in grid:
             seeds = list(jobs.compose(overrides).seeds)
@@ -99,25 +90,23 @@ class FairSweeper(GridSweeper):
                     f"hydra.sweeper.fresh_seeds {self._fresh_seeds} and seeds {seeds} share some:"
                     " a choice is tested on seeds that it has not seen"
                 )
-        jobs.open()
-        selection = jobs.launch(grid)
+        fresh = f"seeds=[{','.join(map(str, self._fresh_seeds))}]"
+        jobs.open([*grid, [fresh]], [self._of, *swept], self._of)
+        selection = jobs.launch(grid, ["selection"] * len(grid))
         # A job of it alone would be another sweep of this kind.
         again = shlex.join(["python", "-m", "actlab.stages.train", *sys.argv[1:]])
         if any(job.outcome.status == "failed" for job in selection):
             jobs.close(again)  # raises: each is to choose from the same grid
-        fresh = f"seeds=[{','.join(map(str, self._fresh_seeds))}]"
         final = []
         for value in dict.fromkeys(each[self._of] for each in values):
             best = best_of(job for job in selection if _split(job.overrides)[self._of] == value)
             assert best is not None
-            chosen = _split(best.overrides) | {"sweep": f"{name}.tuned"}
+            chosen = {key: each for key, each in _split(best.overrides).items() if key != "seeds"}
             print(f"{self._of}={value}: {_told(chosen, swept)}", flush=True)
             base = {key: each for key, each in chosen.items() if key not in swept}
-            base["sweep"] = f"{name}.baseline"
             for setting in (chosen, base):
-                setting.pop("seeds", None)
                 final.append([*(f"{key}={each}" for key, each in setting.items()), fresh])
-        jobs.launch(final)
+        jobs.launch(final, ["tuned", "baseline"] * (len(final) // 2))
         jobs.close(again)
 
 
@@ -190,7 +179,8 @@ class OptunaSweeper(Sweeper):
         if not space:
             raise UserError("nothing is tuned: give a key several values, or an interval(low,high)")
         self._jobs.require_objective([fixed])
-        self._jobs.open()
+        drawn_from = [f"{key}={each!r}" for key, each in space.items()]
+        self._jobs.open([[*fixed, *drawn_from]], list(space))
         with ExitStack() as held:
             if self._storage.startswith("sqlite:///"):
                 file = Path(self._storage.removeprefix("sqlite:///"))
@@ -222,11 +212,7 @@ class OptunaSweeper(Sweeper):
         # A seed alone would draw again what a resumed study has drawn already.
         drawn = len(study.get_trials(deepcopy=False))
         study.sampler = optuna.samplers.TPESampler(seed=self._seed + drawn)
-        decides = [
-            each
-            for each in fixed
-            if each.partition("=")[0] not in ("sweep", "force", "models_at_once")
-        ]
+        decides = [each for each in fixed if key_of(each) not in CONTROL]
         held = {key: repr(each) for key, each in space.items()} | {"fixed": sorted(decides)}
         if study.user_attrs.get("space", held) != held:
             raise UserError(

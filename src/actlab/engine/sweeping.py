@@ -6,6 +6,7 @@ folder too. A job whose fingerprint MLflow has finished is skipped; a lock a fin
 processes from training the same, such as a resumed sweep and what a kill left running.
 """
 
+import hashlib
 import json
 import os
 import shlex
@@ -16,6 +17,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,15 @@ from omegaconf import OmegaConf
 from actlab.engine import interrupts
 from actlab.engine.composing import Schema, compose, explain, remove_untouched
 from actlab.engine.files import atomic_write
+from actlab.engine.launches import Launch, record_launch
 from actlab.errors import UserError
 from actlab.schema import Config
 
 #: The file of a job's folder that says what became of it.
 OUTCOME = "outcome.json"
+
+#: The keys that change no result.
+CONTROL = ("sweep", "force", "models_at_once")
 
 #: What a sweep says that has nothing to select by.
 NO_OBJECTIVE = (
@@ -183,6 +189,23 @@ def share_cores(launcher: Any, config: Any, jobs: int) -> list[str]:
 # --- A sweep ------------------------------------------------------------------------------
 
 
+def key_of(override: str) -> str:
+    """Give the key of an override, with a + before it where the override adds it."""
+    return override.partition("=")[0]
+
+
+def swept_keys(grid: Sequence[Sequence[str]]) -> list[str]:
+    """Give the keys that have several values in a grid, in their order.
+
+    >>> swept_keys([["a=1", "b=1", "c=1"], ["a=1", "b=2", "c=2"]])
+    ['b', 'c']
+    """
+    values: dict[str, set[str]] = {}
+    for override in chain.from_iterable(grid):
+        values.setdefault(key_of(override), set()).add(override)
+    return [key for key, given in values.items() if len(given) > 1]
+
+
 @dataclass(frozen=True)
 class Job:
     """A job of a sweep: its overrides, its folder, and what became of it."""
@@ -197,23 +220,51 @@ class Job:
 
 
 class Jobs:
-    """Launches jobs in batches, and tells at the end what became of them all."""
+    """Launches jobs in batches, and tells at the end what became of them all.
 
-    def __init__(self, config: Any, context: HydraContext, launcher: Launcher) -> None:
+    `default` is the sweep's name where the configuration gives none.
+    """
+
+    def __init__(
+        self, config: Any, context: HydraContext, launcher: Launcher, default: str | None = None
+    ) -> None:
         self._config, self._context, self._launcher = config, context, launcher
+        self._sweep = config.sweep or default
+        self._launch: Launch | None = None
         self.done: list[Job] = []
 
-    def open(self) -> None:
-        """Open the store before any job does, which a new one needs; close what a kill left."""
+    def open(
+        self,
+        grid: Sequence[Sequence[str]],
+        keys: Sequence[str],
+        tuned_for: str | None = None,
+    ) -> None:
+        """Open the store before any job does, and record what is launched.
+
+        A new store needs the first; what a kill left running is closed. `grid` describes all jobs
+        by their overrides, `keys` and `tuned_for` are those of `launches.Launch`. A job alone is
+        no launch: it bears the name that it is given.
+        """
         from actlab.tracking import tracking
 
         try:
-            for name in tracking.connect().close_ended():
+            store = tracking.connect()
+            for name in store.close_ended():
                 print(f"{name}: FAILED, its process has ended", flush=True)
+            if self._sweep and keys:
+                digest = self._digest(grid, keys, tuned_for)
+                self._launch = record_launch(store, self._sweep, keys, tuned_for, digest)
         except Exception as error:  # as in `_train_once`
             raise UserError(
                 tracking.format_store_error(error, "the sweep has not begun", advice=False)
             ) from error
+
+    def _digest(self, grid: Sequence[Sequence[str]], *others: Any) -> str:
+        """Digest what jobs are asked for: their overrides, and the values that these override."""
+        sections = ["data", "model", "training", "activation", "network", "seeds"]
+        values = OmegaConf.to_container(OmegaConf.masked_copy(self._config, sections))
+        jobs = [[each for each in job if key_of(each) not in CONTROL] for job in grid]
+        return hashlib.sha256(json.dumps([values, jobs, others]).encode()).hexdigest()
 
     def require_objective(self, batch: Iterable[Sequence[str]]) -> None:
         """Refuse to select by the test split."""
@@ -221,13 +272,23 @@ class Jobs:
             if self.compose(overrides).data.validation_size == 0:
                 raise UserError(NO_OBJECTIVE)
 
-    def launch(self, batch: Sequence[Sequence[str]]) -> list[Job]:
+    def launch(
+        self, batch: Sequence[Sequence[str]], roles: Sequence[str] | None = None
+    ) -> list[Job]:
         """Run a batch; what each job came to, in the order of the batch.
+
+        `roles` are those of its jobs in a fair sweep, one per job.
 
         A launcher gives up all when one process dies: killed, or out of memory. What the others had
         done lies in their folders; the rest runs again, together, then each for itself, until two
         in a row end in the same way.
         """
+        if launch := self._launch:
+            names = [launch.name(role) for role in roles or [""] * len(batch)]
+            batch = [
+                [*(each for each in overrides if key_of(each) != "sweep"), f"sweep={name}"]
+                for overrides, name in zip(batch, names, strict=True)
+            ]
         folders = [self._folder(overrides) for overrides in batch]
         known: dict[int, Outcome] = {}
 
@@ -270,8 +331,8 @@ class Jobs:
             tracking.connect().close_ended()
         best = "" if told else f"\n{_best(self.done)}"
         print(f"\n{_table(self.done)}\n\n{_counts(self.done)}{best}", flush=True)
-        if name := self._config.sweep:
-            print(f"Compare them: python -m actlab.stages.compare sweep={name}", flush=True)
+        if self._sweep:
+            print(f"Compare them: python -m actlab.stages.compare sweep={self._sweep}", flush=True)
         failed = [job for job in self.done if job.outcome.status == "failed"]
         for job in failed:
             print(f"actlab: {job.outcome.cause}; again: {told or job.command()}", file=sys.stderr)

@@ -16,9 +16,8 @@ from actlab.evidence.statistics import (
     Interval,
     mean_interval,
 )
-from actlab.results.study import Study, label
+from actlab.results.study import PHASE, Study, label
 from actlab.results.tables import HISTORY, where
-from actlab.tracking.runs import settings_of
 
 #: Differences from the best validation accuracy of a grid within which a setting does as well.
 NEAR_BEST = 0.005
@@ -148,7 +147,7 @@ def tabulate_tuning(study: Study) -> pd.DataFrame:
         if tried.empty:
             continue
         accuracy = tried["val_accuracy"].fillna(0.0).to_numpy(dtype=float)
-        best = tried.iloc[int(accuracy.argmax())]
+        tuned = where(study.configurations, **{PHASE: "tuned"}, **at).head(1).to_dict("records")
         rows.append(
             {
                 **at,
@@ -159,7 +158,9 @@ def tabulate_tuning(study: Study) -> pd.DataFrame:
                 "best_minus_median": float(accuracy.max() - np.median(accuracy)),
                 "near_best": float((accuracy >= accuracy.max() - NEAR_BEST).mean()),
                 "diverged": tried["outcome"].tolist().count("diverged"),
-                "chosen": ", ".join(f"{label(key)} {best[key]}" for key in settings_of(tried)),
+                "chosen": ", ".join(
+                    f"{label(key)} {row[key]}" for row in tuned for key in study.settings
+                ),
             }
         )
     return pd.DataFrame(rows)
@@ -191,7 +192,7 @@ def learning_curves(study: Study, metric: str, confidence: float) -> pd.DataFram
     Parameters
     ----------
     study
-        Whose history to take; of a sweep it has the validation accuracy alone.
+        Whose history to take.
     metric
         accuracy or loss.
     confidence

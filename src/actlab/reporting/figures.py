@@ -50,6 +50,9 @@ from actlab.results.tables import where
 #: How many panels, lines or rows in a panel, and rows of differences a figure may have.
 MOST_PANELS, MOST_LINES, MOST_ROWS = 12, 10, 50
 
+#: Of more settings only the validation curves are drawn: each setting has a row of panels.
+MOST_SPLIT = 4
+
 _MARKERS = "os^vDPX*"
 
 
@@ -135,7 +138,8 @@ def plot_learning_curves(
 ) -> Figure:
     """Draw a metric by epoch: one panel per setting and split, one line per value of a key.
 
-    Thin lines are single seeds, where panels are few.
+    Thin lines are single seeds, where panels are few. Of more than `MOST_SPLIT` settings the
+    training curves are left out.
 
     Parameters
     ----------
@@ -158,6 +162,8 @@ def plot_learning_curves(
     settings = part(curves, [other for other in keys if other != key], keys)
     settings = {name: settings[name] for name in spread_evenly(list(settings), MOST_PANELS)}
     splits = names_in(curves, "split")
+    if len(settings) > MOST_SPLIT:
+        splits = splits[-1:]
     if len(splits) > 1:
         figure = Figure(figsize=(WIDTH, 0.9 + 2.7 * len(settings)))
         grid = figure.subplots(len(settings), len(splits), squeeze=False, sharex=True, sharey="row")

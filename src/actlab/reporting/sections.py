@@ -20,13 +20,14 @@ from actlab.reporting import layer_sections, theory_sections, time_sections
 from actlab.reporting.comparison_sections import describe_comparisons, describe_tuning
 from actlab.reporting.drawings import swept_keys
 from actlab.reporting.figures import MOST_ROWS as DOTS
-from actlab.reporting.figures import most_lines, shown_of
+from actlab.reporting.figures import MOST_SPLIT, most_lines, shown_of
 from actlab.reporting.findings import (
     answer_findings,
     best_finding,
     comparison_findings,
     conclusion_findings,
     divergence_findings,
+    find_settings,
     key_findings,
     loss_findings,
     settings_findings,
@@ -125,7 +126,7 @@ def compose(
             layer_sections.describe_networks(study, kernel == MATCHED),
         ]
     if "accuracy_curves" in names:
-        sections.append(_curves(study, names, config))
+        sections.append(_curves(study, config))
     sections.append(_accuracy(study, summary, names, config))
     if study.is_fair:
         sections.append(describe_tuning(study, tuning, compared))
@@ -329,7 +330,7 @@ def _short(text: str, most: int = 18) -> str:
 # --- Curves and accuracy --------------------------------------------------------------------
 
 
-def _curves(study: Study, names: set[str], config: Config) -> Section:
+def _curves(study: Study, config: Config) -> Section:
     held = config.data.validation_size
     if not study.has_layers:
         watched = f"Validation is on {'held-out' if study.has_held_out else 'the test'} images."
@@ -348,10 +349,16 @@ def _curves(study: Study, names: set[str], config: Config) -> Section:
     means = "Lines are means over seeds." if len(study.seeds) > 1 else "Lines are of one seed."
     drawn = f"{means}{band} {watched}{left}"
     lines = join(abridge(study.values(key)))
+    has_training = len(find_settings(study)) <= MOST_SPLIT
     training = (
         " Training accuracy is taken during the epoch, while the weights still change."
-        if "accuracy" in study.history
+        if has_training
         else ""
+    )
+    shown = (
+        ("Thin lines are single seeds.", "Paler lines are on training images.")
+        if has_training
+        else ()
     )
     blocks: list[Text | Grid | Picture] = [
         Picture(
@@ -359,24 +366,18 @@ def _curves(study: Study, names: set[str], config: Config) -> Section:
             f"Accuracy by epoch. {drawn}{training}",
             f"Accuracy by epoch, a line for each of {lines}.",
             "tables/accuracy_curves.csv",
-            "Thin lines are single seeds." if training else "",
-            "Paler lines are on training images." if training else "",
-        )
+            *shown,
+        ),
+        Picture(
+            "figures/loss_curves.png",
+            f"Cross-entropy by epoch. {drawn}",
+            f"Loss by epoch on a logarithmic axis, a line for each of {lines}.",
+            "tables/loss_curves.csv",
+            *shown,
+        ),
     ]
-    if "loss_curves" in names:
-        blocks.append(
-            Picture(
-                "figures/loss_curves.png",
-                f"Cross-entropy by epoch. {drawn}",
-                f"Loss by epoch on a logarithmic axis, a line for each of {lines}.",
-                "tables/loss_curves.csv",
-                "Thin lines are single seeds.",
-                "Paler lines are on training images.",
-            )
-        )
-    return Section(
-        "Learning curves", (*blocks, *points(loss_findings(study), "tables/loss_curves.csv"))
-    )
+    found = loss_findings(study) if has_training else []
+    return Section("Learning curves", (*blocks, *points(found, "tables/loss_curves.csv")))
 
 
 def _accuracy(study: Study, summary: pd.DataFrame, names: set[str], config: Config) -> Section:

@@ -50,7 +50,7 @@ class Study:
     test
         keys, seed, test_loss (nats), test_accuracy (a fraction): NaN where a seed has none.
     history
-        keys, seed, epoch (from 1), val_accuracy; of the pipeline also loss, accuracy, val_loss.
+        keys, then the columns of `tables.HISTORY`, epochs from 1.
     has_held_out
         Whether the validation images are held-out training images, not the test images.
     name
@@ -62,6 +62,8 @@ class Study:
     grid
         In a fair sweep, its selection runs: one row per setting, with val_accuracy, the mean over
         seeds after the last epoch.
+    settings
+        In a fair sweep, the keys of which the best setting was chosen.
     notes
         What a reader has to know of the selection of runs, in sentences.
     layers, timings, blocks, gradients, updates, preactivations, kernels
@@ -81,6 +83,7 @@ class Study:
     fixed: Mapping[str, str] = field(default_factory=dict)
     tied: tuple[str, ...] = ()
     grid: pd.DataFrame = field(default_factory=pd.DataFrame)
+    settings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     timings: pd.DataFrame = field(default_factory=pd.DataFrame)

@@ -16,7 +16,7 @@ def compare(config: Config) -> None:
 
     confidence, selected = config.report.confidence, config.compare.filter
     found = tracking.find_runs(config.sweep, selected)
-    study = runs.gather(found.parents, found.seeds, found.history, config.sweep, config.compare.by)
+    study = runs.gather(found, config.sweep, config.compare.by)
     scores = comparisons.score(study, config.report.target_accuracy)
     summary = summaries.summarise(study, scores, confidence)
     compared = comparisons.compare(study, scores, config.report)
@@ -61,7 +61,8 @@ def compare(config: Config) -> None:
     tracking.log_comparison(folder, study.name, params, comparisons.verdict_tags(compared))
     if best := registry.register_best(study.name, found):
         print(f"Registered: {best}")
-    if config.sweep and (view := overview.save_sweep(config.sweep, keys)):
+    shown = found.launch.name() if found.launch else config.sweep
+    if shown and (view := overview.save_sweep(shown, keys)):
         print(f"In the MLflow UI: {view}")
 
 

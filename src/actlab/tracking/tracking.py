@@ -16,8 +16,8 @@ Runs are found by their tags:
 `actlab.code`               of a configuration: of the code and packages in its fingerprint
 `actlab.outcome`            of a finished configuration: trained, or diverged where a seed's loss
                             stopped being a number
-`sweep.<name>`              yes for the configurations of a sweep; of `fair.tuned`, those of `fair`
-                            bear both
+`sweep.<name>`              yes for the configurations of a sweep; those of `fair.launch1.tuned`
+                            (`launches`) bear `sweep.fair` and `sweep.fair.launch1` too
 `actlab.gradients_sha256`   of a configuration's rows of gradients.csv, once they are logged
 `actlab.report_sha256`      of summary.csv and report.md
 `claim.<name>`              of the report: the verdict on a claim of the notebook
@@ -46,10 +46,11 @@ import shlex
 import socket
 import sqlite3
 import statistics
+import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -65,10 +66,12 @@ from actlab.data.config import DataConfig
 from actlab.data.datasets import DATASETS
 from actlab.data.splits import as_scaled
 from actlab.engine.files import atomic_write, is_alive, this_machine
+from actlab.engine.launches import Launch, is_selection, load_launch
 from actlab.errors import UserError
 from actlab.evidence.statistics import mean_interval
+from actlab.evidence.wording import counted
 from actlab.models.config import ModelConfig, NetworkConfig
-from actlab.results.tables import CLAIMS, HEALTH, read_table
+from actlab.results.tables import CLAIMS, HEALTH, HISTORY, read_table
 from actlab.schema import Config
 from actlab.tracking import notes
 from actlab.training.config import TrainingConfig
@@ -429,8 +432,8 @@ def _find_experiment(client: MlflowClient, folder: Path | None) -> str:
 def sweep_tags(sweep: str | None) -> dict[str, str]:
     """Give the tags of the configurations of a sweep.
 
-    >>> sweep_tags("fair.tuned")
-    {'sweep.fair': 'yes', 'sweep.fair.tuned': 'yes'}
+    >>> sweep_tags("depth.launch1")
+    {'sweep.depth': 'yes', 'sweep.depth.launch1': 'yes'}
     """
     parts = sweep.split(".") if sweep else []
     return {f"sweep.{'.'.join(parts[: place + 1])}": "yes" for place in range(len(parts))}
@@ -1022,86 +1025,135 @@ def write_report(store: Store, config: Config, reports: Path) -> bool:
 
 @dataclass(frozen=True)
 class FoundRuns:
-    """Finished configurations as plain tables, for `runs.gather`.
+    """Finished configurations as plain tables.
 
     Attributes
     ----------
     parents
         One row per finished run of a configuration, the oldest first: run, outcome (trained or
-        diverged), code (the tag `actlab.code`; empty of older runs), phase (of a fair sweep,
-        several with commas, or NaN: from the tags `sweep.<name>.selection`, `.baseline` and
-        `.tuned`), then its parameters.
+        diverged), code (the tag `actlab.code`; empty of older runs), phase, then its parameters.
+        The phase is the run's role in a fair sweep (`launches.ROLES`): one row per role. It is
+        empty in what is no fair sweep.
     seeds
-        parent, seed, test_accuracy, test_loss: one row per finished run of a seed.
+        parent, seed, test_loss, test_accuracy: one row per finished run of a seed.
     history
-        parent, seed, epoch, val_accuracy.
+        parent, then the columns of `tables.HISTORY`.
     unfinished
         Names of runs that are selected likewise and are running or failed, unless the same
         configuration finished.
+    launch
+        The launch of the sweep that they are of; None where none is recorded.
+    notes
+        What was left out, in sentences.
     """
 
     parents: pd.DataFrame
     seeds: pd.DataFrame
     history: pd.DataFrame
-    unfinished: list[str]
+    unfinished: Sequence[str] = ()
+    launch: Launch | None = None
+    notes: Sequence[str] = ()
 
 
 def find_runs(sweep: str | None, conditions: str) -> FoundRuns:
-    """Read the finished configurations of a sweep, or of the store, from MLflow.
+    """Read the finished configurations of a sweep's latest launch, or of the store, from MLflow.
 
     Parameters
     ----------
     sweep
-        The sweep's name; None for those of any and of none.
+        The sweep's name; None for configurations of any and of none.
     conditions
         More conditions on the configurations' runs, in MLflow's search language; may be empty.
 
     Raises
     ------
     UserError
-        When the store does not answer, the conditions are none, or nothing is found.
+        When the store does not answer, the conditions are not valid, or nothing is found.
     """
-    from mlflow.exceptions import MlflowException
-
     try:
         store = connect()
-        marks = {"actlab.kind": "configuration"} | ({f"sweep.{sweep}": "yes"} if sweep else {})
-        try:
-            parents = _search_parents(store, marks, conditions)
-        except MlflowException as error:
-            if not conditions or error.error_code != "INVALID_PARAMETER_VALUE":
-                raise
-            reason = _shown(str(error.message)).splitlines()[0].rstrip(".")
-            raise UserError(
-                f"compare.filter is {conditions!r}: {reason}; it has to be conditions of MLflow's"
-                " search such as params.`training.epochs` = '20'"
-            ) from error
-        finished = [run for run in parents if run.info.status == "FINISHED"]
+        launch = load_launch(store, sweep) if sweep else None
+        found = _search(store, sweep, conditions)
+        finished = [run for run in found if run.info.status == "FINISHED"]
         if not finished:
-            known = _count_sweeps(store)
-            raise UserError(_nothing_found(sweep, conditions, known, len(parents)))
-        whole = [_trained_with(run) for run in finished]
+            raise UserError(_nothing_found(store, sweep, conditions, len(found)))
+        chosen, notes = _choose(finished, sweep, launch)
+        trained = [_trained_with(run) for run in chosen]
         unfinished = [
             f"{run.info.run_name} ({run.info.status.lower()})"
-            for run in parents
-            if run.info.status != "FINISHED" and _trained_with(run) not in whole
+            for run in found
+            if run.info.status != "FINISHED"
+            and (launch is None or launch.roles(run.data.tags))
+            and _trained_with(run) not in trained
         ]
-        return FoundRuns(*_read_runs(store, finished, sweep), unfinished)
+        seeds, history = _read_seeds(store, [run.info.run_id for run in chosen])
+        return FoundRuns(_tabulate(chosen, launch), seeds, history, unfinished, launch, notes)
     except UserError:
         raise
-    except Exception as error:  # as in `_unless_lost`
+    except Exception as error:  # MLflow lets through what its server or its database raises
         raise UserError(format_store_error(error, "nothing is compared", advice=False)) from error
 
 
-def _search_parents(store: Store, marks: Mapping[str, str], conditions: str) -> list[Run]:
+def _search(store: Store, sweep: str | None, conditions: str) -> list[Run]:
     """Give configurations' runs of any status, the oldest first."""
-    asked = [f"tags.`{key}` = '{value}'" for key, value in marks.items()]
-    return store.client.search_runs(
-        [store.experiment],
-        " and ".join([*asked, *([conditions] if conditions else [])]),
-        order_by=["attributes.start_time ASC"],
-        max_results=50_000,
-    )
+    from mlflow.exceptions import MlflowException
+
+    asked = ["tags.`actlab.kind` = 'configuration'"]
+    asked += [f"tags.`sweep.{sweep}` = 'yes'"] if sweep else []
+    asked += [conditions] if conditions else []
+    try:
+        return store.client.search_runs(
+            [store.experiment],
+            " and ".join(asked),
+            order_by=["attributes.start_time ASC"],
+            max_results=50_000,
+        )
+    except MlflowException as error:
+        if not conditions or error.error_code != "INVALID_PARAMETER_VALUE":
+            raise
+        reason = _shown(str(error.message)).splitlines()[0].rstrip(".")
+        raise UserError(
+            f"compare.filter is {conditions!r}: {reason}; it has to be conditions of MLflow's"
+            " search such as params.`training.epochs` = '20'"
+        ) from error
+
+
+def _choose(
+    finished: Sequence[Run], sweep: str | None, launch: Launch | None
+) -> tuple[list[Run], list[str]]:
+    """Give the runs that are compared, and a sentence on those that are not.
+
+    Of a sweep these are the runs of its latest launch. Where no launch is recorded, all but those
+    on which fair sweeps chose their settings: what these reached on the test images is not told.
+    """
+    if launch:
+        chosen = [run for run in finished if launch.roles(run.data.tags)]
+        left_out = (
+            f"of earlier launches of sweep {sweep}: its latest, launch {launch.number}, does not"
+            f" ask for them"
+        )
+        if not chosen:
+            raise UserError(
+                f"launch {launch.number} of sweep {sweep} has no finished run: let it end, or run"
+                f" it again; {counted(len(finished), 'finished run')} are {left_out}"
+            )
+    else:
+        if sweep and any(f"sweep.{sweep}.selection" in run.data.tags for run in finished):
+            raise UserError(
+                f"{sweep} is a fair sweep of which no launch is recorded: run it again, which"
+                " skips what is finished"
+            )
+        chosen = [run for run in finished if not _served_selection(run)]
+        left_out = "on which a fair sweep chose its settings: nothing is tested on them"
+        if not chosen:
+            raise UserError(f"there are only runs {left_out}")
+    left = len(finished) - len(chosen)
+    verb = "is" if left == 1 else "are"
+    return chosen, [f"{counted(left, 'run')} {verb} left out, {left_out}."] if left else []
+
+
+def _served_selection(run: Run) -> bool:
+    return run.data.tags.get("actlab.source") != "dvc" and is_selection(run.data.tags)
 
 
 def _trained_with(run: Run) -> dict[str, str]:
@@ -1109,29 +1161,70 @@ def _trained_with(run: Run) -> dict[str, str]:
     return {key: value for key, value in run.data.params.items() if key != "network.parameters"}
 
 
-def _count_sweeps(store: Store) -> dict[str, int]:
-    """Give the names of the sweeps in the store, with their finished configurations."""
-    counts: dict[str, int] = defaultdict(int)
-    for run in store.search("FINISHED", {"actlab.kind": "configuration"}):
-        for tag in run.data.tags:
-            if tag.startswith("sweep."):
-                counts[tag.removeprefix("sweep.")] += 1
-    return dict(sorted(counts.items()))
+def _tabulate(chosen: Iterable[Run], launch: Launch | None) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "run": run.info.run_id,
+                "outcome": run.data.tags.get("actlab.outcome", "trained"),
+                "code": run.data.tags.get("actlab.code", ""),
+                "phase": role,
+            }
+            | run.data.params
+            for run in chosen
+            for role in (launch.roles(run.data.tags) if launch else [""])
+        ]
+    )
 
 
-def _nothing_found(
-    sweep: str | None, conditions: str, known: Mapping[str, int], unfinished: int
-) -> str:
+def _read_seeds(store: Store, parents: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read what is below finished configurations: the tests and curves of their seeds."""
+    below = {"actlab.kind": "seed"}
+    if len(parents) <= 50:
+        found = [
+            run
+            for parent in parents
+            for run in store.search("FINISHED", below | {"mlflow.parentRunId": parent})
+        ]
+    else:  # one search for all takes as long as fifty for one
+        found = store.search("FINISHED", below)
+    chosen, tests, epochs = set(parents), [], []
+    for run in found:
+        parent, seed = run.data.tags["mlflow.parentRunId"], int(run.data.tags["actlab.seed"])
+        if parent not in chosen:
+            continue
+        reached = (run.data.metrics.get(name, math.nan) for name in ("test_loss", "test_accuracy"))
+        tests.append((parent, seed, *reached))
+        curves = [_read_curve(store, run, name) for name in HISTORY[2:]]
+        epochs += [
+            (parent, seed, epoch, *(curve.get(epoch, math.nan) for curve in curves))
+            for epoch in sorted(set().union(*curves))
+        ]
+    return (
+        pd.DataFrame(tests, columns=["parent", "seed", "test_loss", "test_accuracy"]),
+        pd.DataFrame(epochs, columns=["parent", *HISTORY]),
+    )
+
+
+def _read_curve(store: Store, run: Run, name: str) -> dict[int, float]:
+    """Give a metric by epoch; MLflow keeps an infinite value as the greatest number."""
+    logged = store.client.get_metric_history(run.info.run_id, name)
+    infinite = sys.float_info.max
+    return {each.step: math.inf if each.value == infinite else each.value for each in logged}
+
+
+def _nothing_found(store: Store, sweep: str | None, conditions: str, unfinished: int) -> str:
     """Say why there is nothing to compare, and what there is."""
     place = f"MLflow at {_shown(tracking_uri())}"
     if unfinished:
         selected = f"of sweep {sweep}" if sweep else "that compare.filter selects"
         return (
-            f"{place} has {unfinished} run{'' if unfinished == 1 else 's'} {selected}, none of them"
-            " finished: let the sweep end, or run it again"
+            f"{place} has {counted(unfinished, 'run')} {selected}, none of them finished: let the"
+            " sweep end, or run it again"
         )
+    known = _count_sweeps(store)
     if sweep is not None and sweep not in known:
-        named = ", ".join(f"{name} ({count})" for name, count in known.items())
+        named = ", ".join(f"{name} ({count})" for name, count in sorted(known.items()))
         has = f"it has {named}" if named else "it has no finished sweep"
         return f"{place} has no run of a sweep named {sweep!r}: {has}"
     if conditions:
@@ -1139,70 +1232,12 @@ def _nothing_found(
     return f"{place} has no finished configuration: run `dvc repro` or a sweep first"
 
 
-def _phases(tags: Mapping[str, str], sweep: str | None) -> str | None:
-    """Give the phases of a fair sweep that a run belongs to.
-
-    Where no sweep is named, of any; but none of a run that is of another sweep, or the pipeline's.
-
-    >>> _phases({"sweep.fair": "yes", "sweep.fair.tuned": "yes"}, "fair")
-    'tuned'
-    >>> _phases({"sweep.fair": "yes", "sweep.fair.selection": "yes", "sweep.depth": "yes"}, None)
-    """
-    found, fair = [], set()
-    for tag in sorted(tags):
-        whole, _, phase = tag.removeprefix("sweep.").rpartition(".")
-        ours = tag.startswith("sweep.") and whole and sweep in (None, whole)
-        if ours and phase in ("selection", "baseline", "tuned"):
-            fair |= sweep_tags(f"{whole}.{phase}").keys()
-            found += [phase] if phase not in found else []
-    others = {tag for tag in tags if tag.startswith("sweep.")} - fair
-    if sweep is None and (others or tags.get("actlab.source") == "dvc"):
-        return None
-    return ",".join(found) or None
-
-
-def _read_runs(
-    store: Store, finished: Sequence[Run], sweep: str | None
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Read what is below finished configurations: tests and validation accuracies of seeds."""
-    parents, seeds, rows = [], [], []
-    chosen = {run.info.run_id for run in finished}
-    for run in finished:
-        tags = run.data.tags
-        marks = {
-            "run": run.info.run_id,
-            "outcome": tags.get("actlab.outcome", "trained"),
-            "code": tags.get("actlab.code", ""),
-            "phase": _phases(tags, sweep),
-        }
-        parents.append(marks | run.data.params)
-    below = {"actlab.kind": "seed"}
-    # One search for all takes as long as fifty for one.
-    if len(chosen) <= 50:
-        found = [
-            run
-            for parent in sorted(chosen)
-            for run in store.search("FINISHED", below | {"mlflow.parentRunId": parent})
-        ]
-    else:
-        found = store.search("FINISHED", below)
-    for run in found:
-        parent = run.data.tags["mlflow.parentRunId"]
-        if parent not in chosen:
-            continue
-        seed, metrics = int(run.data.tags["actlab.seed"]), run.data.metrics
-        test = (metrics.get(name, math.nan) for name in ("test_accuracy", "test_loss"))
-        seeds.append((parent, seed, *test))
-        by_step = {
-            each.step: each.value
-            for each in store.client.get_metric_history(run.info.run_id, "val_accuracy")
-        }
-        rows += [(parent, seed, epoch, value) for epoch, value in sorted(by_step.items())]
-    return (
-        pd.DataFrame(parents),
-        pd.DataFrame(seeds, columns=["parent", "seed", "test_accuracy", "test_loss"]),
-        pd.DataFrame(rows, columns=["parent", "seed", "epoch", "val_accuracy"]),
-    )
+def _count_sweeps(store: Store) -> Mapping[str, int]:
+    """Count the finished configurations of each sweep in the store."""
+    runs = store.search("FINISHED", {"actlab.kind": "configuration"})
+    tags = Counter(tag for run in runs for tag in run.data.tags if tag.startswith("sweep."))
+    names = {tag.removeprefix("sweep."): count for tag, count in tags.items()}
+    return {name: count for name, count in names.items() if ".launch" not in name}
 
 
 def log_comparison(
