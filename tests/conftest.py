@@ -15,9 +15,20 @@ from actlab.errors import UserError  # noqa: E402
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # MLflow's own agents have type hints that it finds too wide, when it is imported.
+    config.addinivalue_line(
+        "filterwarnings", "ignore:.*Any type hint is inferred:UserWarning:mlflow"
+    )
+
+
+#: The files that take longest.
+FIRST = ["test_pipeline.py", "test_sweeping.py", "test_report.py", "test_training.py"]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the file first that takes longest: processes of xdist get files in this order."""
-    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+    """Put the longest files first: processes of xdist get files in this order."""
+    items.sort(key=lambda item: FIRST.index(name) if (name := item.path.name) in FIRST else 9)
 
 
 @pytest.fixture(scope="session")

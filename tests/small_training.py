@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from planted import configured
 
 from actlab.activations.config import ActivationConfig
@@ -45,6 +46,16 @@ def small(epochs: int = EPOCHS) -> Config:
             *("models", "results", "timings", "reports", "checkpoints"),
         ),
     )
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Work in a folder, whose store is a file of SQLite's in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
+            patch.delenv(name, raising=False)
+        yield
 
 
 def plant(folder: Path) -> None:

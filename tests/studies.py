@@ -12,6 +12,13 @@ from typing import Any
 
 import yaml
 
+RUN_STAGES = """
+import runpy, sys
+for line in sys.argv[1:]:
+    sys.argv = [*line.split(), "run=stage"]
+    runpy.run_module(f"actlab.stages.{sys.argv[0]}", run_name="__main__")
+"""
+
 
 class Study:
     """A clone of the repository at a small scale, and the commands that a user types in it."""
@@ -37,6 +44,11 @@ class Study:
         )
         assert finished.returncode == status, finished.stdout
         return finished.stdout
+
+    def run_stages(self, *lines: str, before: tuple[str, ...] = ()) -> str:
+        """Run stages in one process, each given as its name and its overrides."""
+        command = (*before, sys.executable, "-c", RUN_STAGES, *lines)
+        return self.run(*command, PYTHONPATH="src")
 
     def repro(self, *arguments: str) -> set[str]:
         """Run the pipeline; give the stages that ran."""

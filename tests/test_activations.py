@@ -24,17 +24,13 @@ CASES: list[tuple[str, dict[str, Any], tuple[float, ...]]] = [
     ("relu", {}, (0,)),
     ("relu", {"negative_slope": 0.0, "max_value": None, "threshold": 0.0}, (0,)),
     ("relu", {"negative_slope": 0.1}, (0,)),
-    ("relu", {"max_value": 2.0}, (0, 2)),
     ("relu", {"max_value": 6.0}, (0, 6)),
     ("relu", {"threshold": 1.0}, (1,)),
-    ("relu", {"threshold": -1.0}, (-1,)),
     ("relu", {"negative_slope": 0.3, "threshold": 0.5}, (0.5,)),
     ("relu", {"negative_slope": 0.3, "threshold": -0.5}, (-0.5,)),
-    ("relu", {"negative_slope": 0.2, "max_value": 6.0}, (0, 6)),
     ("relu", {"negative_slope": 0.2, "max_value": 3.0, "threshold": 1.0}, (1, 3)),
     ("relu", {"max_value": 3.0, "threshold": -1.0}, (0, 3)),
     ("leaky_relu", {"negative_slope": 0.01}, (0,)),
-    ("leaky_relu", {"negative_slope": 0.3}, (0,)),
     ("leaky_relu", {"negative_slope": 0.0}, (0,)),
     ("prelu", {"slope": 0.25}, (0,)),
     ("prelu", {"slope": 0.0}, (0,)),
@@ -60,12 +56,10 @@ CASES: list[tuple[str, dict[str, Any], tuple[float, ...]]] = [
     ("hard_silu", {}, (-3, 3)),
     ("hard_tanh", {}, (-1, 1)),
     ("hard_shrink", {"threshold": 0.5}, (-0.5, 0.5)),
-    ("hard_shrink", {"threshold": 1.25}, (-1.25, 1.25)),
     ("soft_shrink", {"threshold": 0.5}, (-0.5, 0.5)),
     ("tanh_shrink", {}, ()),
     ("sparse_sigmoid", {}, (-1, 1)),
     ("threshold", {"threshold": 1.0, "default_value": 0.0}, (1,)),
-    ("threshold", {"threshold": -0.5, "default_value": 2.0}, (-0.5,)),
     ("threshold", {"threshold": 0.5, "default_value": -3.0}, (0.5,)),
 ]
 EVERY = pytest.mark.parametrize(("name", "constants", "kinks"), CASES)
@@ -107,9 +101,11 @@ def test_every_function_of_keras_is_in_the_table_or_refused():
 
 @EVERY
 def test_value_is_that_of_an_independent_reference(name, constants, kinks):
-    points = points_of(name, kinks)
-    ours = phi_of(name, constants).value(points)
-    np.testing.assert_allclose(ours, VALUES[name](points, **constants), rtol=1e-12, atol=1e-14)
+    points, phi = points_of(name, kinks), phi_of(name, constants)
+    expected = VALUES[name](points, **constants)
+    np.testing.assert_allclose(phi.value(points), expected, rtol=1e-12, atol=1e-14)
+    assert np.isfinite(expected).all()
+    assert np.isfinite(phi.derivative(points)).all()
 
 
 def by_keras(name, constants, points, dtype):
@@ -144,13 +140,6 @@ def test_derivative_is_the_central_difference_of_the_reference(name, constants, 
     slope = (value(points + step, **constants) - value(points - step, **constants)) / (2 * step)
     ours = phi_of(name, constants).derivative(points)
     np.testing.assert_allclose(ours, slope, rtol=1e-6, atol=1e-8)
-
-
-@EVERY
-def test_nothing_overflows_where_the_function_does_not(name, constants, kinks):
-    phi, far = phi_of(name, constants), points_of(name, kinks)
-    assert np.isfinite(phi.value(far)).all()
-    assert np.isfinite(phi.derivative(far)).all()
 
 
 @pytest.mark.parametrize(
@@ -189,24 +178,6 @@ def test_written_formulas_are_what_is_computed(name, constants, kinks):
     np.testing.assert_allclose(found, described.derivative(x), rtol=1e-9, atol=1e-12)
     for formula in (value, slope):
         MathTextParser("path").parse(f"${formula}$")  # Matplotlib can write it
-
-
-@pytest.mark.parametrize(
-    ("formula", "value"),
-    [
-        (r"\frac{1 + x}{2\,x} - x^2", 0.75 - 4),
-        (r"|x - 3|\ \mathrm{if}\ |x| > 1,\ \mathrm{else}\ 0", 1.0),
-        (
-            r"e^{x}\ \mathrm{if}\ x > 5,\ \mathrm{else}\ 7\ \mathrm{if}\ x > 1,\ \mathrm{else}\ x",
-            7.0,
-        ),
-        (r"\max(-1, x)\,\min(1, x)", 2.0),
-        (r"\tanh(u),\ u = \ln(x)", math.tanh(math.log(2))),
-    ],
-)
-def test_the_translator_reads_formulas_by_the_rules_of_arithmetic(formula, value):
-    found = mathtext.evaluate(formula, np.array([2.0]), None, {})
-    assert found[0] == pytest.approx(value)
 
 
 def test_a_wrong_formula_is_found_out():
@@ -255,15 +226,11 @@ GELU = special.ndtr(math.sqrt(2)) + math.sqrt(2) * stats.norm.pdf(math.sqrt(2))
         ("exponential", {}, math.exp(10)),
         ("hard_sigmoid", {}, 1 / 6),
         ("hard_silu", {}, 1.5),
-        ("linear", {}, 1.0),
-        ("prelu", {"slope": 0.25}, 1.0),
         ("relu", {"negative_slope": 0.3, "max_value": 6.0}, 1.0),
         ("sparse_sigmoid", {}, 0.5),
         ("squareplus", {"b": 4.0}, 0.5 + 5 / math.sqrt(104)),
         ("sigmoid", {}, 0.25),
         ("tanh", {}, 1.0),
-        ("relu", {}, 1.0),
-        ("leaky_relu", {"negative_slope": 0.3}, 1.0),
         ("elu", {"alpha": 0.5}, 1.0),
         ("elu", {"alpha": 2.0}, 2.0),
         ("selu", {}, SELU),

@@ -45,54 +45,64 @@ def said(root, script, *arguments, path="", **environment):
     return line
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-@pytest.mark.parametrize("arguments", [(), ("restart",)])
-def test_a_script_says_what_it_can_be_told(script, arguments, root):
-    line = said(root, script, *arguments)
-    assert line == f"actlab: say start or stop: scripts/{script} start [FOLDER]"
+def write_stub(folder, name, script):
+    """Put a program into a folder of the PATH."""
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_relative_folder_is_refused(script, root):
-    line = said(root, script, "start", "here")
-    assert line == "actlab: the folder is here: it has to be an absolute path"
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ((), "say start or stop: scripts/{script} start [FOLDER]"),
+        (("restart",), "say start or stop: scripts/{script} start [FOLDER]"),
+        (("start", "here"), "the folder is here: it has to be an absolute path"),
+    ],
+)
+def test_a_script_says_what_it_can_be_told(script, arguments, line, root):
+    assert said(root, script, *arguments) == f"actlab: {line.format(script=script)}"
 
 
-def test_slurm_is_for_root(root, tmp_path):
-    stub = tmp_path / "id"
-    stub.write_text("#!/bin/sh\necho 1000\n")
-    stub.chmod(0o755)
-    assert said(root, "slurm.sh", "start", str(tmp_path), path=str(tmp_path)) == (
-        "actlab: only root can start and stop SLURM: become root, or use a cluster that is there"
-    )
+@pytest.mark.parametrize(
+    ("script", "stub", "line"),
+    [
+        (
+            "slurm.sh",
+            ("id", "echo 1000"),
+            "only root can start and stop SLURM: become root, or use a cluster that is there",
+        ),
+        (
+            "mlflow_server.sh",
+            ("python", "exit 1"),
+            "python here has no mlflow and psycopg2: . .venv/bin/activate first",
+        ),
+    ],
+)
+def test_what_a_script_lacks_is_named(script, stub, line, root, tmp_path):
+    write_stub(tmp_path, *stub)
+    folder = tmp_path / "folder"
+    assert said(root, script, "start", str(folder), path=str(tmp_path)) == f"actlab: {line}"
+    assert not folder.exists()
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize(
+    ("script", "marker"), [("slurm.sh", ".actlab-slurm"), ("mlflow_server.sh", ".actlab-mlflow")]
+)
 @pytest.mark.parametrize("action", ["start", "stop"])
 @pytest.mark.parametrize("planted", ["thesis.tex", "slurmdbd.conf", "postgres/data/PG_VERSION"])
-def test_a_folder_of_something_else_is_left_alone(script, action, planted, root, tmp_path):
-    folder, stub = tmp_path / "folder", tmp_path / "id"
+def test_a_folder_of_something_else_is_left_alone(script, marker, action, planted, root, tmp_path):
+    folder = tmp_path / "folder"
     (folder / planted).parent.mkdir(parents=True)
     (folder / planted).write_text("three years")
     for daemon in ("slurmd", "mlflow"):  # what stop would end and remove
         (folder / f"{daemon}.pid").write_text("4194305")  # above any process's
-    stub.write_text("#!/bin/sh\necho 0\n")
-    stub.chmod(0o755)
+    write_stub(tmp_path, "id", "echo 0")
     before = {path: path.is_dir() or path.read_text() for path in folder.rglob("*")}
-    marker = {"slurm.sh": ".actlab-slurm", "mlflow_server.sh": ".actlab-mlflow"}[script]
     assert said(root, script, action, str(folder), path=str(tmp_path)) == (
         f"actlab: {folder} holds something else (no {marker} is in it): name another folder"
     )
     assert {path: path.is_dir() or path.read_text() for path in folder.rglob("*")} == before
-
-
-def test_the_server_names_what_its_python_lacks(root, tmp_path):
-    stub = tmp_path / "python"
-    stub.write_text("#!/bin/sh\nexit 1\n")
-    stub.chmod(0o755)
-    line = said(root, "mlflow_server.sh", "start", str(tmp_path / "folder"), path=str(tmp_path))
-    assert line == "actlab: python here has no mlflow and psycopg2: . .venv/bin/activate first"
-    assert not (tmp_path / "folder").exists()
 
 
 # --- Sweeps -------------------------------------------------------------------------------
@@ -417,19 +427,3 @@ def test_ray_runs_every_job(study, root, environment, tmp_path):
         (found,) = (study / "multirun/ray").glob(f"*/models/{activation}-uniform/model.json")
         assert json.loads(found.read_text())["activation"]["name"] == activation
         assert history["val_accuracy"].between(0.1, 1).all()
-
-
-# --- Locks --------------------------------------------------------------------------------
-
-
-def test_ray_is_in_a_lock_of_its_own(root):
-    pinned = {
-        name: dict(re.findall(r"^([\w-]+)==([\w.]+)", (root / name).read_text(), re.MULTILINE))
-        for name in ("requirements.lock", "requirements-ray.lock")
-    }
-    usual, ray = pinned["requirements.lock"], pinned["requirements-ray.lock"]
-    assert "ray" not in usual
-    assert {"ray", "hydra-ray-launcher", "uv", "hatchling"} <= set(ray)
-    assert ray["cloudpickle"].startswith("2.")
-    for name in ("tensorflow", "keras", "mlflow", "hydra-core", "pandas"):
-        assert usual[name] == ray[name], name

@@ -11,9 +11,10 @@ from omegaconf.errors import ConfigKeyError
 from planted import configured
 
 from actlab.activations.config import ActivationConfig
+from actlab.activations.definitions import ACTIVATIONS
 from actlab.engine.validation import Count, Real, Seeds, validate
 from actlab.errors import UserError
-from actlab.models.config import NetworkConfig
+from actlab.models.config import KERNEL_INITIALIZERS, MATCHED, NetworkConfig
 from actlab.schema import Config
 from actlab.training.config import TrainingConfig
 
@@ -37,24 +38,19 @@ def changed(key, value):
     return values
 
 
-@pytest.mark.parametrize("value", ["3", 2.0, True, None, [], {}, "???"])
-def test_only_an_integer_is_an_integer(value):
-    assert refusal(Count, value) == f"key is {value!r}: it has to be a valid integer"
-
-
-@pytest.mark.parametrize("value", [np.float64(3), np.True_])
-def test_numpys_values_are_named_as_those_of_python(value):
-    assert refusal(Count, value) == f"key is {value}: it has to be a valid integer"
-
-
-@pytest.mark.parametrize("value", ["3", True, None, [], 10**400])
-def test_only_a_number_is_a_number(value):
-    assert refusal(Real, value) == f"key is {value!r:.200}: it has to be a valid number"
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_number_is_finite(value):
-    assert refusal(Real, value) == f"key is {value}: it has to be a finite number"
+@pytest.mark.parametrize(
+    ("kind", "values", "expected"),
+    [
+        (Count, ["3", 2.0, True, None, [], {}, "???"], "a valid integer"),
+        (Count, [np.float64(3), np.True_], "a valid integer"),
+        (Real, ["3", True, None, [], 10**400], "a valid number"),
+        (Real, [float("nan"), float("inf"), float("-inf")], "a finite number"),
+    ],
+)
+def test_other_values_are_refused_as_python_writes_them(kind, values, expected):
+    for value in values:
+        written = repr(value.item() if isinstance(value, np.generic) else value)[:200]
+        assert refusal(kind, value) == f"key is {written}: it has to be {expected}"
 
 
 @pytest.mark.parametrize(
@@ -97,6 +93,11 @@ def test_values_become_those_of_python(kind, given, value):
         ("sweep", "a\n", r"sweep is 'a\n': it has to be at most 100 letters, digits, _ and ."),
         ("sweep", 1000 * "x", f"sweep is '{199 * 'x'}: it has to be at most 100"),
         ("activation.constants", {"x": 1}, "activation.constants.x is unknown: ReLU has the con"),
+        (
+            "activation",
+            {"name": "mine", "function": "a.b", "constants": {"x": [1]}},
+            "activation.constants.x is [1]: it has to be a number, a text, true, false or null",
+        ),
     ],
 )
 def test_a_refusal_names_the_key_as_it_is_typed(key, value, line):
@@ -105,15 +106,70 @@ def test_a_refusal_names_the_key_as_it_is_typed(key, value, line):
     assert "\n" not in refused
 
 
-def test_a_key_that_is_not_a_string_is_unknown():
-    assert refusal(Config, {1: 2}, "").startswith("1 is unknown: the configuration has data, ")
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("training.batch_size", -1, "at least 1"),
+        ("training.learning_rate", 0.0, "from 1e-45"),
+        ("training.learning_rate", float("nan"), "a finite number"),
+        ("training.learning_rate", float("inf"), "a finite number"),
+        ("seeds", [], "a list of at least one entry"),
+        ("seeds", [1, 1], "a list of at least one entry, without repetitions"),
+        ("activations", [], "a list of at least one entry"),
+        ("activations", ["relu", "relu"], "a list of at least one entry, without repetitions"),
+        ("network.hidden", [0], "a list of whole numbers from 1 to"),
+        ("network.hidden", [1.5], "a list of whole numbers from 1 to"),
+        ("network.hidden", 8, "a list of whole numbers from 1 to"),
+        ("models_at_once", 0, "at least 1"),
+        ("sweep", "a/b", "at most 100 letters, digits, _ and ."),
+        ("activation.function", "f", "one of sigmoid,"),
+        ("activation.name", "a-b", "at most 100 letters"),
+        ("data.name", "cifar", "one of mnist, fashion_mnist"),
+        ("model.kernel_initializer", "z", "one of glorot_uniform,"),
+        ("gradients.test_images", 0, "at least 1"),
+        ("gradients.saturated_below", 1.5, "between 0 and 1"),
+        ("gradients.preactivation_bins", 2, "at least 3"),
+        ("theory.width", 0, "at least 1"),
+        ("theory.depth", 1, "at least 2"),
+        ("theory.images", 0, "at least 1"),
+        ("theory.seeds", [], "a list of at least one entry"),
+        ("theory.initializers", [], "a list of at least one entry"),
+        ("report.confidence", 95.0, "between 0 and 1"),
+        ("report.target_accuracy", 97.0, "between 0 and 1"),
+        ("report.equivalence_margin", 0.0, "greater than 0"),
+        ("report.equivalence_margin_ratio", float("inf"), "a finite number"),
+        ("timing.blocks", 1, "at least 2"),
+        ("timing.block_epochs", 0, "at least 1"),
+        ("timing.kernel_units", 0, "at least 1"),
+        ("timing.kernel_repetitions", 0, "at least 1"),
+        ("timing.elementwise_repetitions", 0, "at least 1"),
+    ],
+)
+def test_every_key_has_its_bounds(key, value, expected):
+    line = refusal(Config, changed(key, value), "")
+    assert line.startswith(f"{key} is {value!r}: it has to be {expected}")
 
 
-def test_a_constant_of_an_own_function_is_a_single_value():
-    own = {"name": "mine", "function": "a.b", "constants": {"x": [1]}}
-    assert refusal(Config, changed("activation", own), "") == (
-        "activation.constants.x is [1]: it has to be a number, a text, true, false or null"
-    )
+@pytest.mark.parametrize("key", ["training.probe_epochs", "seeds", "theory.seeds"])
+def test_an_entry_of_a_list_is_named_by_its_place(key):
+    assert refusal(Config, changed(key, [0, -1]), "") == f"{key}[1] is -1: it has to be at least 0"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "probes", "kept"),
+    [(20, [0, 1, 5], [0, 1, 5, 20]), (2, [0, 1, 5], [0, 1, 2]), (1, [], [0, 1])],
+)
+def test_kept_epochs_begin_before_training_and_end_with_it(epochs, probes, kept):
+    assert TrainingConfig(epochs, 128, 0.001, probes).kept_epochs() == kept
+
+
+def test_every_kernel_initialiser_is_one_of_keras():
+    from actlab.backend import keras
+
+    recommended = {row.recommended_initializer for row in ACTIVATIONS.values()}
+    assert recommended < set(KERNEL_INITIALIZERS) - {MATCHED}
+    for name in set(KERNEL_INITIALIZERS) - {MATCHED}:
+        assert isinstance(keras.initializers.get(name), keras.initializers.Initializer)
 
 
 def test_what_is_constructed_by_hand_is_validated_too():

@@ -10,7 +10,6 @@ from actlab.data.config import DataConfig
 from actlab.data.datasets import DATASETS, DataSet, RawFile
 from actlab.data.splits import load_processed
 from actlab.errors import UserError
-from actlab.reporting.activation_figures import plot_sample_images
 from actlab.results import tables
 from actlab.stages.fetch_data import fetch_data
 from actlab.stages.preprocess import preprocess
@@ -38,21 +37,18 @@ def test_the_configuration_says_what_is_fetched_whither(tmp_path, monkeypatch, c
     assert capsys.readouterr().out == "served\n"
 
 
-@pytest.fixture
-def arrays():
-    """Thirty training and six test images of three classes; each image has its place as value."""
-    labels = np.tile(np.arange(3, dtype=np.uint8), 10)
-    places = np.arange(30, dtype=np.uint8)
-    images = np.broadcast_to(places[:, None, None], (30, 28, 28))
-    return {"ti": images, "tl": labels, "ei": images[:6], "el": labels[:6]}
+# Thirty training and six test images of three classes; each image has its place as value.
+LABELS = np.tile(np.arange(3, dtype=np.uint8), 10)
+IMAGES = np.broadcast_to(np.arange(30, dtype=np.uint8)[:, None, None], (30, 28, 28))
+ARRAYS = {"ti": IMAGES, "tl": LABELS, "ei": IMAGES[:6], "el": LABELS[:6]}
 
 
 @pytest.fixture
-def config(tmp_path, monkeypatch, arrays):
+def config(tmp_path, monkeypatch):
     raw = tmp_path / "raw"
     raw.mkdir()
     files = []
-    for name, array in arrays.items():
+    for name, array in ARRAYS.items():
         header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
         (raw / name).write_bytes(header + array.tobytes())
         digest = hashlib.sha256(header + array.tobytes()).hexdigest()
@@ -115,13 +111,3 @@ def test_preprocess_writes_nothing_of_a_damaged_file(config, tmp_path):
     with pytest.raises(UserError, match="el is empty: run `dvc repro -f -s fetch-data`"):
         preprocess(config)
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
-
-
-def test_sample_images_bear_the_names_of_their_labels(arrays):
-    figure = plot_sample_images(arrays["ti"][:7], arrays["tl"][:7], CLASSES)
-    drawn = [axes for axes in figure.axes if axes.images]
-    assert [axes.get_title() for axes in drawn] == [CLASSES[place % 3] for place in range(7)]
-    for place, axes in enumerate(drawn):
-        image = axes.images[0]
-        np.testing.assert_array_equal(np.asarray(image.get_array()), arrays["ti"][place])
-        assert image.get_clim() == (0, 255)  # an image's own range would hide its brightness

@@ -92,14 +92,14 @@ told("as before")
 
 @pytest.fixture
 def started(root):
-    """Start Python code; ends it at last."""
+    """Start Python code, or another command of Python's; ends it at last."""
     processes = []
 
-    def start(code, **how):
+    def start(code, *command, path=(), **how):
         process = subprocess.Popen(
-            [sys.executable, "-c", BEGIN + code],
+            [sys.executable, *(command or ("-c", BEGIN + code))],
             **how,
-            env=os.environ | {"PYTHONPATH": str(root / "src")},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (*path, root / "src")))},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -141,14 +141,6 @@ def test_a_process_ends_within_two_seconds(code, number, started):
     assert said == SAID[code] + stopped
 
 
-def is_running(process):
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def test_what_a_process_started_ends_with_it(started):
     process = started(WITH_A_CHILD)
     (child,) = wait_for(process, "at work")
@@ -156,7 +148,7 @@ def test_what_a_process_started_ends_with_it(started):
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=10)
     assert time.monotonic() - sent < 2
-    assert not is_running(int(child))
+    assert not psutil.pid_exists(int(child))
 
 
 def test_a_killed_parent_ends_its_child(started):
@@ -169,9 +161,9 @@ def test_a_killed_parent_ends_its_child(started):
     assert "cleaned up" in said
     assert "stopped by SIGTERM; `dvc repro` goes on" in said
     deadline = time.monotonic() + 2
-    while is_running(int(child)) and time.monotonic() < deadline:
+    while psutil.pid_exists(int(child)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not is_running(int(child))
+    assert not psutil.pid_exists(int(child))
 
 
 # Its parent has ended before the module is imported.
@@ -222,11 +214,11 @@ entry.run(lambda config: told("at work"))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_command_that_has_finished_ends_with_its_own_status(number, started):
+def test_a_command_that_has_finished_ends_with_its_own_status(started):
     process = started(FINISHED)
     wait_for(process, "at its end")
-    process.send_signal(number)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        process.send_signal(number)
     said, _ = process.communicate(timeout=10)
     assert process.returncode == 0
     assert said == ""
@@ -256,14 +248,12 @@ print("buffered")
 """
 
 
-def test_a_command_that_is_importing_ends_without_a_traceback(root, tmp_path):
+def test_a_command_that_is_importing_ends_without_a_traceback(started, tmp_path):
     (tmp_path / "scipy.py").write_text('import time; print("at work", flush=True); time.sleep(60)')
-    process = subprocess.Popen(
-        [sys.executable, "-m", "actlab.stages.preprocess"],
-        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{root / 'src'}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    process = started(
+        "",
+        *("-m", "actlab.stages.preprocess"),
+        path=[tmp_path],
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     wait_for(process, "at work")

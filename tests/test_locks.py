@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 from filelock import FileLock, Timeout
@@ -39,23 +38,3 @@ def test_processes_train_the_same_one_after_another(tmp_path, root):
     ]
     assert [process.wait() for process in processes] == [0] * 4
     assert log.read_text().split() == ["in", "out"] * 80  # never two at once
-
-
-def test_who_waits_says_so(tmp_path, root):
-    holder = subprocess.Popen(
-        [sys.executable, "-c", ONE_AFTER_ANOTHER.replace("0.005", "0.1"), tmp_path, tmp_path / "l"],
-        env={"PYTHONPATH": str(root / "src")},
-        stdout=subprocess.DEVNULL,
-    )
-    while not (tmp_path / "l").exists():
-        time.sleep(0.01)
-    waiting = ONE_AFTER_ANOTHER.replace("range(20)", "range(1)")
-    said = subprocess.run(
-        [sys.executable, "-c", waiting, tmp_path, tmp_path / "l"],
-        env={"PYTHONPATH": str(root / "src")},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert holder.wait() == 0
-    assert said == "training: another process trains the same, waiting for it\n"

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from planted import CONSTANTS
 from reference import VALUES
+from scipy import special
 
 from actlab.activations.config import ActivationConfig
 from actlab.activations.definitions import ACTIVATIONS
@@ -53,12 +54,9 @@ def test_model_computes_what_numpy_computes(function, tmp_path):
     logits = value @ kernel + bias
     np.testing.assert_allclose(model(images), logits, rtol=1e-5, atol=1e-6)
     # The logged model, saved, and loaded without actlab.
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     with_probabilities(model, spec).save(tmp_path / "copy.keras")
     loaded: Any = keras.saving.load_model(tmp_path / "copy.keras", safe_mode=True)
-    np.testing.assert_allclose(
-        loaded(images), exponentials / exponentials.sum(axis=1, keepdims=True), rtol=1e-4
-    )
+    np.testing.assert_allclose(loaded(images), special.softmax(logits, axis=1), rtol=1e-4)
 
 
 def test_a_seed_gives_every_activation_the_same_initial_weights():
@@ -104,7 +102,7 @@ def test_kernels_have_the_variance_of_their_initialiser(initializer, variance):
     assert not bias.any()
 
 
-@pytest.mark.parametrize("function", list(ACTIVATIONS))
+@pytest.mark.parametrize("function", ["tanh", "relu", "selu"])
 def test_matched_draws_what_the_activation_recommends(function, tmp_path):
     matched = spec_of(function, (4, 4), "matched", **CONSTANTS.get(function, {}))
     named = replace(matched, kernel_initializer=ACTIVATIONS[function].recommended_initializer)
@@ -132,6 +130,8 @@ def test_saved_model_is_rebuilt(tmp_path):
     assert ModelSpec.load(tmp_path / "model.json") == spec
     with pytest.raises(UserError, match=r"seed-9 holds no weights: run `dvc repro`"):
         load_model(tmp_path, 9)
+    with pytest.raises(UserError, match=r"model\.json is missing: run `dvc repro`"):
+        load_model(tmp_path / "nowhere", 0)
 
 
 def test_slopes_of_prelu_are_weights_one_a_unit(tmp_path):
@@ -153,23 +153,3 @@ def test_slopes_of_prelu_are_weights_one_a_unit(tmp_path):
     np.testing.assert_allclose(
         loaded.layers[0](images), np.where(below > 0, below, slopes * below), rtol=1e-5, atol=1e-6
     )
-    logits = loaded(images).numpy()
-    exponentials = np.exp(logits)
-    probabilities = with_probabilities(loaded, spec)(images)
-    np.testing.assert_allclose(
-        probabilities, exponentials / exponentials.sum(axis=1, keepdims=True), rtol=1e-5
-    )
-
-
-def test_a_saved_copy_with_probabilities_loads_without_actlab(tmp_path):
-    spec = spec_of("leaky_relu", hidden=(4,), negative_slope=0.2)
-    model = with_probabilities(build_model(spec, 0), spec)
-    model.save(tmp_path / "copy.keras")
-    images = np.random.default_rng(0).random((3, 784), dtype=np.float32)
-    loaded: Any = keras.saving.load_model(tmp_path / "copy.keras", safe_mode=True)
-    np.testing.assert_array_equal(loaded(images), model(images))
-
-
-def test_missing_model_says_what_makes_it(tmp_path):
-    with pytest.raises(UserError, match=r"model\.json is missing: run `dvc repro`"):
-        load_model(tmp_path, 0)

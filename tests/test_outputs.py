@@ -38,11 +38,8 @@ def test_a_failure_leaves_what_was_there(error, tmp_path):
         write_half(target, error)
     assert target.read_text() == "before"
     assert names(tmp_path) == ["table.csv"]
-
-
-def test_a_failure_leaves_nothing_where_nothing_was(tmp_path):
-    with pytest.raises(ValueError, match="in the middle"):
-        write_half(tmp_path / "a/b", ValueError("in the middle"))
+    with pytest.raises(type(error)):  # nothing where nothing was
+        write_half(tmp_path / "a/b", error)
     assert names(tmp_path / "a") == []
 
 

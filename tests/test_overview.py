@@ -1,6 +1,7 @@
 """What MLflow's pages say, on a real store: descriptions, links, saved views, registered models."""
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pytest
+from small_training import working_in
 from test_tracking import (
     CONFIG,
     MODELS,
@@ -57,9 +59,20 @@ def registered() -> list[Any]:
     return list(client().search_registered_models())
 
 
+@pytest.fixture(scope="module")
+def logged_once(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+    """What `trained` holds, with all of it logged."""
+    folder = tmp_path_factory.mktemp("logged") / "root"
+    shutil.copytree(trained, folder)
+    with working_in(folder):
+        log_all()
+    return folder
+
+
 @pytest.fixture
-def logged(root: Path) -> Path:  # noqa: F811
-    log_all()
+def logged(logged_once: Path, root: Path) -> Path:  # noqa: F811
+    """A copy of it as the current folder."""
+    shutil.copytree(logged_once, root, dirs_exist_ok=True)
     return root
 
 

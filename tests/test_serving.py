@@ -1,7 +1,6 @@
 """A real server of a small trained model, asked by the client with pictures."""
 
 import doctest
-import json
 import os
 import re
 import socket
@@ -9,7 +8,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,31 +17,21 @@ import pytest
 import small_training
 from PIL import Image, ImageDraw
 
-from actlab.data.splits import Splits, load_processed
+from actlab.data.splits import load_processed
 from actlab.errors import UserError
-from actlab.tracking import registry, serving, tracking
+from actlab.tracking import serving
 from actlab.tracking.sync import sync
-
-pytestmark = [
-    # MLflow's own models of its tables use what SQLAlchemy 2.1 calls deprecated.
-    pytest.mark.filterwarnings(
-        "ignore:The ``noload`` loader strategy:DeprecationWarning:mlflow.store.tracking"
-    ),
-    # MLflow's own agents have type hints that it finds too wide, when it is imported.
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning:mlflow"),
-]
 
 SOURCE = Path(__file__).parents[1] / "src"
 
 
 @dataclass
 class Served:
-    """A server of a trained model, its port and the folder it was trained in."""
+    """A server of a trained model, the folder it was trained in, and what it said."""
 
     port: int
     folder: Path
-    process: subprocess.Popen[str]
-    said: list[str]
+    said: str
 
     @property
     def address(self) -> str:
@@ -51,12 +39,9 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.delenv("DVC_ROOT", raising=False)
+    with small_training.working_in(folder):
         small_training.plant(folder)
         small_training.train()
         sync(small_training.small(), ["gradients", "report"])
@@ -71,7 +56,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         text=True,
     )
     assert process.stdout is not None
-    said = [process.stdout.readline()]
+    said = process.stdout.readline()
     try:
         for _ in range(600):
             assert process.poll() is None
@@ -80,7 +65,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
                     break
             except OSError:
                 time.sleep(0.1)
-        yield Served(port, folder, process, said)
+        yield Served(port, folder, said)
     finally:
         process.terminate()
         process.wait(30)
@@ -101,17 +86,17 @@ def run_client(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_the_server_gives_the_models_own_probabilities(served: Served) -> None:
-    assert served.said == [
+def test_the_server_gives_the_models_own_probabilities(served):
+    assert served.said == (
         f"Serving models:/actlab-mnist@lowest-training-loss on {served.address}; Ctrl-C ends it\n"
-    ]
+    )
     images = load_processed(served.folder / "data/processed").test.images[:8]
     given = classify.ask(served.address, list(images))
     np.testing.assert_allclose(given, expected(served.folder, images), atol=1e-5)
     np.testing.assert_allclose(given.sum(axis=1), 1, atol=1e-5)
 
 
-def test_a_sample_of_images_that_are_no_levels_is_refused(tmp_path: Path) -> None:
+def test_a_sample_of_images_that_are_no_levels_is_refused(tmp_path):
     np.save(tmp_path / "test_images.npy", np.full((2, 784), 0.5, np.float32))
     np.save(tmp_path / "test_labels.npy", np.zeros(2, np.int32))
     with pytest.raises(classify.ClientError, match="no levels of grey: run `dvc repro preprocess`"):
@@ -119,7 +104,7 @@ def test_a_sample_of_images_that_are_no_levels_is_refused(tmp_path: Path) -> Non
     assert not (tmp_path / "digits").exists()
 
 
-def test_the_client_reads_pictures_and_prints_labels(served: Served) -> None:
+def test_the_client_reads_pictures_and_prints_labels(served):
     processed = served.folder / "data/processed"
     written = run_client(
         *("--sample", "3", "--folder", served.folder / "digits", "--processed", processed)
@@ -141,7 +126,7 @@ def test_the_client_reads_pictures_and_prints_labels(served: Served) -> None:
         assert float(probability) == pytest.approx(row.max(), abs=2e-4)
 
 
-def test_the_server_listens_on_loopback_alone(served: Served) -> None:
+def test_the_server_listens_on_loopback_alone(served):
     table = Path("/proc/net/tcp")
     if not table.is_file():
         pytest.skip("only Linux tells who listens in /proc/net/tcp")
@@ -154,19 +139,14 @@ def test_the_server_listens_on_loopback_alone(served: Served) -> None:
     assert listening == [f"0100007F:{served.port:04X}"]
 
 
-def test_what_the_server_refuses_is_one_line(served: Served) -> None:
+def test_what_the_server_or_its_port_refuses_is_one_line(served):
     with pytest.raises(classify.ClientError, match=r"^http://127.0.0.1:\d+ refuses the images"):
         classify.ask(served.address, [np.zeros((3, 3))])
-
-
-def test_a_second_server_is_told_that_the_port_is_taken(served: Served) -> None:
     with pytest.raises(UserError, match=rf"^port {served.port} cannot be listened on"):
         serving.require_free(served.port)
 
 
-def test_a_store_that_is_missing_is_named_and_not_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_is_missing_is_named_and_not_made(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
@@ -175,21 +155,10 @@ def test_a_store_that_is_missing_is_named_and_not_made(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_model_comes_from_the_store_that_the_environment_names(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{served.folder}/mlflow.db")
-    asked = "models:/actlab-mnist@relu-mlp"
-    assert serving.find(asked, "mnist") == asked
-    assert registry.find_model(tracking.connect(), asked, "mnist") == asked
-    with pytest.raises(UserError, match="MLflow has no model models:/none"):
-        serving.find("models:/none", "mnist")
-
-
 # --- The client without a server ----------------------------------------------------------
 
 
-def test_a_server_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+def test_a_server_that_is_not_there_is_one_line(tmp_path):
     Image.fromarray(digit()).save(tmp_path / "a.png")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -211,9 +180,7 @@ def test_a_server_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     ],
     ids=["missing", "no picture", "black", "white"],
 )
-def test_a_picture_without_a_digit_is_one_line(
-    tmp_path: Path, content: np.ndarray | bytes | None, said: str
-) -> None:
+def test_a_picture_without_a_digit_is_one_line(tmp_path, content, said):
     path = tmp_path / "a.png"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -237,7 +204,7 @@ def as_mnist(tmp_path: Path, image: Image.Image) -> np.ndarray:
     return classify.to_mnist(classify.read_picture(tmp_path / "digit.png"))
 
 
-def test_a_digit_fills_the_box_and_is_centred(tmp_path: Path) -> None:
+def test_a_digit_fills_the_box_and_is_centred(tmp_path):
     image = as_mnist(tmp_path, Image.fromarray(digit()))
     assert image.shape == (28, 28)
     assert image.min() == 0.0
@@ -248,62 +215,38 @@ def test_a_digit_fills_the_box_and_is_centred(tmp_path: Path) -> None:
     np.testing.assert_allclose(mass, 14, atol=0.6)
 
 
-@pytest.mark.parametrize("kind", ["black on white", "colour", "transparent", "grey ground", "big"])
-def test_how_a_digit_is_drawn_does_not_matter(tmp_path: Path, kind: str) -> None:
-    white = digit()
-    plain = as_mnist(tmp_path, Image.fromarray(white))
-    if kind == "black on white":
-        image = Image.fromarray(255 - white)
-    elif kind == "colour":
-        image = Image.fromarray(np.stack([white] * 3, axis=-1))
-    elif kind == "transparent":
-        image = Image.fromarray(np.stack([np.zeros_like(white), white], axis=-1), "LA")
-    elif kind == "grey ground":
-        image = Image.fromarray((40 + white * 0.8).astype(np.uint8))
-    else:
-        image = Image.fromarray(digit(800, 96))
-    assert np.abs(as_mnist(tmp_path, image) - plain).mean() < 0.02
+WHITE = digit()
+DRAWN = {
+    "black on white": Image.fromarray(255 - WHITE),
+    "colour": Image.fromarray(np.stack([WHITE] * 3, axis=-1)),
+    "transparent": Image.fromarray(np.stack([np.zeros_like(WHITE), WHITE], axis=-1), "LA"),
+    "grey ground": Image.fromarray((40 + WHITE * 0.8).astype(np.uint8)),
+    "big": Image.fromarray(digit(800, 96)),
+}
 
 
-def test_images_of_mnist_stay_what_they_are(mnist: Splits) -> None:
+@pytest.mark.parametrize("kind", DRAWN)
+def test_how_a_digit_is_drawn_does_not_matter(tmp_path, kind):
+    plain = as_mnist(tmp_path, Image.fromarray(WHITE))
+    assert np.abs(as_mnist(tmp_path, DRAWN[kind]) - plain).mean() < 0.02
+
+
+def test_images_of_mnist_stay_what_they_are(mnist):
     images = mnist.test.images[:200].reshape(-1, 28, 28)
     again = np.stack([classify.to_mnist(image) for image in images])
     assert np.median(np.abs(again - images).mean(axis=(1, 2))) < 1e-6
 
 
-def test_the_clients_examples_hold() -> None:
+def test_the_clients_examples_hold():
     ran = doctest.testmod(classify)
     assert ran.attempted > 0
     assert ran.failed == 0
 
 
-def test_the_client_needs_nothing_of_actlab() -> None:
+def test_the_client_needs_nothing_of_actlab():
     code = "import sys, classify; print({*sys.modules} & {'actlab', 'mlflow', 'tensorflow'})"
     scripts = SOURCE.parent / "scripts"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=scripts, capture_output=True, text=True, check=True
     )
     assert done.stdout == "set()\n"
-
-
-def test_the_request_is_what_the_docs_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    class Answer:
-        def __enter__(self) -> "Answer":
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            pass
-
-        def read(self) -> bytes:
-            return b'{"predictions": [[0.25, 0.75]]}'
-
-    def urlopen(request: urllib.request.Request, timeout: float) -> Answer:
-        asked.append((request.full_url, json.loads(request.data or b"")))  # type: ignore[arg-type]
-        return Answer()
-
-    monkeypatch.setattr(classify.urllib.request, "urlopen", urlopen)
-    given = classify.ask("http://host/", [np.zeros((1, 2))])
-    assert asked == [("http://host/invocations", {"inputs": [[0.0, 0.0]]})]
-    assert given.tolist() == [[0.25, 0.75]]

@@ -59,13 +59,12 @@ def test_the_study_comes_in_the_order_of_the_configuration(tmp_path):
 
 
 def test_files_of_other_configurations_are_not_looked_at(tmp_path):
-    plant(tmp_path, ["tanh", "relu"], NETWORKS, epochs=2)
+    plant(tmp_path, ["tanh", "relu"], NETWORKS, seeds=[0, 1], epochs=2)
     (tmp_path / "results/relu-mlp/history.csv").write_text("stale")
-    study = load_study(
-        ["tanh"], ["mlp"], [0, 1, 2, 3, 4, 5], 2, tmp_path / "results", tmp_path / "timings"
-    )
-    assert set(study.history["activation"]) == {"tanh"}
-    assert set(study.gradients["network"]) == {"mlp"}
+    study = load_study(["tanh"], ["mlp"], [0, 1], 2, tmp_path / "results", tmp_path / "timings")
+    for table in (study.history, study.gradients, study.preactivations):
+        assert set(table["activation"]) == {"tanh"}
+        assert set(table["network"]) == {"mlp"}
 
 
 @pytest.mark.parametrize(
@@ -88,21 +87,31 @@ def test_results_of_another_configuration_are_refused(tmp_path, configured, mess
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "message"),
+    ("key", "column", "value", "message"),
     [
-        ("activation", "gelu", "lacks tanh on mlp"),
-        ("seed", 9, r"\(tanh on mlp, epoch 0\) holds the seeds 9"),
-        ("epoch", 1, "holds the seeds of nothing"),
-        ("layer", "hidden_7", "other layers of mlp"),
+        ("gradients", "activation", "gelu", "lacks tanh on mlp"),
+        ("gradients", "seed", 9, r"\(tanh on mlp, epoch 0\) holds the seeds 9"),
+        ("gradients", "epoch", 1, "holds the seeds of nothing"),
+        ("gradients", "layer", "hidden_7", "other layers of mlp"),
+        ("gradients", "statistic", "l2_norm", "lacks the backprop_rms of tanh on mlp"),
+        ("updates", "seed", 9, r"tanh-mlp/updates.csv holds other seeds than"),
+        ("updates", "epoch", 9, r"tanh-mlp/updates.csv holds other epochs than"),
+        ("updates", "layer", "hidden_9", r"tanh-mlp/updates.csv holds other layers than"),
+        ("theory", "activation", "relu", r"theory/ratios.csv lacks tanh: run `dvc repro`"),
     ],
 )
-def test_gradients_that_lack_something_are_refused(tmp_path, column, value, message):
+def test_tables_that_lack_something_are_refused(tmp_path, key, column, value, message):
     def change(parts):
-        if "gradients" in parts:
-            parts["gradients"][column] = value
+        if key in parts:
+            parts[key][column] = value
 
-    with pytest.raises(UserError, match=message):
-        plant(tmp_path, ["tanh"], {"mlp": (4,)}, seeds=[0], epochs=2, changed=change)
+    def change_theory(ratios):
+        change({"theory": ratios})
+
+    changes = {"changed": change, "theory_changed": change_theory}
+    with pytest.raises(UserError, match=message) as raised:
+        plant(tmp_path, ["tanh"], {"mlp": (4,)}, seeds=[0], epochs=2, **changes)
+    assert "run `dvc repro" in str(raised.value)
 
 
 def test_the_summary_holds_the_planted_numbers(tmp_path):
@@ -204,12 +213,8 @@ def test_metrics_are_the_accuracies_in_percent_by_the_names_of_runs(tmp_path):
     accuracy = tables.where(summary, network="mlp")["test_accuracy_mean"].item()
     assert list(metrics) == ["relu/none %", "relu/mlp %"]
     assert metrics["relu/mlp %"] == pytest.approx(100 * accuracy)
-
-
-def test_a_metric_that_is_no_number_is_null(tmp_path):
-    study = plant(tmp_path, ["relu"], {"mlp": (4,)}, seeds=[0, 1], epochs=1)
-    summary = summarised(study).assign(test_accuracy_mean=math.nan)
-    assert summaries.metrics(summary) == {"relu/mlp %": None}
+    lost = summaries.metrics(summary.assign(test_accuracy_mean=math.nan))
+    assert set(lost.values()) == {None}
 
 
 def test_layers_are_printed_with_the_sum_of_their_parameters():
@@ -317,33 +322,6 @@ def test_shares_of_one_sign_weigh_layers_by_units_and_leave_the_first_out(tmp_pa
     assert set(shares["network"]) == {"mlp"}
 
 
-@pytest.mark.parametrize(
-    ("key", "column", "value", "message"),
-    [
-        ("updates", "seed", 9, r"relu-mlp/updates.csv holds other seeds than"),
-        ("updates", "epoch", 9, r"relu-mlp/updates.csv holds other epochs than"),
-        ("updates", "layer", "hidden_9", r"relu-mlp/updates.csv holds other layers than"),
-        ("gradients", "statistic", "l2_norm", "lacks the backprop_rms of relu on mlp"),
-    ],
-)
-def test_health_that_lacks_something_is_refused(tmp_path, key, column, value, message):
-    def change(parts):
-        if key in parts:
-            parts[key][column] = value
-
-    with pytest.raises(UserError, match=message) as raised:
-        plant(tmp_path, ["relu"], {"mlp": (4,)}, seeds=[0], epochs=2, changed=change)
-    assert "run `dvc repro`" in str(raised.value)
-
-
-def test_preactivations_of_other_configurations_are_left_out(tmp_path):
-    plant(tmp_path, ["tanh", "relu"], NETWORKS, seeds=[0], epochs=2)
-    folders = (tmp_path / "results", tmp_path / "timings")
-    study = load_study(["tanh"], ["mlp"], [0], 2, *folders)
-    assert set(study.preactivations["activation"]) == {"tanh"}
-    assert set(study.preactivations["network"]) == {"mlp"}
-
-
 def test_theory_agrees_where_the_geometric_mean_lies_in_the_band(tmp_path):
     def change(ratios):
         ratios.loc[ratios["layer"] == "hidden_2", "ratio"] *= 1.08
@@ -358,17 +336,6 @@ def test_theory_agrees_where_the_geometric_mean_lies_in_the_band(tmp_path):
         math.sqrt(1.015 * 1.025)
     )
     assert (rest["low"].to_numpy() < rest["geometric_mean"].to_numpy()).all()
-
-
-def test_theory_without_a_configured_activation_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"theory/ratios.csv lacks relu: run `dvc repro`"):
-        plant(
-            tmp_path,
-            ["relu"],
-            NETWORKS,
-            epochs=1,
-            theory_changed=lambda ratios: ratios.__setitem__("activation", "tanh"),
-        )
 
 
 def test_the_times_of_a_layer_are_paired_by_block(tmp_path):
@@ -437,23 +404,17 @@ def test_what_matched_changes_is_the_ratio_of_what_is_left(tmp_path):
         assert (row[f"{of}_low"], row[f"{of}_high"]) == pytest.approx(bounds)
 
 
-def test_a_gradient_that_grows_in_every_layer_changes_the_norm_alone(tmp_path):
+@pytest.mark.parametrize(("growth", "norm", "factor"), [(8.0, 8, 1), (0.0, math.nan, math.nan)])
+def test_a_gradient_that_grows_in_every_layer_changes_the_norm_alone(
+    tmp_path, growth, norm, factor
+):
     def change(parts):
         rows = parts["matched"]["initializer"] == "matched"
         of_other = tables.where(parts["matched"], initializer="glorot_uniform")
-        norms = 8.0 * of_other["gradient_norm"].to_numpy()
+        norms = growth * of_other["gradient_norm"].to_numpy()
         parts["matched"].loc[rows, "gradient_norm"] = norms
 
     study = plant(tmp_path, ["relu"], {"deep": (4,) * 3}, epochs=1, timing_changed=change)
     (row,) = layer_summaries.matched_changes(study, 0.95).to_dict("records")
-    assert [row["norm_change"], row["factor_change"]] == pytest.approx([8, 1])
-
-
-def test_a_gradient_of_zero_leaves_no_change(tmp_path):
-    def change(parts):
-        parts["matched"]["gradient_norm"] = 0.0
-
-    study = plant(tmp_path, ["relu"], {"deep": (4,) * 3}, epochs=1, timing_changed=change)
-    (row,) = layer_summaries.matched_changes(study, 0.95).to_dict("records")
-    assert math.isnan(row["norm_change"])
-    assert math.isnan(row["factor_change"])
+    changes = [row["norm_change"], row["factor_change"]]
+    assert changes == pytest.approx([norm, factor], nan_ok=True)

@@ -7,12 +7,25 @@ from typing import Any
 import pytest
 
 _FIGURE = "fault"
+_IS_WHOLE = os.environ.get("ACTLAB_FAULTS") == "all"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "whole(why): skipped but by `make faults`; why")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what takes long before its fixtures are made."""
+    for item in items:
+        mark = item.get_closest_marker("whole")
+        if mark and not _IS_WHOLE:
+            item.add_marker(pytest.mark.skip(f"{mark.args[0]}: `make faults` runs it"))
 
 
 @pytest.fixture(scope="session")
 def is_whole() -> bool:
     """Whether all is tried (`make faults`), or what the whole suite has the time for."""
-    return os.environ.get("ACTLAB_FAULTS") == "all"
+    return _IS_WHOLE
 
 
 @pytest.fixture

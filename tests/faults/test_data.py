@@ -26,17 +26,8 @@ from actlab.errors import UserError
 
 
 @pytest.fixture(scope="module")
-def others(mnist_raw, tmp_path_factory, pytestconfig, is_whole):
-    """Another data set's files: Fashion-MNIST where its sources serve, else MNIST inverted."""
-    if is_whole:
-        cached = pytestconfig.cache.mkdir("fashion") / "raw"
-        try:
-            if not cached.is_dir():
-                fetch_dataset("fashion_mnist", cached)
-            yield cached
-            return
-        except UserError:
-            pass
+def others(mnist_raw, tmp_path_factory):
+    """Another data set's files: MNIST inverted."""
     folder = tmp_path_factory.mktemp("inverted")
     files = []
     for file in DATASETS["mnist"].files:
@@ -207,16 +198,6 @@ def test_a_damaged_raw_file_is_refused_by_name(mnist_raw, others, tmp_path, is_w
 # --- Mirrors ------------------------------------------------------------------------------
 
 
-def lie_long(handler, name):
-    content = gzip.compress(TINY[name])
-    send(handler, content, Content_Length=len(content) + 50)
-
-
-def lie_short(handler, name):
-    content = gzip.compress(TINY[name])
-    send(handler, content, Content_Length=len(content) // 2)
-
-
 def pour(handler, name):
     handler.send_response(200)
     handler.end_headers()
@@ -240,54 +221,45 @@ def redirect(handler, place):
     handler.end_headers()
 
 
-def of_time(answer):
-    """Mark an answer that ends only when the mirror is released."""
-    answer.waits = True
+def waiting(before):
+    """An answer that begins in some way, and goes on only when the mirror is released."""
+
+    def answer(handler, name):
+        before(handler, name)
+        handler.server.released.wait(30)
+
     return answer
 
 
-@of_time
-def hang(handler, name):
-    handler.server.released.wait(30)
+def trickling(begin, more):
+    """An answer that sends something again and again, sooner than the time-out."""
+
+    def answer(handler, name):
+        handler.wfile.write(begin)
+        while not handler.server.released.wait(0.02):
+            handler.wfile.write(more)
+
+    return answer
 
 
-@of_time
-def hang_after_headers(handler, name):
+def begin_body(handler, name):
     handler.send_response(200)
     handler.send_header("Content-Length", "500")
     handler.end_headers()
-    handler.server.released.wait(30)
 
 
-@of_time
-def hang_midway(handler, name):
-    send(handler, gzip.compress(TINY[name])[:100], Content_Length=500)
-    handler.server.released.wait(30)
-
-
-@of_time
-def trickle(handler, name):
-    handler.send_response(200)
-    handler.end_headers()
-    while not handler.server.released.wait(0.02):  # never as long as the time-out
-        handler.wfile.write(b"\x1f")
-
-
-@of_time
-def trickle_headers(handler, name):
-    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
-    while not handler.server.released.wait(0.02):
-        handler.wfile.write(b"X-Nothing: 1\r\n")
+def answering(content, status=200, **headers):
+    return lambda handler, name: send(handler, content, status, **headers)
 
 
 #: What a mirror answers, and the reason that is told; NAME is the file's.
 MIRROR_FAULTS = {
-    "absent": (lambda handler, name: send(handler, b"", 404), "NAME.gz: HTTP 404 Not Found"),
-    "forbidden": (lambda handler, name: send(handler, b"", 403), "NAME.gz: HTTP 403 Forbidden"),
-    "broken": (lambda handler, name: send(handler, b"", 500), "NAME.gz: HTTP 500 Internal Server"),
-    "failing": (lambda handler, name: send(handler, b"", 503), "NAME.gz: HTTP 503 Service Unavail"),
+    "absent": (answering(b"", 404), "NAME.gz: HTTP 404 Not Found"),
+    "forbidden": (answering(b"", 403), "NAME.gz: HTTP 403 Forbidden"),
+    "broken": (answering(b"", 500), "NAME.gz: HTTP 500 Internal Server"),
+    "failing": (answering(b"", 503), "NAME.gz: HTTP 503 Service Unavail"),
     "a web page": (
-        lambda handler, name: send(handler, b"<!DOCTYPE html><p>log in"),
+        answering(b"<!DOCTYPE html><p>log in"),
         "NAME is no idx file: it begins with b'<!DOCTYP'",
     ),
     "another data set": (
@@ -298,22 +270,25 @@ MIRROR_FAULTS = {
         lambda handler, name: send(handler, gzip.compress(TINY[name][:-1] + b"!")),
         "NAME is corrupted",
     ),
-    "nothing": (lambda handler, name: send(handler, b""), "NAME is empty"),
+    "nothing": (answering(b""), "NAME is empty"),
     "no answer": (lambda handler, name: None, "NAME.gz: Remote end closed connection"),
     "no HTTP": (
         lambda handler, name: handler.wfile.write(b"SSH-2.0-x\r\n\r\n"),
         "NAME.gz: SSH-2.0",
     ),
-    "says more than it sends": (lie_long, "NAME.gz: IncompleteRead"),
-    "says less than it sends": (lie_short, "NAME.gz is a broken gzip file"),
-    "never ends": (pour, "NAME.gz: more than "),
-    "senseless length": (
-        lambda handler, name: send(handler, b"", Content_Length="many"),
-        "NAME.gz: ",
+    "says more than it sends": (
+        lambda handler, name: send(handler, gzip.compress(TINY[name]), Content_Length=5000),
+        "NAME.gz: IncompleteRead",
     ),
-    "a bomb": (lambda handler, name: send(handler, make_bomb(10**6)[:1030]), "NAME.gz "),
+    "says less than it sends": (
+        lambda handler, name: send(handler, gzip.compress(TINY[name]), Content_Length=15),
+        "NAME.gz is a broken gzip file",
+    ),
+    "never ends": (pour, "NAME.gz: more than "),
+    "senseless length": (answering(b"", Content_Length="many"), "NAME.gz: "),
+    "a bomb": (answering(make_bomb(10**6)[:1030]), "NAME.gz "),
     "a declared bomb": (
-        lambda handler, name: send(handler, make_bomb(10**6), Content_Encoding="gzip"),
+        answering(make_bomb(10**6), Content_Encoding="gzip"),
         "NAME.gz: more than ",
     ),
     "not the compression that it declares": (
@@ -334,11 +309,20 @@ MIRROR_FAULTS = {
         "NAME.gz: No connection adapters were found",
     ),
     "redirects to nowhere": (lambda handler, name: redirect(handler, "http://["), "NAME.gz: "),
-    "hangs": (hang, "NAME.gz: no answer within 0.3 s"),
-    "hangs after its headers": (hang_after_headers, "NAME.gz: no answer within 0.3 s"),
-    "hangs midway": (hang_midway, "NAME.gz: no answer within 0.3 s"),
-    "sends slowly": (trickle, "NAME.gz: not there after 1 s, given up"),
-    "sends its headers slowly": (trickle_headers, "NAME.gz: not there after 1 s, given up"),
+    "hangs": (waiting(lambda handler, name: None), "NAME.gz: no answer within 0.3 s"),
+    "hangs after its headers": (waiting(begin_body), "NAME.gz: no answer within 0.3 s"),
+    "hangs midway": (
+        waiting(lambda *given: (begin_body(*given), given[0].wfile.write(b"\x1f" * 100))),
+        "NAME.gz: no answer within 0.3 s",
+    ),
+    "sends slowly": (
+        trickling(b"HTTP/1.1 200 OK\r\n\r\n", b"\x1f"),
+        "NAME.gz: not there after 1 s, given up",
+    ),
+    "sends its headers slowly": (
+        trickling(b"HTTP/1.1 200 OK\r\n", b"X-Nothing: 1\r\n"),
+        "NAME.gz: not there after 1 s, given up",
+    ),
 }
 
 
@@ -365,7 +349,8 @@ def test_a_mirror_that_fails_is_named_and_the_next_serves(tmp_path, monkeypatch,
                 # At 860 bytes a second the first file takes 0.6 s, after twice the time-out.
                 hurried = {"timeout": 0.3 if "hang" in fault else 0.2, "slowest": 860.0}
                 patient = {"timeout": 5.0}
-                mirror = Mirror(first, **(hurried if hasattr(answer, "waits") else patient))
+                waits = reason.endswith(("no answer within 0.3 s", "given up"))
+                mirror = Mirror(first, **(hurried if waits else patient))
                 monkeypatch.setitem(SOURCES, "tiny", (mirror, Mirror(second)))
                 raw = tmp_path / f"{number}-{place}/raw"
                 line = refuse(lambda: fetch_dataset("tiny", raw, say=lines.append))  # noqa: B023

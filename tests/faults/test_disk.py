@@ -5,6 +5,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 from mounts import fill, mount, where_mounts_are_allowed
 from studies import Study, small_study
@@ -132,13 +133,12 @@ def suffer_stages(
     return found
 
 
+@pytest.mark.whole("minutes; test_command.py fills one in preprocess")
 def test_a_disk_that_is_full_costs_a_line_and_nothing_that_was_there(
-    root, mnist_raw, tmp_path, is_whole, tally
+    root, mnist_raw, tmp_path, tally
 ):
-    stages, parts = ["preprocess"], [0.5]
-    if is_whole:
-        stages = [each for each in commands(root) if each != "train@leaky_relu-mlp"]
-        parts = [0.0, 0.5]
+    stages = [each for each in commands(root) if each != "train@leaky_relu-mlp"]
+    parts = [0.0, 0.5]
     found = where_mounts_are_allowed(
         *("test_disk", "suffer_stages", tmp_path),
         *(str(root), str(tmp_path), str(mnist_raw), stages, parts),

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -79,7 +79,7 @@ class Started:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Started]]:
+def start():
     """Start commands of studies; whatever is left of them ends with the test."""
     begun: list[Started] = []
 
@@ -125,12 +125,10 @@ def leftovers(study: Study) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def prepared(root: Path, mnist_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
+def prepared(root, mnist_raw, tmp_path_factory):
     """A study with processed images, and what an undisturbed training of relu gives."""
     study = small_study(root, tmp_path_factory.mktemp("kills") / "actlab", mnist_raw)
-    for stage in ("fetch_data", "preprocess"):
-        study.run(sys.executable, "-m", f"actlab.stages.{stage}", PYTHONPATH="src")
-    study.run(*TRAIN, *SMALL, PYTHONPATH="src")
+    study.run_stages("fetch_data", "preprocess", f"train {' '.join(SMALL[1:])}")
     return study
 
 
@@ -186,22 +184,10 @@ def test_a_killed_training_trains_no_epoch_again(prepared, start, tally):
     assert not [name for name, each in statuses(prepared).items() if "RUNNING" in each]
 
 
-def test_a_change_of_what_is_trained_begins_anew(prepared, start, is_whole):
-    if not is_whole:
-        pytest.skip("three trainings: `make faults` runs them; tests/test_fingerprint.py is quick")
-    begun = start(prepared, *TRAIN, *SMALL)
-    assert begun.wait_until(lambda: is_in_second_seed(prepared)), begun.said()
-    begun.end(signal.SIGKILL)
-    said = prepared.run(*TRAIN, *SMALL, "training.learning_rate=0.002", PYTHONPATH="src")
-    assert "resuming" not in said
-    assert "resuming" in prepared.run(*TRAIN, *SMALL, PYTHONPATH="src")
-
-
+@pytest.mark.whole("15 trainings")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_training_that_is_asked_to_end_does_and_goes_on(number, prepared, start, tally, is_whole):
+def test_a_training_that_is_asked_to_end_does_and_goes_on(number, prepared, start, tally):
     """At random moments from its start on: imports, compiling, epochs, MLflow's model."""
-    if not is_whole:
-        pytest.skip("15 trainings: `make faults` runs them; tests/test_interrupts.py is quick")
     undisturbed, rng = prepared.digests(*RELU), random.Random(number)
     begun = start(prepared, *TRAIN, *SMALL)
     started = time.monotonic()
@@ -239,9 +225,8 @@ def test_a_training_that_is_asked_to_end_does_and_goes_on(number, prepared, star
     assert prepared.digests(*RELU) == undisturbed
 
 
-def test_a_sweep_that_is_asked_to_end_takes_its_workers_along(prepared, start, tally, is_whole):
-    if not is_whole:
-        pytest.skip("three sweeps of a minute: `make faults` runs them")
+@pytest.mark.whole("three sweeps of a minute")
+def test_a_sweep_that_is_asked_to_end_takes_its_workers_along(prepared, start, tally):
     failures = []
     for number, group in ((signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, False)):
         begun = start(prepared, *TRAIN, *SWEEP, "training.learning_rate=0.002")
@@ -303,12 +288,11 @@ def kill_in(study: Study, start: Callable[..., Started], stage: str, delay: floa
     return in_time, f"{stage}: {seconds:.1f} s to the end of its process" if seconds > 2 else ""
 
 
+@pytest.mark.whole("half an hour")
 def test_a_killed_pipeline_completes_as_if_nothing_had_been(
-    root, mnist_raw, tmp_path, start, tally, is_whole
+    root, mnist_raw, tmp_path, start, tally
 ):
     """45 kills: five pipelines from nothing, each killed once in every stage."""
-    if not is_whole:
-        pytest.skip("half an hour: `make faults` runs it")
     longer = {"epochs": 10, "batch_size": 32, "learning_rate": 0.001, "probe_epochs": [1, 5]}
     study = small_study(root, tmp_path / "undisturbed", mnist_raw, training=longer)
     begun, began = start(study, "dvc", "repro"), {}

@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
@@ -39,35 +39,25 @@ from small_training import (
 
 from actlab.tracking import tracking
 
-pytestmark = [
-    # As in test_tracking.py.
-    pytest.mark.filterwarnings(
-        "ignore:The ``noload`` loader strategy:DeprecationWarning:mlflow.store.tracking"
-    ),
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning:mlflow"),
-]
-
 Tally = Callable[[str, int, list[str]], None]
 
 
 @pytest.fixture(scope="module")
-def easy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def easy(tmp_path_factory):
     """What the training writes that nothing disturbs; its folder is the current one."""
-    before, uri = Path.cwd(), os.environ.get("MLFLOW_TRACKING_URI")
-    folder = tmp_path_factory.mktemp("stores")
+    before, folder = Path.cwd(), tmp_path_factory.mktemp("stores")
     plant(folder)
-    use(folder, "sqlite:///mlflow.db")
-    assert "MLflow" not in train()
-    assert compared(tracking.connect()) == []
-    yield digests()
-    os.chdir(before)
-    os.environ.pop("MLFLOW_TRACKING_URI")
-    if uri is not None:
-        os.environ["MLFLOW_TRACKING_URI"] = uri
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "")  # set back at the end
+        use(folder, "sqlite:///mlflow.db")
+        assert "MLflow" not in train()
+        assert compared(tracking.connect()) == []
+        yield digests()
+        os.chdir(before)
 
 
 @pytest.fixture
-def store(easy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def store(easy, tmp_path, monkeypatch):
     """A store of SQLite's that is new and empty."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     tracking.connect()
@@ -78,7 +68,7 @@ def store(easy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def server(tmp_path_factory):
     """The port of MLflow's own server."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -106,9 +96,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @pytest.fixture
-def proxy(
-    easy: dict[str, str], server: int, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[], Proxy]]:
+def proxy(easy, server, monkeypatch):
     """A function that gives a proxy before the server, where an experiment of its own is used."""
     proxies = []
 
@@ -145,11 +133,8 @@ def failing(proxy: Proxy, how: str | float, first: int, last: int = sys.maxsize)
     return Fault(name, begin, proxy.mend, loss="this training is ")
 
 
-def test_a_server_that_refuses_or_fails_costs_a_line(
-    proxy: Callable[[], Proxy], easy: dict[str, str], is_whole: bool, tally: Tally
-) -> None:
-    if not is_whole:
-        pytest.skip("test_tracking.py kills one; `make faults` does it at every moment")
+@pytest.mark.whole("every moment; test_tracking.py kills one")
+def test_a_server_that_refuses_or_fails_costs_a_line(proxy, easy, tally):
     for how, names in (
         ("die", "MLflow's server is killed"),
         ("drop", "MLflow's server drops every connection"),
@@ -163,22 +148,16 @@ def test_a_server_that_refuses_or_fails_costs_a_line(
         tally(f"{names}, from its n-th request on", len(moments), failures)
 
 
-def test_a_server_that_refuses_from_the_start(
-    proxy: Callable[[], Proxy], easy: dict[str, str], is_whole: bool, tally: Tally
-) -> None:
-    if not is_whole:
-        pytest.skip("test_tracking.py has it: `make faults` trains meanwhile")
+@pytest.mark.whole("a training; test_tracking.py has it without")
+def test_a_server_that_refuses_from_the_start(proxy, easy, tally):
     refusing = proxy()
     failures = survive(Fault("refused", refusing.die, refusing.live), easy)
     tally("MLflow's server refuses connections", 1, failures)
 
 
-def test_an_answer_that_is_lost_is_asked_for_again(
-    proxy: Callable[[], Proxy], is_whole: bool, tally: Tally
-) -> None:
+@pytest.mark.whole("takes a minute")
+def test_an_answer_that_is_lost_is_asked_for_again(proxy, tally):
     """MLflow tries a second time: nothing is lost, and nothing of it is there twice."""
-    if not is_whole:
-        pytest.skip("takes a minute: `make faults` does it")
     failures = []
     total = count_requests(proxy())
     for how in ("mute", "drop", "500"):
@@ -196,11 +175,8 @@ def test_an_answer_that_is_lost_is_asked_for_again(
     tally("MLflow's server fails one request", 3 * len(range(1, total, 3)), failures)
 
 
-def test_a_slow_server_is_asked_as_often_for_many_epochs_as_for_few(
-    proxy: Callable[[], Proxy], is_whole: bool, tally: Tally
-) -> None:
-    if not is_whole:
-        pytest.skip("test_tracking.py counts the calls: `make faults` waits 2 s for each")
+@pytest.mark.whole("2 s a call; test_tracking.py counts the calls")
+def test_a_slow_server_is_asked_as_often_for_many_epochs_as_for_few(proxy, tally):
     counts, failures = {}, []
     for epochs in (EPOCHS, 150):
         slow = proxy()
@@ -229,12 +205,9 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.whole("takes a minute")
 @pytest.mark.parametrize("after", [0, 2])
-def test_a_store_that_another_process_has_locked(
-    store: Path, easy: dict[str, str], after: int, is_whole: bool, tally: Tally
-) -> None:
-    if not is_whole:
-        pytest.skip("takes a minute: `make faults` does it")
+def test_a_store_that_another_process_has_locked(store, easy, after, tally):
     others: list[subprocess.Popen[str]] = []
 
     def lock() -> None:
@@ -313,11 +286,8 @@ def suffer_disks(name: str) -> dict[str, list[list[str]]]:
     }
 
 
-def test_a_store_on_a_disk_that_is_full_or_read_only(
-    tmp_path: Path, is_whole: bool, tally: Tally
-) -> None:
-    if not is_whole:
-        pytest.skip("takes a minute: `make faults` does it")
+@pytest.mark.whole("takes a minute")
+def test_a_store_on_a_disk_that_is_full_or_read_only(tmp_path, tally):
     (tmp_path / "work").mkdir()
     found = where_mounts_are_allowed(
         "test_stores", "suffer_disks", tmp_path, str(tmp_path / "work")
@@ -328,22 +298,20 @@ def test_a_store_on_a_disk_that_is_full_or_read_only(
 
 # --- Writers, one of them killed ----------------------------------------------------------
 
-WRITERS = 8
 
-
-def write_beside_a_kill(folder: Path, context: Any, rng: random.Random) -> list[str]:
+def write_beside_a_kill(folder: Path, context: Any, rng: random.Random, count: int) -> list[str]:
     """Have one of several writers killed; give a line for each thing that is wrong then."""
     tracking.connect()
-    at_once = context.Barrier(WRITERS + 1, timeout=60)
+    at_once = context.Barrier(count + 1, timeout=60)
     writers = [
         context.Process(target=write_seed, args=(number, at_once, folder))
-        for number in range(WRITERS)
+        for number in range(count)
     ]
     for each in writers:
         each.start()
     at_once.wait()
     time.sleep(rng.uniform(0.1, 1.5))
-    killed = rng.randrange(WRITERS)
+    killed = rng.randrange(count)
     writers[killed].kill()
     for each in writers:
         each.join()
@@ -367,22 +335,21 @@ def write_beside_a_kill(folder: Path, context: Any, rng: random.Random) -> list[
             expected = [(epoch, epoch + number / 10) for epoch in range(1, EPOCHS + 1)]
             if sorted((each.step, each.value) for each in logged) != expected:
                 wrong.append(f"{name} of writer {number} is not whole")
-    missing = {*range(WRITERS)} - {int(run.data.tags["actlab.seed"]) for run in seeds} - {killed}
+    missing = {*range(count)} - {int(run.data.tags["actlab.seed"]) for run in seeds} - {killed}
     return wrong + [f"the run of writer {number} is not finished" for number in sorted(missing)]
 
 
-def test_writers_to_one_store_of_which_one_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_whole: bool, tally: Tally
-) -> None:
+def test_writers_to_one_store_of_which_one_is_killed(tmp_path, monkeypatch, is_whole, tally):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    rounds, failures, rng = 20 if is_whole else 1, [], random.Random(0)
+    rounds, writers = (20, 8) if is_whole else (1, 3)
+    failures, rng = [], random.Random(0)
     context = get_context("forkserver")
     context.set_forkserver_preload(["mlflow", "actlab.tracking.tracking", "mlflow.store.tracking"])
     for number in range(rounds):
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         monkeypatch.setenv("DVC_ROOT", str(folder))
-        wrong = write_beside_a_kill(folder, context, rng)
+        wrong = write_beside_a_kill(folder, context, rng, writers)
         if wrong:
             failures.append(f"round {number}: {'; '.join(wrong)}")
         shutil.rmtree(folder)
-    tally("SQLite store under 8 writers, one of them killed", rounds, failures)
+    tally(f"SQLite store under {writers} writers, one of them killed", rounds, failures)
