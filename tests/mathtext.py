@@ -1,4 +1,4 @@
-r"""The formulas of the table as functions: a translator of the mathtext that they use.
+r"""The formulas of the table as functions: a translator of the mathtext that they use to Python.
 
 Understood: numbers, x, Greek and Latin constants, + - juxtaposition \, and \frac, powers,
 \sqrt, |...|, \max \min \tanh \ln e^{...}, \phi \sigma \Phi \Phi', `A if C, else B`, and a
@@ -12,143 +12,80 @@ from typing import Any
 import numpy as np
 from scipy import special, stats
 
-FUNCTIONS = {
+NAMES: dict[str, Any] = {
+    "e": math.e,
+    r"\pi": math.pi,
+    r"\lambda": 1.0507009873554805,
+    r"\alpha": 1.6732632423543773,
+    r"\abs": np.abs,
+    r"\sqrt": np.sqrt,
     r"\tanh": np.tanh,
     r"\ln": np.log,
-    r"\sigma": special.expit,
-    r"\Phi'": stats.norm.pdf,
-    r"\Phi": special.ndtr,
     r"\max": np.maximum,
     r"\min": np.minimum,
+    r"\sigma": special.expit,
+    r"\Phi": special.ndtr,
+    r"\Phi'": stats.norm.pdf,
 }
-TOKEN = re.compile(
-    r"\\mathrm\{(?:if|else)\}|\\Phi'|\\[A-Za-z]+|\d+(?:\.\d+)?|[A-Za-z]|[-+^{}()|,<>=]"
-)
-
-
-class Reader:
-    """A recursive descent through the tokens; it evaluates as it goes."""
-
-    def __init__(self, text: str, names: dict[str, Any]) -> None:
-        text = text.replace(r"\,", " ").replace(r"\ ", " ")
-        left = re.sub(r"\s", "", TOKEN.sub("", text))
-        assert not left, f"cannot read {left!r} in {text}"
-        self.tokens = TOKEN.findall(text)
-        self.names = names
-
-    def peek(self) -> str:
-        return self.tokens[0] if self.tokens else ""
-
-    def take(self, expected: str = "") -> str:
-        assert not expected or self.peek() == expected, (expected, self.tokens)
-        return self.tokens.pop(0)
-
-    def choice(self):
-        value = self.sum()
-        if self.peek() != r"\mathrm{if}":
-            return value
-        self.take()
-        left = self.sum()
-        sign = self.take()
-        right = self.sum()
-        holds = {">": left > right, "<": left < right, r"\leq": left <= right}
-        holds[r"\geq"] = left >= right
-        self.take(",")
-        self.take(r"\mathrm{else}")
-        return np.where(holds[sign], value, self.choice())
-
-    def sum(self):
-        negative = self.peek() == "-" and bool(self.take())
-        value = -self.product() if negative else self.product()
-        while self.peek() in ("+", "-"):
-            sign = 1.0 if self.take() == "+" else -1.0
-            value = value + sign * self.product()
-        return value
-
-    def product(self):
-        value = self.power()
-        stops = {"", "+", "-", ")", "}", ",", "<", ">", "=", r"\leq", r"\geq", r"\mathrm{if}"}
-        while self.peek() not in stops and not (self.peek() == "|" and self.in_bars):
-            value = value * self.power()
-        return value
-
-    in_bars = False
-
-    def power(self):
-        value = self.atom()
-        if self.peek() == "^":
-            self.take()
-            value = value ** (self.group() if self.peek() == "{" else self.atom())
-        return value
-
-    def group(self):
-        self.take("{")
-        value = self.sum()
-        self.take("}")
-        return value
-
-    def atom(self):
-        token = self.take()
-        if token == r"\frac":
-            above = self.group()
-            return above / self.group()
-        if token == r"\sqrt":
-            return np.sqrt(self.group())
-        if token == "e":
-            self.take("^")
-            return np.exp(self.group())
-        if token == "(":
-            bars, self.in_bars = self.in_bars, False
-            value = self.choice()
-            self.take(")")
-            self.in_bars = bars
-            return value
-        if token == "|":
-            self.in_bars = True
-            value = np.abs(self.sum())
-            self.in_bars = False
-            self.take("|")
-            return value
-        if token in FUNCTIONS or token == r"\phi":
-            function: Any = self.names[token] if token == r"\phi" else FUNCTIONS[token]
-            bars, self.in_bars = self.in_bars, False
-            self.take("(")
-            arguments = [self.choice()]
-            while self.peek() == ",":
-                self.take()
-                arguments.append(self.sum())
-            self.take(")")
-            self.in_bars = bars
-            return function(*arguments)
-        if token == r"\pi":
-            return math.pi
-        if token[0].isdigit():
-            return float(token)
-        return self.names[token]
+#: How the table writes the constants of an activation.
+LETTERS = {
+    "negative_slope": "s",
+    "slope": "s",
+    "max_value": "m",
+    "threshold": r"\theta",
+    "default_value": "d",
+    "alpha": r"\alpha",
+    "b": "b",
+}
+SIGNS = {"^": "**", r"\leq": "<=", r"\geq": ">="}
+TOKEN = re.compile(r"\\Phi'|\\[A-Za-z]+|\d+(?:\.\d+)?|[^\s]")
 
 
 def evaluate(text, x, value, constants):
     """Evaluate a formula at x; `value` is phi, for derivatives that are written with it."""
-    letters = {
-        "negative_slope": "s",
-        "slope": "s",
-        "max_value": "m",
-        "threshold": r"\theta",
-        "default_value": "d",
-        "alpha": r"\alpha",
-        "b": "b",
-    }
-    names: dict[str, Any] = {
-        letters[name]: given for name, given in constants.items() if name in letters
-    }
-    names |= {"x": x, r"\phi": value}
-    names |= {r"\lambda": 1.0507009873554805, r"\alpha": names.get(r"\alpha", 1.6732632423543773)}
-    definition = re.search(r",\\ u = (.*)$", text)
-    if definition:
-        names["u"] = evaluate(definition[1], x, value, constants)
-        text = text[: definition.start()]
-    reader = Reader(text, names)
+    names = NAMES | {LETTERS[name]: given for name, given in constants.items() if name in LETTERS}
+    text = re.sub(r"(\\[ ,]|\s)+", " ", text)
+    text, _, definition = text.partition(", u = ")
     with np.errstate(over="ignore", invalid="ignore"):
-        found = reader.choice()
-    assert not reader.tokens, reader.tokens
-    return np.broadcast_to(found, x.shape)
+        names |= {"x": x, r"\phi": value}
+        if definition:
+            names["u"] = _evaluate(definition, names)
+        return np.broadcast_to(_evaluate(text, names), x.shape)
+
+
+def _evaluate(text: str, names: dict[str, Any]) -> Any:
+    above, rest = _split(text, r" \mathrm{if} ")
+    if rest:
+        condition, below = _split(rest, r", \mathrm{else} ")
+        value, otherwise = (_evaluate(part, names) for part in (above, below))
+        return np.where(_evaluate(condition, names), value, otherwise)
+    if "mathrm" in text:  # cases in parentheses
+        return _evaluate(text[1:-1], names)
+    return eval(_translate(text, names), {"names": names})
+
+
+def _split(text: str, word: str) -> tuple[str, str]:
+    """Split at the first place of a word that is not in parentheses."""
+    for match in re.finditer(re.escape(word), text):
+        before = text[: match.start()]
+        if before.count("(") == before.count(")"):
+            return before, text[match.end() :]
+    return text, ""
+
+
+def _translate(text: str, names: dict[str, Any]) -> str:
+    """Write a formula without cases as an expression of Python, in which names are looked up."""
+    text = re.sub(r"\|([^|]+)\|", r"\\abs(\1)", text)
+    while "{" in text:  # from the innermost out
+        text, before = re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r"((\1)/(\2))", text), text
+        text = re.sub(r"(\\sqrt|\^)\{([^{}]*)\}", r"\1(\2)", text)
+        assert text != before, text
+    written, can_multiply = "", False
+    for token in TOKEN.findall(text):
+        is_name = token not in SIGNS and (token[0] == "\\" or token.isalpha())
+        is_number = token[0].isdigit()
+        if can_multiply and (is_name or is_number or token == "("):
+            written += "*"
+        written += f"names[{token!r}]" if is_name else SIGNS.get(token, token)
+        can_multiply = is_number or token == ")" or (is_name and not callable(names[token]))
+    return written

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -99,20 +100,20 @@ def health_of(
     sigmoid or relu has gradients of one sign.
     """
     one_sign = 1.0 if place == 0 or activation in ("sigmoid", "relu") else 0.0
-    said = {"backprop_rms": norm, "preactivation_mean": 0.0, "preactivation_variance": 1.0}
+    health = {"backprop_rms": norm, "preactivation_mean": 0.0, "preactivation_variance": 1.0}
     if place < len(units) - 1:
         trained = epoch > 0
-        said |= {
-            "activation_mean": 0.5 if one_sign else 0.0,
-            "activation_variance": 0.25,
-            "saturated_fraction": 0.5
-            if activation == "relu"
-            else 0.2
-            if activation == "sigmoid" and trained
-            else 0.1,
-            "dead_fraction": 1 / units[place] if activation == "relu" and trained else 0.0,
-        }
-    return said | {"one_sign_fraction": one_sign, "one_sign_batch_fraction": one_sign / 4}
+        saturated = {"relu": 0.5, "sigmoid": 0.2 if trained else 0.1}
+        health["activation_mean"] = 0.5 if one_sign else 0.0
+        health["activation_variance"] = 0.25
+        health["saturated_fraction"] = saturated.get(activation, 0.1)
+        health["dead_fraction"] = 1 / units[place] if activation == "relu" and trained else 0.0
+    return health | {"one_sign_fraction": one_sign, "one_sign_batch_fraction": one_sign / 4}
+
+
+def layers_of(hidden: Sequence[int]) -> list[str]:
+    """The names of a network's layers."""
+    return [*(f"hidden_{number}" for number in range(1, len(hidden) + 1)), "output"]
 
 
 def plant(
@@ -151,115 +152,137 @@ def plant(
     """
     results, timings = folder / "results", folder / "timings"
     kept = sorted({epoch for epoch in (0, 1, 2, 5, 10) if epoch < epochs} | {0, epochs})
-    gradients, bins, blocks = [], [], []
-    for network, hidden in networks.items():
-        for place, activation in enumerate(activations):
-            rng = np.random.default_rng([place, len(hidden)])
-            layers = [f"hidden_{at}" for at in range(1, len(hidden) + 1)] + ["output"]
-            units, inputs = [*hidden, 10], [784, *hidden]
-            shrink = 6.0 if activation == "sigmoid" else 1.1
-            curves, times, tests, updates = [], [], [], []
-            for at, seed in enumerate(seeds):
-                for epoch in range(1, epochs + 1):
-                    error = 0.02 + 0.1 * math.exp(-epoch / 3) * (1 + 0.1 * rng.random())
-                    noise = 0.001 * rng.random()
-                    curves.append(
-                        (seed, epoch, 2.5 * error, 1 - error, 3 * error, 1 - error - noise)
-                    )
-                    times.append((seed, epoch, 0.2 + place / 20 + rng.random() / 50, 5.0, 2))
-                given = accuracies.get((activation, network))
-                drawn = 0.979 + 0.001 * place + 0.001 * rng.standard_normal()
-                tests.append((seed, 0.1 - drawn / 50, drawn if given is None else given[at]))
-                for epoch in kept:
-                    for back, layer in enumerate(reversed(layers)):
-                        norm = 0.5 * (0.1 if epoch == epochs else 1) / shrink**back
-                        for probe in ("notebook", "test"):
-                            value = norm * (1 + 0.1 * rng.random())
-                            for statistic, part in (
-                                ("mean_abs", 0.01),
-                                ("l2_norm", 1.0),
-                                ("relative_norm", 0.1),
-                            ):
-                                key = (activation, network, seed, epoch, layer, probe)
-                                gradients.append((*key, statistic, part * value))
-                        at_layer = len(layers) - 1 - back
-                        said = health_of(activation, at_layer, units, epoch, norm)
-                        key = (activation, network, seed, epoch, layer, "test")
-                        gradients += [(*key, name, value) for name, value in said.items()]
-                        updates.append((seed, epoch, layer, 0.01 / (1 + epoch) / (1 + back)))
-            updates.sort(key=lambda row: (row[0], row[1], layers.index(row[2])))
-            for epoch, width in ((0, 1.0), (epochs, 2.0)):
-                edges = np.linspace(-6, 6, 13)
-                shares = np.diff(stats.norm.cdf(edges, scale=width))
-                for layer in layers[:-1]:
-                    for low, high, share in zip(edges[:-1], edges[1:], shares, strict=True):
-                        bins.append((activation, network, epoch, layer, low, high, share))
-            parts = {
-                "history": pd.DataFrame(curves, columns=list(tables.HISTORY)),
-                "test": pd.DataFrame(tests, columns=list(tables.TEST)),
-                "layers": pd.DataFrame(
-                    [
-                        (layer, before, after, activation, (before + 1) * after)
-                        for layer, before, after in zip(layers, inputs, units, strict=True)
-                    ],
-                    columns=list(tables.LAYERS),
-                ),
-                "timings": pd.DataFrame(times, columns=list(tables.TIMINGS)),
-                "updates": pd.DataFrame(updates, columns=list(tables.UPDATES)),
-            }
-            changed(parts)
-            where = results / f"{activation}-{network}"
-            for name in ("history", "test", "layers", "updates"):
-                tables.write_frame(parts[name], where / f"{name}.csv")
-            tables.write_frame(parts["timings"], timings / f"{activation}-{network}.csv")
-            # Timed blocks are the epochs of the first seed, without load.
-            first = parts["timings"].drop_duplicates("epoch").rename(columns={"epoch": "block"})
-            blocks.append(first.assign(network=network, activation=activation, place=0, load=0.0))
-    whole = {
-        "gradients": pd.DataFrame(gradients, columns=list(tables.GRADIENTS)),
-        "preactivations": pd.DataFrame(bins, columns=list(tables.PREACTIVATIONS)),
-    }
-    changed(whole)
-    for name, table in whole.items():
+    whole, blocks = {"gradients": [], "preactivations": []}, []
+    for (network, hidden), (place, activation) in product(networks.items(), enumerate(activations)):
+        rng = np.random.default_rng([place, len(hidden)])
+        layers, units, inputs = layers_of(hidden), [*hidden, 10], [784, *hidden]
+        rows = {name: [] for name in ("history", "test", "timings", "updates")}
+        rows["layers"] = [
+            (layer, before, after, activation, (before + 1) * after)
+            for layer, before, after in zip(layers, inputs, units, strict=True)
+        ]
+        for number, seed in enumerate(seeds):
+            for epoch in range(1, epochs + 1):
+                error = 0.02 + 0.1 * math.exp(-epoch / 3) * (1 + 0.1 * rng.random())
+                accuracy = 1 - error - 0.001 * rng.random()
+                rows["history"].append((seed, epoch, 2.5 * error, 1 - error, 3 * error, accuracy))
+                seconds = 0.2 + place / 20 + rng.random() / 50
+                rows["timings"].append((seed, epoch, seconds, 5.0, 2))
+            drawn = 0.979 + 0.001 * place + 0.001 * rng.standard_normal()
+            given = accuracies.get((activation, network))
+            accuracy = drawn if given is None else given[number]
+            rows["test"].append((seed, 0.1 - drawn / 50, accuracy))
+            for epoch, (at, layer) in product(kept, reversed(list(enumerate(layers)))):
+                back = len(layers) - 1 - at
+                shrink = 6.0 if activation == "sigmoid" else 1.1
+                norm = 0.5 * (0.1 if epoch == epochs else 1) / shrink**back
+                key = (activation, network, seed, epoch, layer)
+                for probe in ("notebook", "test"):
+                    value = norm * (1 + 0.1 * rng.random())
+                    parts = {"mean_abs": 0.01, "l2_norm": 1.0, "relative_norm": 0.1}
+                    whole["gradients"] += [
+                        (*key, probe, statistic, part * value) for statistic, part in parts.items()
+                    ]
+                health = health_of(activation, at, units, epoch, norm)
+                whole["gradients"] += [
+                    (*key, "test", name, value) for name, value in health.items()
+                ]
+                rows["updates"].append((seed, epoch, layer, 0.01 / (1 + epoch) / (1 + back)))
+        rows["updates"].sort(key=lambda row: (row[0], row[1], layers.index(row[2])))
+        edges = np.linspace(-6, 6, 13)
+        for (epoch, width), layer in product(((0, 1.0), (epochs, 2.0)), layers[:-1]):
+            shares = np.diff(stats.norm.cdf(edges, scale=width))
+            whole["preactivations"] += [
+                (activation, network, epoch, layer, *place)
+                for place in zip(edges[:-1], edges[1:], shares, strict=True)
+            ]
+        frames = {name: frame(name, values) for name, values in rows.items()}
+        changed(frames)
+        for name in ("history", "test", "layers", "updates"):
+            tables.write_frame(frames[name], results / f"{activation}-{network}/{name}.csv")
+        tables.write_frame(frames["timings"], timings / f"{activation}-{network}.csv")
+        # Timed blocks are the epochs of the first seed, without load.
+        first = frames["timings"].drop_duplicates("epoch").rename(columns={"epoch": "block"})
+        blocks.append(first.assign(network=network, activation=activation, place=0, load=0.0))
+    frames = {name: frame(name, values) for name, values in whole.items()}
+    changed(frames)
+    for name, table in frames.items():
         tables.write_frame(table, results / f"{name}.csv")
+    tables.write_frame(pd.concat(blocks).loc[:, list(tables.BLOCKS)], timings / "blocks.csv")
     ratios = plant_theory(activations)
     theory_changed(ratios)
-    tables.write_frame(ratios, results / "theory/ratios.csv")
-    mean_field = [
-        (*names, sigma_w2, 0.5, 0.5, 1.0, 0.0, sigma_w2 / 2, math.inf)
-        for activation in activations
-        for *names, sigma_w2 in (
-            (activation, "glorot_uniform", "glorot_uniform", 1.0),
-            (activation, "matched", "he_uniform", 2.0),
-        )
-    ]
-    tables.write_table(mean_field, tables.MEAN_FIELD, results / "theory/mean_field.csv")
-    shapes = {
-        name: [*(f"hidden_{at}" for at in range(1, len(of) + 1)), "output"]
-        for name, of in networks.items()
-    }
-    parts = {
+    frames = {
         "kernels": plant_kernels(activations),
-        "matched": plant_matching(activations, shapes),
-        "moments": pd.DataFrame(
-            [(name, 0.0, 1.0) for name in activations], columns=list(tables.MOMENTS)
-        ),
+        "matched": plant_matching(activations, networks),
+        "moments": frame("moments", [(name, 0.0, 1.0) for name in activations]),
     }
-    timing_changed(parts)
-    tables.write_frame(parts["kernels"], timings / "kernels.csv")
-    for name in ("matched", "moments"):
-        tables.write_frame(parts[name], results / f"theory/{name}.csv")
-    born_dead = [
-        (name, network, math.fsum(2.0**-units for units in hidden))
-        for name in activations
-        if name == "relu"
-        for network, hidden in networks.items()
-    ]
-    tables.write_table(born_dead, tables.BORN_DEAD, results / "theory/born_dead.csv")
-    tables.write_frame(pd.concat(blocks).loc[:, list(tables.BLOCKS)], timings / "blocks.csv")
+    timing_changed(frames)
+    tables.write_frame(frames.pop("kernels"), timings / "kernels.csv")
+    frames["ratios"] = ratios
+    frames["mean_field"] = frame(
+        "mean_field",
+        [
+            (name, *initializers, sigma_w2, 0.5, 0.5, 1.0, 0.0, sigma_w2 / 2, math.inf)
+            for name in activations
+            for initializers, sigma_w2 in (
+                (("glorot_uniform", "glorot_uniform"), 1.0),
+                (("matched", "he_uniform"), 2.0),
+            )
+        ],
+    )
+    frames["born_dead"] = frame(
+        "born_dead",
+        [
+            ("relu", network, math.fsum(2.0**-units for units in hidden))
+            for network, hidden in networks.items()
+            if "relu" in activations
+        ],
+    )
+    for name, table in frames.items():
+        tables.write_frame(table, results / f"theory/{name}.csv")
     return study.load_study(
         list(activations), list(networks), list(seeds), epochs, results, timings
     )
+
+
+def frame(name: str, rows: Sequence[tuple]) -> pd.DataFrame:
+    """Give rows as the table of a name."""
+    return pd.DataFrame(rows, columns=list(getattr(tables, name.upper())))
+
+
+Change = Callable[[dict[str, pd.DataFrame]], None]
+
+
+def spoil(table: str, column: str, value: Any, **rows: Any) -> Change:
+    """Give a change for `plant`: a column's value in the rows of a table that hold `rows`.
+
+    `value` may be a function of those rows. A table without an activation is that of one
+    configuration, whose activation counts.
+    """
+
+    def change(parts: dict[str, pd.DataFrame]) -> None:
+        if table not in parts:
+            return
+        whole, wanted = parts[table], dict(rows)
+        if "activation" not in whole and wanted.pop("activation", None) not in (
+            None,
+            parts["layers"]["activation"].iloc[0],
+        ):
+            return
+        chosen = tables.where(whole, **wanted).index
+        whole.loc[chosen, column] = value(whole.loc[chosen]) if callable(value) else value
+
+    return change
+
+
+def all_of(*changes: Change) -> Change:
+    """Give a change that makes all of these."""
+
+    def change(parts: dict[str, pd.DataFrame]) -> None:
+        for each in changes:
+            each(parts)
+
+    return change
 
 
 def predicted(planted: study.Study) -> tuple[study.Study, comparisons.ByImage]:
@@ -301,19 +324,14 @@ def plant_theory(activations: Sequence[str], depth: int = 4) -> pd.DataFrame:
     The band is 10 % wide on either side.
     """
     rows = []
-    layers = [f"hidden_{at}" for at in range(2, depth + 1)]
-    for activation in activations:
-        for initializer, kernel, predicted in (
-            ("glorot_uniform", "glorot_uniform", 0.5),
-            ("matched", "he_uniform", 1.0),
-        ):
-            for direction in ("forward", "backward"):
-                for layer in [*layers, "all"]:
-                    for seed, off in ((0, 1.015), (1, 1.025)):
-                        names = (activation, initializer, kernel, layer, direction, seed)
-                        band = (predicted, predicted / 1.1, predicted * 1.1)
-                        rows.append((*names, *band, predicted * off))
-    return pd.DataFrame(rows, columns=list(tables.THEORY_RATIOS))
+    initializers = (("glorot_uniform", "glorot_uniform", 0.5), ("matched", "he_uniform", 1.0))
+    layers = [*(f"hidden_{number}" for number in range(2, depth + 1)), "all"]
+    for name, (initializer, kernel, predicted), direction, layer, (seed, off) in product(
+        activations, initializers, ("forward", "backward"), layers, ((0, 1.015), (1, 1.025))
+    ):
+        names = (name, initializer, kernel, layer, direction, seed)
+        rows.append((*names, predicted, predicted / 1.1, predicted * 1.1, predicted * off))
+    return frame("theory_ratios", rows)
 
 
 def plant_kernels(activations: Sequence[str], blocks: int = 4) -> pd.DataFrame:
@@ -323,35 +341,33 @@ def plant_kernels(activations: Sequence[str], blocks: int = 4) -> pd.DataFrame:
     elementwise 10.
     """
     rows = []
-    for operation, seconds in (("forward", 1e-4), ("backward", 2e-4), ("elementwise", 1e-5)):
-        for block in range(1, blocks + 1):
-            for place, name in enumerate(activations):
-                took = seconds * 1.5 ** (block - 1) * 1.1**place * (1 + 0.001 * (block % 2))
-                count = 2000 if operation == "elementwise" else 50
-                rows.append((operation, block, place, name, count, took, 0.25 * block))
-    return pd.DataFrame(rows, columns=list(tables.KERNELS))
+    operations = (("forward", 1e-4, 50), ("backward", 2e-4, 50), ("elementwise", 1e-5, 2000))
+    for (operation, seconds, count), block, (place, name) in product(
+        operations, range(1, blocks + 1), enumerate(activations)
+    ):
+        took = seconds * 1.5 ** (block - 1) * 1.1**place * (1 + 0.001 * (block % 2))
+        rows.append((operation, block, place, name, count, took, 0.25 * block))
+    return frame("kernels", rows)
 
 
 def plant_matching(
-    activations: Sequence[str], networks: Mapping[str, Sequence[str]]
+    activations: Sequence[str], networks: Mapping[str, Sequence[int]]
 ) -> pd.DataFrame:
     """Norms of gradients of untrained layers: halved a layer on the way back, but not by matched.
 
-    Of relu alone matched is another initialiser than the configured one. Networks are given by
-    the names of their layers.
+    Of relu alone matched is another initialiser than the configured one.
     """
     rows = []
-    for name in activations:
-        for network, layers in networks.items():
-            for initializer in ("glorot_uniform", "matched"):
-                kernel = "he_uniform" if (name, initializer) == ("relu", "matched") else None
-                for seed in (0, 1):
-                    for back, layer in enumerate(reversed(layers)):
-                        shrink = 1.0 if kernel else 2.0
-                        norm = (0.6 + 0.1 * seed) / (shrink + 0.01 * seed) ** back
-                        names = (name, network, initializer, kernel or "glorot_uniform", layer)
-                        rows.append((*names, seed, norm))
-    return pd.DataFrame(rows, columns=list(tables.MATCHING))
+    for name, (network, hidden), initializer, seed in product(
+        activations, networks.items(), ("glorot_uniform", "matched"), (0, 1)
+    ):
+        is_he = (name, initializer) == ("relu", "matched")
+        kernel = "he_uniform" if is_he else "glorot_uniform"
+        shrink = (1.0 if is_he else 2.0) + 0.01 * seed
+        for back, layer in enumerate(reversed(layers_of(hidden))):
+            norm = (0.6 + 0.1 * seed) / shrink**back
+            rows.append((name, network, initializer, kernel, layer, seed, norm))
+    return frame("matching", rows)
 
 
 def summarised(planted: study.Study, confidence: float = 0.95) -> pd.DataFrame:

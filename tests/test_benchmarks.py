@@ -13,13 +13,16 @@ from peers import Training
 from pipeline import Frame
 
 
-def training_of(split, images, batch_size=128, hidden=(128, 64)):
-    return Training(hidden, batch_size, split.images[:images], split.labels[:images])
+def training_of(split, images, batch_size=128, hidden=(128, 64), seed=0):
+    return Training(hidden, batch_size, split.images[:images], split.labels[:images], seed=seed)
+
+
+# --- The same work -----------------------------------------------------------------------------
 
 
 # 7 whole batches and one of 104, in two epochs; PyTorch, JAX and scikit-learn are not installed
-# here: `make bench` holds them to the same.
-@pytest.mark.parametrize("batch_size", [32, 128, 2000])
+# here: `make bench` verifies the same of them.
+@pytest.mark.parametrize("batch_size", [128, 2000])
 def test_numpy_trains_what_actlab_trains(batch_size, mnist):
     training = training_of(mnist.train, 1000, batch_size)
     ours, theirs = peers.actlab(training, 1), peers.numpy_arrays(training, 1)
@@ -28,10 +31,9 @@ def test_numpy_trains_what_actlab_trains(batch_size, mnist):
 
 
 def test_an_epoch_of_the_notebooks_network_is_27_gflop(mnist):
-    training = training_of(mnist.train, 60_000)
     # Twice a multiplication and an addition of the first layer, three times of the others.
     expected = 2 * 60_000 * (2 * 784 * 128 + 3 * 128 * 64 + 3 * 64 * 10)
-    assert peers.flop(training) == expected
+    assert peers.flop(training_of(mnist.train, 60_000)) == expected
     assert expected == pytest.approx(27.2e9, rel=0.005)
 
 
@@ -45,26 +47,32 @@ def test_products_are_as_many_as_batches(mnist):
     assert len(found) == 10
 
 
-def times_of(seconds):
-    """Three rounds of (side, way) -> seconds, each round slower by a tenth."""
-    return [
-        Timed("mlp", 128, number, side, way, value * (1 + number / 10))
-        for number in range(3)
-        for (side, way), value in seconds.items()
-    ]
+def test_initial_weights_and_orders_depend_on_the_seed_alone(mnist):
+    one, same, other = (training_of(mnist.train, 50, seed=seed) for seed in (0, 0, 1))
+    kernels = [each.initial_weights()[0][0] for each in (one, same, other)]
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    assert not np.array_equal(kernels[0], kernels[2])
+    assert sorted(np.concatenate(one.batches(1))) == list(range(50))
+    assert not np.array_equal(one.order(1), one.order(2))
 
 
-TIMES = times_of(
-    {
-        ("actlab", ONE_CORE): 0.2,
-        ("actlab", MODEL_A_CORE): 0.1,
-        ("products, NumPy", ONE_CORE): 0.16,
-        ("products, NumPy", MODEL_A_CORE): 0.08,
-        ("NumPy", ONE_CORE): 0.5,
-        ("NumPy", ALL_CORES): 0.3,
-        ("NumPy", MODEL_A_CORE): 0.24,
-    }
-)
+# --- What is said of times ---------------------------------------------------------------------
+
+#: Seconds of each side and way; each of three rounds is slower by a tenth.
+SECONDS = {
+    ("actlab", ONE_CORE): 0.2,
+    ("actlab", MODEL_A_CORE): 0.1,
+    ("products, NumPy", ONE_CORE): 0.16,
+    ("products, NumPy", MODEL_A_CORE): 0.08,
+    ("NumPy", ONE_CORE): 0.5,
+    ("NumPy", ALL_CORES): 0.3,
+    ("NumPy", MODEL_A_CORE): 0.24,
+}
+TIMES = [
+    Timed("mlp", 128, number, side, way, value * (1 + number / 10))
+    for number in range(3)
+    for (side, way), value in SECONDS.items()
+]
 
 
 def test_a_table_tells_ratios_within_rounds():
@@ -80,11 +88,9 @@ def test_a_table_tells_ratios_within_rounds():
 
 def test_the_page_has_the_table_of_the_measurements(root):
     times = bench.cells(bench.read(root / "docs/study/bench/epochs.csv"))["mlp", 128]
-    page = (root / "docs/benchmarks.md").read_text()
     lines = bench.table(times, 0).splitlines()[2:-2]
     assert len(lines) == 11
-    for line in lines:
-        assert f"\n{line}\n" in page
+    assert set(lines) <= set((root / "docs/benchmarks.md").read_text().splitlines())
 
 
 @pytest.mark.parametrize(
@@ -100,7 +106,7 @@ def test_a_slower_trainer_is_told(before, said, tmp_path, capsys):
     assert [line.endswith(said) for line in lines[1:]] == [True, True]
 
 
-@pytest.mark.parametrize("power", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("power", [0.0, 2.0])
 def test_an_exponent_is_the_power(power):
     sizes = {size: {"s": 3 * size**power} for size in (10, 100, 1000)}
     assert growth.exponent(sizes, "s") == pytest.approx(power)
@@ -141,20 +147,10 @@ def test_seconds_of_the_pipeline_are_told_by_stage():
     assert lines[-1].startswith("25 of 100 s, 25%, are neither")
 
 
-def test_levels_below_a_page_mark_are_replaced_alone(tmp_path, monkeypatch):
+def test_what_stands_below_a_page_mark_is_replaced_alone(tmp_path, monkeypatch):
     page = tmp_path / "benchmarks.md"
-    page.write_text("before\n<!-- a -->\nold\n<!-- /a -->\nbetween\n<!-- b -->\n<!-- /b -->\n")
+    text = "before\n<!-- a -->\n{}<!-- /a -->\nbetween\n<!-- b -->\n<!-- /b -->\n"
+    page.write_text(text.format("old\n"))
     monkeypatch.setattr("page.PAGE", page)
     bench.write_between("a", "new\n")
-    assert page.read_text() == (
-        "before\n<!-- a -->\nnew\n<!-- /a -->\nbetween\n<!-- b -->\n<!-- /b -->\n"
-    )
-
-
-def test_initial_weights_and_orders_depend_on_the_seed_alone(mnist):
-    one, same = (training_of(mnist.train, 50) for _ in range(2))
-    other = Training((128, 64), 128, one.images, one.labels, seed=1)
-    np.testing.assert_array_equal(one.initial_weights()[0][0], same.initial_weights()[0][0])
-    assert not np.array_equal(one.initial_weights()[0][0], other.initial_weights()[0][0])
-    assert sorted(np.concatenate(one.batches(1))) == list(range(50))
-    assert not np.array_equal(one.order(1), one.order(2))
+    assert page.read_text() == text.format("new\n")

@@ -14,6 +14,8 @@ import pytest
 import yaml
 from studies import copy_repository
 
+RECIPES = ["An activation", "A network", "A data set", "A probe", "A claim"]
+
 #: Commands of the page, in one process: TensorFlow takes seconds to import. Tests come first,
 #: since their check of shapes has to be there before actlab is.
 DRIVER = """
@@ -51,6 +53,23 @@ def commands_under(page, heading):
         block.text for block in page if (block.heading, block.language) == (heading, "sh")
     )
     return told.splitlines()
+
+
+def test_the_page_has_the_five_recipes(root, page):
+    text = (root / "docs/recipes.md").read_text()
+    assert re.findall("^## (.+)$", text, re.MULTILINE) == RECIPES
+    for heading in RECIPES:
+        assert commands_under(page, heading)
+
+
+def test_the_words_before_a_block_say_what_its_first_line_says(page):
+    edits = [block for block in page if block.title]
+    assert len(edits) > 10
+    for block in edits:
+        # Of two edits of one file behind each other, the first tells of both.
+        assert f"`{block.title}`" in block.before or not block.before.strip()
+        if block.how == "into":
+            assert f"at the end of `{block.where}`" in " ".join(block.before.split())
 
 
 class Followed:
@@ -182,5 +201,22 @@ def test_a_probe_is_measured_of_every_hidden_layer(followed):
 
 def test_a_claim_is_decided(followed):
     said = followed.said_by("test_claims")
-    # Four verdicts, each by its evidence and by its sentence; the ledger.
-    assert re.search(r"^9 passed", said, re.MULTILINE)
+    # Four verdicts, and the ledger.
+    assert re.search(r"^5 passed", said, re.MULTILINE)
+
+
+def test_a_page_that_no_longer_fits_is_noticed(tmp_path):
+    (tmp_path / "a.py").write_text("NAMES = (\n    1,\n)\nx = 1\ny = 1\n")
+
+    def follow(place, text="    2,\n"):
+        fence = f'```python title="a.py"\n    {text}    ```'
+        (block,) = pages.blocks(f"## A\n\nIn `a.py`:\n\n    {place}\n    {fence}\n")
+        pages.apply(block, tmp_path)
+        return (tmp_path / "a.py").read_text()
+
+    assert follow("<!-- into NAMES -->").startswith("NAMES = (\n    1,\n    2,\n)\n")
+    for place in ("<!-- after = 1 -->", "<!-- replaces z -->", ""):
+        with pytest.raises(AssertionError):
+            follow(place)
+    with pytest.raises(AssertionError, match="has no TABLE"):
+        follow("<!-- into TABLE -->")

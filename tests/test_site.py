@@ -19,17 +19,9 @@ from mkdocs.exceptions import PluginError
 import actlab
 
 #: What a page makes a browser fetch: the attribute of each element that names it.
-FETCHED = {
-    "script": "src",
-    "img": "src",
-    "link": "href",
-    "iframe": "src",
-    "source": "src",
-    "video": "src",
-    "audio": "src",
-    "embed": "src",
-    "object": "data",
-}
+FETCHED = {"link": "href", "object": "data"}
+for tag in ("script", "img", "iframe", "source", "video", "audio", "embed"):
+    FETCHED[tag] = "src"
 
 
 class Elements(HTMLParser):
@@ -81,10 +73,10 @@ def test_a_script_that_is_not_the_known_one_is_refused(tmp_path, monkeypatch):
 
     config: Any = MkDocsConfig()
     config.docs_dir = str(tmp_path)
-    monkeypatch.setattr(site_pages.subprocess, "run", pack)
-    with pytest.raises(PluginError, match="is not the file whose SHA-256 is known"):
-        site_pages.on_pre_build(config)
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(site_pages.subprocess, "run", pack)
+        with pytest.raises(PluginError, match="is not the file whose SHA-256 is known"):
+            site_pages.on_pre_build(config)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(PluginError, match=r"which draws the diagrams, is not there: .*npm"):
         site_pages.on_pre_build(config)
@@ -98,19 +90,12 @@ def test_every_public_name_has_its_place(elements):
     assert "actlab.training.trainer.fit_seeds" in elements["reference/training.html"].ids
 
 
-def test_the_documents_are_pages(root, site):
-    _, pages = site
-    for path in (root / "docs").glob("*.md"):
-        title = re.search(r"^# (.+)$", path.read_text(), re.MULTILINE)
-        assert title
-        assert f">{title[1]}<" in pages[f"{path.stem}.html"].replace("</h1>", "<")
-    lessons = {path.stem for path in (root / "docs/lessons").iterdir() if path.is_file()}
-    assert {f"lessons/{name}.html" for name in lessons} <= set(pages)
-    assert "What does the choice of activation function do to a network?" in pages["index.html"]
-
-
-def test_the_notebook_is_a_page_with_its_figures(site):
+def test_the_documents_and_the_notebook_are_pages(root, site):
     folder, pages = site
+    documents = [*(root / "docs").glob("*.md"), *(root / "docs/lessons").glob("*.*")]
+    names = [path.relative_to(root / "docs").with_suffix(".html") for path in documents]
+    assert {str(name) for name in names} <= set(pages)
+    assert "What does the choice of activation function do to a network?" in pages["index.html"]
     figures = re.findall(r'<img alt="png" src="([^"]+)"', pages["lessons/activation_study.html"])
     assert len(figures) == 5
     for figure in figures:
@@ -128,8 +113,7 @@ def test_nothing_is_fetched_from_the_web(site, elements):
 
 
 def test_diagrams_are_drawn_by_a_script_of_the_site(site, elements):
-    _, pages = site
-    drawn = {name for name, text in pages.items() if 'class="mermaid"' in text}
+    drawn = {name for name, text in site[1].items() if 'class="mermaid"' in text}
     assert "architecture.html" in drawn
     for name, page in elements.items():
         own = [address for address in page.fetched if "mermaid" in address]
@@ -137,18 +121,18 @@ def test_diagrams_are_drawn_by_a_script_of_the_site(site, elements):
 
 
 def test_every_link_within_the_site_leads_somewhere(site, elements):
-    folder, _ = site
+    folder = site[0].resolve()
     for name, page in elements.items():
         for link in page.links:
             if re.match(r"[a-z]+:", link):
                 continue
             address, anchor = urldefrag(link)
-            target = (
-                ((folder / name).parent / unquote(address)).resolve() if address else folder / name
-            )
+            target = folder / name
+            if address:
+                target = (target.parent / unquote(address)).resolve()
             if target.is_dir():
                 target /= "index.html"
             assert target.is_file(), (name, link)
             if anchor and target.suffix == ".html" and not anchor.startswith("__"):
-                at = str(target.resolve().relative_to(folder.resolve()))
-                assert unquote(anchor) in elements[at].ids, (name, link)
+                ids = elements[str(target.relative_to(folder))].ids
+                assert unquote(anchor) in ids, (name, link)
