@@ -94,8 +94,9 @@ def test_files_are_at_150_dots_an_inch_and_bear_no_date(default, tmp_path):
 
 def test_drawing_needs_no_pyplot(root):
     code = (
-        "import sys, numpy as np; from pathlib import Path; from actlab import figures;"
-        "activation_figures.plot_sample_images(np.zeros((1, 2, 2), np.uint8), np.array([0]), ['0']);"
+        "import sys, numpy as np; from pathlib import Path; from actlab.reporting import "
+        "activation_figures as figures;"
+        "figures.plot_sample_images(np.zeros((1, 2, 2), np.uint8), np.array([0]), ['0']);"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=root / "src", check=True)
