@@ -65,11 +65,15 @@ WORK: dict[str, Sequence[tuple[str, str]]] = {
     "gradients and theory": [
         (f"actlab/{name}.py", "") for name in ("gradients", "initialisation", "theory", "own")
     ],
-    "MLflow": [("/mlflow/", ""), ("actlab/tracking/tracking.py", "")],
+    "MLflow": [
+        ("/mlflow/", ""),
+        *((f"actlab/{name}.py", "") for name in ("store", "publish", "publish_study", "tracking")),
+    ],
     "figures": [("/matplotlib/", ""), ("actlab/reporting/figures.py", "")],
     "statistics": [(f"actlab/{name}.py", "") for name in ("comparisons", "claims", "findings")],
     "files": [
-        (f"actlab/{name}.py", "") for name in ("outputs", "datasets", "checkpoints", "tables")
+        (f"actlab/{name}.py", "")
+        for name in ("outputs", "datasets", "checkpoints", "layout", "tables")
     ],
     "DVC": [("/dvc/", ""), ("/dvc_", ""), ("bin/dvc", "")],
 }

@@ -167,7 +167,9 @@ def plant(
                     curves.append(
                         (seed, epoch, 2.5 * error, 1 - error, 3 * error, 1 - error - noise)
                     )
-                    times.append((seed, epoch, 0.2 + place / 20 + rng.random() / 50, 5.0, 2))
+                    times.append(
+                        (seed, epoch, 0.2 + place / 20 + rng.random() / 50, 5.0, 2, 1000 * epoch)
+                    )
                 given = accuracies.get((activation, network))
                 drawn = 0.979 + 0.001 * place + 0.001 * rng.standard_normal()
                 tests.append((seed, 0.1 - drawn / 50, drawn if given is None else given[at]))

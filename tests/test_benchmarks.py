@@ -116,7 +116,7 @@ TRAINER, QUEUE = "/src/actlab/training/trainer.py", "/lib/threading.py"
         ([("call", "/tensorflow/x.py"), ("compile_epoch.<locals>.run_epoch", TRAINER)], "training"),
         ([("call", "/tensorflow/x.py"), ("compile_epoch", TRAINER)], "compiling"),
         ([("__init__", "/mlflow/a.py"), ("_find", "<frozen importlib._bootstrap>")], "imports"),
-        ([("log_batch", "/mlflow/a.py"), ("write", "/src/actlab/tracking/tracking.py")], "MLflow"),
+        ([("log_batch", "/mlflow/a.py"), ("write", "/src/actlab/tracking/store.py")], "MLflow"),
         ([("main", "/src/actlab/stages/train.py")], "other"),
         ([("wait", QUEUE), ("compile_epoch.<locals>.run_epoch", TRAINER)], None),
         ([("fit_seeds", TRAINER), ("train", "/src/actlab/stages/train.py")], None),

@@ -1,8 +1,8 @@
 """The command on a real store, filled through the calls that a training makes."""
 
+import itertools
 import shutil
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -10,16 +10,18 @@ import pytest
 from actlab.data.config import DataConfig
 from actlab.models.config import NetworkConfig
 from actlab.stages.schema import CompareConfig
+from actlab.tracking.tracking.publish import LivePublisher
 from actlab.training.trainer.config import TrainingConfig
 from planted import activation_of, configured
+from planted_run import folder_of, plant_run
 
 from actlab.errors import UserError
 from actlab.results import tables
 from actlab.stages.compare import compare
-from actlab.tracking.tracking import tracking
+from actlab.tracking.tracking import publish, tracking
 
 pytestmark = [
-    # As in test_tracking.
+    # As in published.py.
     pytest.mark.filterwarnings(
         "ignore:The ``noload`` loader strategy:DeprecationWarning:mlflow.store.tracking"
     ),
@@ -35,9 +37,9 @@ def accuracy_of(activation: str, depth: int, seed: int, epoch: int = EPOCHS) -> 
     return level - 0.01 * depth + 0.001 * ((seed * pace + depth) % 5) - 0.1 * (EPOCHS - epoch)
 
 
-def job(activation: str, depth: int, root: Path = Path()):
+def job(activation: str, depth: int):
     return configured(
-        root,
+        Path("multirun", f"{activation}-{depth}"),
         seeds=SEEDS,
         data=DataConfig("mnist", 10000, 0),
         training=TrainingConfig(EPOCHS, 128, 0.001, [0]),
@@ -46,40 +48,41 @@ def job(activation: str, depth: int, root: Path = Path()):
     )
 
 
-def log(store, config, folder: Path, depth: int, whole: bool = True) -> None:
-    """Make the calls of a training whose model is not stored."""
-    name = config.activation.name
-    with tracking.ConfigurationRun(config, "sweep", store) as run:
-        for seed in config.seeds:
-            for epoch in range(1, EPOCHS + 1):
-                value = accuracy_of(name, depth, seed, epoch)
-                values = {"loss": 1.0, "accuracy": value, "val_loss": 1.0, "val_accuracy": value}
-                run.log_epoch(seed, epoch, values | {"epoch_seconds": 0.1})
-            tests = {"test_loss": 0.5, "test_accuracy": accuracy_of(name, depth, seed)}
-            run.finish_seed(seed, tests | {"compile_seconds": 1.0}, folder / "weights.h5")
-        if whole:
-            run.finish(folder, folder)
+#: When trainings begin: the oldest comes first.
+_MOMENTS = itertools.count()
+
+
+def log(config, whole: bool = True) -> None:
+    """Publish a training whose model is not stored; one that is not whole has failed."""
+    name, depth = config.activation.name, len(config.network.hidden)
+
+    def accuracy(seed: int, epoch: int) -> float:
+        return accuracy_of(name, depth, seed, epoch or EPOCHS)
+
+    epochs = None if whole else dict.fromkeys(config.seeds, EPOCHS)
+    with LivePublisher(config, folder_of(config)) as publisher:
+        plant_run(
+            config, folder_of(config), accuracy, epochs=epochs, code="", began=10 * next(_MOMENTS)
+        )
+        publisher.publish()
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def filled(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """A root whose store has a sweep of six jobs, one that failed, and one of another sweep."""
     root = tmp_path_factory.mktemp("filled")
-    folder = root / "outputs"
-    folder.mkdir()
-    for name in ("history.csv", "layers.csv", "test.csv", "model.json", "weights.h5"):
-        (folder / name).touch()
+    shutil.copy(empty_store, root / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.delenv("DVC_ROOT", raising=False)
-        patch.setattr(tracking, "_log_model", lambda *_: (None, 100))
+        patch.setattr(publish, "log_model", lambda *_: (None, 100))
+        log(job("relu", 1), whole=False)  # and again, whole
+        for activation, depth in itertools.product(ACTIVATIONS, DEPTHS):
+            log(job(activation, depth))
+        log(job("relu", 8), whole=False)
+        log(replace(job("relu", 1), data=DataConfig("mnist", 0, 0)))
         store = tracking.connect()
-        log(store, job("relu", 1), folder, 1, whole=False)  # and again, whole
-        for activation, depth in product(ACTIVATIONS, DEPTHS):
-            log(store, job(activation, depth), folder, depth)
-        log(store, job("relu", 8), folder, 8, whole=False)
-        log(store, replace(job("relu", 1), data=DataConfig("mnist", 0, 0)), folder, 1)
         for run in tracking._search_parents(store, {"actlab.kind": "configuration"}, ""):
             other = run.data.params["data.validation_size"] == "0"
             tags = {"sweep.other": "yes"} if other else {"sweep.depth": "yes"}
@@ -224,11 +227,9 @@ def test_without_a_sweep_what_is_more_than_a_selection_run_is_kept(tags, kept, r
 
 
 def test_seeds_of_other_code_are_not_pooled(root, monkeypatch):
-    monkeypatch.setattr(tracking, "_log_model", lambda *_: (None, 100))
+    monkeypatch.setattr(publish, "log_model", lambda *_: (None, 100))
+    log(replace(job("relu", 2), seeds=[7]))
     store = tracking.connect()
-    folder = root / "outputs"
-    first = replace(job("relu", 2), seeds=[7])
-    log(store, first, folder, 2)
     runs = tracking._search_parents(store, {"actlab.kind": "configuration"}, "")
     store.write(runs[-1].info.run_id, tags={"sweep.depth": "yes", "actlab.code": "other"})
     assert tracking.find_runs("depth", "").parents["code"].tolist() == [""] * 6 + ["other"]

@@ -12,7 +12,7 @@ from actlab.training.trainer.config import TrainingConfig
 from closure import import_closure
 from planted import configured
 
-from actlab.engine import fingerprint
+from actlab.results import identity
 
 CONFIG = configured(Path())
 
@@ -21,7 +21,7 @@ def test_the_code_is_all_that_computes_a_training(root):
     package = root / "src/actlab"
     computes = import_closure(package / "checkpoints.py", root / "src")
     computes |= {package / "stages/train.py"}
-    assert {package / name for name in fingerprint.CODE} == computes
+    assert {package / name for name in identity.CODE} == computes
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_the_code_is_all_that_computes_a_training(root):
     ],
 )
 def test_what_decides_a_result_is_in_it(changes):
-    assert fingerprint.fingerprint(replace(CONFIG, **changes)) != fingerprint.fingerprint(CONFIG)
+    assert identity.fingerprint(replace(CONFIG, **changes)) != identity.fingerprint(CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -52,27 +52,27 @@ def test_what_decides_a_result_is_in_it(changes):
     ],
 )
 def test_what_decides_no_result_is_not_in_it(changes):
-    assert fingerprint.fingerprint(replace(CONFIG, **changes)) == fingerprint.fingerprint(CONFIG)
+    assert identity.fingerprint(replace(CONFIG, **changes)) == identity.fingerprint(CONFIG)
 
 
 def test_equal_layers_are_the_list_that_they_stand_for():
     listed = replace(CONFIG, network=NetworkConfig("mlp", [16, 16]))
     short = replace(CONFIG, network=NetworkConfig("mlp", "2x16"))
-    assert fingerprint.fingerprint(listed) == fingerprint.fingerprint(short)
+    assert identity.fingerprint(listed) == identity.fingerprint(short)
 
 
-@pytest.mark.parametrize("name", fingerprint.CODE)
+@pytest.mark.parametrize("name", identity.CODE)
 def test_every_module_of_the_code_counts(name, root, tmp_path, monkeypatch):
-    for each in fingerprint.CODE:
+    for each in identity.CODE:
         (tmp_path / each).parent.mkdir(exist_ok=True)
         (tmp_path / each).write_bytes((root / "src/actlab" / each).read_bytes())
-    monkeypatch.setattr(fingerprint, "__file__", str(tmp_path / "fingerprint.py"))
-    fingerprint._code.cache_clear()
-    before = fingerprint.fingerprint(CONFIG)
+    monkeypatch.setattr(identity, "__file__", str(tmp_path / "fingerprint.py"))
+    identity._code.cache_clear()
+    before = identity.fingerprint(CONFIG)
     (tmp_path / name).write_text((tmp_path / name).read_text() + "\n")
-    fingerprint._code.cache_clear()
-    changed = fingerprint.fingerprint(CONFIG)
-    fingerprint._code.cache_clear()
+    identity._code.cache_clear()
+    changed = identity.fingerprint(CONFIG)
+    identity._code.cache_clear()
     assert changed != before
 
 
@@ -82,13 +82,13 @@ def test_a_users_own_function_counts_by_its_sources(root, tmp_path, monkeypatch)
     (tmp_path / "mine_for_fingerprint.py").write_text("def phi(x):\n    return x\n")
     monkeypatch.setattr(functions, "FOLDER", tmp_path)
     mine = ActivationConfig("mine", "mine_for_fingerprint.phi", {})
-    before = fingerprint.fingerprint(replace(CONFIG, activation=mine))
+    before = identity.fingerprint(replace(CONFIG, activation=mine))
     (tmp_path / "mine_for_fingerprint.py").write_text("def phi(x):\n    return 2 * x\n")
-    assert fingerprint.fingerprint(replace(CONFIG, activation=mine)) != before
+    assert identity.fingerprint(replace(CONFIG, activation=mine)) != before
 
 
 def test_the_package_that_computes_is_in_it(monkeypatch):
-    before = fingerprint.fingerprint(CONFIG)
-    monkeypatch.setattr(fingerprint, "_packages", lambda: {"tensorflow-cpu": "0"})
-    assert {"keras", "numpy"} < set(fingerprint.PACKAGES)
-    assert fingerprint.fingerprint(CONFIG) != before
+    before = identity.fingerprint(CONFIG)
+    monkeypatch.setattr(identity, "_packages", lambda: {"tensorflow-cpu": "0"})
+    assert {"keras", "numpy"} < set(identity.PACKAGES)
+    assert identity.fingerprint(CONFIG) != before

@@ -12,16 +12,18 @@ import pytest
 from actlab.data.config import DataConfig
 from actlab.stages.schema import Config
 from actlab.tracking.tracking.sync import sync
-from test_tracking import (
+from planted_run import plant_run
+from published import (
     CONFIG,
-    MODELS,
+    FOLDER,
     NAME,
     RESULTS,
+    WARNINGS,
     client,
     log_all,
-    log_live,
-    pytestmark,  # noqa: F401
+    publish_live,
     root,  # noqa: F401
+    run_named,
     stored_runs,
     trained,  # noqa: F401
 )
@@ -30,12 +32,9 @@ from actlab.errors import UserError
 from actlab.results import tables
 from actlab.tracking.tracking import notes, overview, registry, tracking, views
 
+pytestmark = WARNINGS
+
 REGISTERED = "actlab-mnist"
-
-
-def run_named(name: str) -> Any:
-    (found,) = (run for run in stored_runs() if run.info.run_name == name)
-    return found
 
 
 def experiment() -> Any:
@@ -120,20 +119,6 @@ def test_the_descriptions_say_what_was_reached_and_by_what(logged: Path) -> None
     said = run_named("report").data.tags["mlflow.note.content"]
     assert "1 claims of the notebook: 1 refuted" in said
     assert f"| {100 * test['test_accuracy'].mean():.2f} % |" in said
-
-
-@pytest.mark.parametrize(
-    ("output", "command"),
-    [
-        ("multirun/activation=relu,seeds=[0,1]", "train activation=relu 'seeds=[0,1]'"),
-        ("multirun/single", "train"),
-        (f"multirun/activation=relu,{'x' * 150}=1", "train"),
-    ],
-)
-def test_a_job_of_a_sweep_is_made_by_its_command(output: str, command: str) -> None:
-    config = replace(CONFIG, paths=replace(CONFIG.paths, output=output))
-    said = tracking.ConfigurationRun(config, "sweep")._command()
-    assert said == f"python -m actlab.stages.{command}"
 
 
 def test_a_description_that_a_person_wrote_stays(logged: Path) -> None:
@@ -240,14 +225,9 @@ def test_nothing_is_best_where_no_images_were_held_out(logged: Path) -> None:
 def log_trained(name: str, objective: float | None, loss: float, **given: Any) -> str:
     """Log a configuration whose validation accuracy and training loss are known."""
     config: Config = replace(CONFIG, activation=replace(CONFIG.activation, name=name), **given)
-    with tracking.ConfigurationRun(config, "dvc") as run:
-        for seed in config.seeds:
-            values = {"loss": loss, "accuracy": 0.5, "val_loss": 1.0, "epoch_seconds": 1.0}
-            run.log_epoch(seed, 1, values | {"val_accuracy": objective or 0.5})
-            reached = {"test_accuracy": 1 - (objective or 0.5), "test_loss": 1.0}
-            weights = MODELS / f"seed-{seed}/epoch-003.weights.h5"
-            run.finish_seed(seed, reached, weights)
-        run.finish(MODELS, RESULTS, objective)
+    reached = objective or 0.5
+    plant_run(config, FOLDER, lambda seed, epoch: reached if epoch else 1 - reached, loss)
+    publish_live(config)
     return run_named(f"{name}/mlp").info.run_id
 
 
@@ -336,8 +316,7 @@ def test_a_store_without_a_registry_costs_one_line(
 ) -> None:
     from mlflow import MlflowClient
 
-    with tracking.ConfigurationRun(CONFIG, "dvc") as run:
-        log_live(run)
+    publish_live()
 
     def refuse(*args: Any, **named: Any) -> None:
         raise OSError(30, "Read-only file system")

@@ -157,7 +157,7 @@ def written(tmp_path_factory):
     )
     prepare(study, folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("actlab.tracking.tracking.log_report", lambda config, reports: None)
+        patch.setattr("actlab.tracking.publish_study.log_report", lambda config, reports: None)
         write_report(config_of(study, folder))
     return folder, study
 
@@ -290,7 +290,7 @@ def test_every_figure_has_its_files_and_its_table(written):
 
 
 def test_a_second_report_is_the_same_but_for_times(tmp_path, monkeypatch):
-    monkeypatch.setattr("actlab.tracking.tracking.log_report", lambda config, reports: None)
+    monkeypatch.setattr("actlab.tracking.publish_study.log_report", lambda config, reports: None)
     once, again = tmp_path / "once", tmp_path / "again"
 
     def slower(parts):
@@ -915,7 +915,7 @@ def test_a_point_under_the_pointer_tells_its_value(written):
 def test_a_point_of_one_seed_tells_that_it_has_no_interval(tmp_path, monkeypatch):
     study = plant(tmp_path, ["relu", "tanh"], {"mlp": (4,)}, seeds=[7], epochs=3)
     prepare(study, tmp_path)
-    monkeypatch.setattr("actlab.tracking.tracking.log_report", lambda config, reports: None)
+    monkeypatch.setattr("actlab.tracking.publish_study.log_report", lambda config, reports: None)
     write_report(config_of(study, tmp_path))
     with opened(tmp_path / "reports/report.html", 1200) as (page, said):
         see_all(page)

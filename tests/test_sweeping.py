@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from actlab.tracking.tracking.store import OBJECTIVE
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from studies import read_committed
 
 from actlab.engine import command, sweeping
-from actlab.engine.fingerprint import fingerprint
+from actlab.results.identity import fingerprint
 from actlab.stages.train import Trained
 from actlab.tracking.tracking import tracking
 
@@ -65,7 +66,7 @@ class Sweep:
         run = store.create_run(job, tags | tracking.sweep_tags(config.sweep))
         objective = reached if config.data.validation_size else None
         if objective is not None:
-            store.write(run, [tracking._metric(tracking.OBJECTIVE, objective)])
+            store.client.log_metric(run, OBJECTIVE, objective)
         store.client.set_terminated(run, "FINISHED")
         return Trained(objective, diverged, True)
 

@@ -21,6 +21,7 @@ A map of the modules, in the order of the data:
 `model`            an activation and a network -> a Keras model
 `training`         models and images -> histories, one compiled program an epoch
 `checkpoints`      what is kept of a training, so that it goes on after a kill
+`layout`           the run folder: the files that a training leaves, and what they hold
 `kernels`          a dense layer with an activation -> how long its passes take alone
 `gradients`        a model and a batch -> the gradient and health of every layer
 `meanfield`        what a wide random layer makes of a signal's variance
@@ -47,7 +48,11 @@ A map of the modules, in the order of the data:
 `sections`         a study and what follows from it -> a report
 `layer_sections`   the sections that the pipeline alone has
 `report`           a report -> Markdown and HTML
-`tracking`         all of it -> MLflow, while it happens; finished runs <- MLflow
+`store`            MLflow's store: where it is, what is said when it fails
+`publish`          a run folder -> MLflow, while it is trained and afterwards
+`logged_model`     the model that MLflow keeps of a run
+`publish_study`    gradients, report and comparisons -> MLflow
+`tracking`         finished runs <- MLflow
 `notes`            what MLflow's pages say of runs and models
 `views`            columns and charts of MLflow's pages, behind a link
 `registry`         models -> MLflow's registry, with aliases; which one is served

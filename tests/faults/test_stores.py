@@ -4,15 +4,11 @@ import itertools
 import os
 import random
 import shutil
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from multiprocessing import get_context
@@ -20,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty import Proxy
+from faulty import Proxy, started_server
 from mounts import fill, mount, where_mounts_are_allowed
 from small_training import (
     EPOCHS,
@@ -37,10 +33,10 @@ from small_training import (
     write_seed,
 )
 
-from actlab.tracking.tracking import tracking
+from actlab.tracking.tracking import store as stores
 
 pytestmark = [
-    # As in test_tracking.py.
+    # As in published.py.
     pytest.mark.filterwarnings(
         "ignore:The ``noload`` loader strategy:DeprecationWarning:mlflow.store.tracking"
     ),
@@ -58,7 +54,7 @@ def easy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     plant(folder)
     use(folder, "sqlite:///mlflow.db")
     assert "MLflow" not in train()
-    assert compared(tracking.connect()) == []
+    assert compared(stores.connect()) == []
     yield digests()
     os.chdir(before)
     os.environ.pop("MLFLOW_TRACKING_URI")
@@ -70,7 +66,7 @@ def easy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 def store(easy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store of SQLite's that is new and empty."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    tracking.connect()
+    stores.connect()
     return tmp_path / "mlflow.db"
 
 
@@ -80,29 +76,8 @@ def store(easy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of MLflow's own server."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    command = "mlflow server --backend-store-uri sqlite:///server.db --workers 1 --port"
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command.split(), str(port)],
-        cwd=tmp_path_factory.mktemp("server"),
-        env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_TRACKING_URI": ""},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        for _ in range(1200):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
-                    break
-            except (urllib.error.URLError, TimeoutError, ConnectionError):
-                assert process.poll() is None
-                time.sleep(0.1)
+    with started_server(tmp_path_factory.mktemp("server")) as port:
         yield port
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 @pytest.fixture
@@ -115,7 +90,7 @@ def proxy(
     def begin() -> Proxy:
         proxies.append(Proxy(server))
         # Each has the server to itself, as far as it can see.
-        monkeypatch.setattr(tracking, "EXPERIMENT", f"actlab-{proxies[-1].port}")
+        monkeypatch.setattr(stores, "EXPERIMENT", f"actlab-{proxies[-1].port}")
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{proxies[-1].port}")
         return proxies[-1]
 
@@ -129,7 +104,7 @@ def count_requests(proxy: Proxy) -> int:
     proxy.requests = 0
     assert "MLflow" not in train()
     requests = proxy.requests
-    assert compared(tracking.connect()) == []
+    assert compared(stores.connect()) == []
     return requests
 
 
@@ -149,7 +124,7 @@ def test_a_server_that_refuses_or_fails_costs_a_line(
     proxy: Callable[[], Proxy], easy: dict[str, str], is_whole: bool, tally: Tally
 ) -> None:
     if not is_whole:
-        pytest.skip("test_tracking.py kills one; `make faults` does it at every moment")
+        pytest.skip("test_store.py kills one; `make faults` does it at every moment")
     for how, names in (
         ("die", "MLflow's server is killed"),
         ("drop", "MLflow's server drops every connection"),
@@ -167,7 +142,7 @@ def test_a_server_that_refuses_from_the_start(
     proxy: Callable[[], Proxy], easy: dict[str, str], is_whole: bool, tally: Tally
 ) -> None:
     if not is_whole:
-        pytest.skip("test_tracking.py has it: `make faults` trains meanwhile")
+        pytest.skip("test_store.py has it: `make faults` trains meanwhile")
     refusing = proxy()
     failures = survive(Fault("refused", refusing.die, refusing.live), easy)
     tally("MLflow's server refuses connections", 1, failures)
@@ -191,7 +166,7 @@ def test_an_answer_that_is_lost_is_asked_for_again(
                 failures += [f"{how} {first}: {each}" for each in mended()]
                 continue
             # The run whose making was answered to nobody is of this process, which has not ended.
-            left = [each for each in compared(tracking.connect()) if "claim to be" not in each]
+            left = [each for each in compared(stores.connect()) if "claim to be" not in each]
             failures += [f"{how} {first}: {each}" for each in left]
     tally("MLflow's server fails one request", 3 * len(range(1, total, 3)), failures)
 
@@ -200,7 +175,7 @@ def test_a_slow_server_is_asked_as_often_for_many_epochs_as_for_few(
     proxy: Callable[[], Proxy], is_whole: bool, tally: Tally
 ) -> None:
     if not is_whole:
-        pytest.skip("test_tracking.py counts the calls: `make faults` waits 2 s for each")
+        pytest.skip("test_publish.py counts the calls: `make faults` waits 2 s for each")
     counts, failures = {}, []
     for epochs in (EPOCHS, 150):
         slow = proxy()
@@ -212,7 +187,7 @@ def test_a_slow_server_is_asked_as_often_for_many_epochs_as_for_few(
         print(f"{epochs} epochs: {took:.0f} s, {slow.requests} requests")
         failures += [line for line in said.splitlines() if "MLflow" in line]
         slow.mend()
-        failures += compared(tracking.connect())
+        failures += compared(stores.connect())
     if counts[150] > counts[EPOCHS] + 20:
         failures.append(f"{counts}")
     tally("MLflow's server takes 2 s a call", 2, failures)
@@ -261,7 +236,7 @@ def suffer_full(folder: Path, easy: dict[str, str], after: int, is_new: bool) ->
     mount("-t", "tmpfs", "-o", "size=16m", "none", disk)
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{disk}/mlflow.db"
     if not is_new:
-        tracking.connect()
+        stores.connect()
     name, unfill = f"full from {when}", (disk / "filler").unlink
     fault = Fault(name, lambda: fill(disk), unfill, after, "this training is ")
     wrong = survive(fault, easy)
@@ -276,7 +251,7 @@ def suffer_read_only(folder: Path, easy: dict[str, str], what: str) -> list[str]
     disk = folder / f"read-only {what}"
     disk.mkdir()
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{disk}/mlflow.db"
-    tracking.connect()
+    stores.connect()
     path = disk if what == "folder" else disk / "mlflow.db"
 
     def protect() -> None:
@@ -333,7 +308,7 @@ WRITERS = 8
 
 def write_beside_a_kill(folder: Path, context: Any, rng: random.Random) -> list[str]:
     """Have one of several writers killed; give a line for each thing that is wrong then."""
-    tracking.connect()
+    stores.connect()
     at_once = context.Barrier(WRITERS + 1, timeout=60)
     writers = [
         context.Process(target=write_seed, args=(number, at_once, folder))
@@ -355,7 +330,7 @@ def write_beside_a_kill(folder: Path, context: Any, rng: random.Random) -> list[
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:
         if database.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
             wrong.append("the store is damaged")
-    store = tracking.connect()
+    store = stores.connect()
     store.close_ended()
     if store.search("RUNNING", {}):
         wrong.append("a run claims to be running")
@@ -377,7 +352,7 @@ def test_writers_to_one_store_of_which_one_is_killed(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     rounds, failures, rng = 20 if is_whole else 1, [], random.Random(0)
     context = get_context("forkserver")
-    context.set_forkserver_preload(["mlflow", "actlab.tracking.tracking", "mlflow.store.tracking"])
+    context.set_forkserver_preload(["mlflow", "actlab.publish", "mlflow.store.tracking"])
     for number in range(rounds):
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         monkeypatch.setenv("DVC_ROOT", str(folder))

@@ -116,9 +116,9 @@ def _in_a_line(error: Exception) -> str:
 
 
 def _train_once(train: Callable[[Config, str], Any], config: Config) -> Outcome:
-    from actlab.engine.fingerprint import fingerprint
     from actlab.engine.locks import training_lock
-    from actlab.tracking.tracking import tracking
+    from actlab.results.identity import fingerprint
+    from actlab.tracking.tracking import publish, tracking
 
     job = f"job {HydraConfig.get().job.num + 1}"
     digest = fingerprint(config)
@@ -144,7 +144,7 @@ def _train_once(train: Callable[[Config, str], Any], config: Config) -> Outcome:
             trained = train(config, job)
         except Exception as error:
             with suppress(Exception):  # what failed first is what is told
-                store.record_failure(config, digest, _in_a_line(error))
+                publish.record_failure(store, config, digest, _in_a_line(error))
             raise
     if not trained.is_logged:
         raise UserError("trained, but MLflow lacks it: run this again when the store is well")

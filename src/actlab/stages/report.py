@@ -30,7 +30,7 @@ def write_report(config: Config, beside: Executor) -> None:
     from actlab.probes import metadata
     from actlab.reporting import charts, drawings, look, provenance, report, sections
     from actlab.results import study, tables
-    from actlab.tracking.tracking import overview, tracking
+    from actlab.tracking.tracking import overview, publish_study
 
     reports, confidence = Path(config.paths.reports), config.report.confidence
     results, timings = Path(config.paths.results), Path(config.paths.timings)
@@ -127,7 +127,7 @@ def write_report(config: Config, beside: Executor) -> None:
             tables.write_frame(table, path)
 
     print(f"The report: {reports / 'report.html'} and {reports / 'report.md'}", flush=True)
-    tracking.log_report(config, reports)
+    publish_study.log_report(config, reports)
     overview.log_overview(config)
 
 

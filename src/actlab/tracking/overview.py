@@ -15,8 +15,11 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from actlab.errors import UserError
+from actlab.results.layout import RunFolder
 from actlab.stages.schema import Config
 from actlab.tracking.tracking import notes, registry, tracking, views
+from actlab.tracking.tracking.publish_study import find_report
+from actlab.tracking.tracking.store import warn_on_failure
 from actlab.tracking.tracking.tracking import Run
 
 _NOTE = "mlflow.note.content"
@@ -48,14 +51,8 @@ def log_overview(config: Config) -> None:
             " registered models stay; `python -m actlab.stages.sync` writes those of what is here"
         )
         return
-    try:
+    with warn_on_failure("its descriptions, views and registered models are old"):
         refresh(tracking.connect(), config, ())
-    except Exception as error:  # MLflow lets through what its server or its database raises
-        tqdm.write(
-            tracking.format_store_error(
-                error, "its descriptions, views and registered models are old"
-            )
-        )
 
 
 def refresh(store: tracking.Store, config: Config, stale: Collection[str]) -> list[str]:
@@ -69,7 +66,7 @@ def refresh(store: tracking.Store, config: Config, stale: Collection[str]) -> li
         return []
     report = None
     if "report" not in stale:
-        report = store.find_report(Path(config.paths.reports))
+        report = find_report(store, Path(config.paths.reports))
     changed = _describe_runs(store, held, report)
     saved = _save_views(store, held)
     models = registry.register(store, _data_of(held), [each.parent for each in held])
@@ -83,8 +80,10 @@ def _find(store: tracking.Store, config: Config) -> list[_Held]:
     """Give the configurations of the pipeline that the store has, network by network."""
     held = []
     for network, activation in product(config.networks, config.activations):
+        folder = RunFolder.finished(config.paths, activation, network)
         try:
-            found = store.find_configuration(*tracking.read_trained(config, activation, network))
+            trained = folder.read_config(config)
+            found = store.find_configuration(trained, folder.find_weights(trained))
         except UserError:  # not trained here
             continue
         if found is not None:
@@ -124,7 +123,7 @@ def save_sweep(sweep: str, keys: Sequence[str]) -> str | None:
         changed = max(run.info.end_time or 0 for run in found)
         key = _key(f"sweep-{sweep}")
         _save(store, {key: views.of_sweep(sweep, keys, metrics, changed)})
-    except Exception as error:  # as in `log_overview`
+    except Exception as error:  # as in `store.warn_on_failure`
         return tracking.format_store_error(error, "its view is not saved", advice=False)
     return notes.view_link(store.experiment, key)
 

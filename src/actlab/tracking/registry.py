@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from actlab.errors import UserError
 from actlab.tracking.tracking import tracking
+from actlab.tracking.tracking.store import OBJECTIVE
 from actlab.tracking.tracking.tracking import Run
 
 BEST, LOWEST_LOSS = "best", "lowest-training-loss"
@@ -98,14 +99,14 @@ def choose(runs: Sequence[Run]) -> dict[str, Choice]:
     loss = lowest.data.metrics["loss_mean"]
     reason = f"the least mean training loss, {loss:.5f}, of {len(trained)} configurations"
     chosen = {LOWEST_LOSS: Choice(lowest, reason)}
-    if all(tracking.OBJECTIVE in run.data.metrics for run in trained):
-        best = max(trained, key=lambda run: run.data.metrics[tracking.OBJECTIVE])
+    if all(OBJECTIVE in run.data.metrics for run in trained):
+        best = max(trained, key=lambda run: run.data.metrics[OBJECTIVE])
         chosen[BEST] = Choice(best, _held_out(best, len(trained), _OF_PIPELINE))
     return chosen
 
 
 def _held_out(best: Run, count: int, which: str) -> str:
-    accuracy = best.data.metrics[tracking.OBJECTIVE]
+    accuracy = best.data.metrics[OBJECTIVE]
     images = int(best.data.params["data.validation_size"])
     return (
         f"the greatest mean validation accuracy, {accuracy:.4f} on {images:,} held-out images, of"

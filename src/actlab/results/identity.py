@@ -22,6 +22,7 @@ CODE = (
     "config.py",
     "datasets.py",
     "errors.py",
+    "layout.py",
     "meanfield.py",
     "model.py",
     "outputs.py",
@@ -29,6 +30,7 @@ CODE = (
     "runtime.py",
     "stages/train.py",
     "statistics.py",
+    "tables.py",
     "training.py",
 )
 
@@ -38,10 +40,14 @@ APART = (
     "beside.py",
     "fingerprint.py",
     "locks.py",
+    "logged_model.py",
     "notes.py",
     "progress.py",
+    "publish.py",
+    "publish_study.py",
     "stages/command.py",
     "stages/interrupts.py",
+    "store.py",
     "tracking.py",
 )
 
