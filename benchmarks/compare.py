@@ -41,18 +41,16 @@ def fill(name: str, first: int, last: int) -> None:
     """
     sys.path.insert(0, str(ROOT / "tests"))
     from planted import activation_of, configured  # pyright: ignore[reportMissingImports]
+    from planted_run import folder_of, plant_run  # pyright: ignore[reportMissingImports]
 
     from actlab.models.config import NetworkConfig
-    from actlab.tracking import tracking
+    from actlab.tracking import publish
+    from actlab.tracking.store import connect
     from actlab.training.config import TrainingConfig
 
-    tracking._log_model = lambda *_: (None, 101_770)  # a second each, and nothing to compare
+    publish.log_model = lambda *_: (None, 101_770)  # a second each, and nothing to compare
     rng = np.random.default_rng(first)
-    store = tracking.connect()
-    folder = Path("outputs")
-    folder.mkdir(exist_ok=True)
-    for file in ("history.csv", "layers.csv", "test.csv", "model.json", "weights.h5"):
-        (folder / file).touch()
+    store = connect()
     base = configured(Path(), seeds=list(SEEDS))
     jobs = list(islice(product(LEARNING_RATES, ACTIVATIONS, DEPTHS), first, last))
     for rate, activation, depth in tqdm(jobs, unit="configuration"):
@@ -63,33 +61,30 @@ def fill(name: str, first: int, last: int) -> None:
             training=TrainingConfig(EPOCHS, 128, rate, [0]),
             sweep=name,
         )
-        best = accuracy = rng.uniform(0.95, 0.98)
-        with tracking.ConfigurationRun(config, "sweep", store) as run:
-            for seed in SEEDS:
-                (folder / "weights.h5").write_text(f"{activation} {depth} {rate} {seed}")
-                for epoch in range(1, EPOCHS + 1):
-                    accuracy = best - 0.1 / epoch + rng.normal(0, 0.002)
-                    values = {"loss": 1 - accuracy, "accuracy": accuracy}
-                    values |= {"val_loss": 1.1 - accuracy, "val_accuracy": accuracy}
-                    run.log_epoch(seed, epoch, values | {"epoch_seconds": rng.uniform(0.3, 0.5)})
-                test = {"test_loss": 1.1 - accuracy, "test_accuracy": accuracy}
-                run.finish_seed(seed, test | {"compile_seconds": 1.0}, folder / "weights.h5")
-            run.finish(folder, folder)
+        best = rng.uniform(0.95, 0.98)
+
+        def accuracy(seed: int, epoch: int, best: float = best) -> float:
+            return best - 0.1 / (epoch or EPOCHS) + rng.normal(0, 0.002)
+
+        plant_run(config, folder_of(config), accuracy)
+        publish.publish(config, folder_of(config), store)
 
 
 def bookkeep() -> dict[str, float]:
     """Time what a job of six seeds and 20 epochs asks of the store, without its model; seconds."""
     sys.path.insert(0, str(ROOT / "tests"))
     from planted import configured  # pyright: ignore[reportMissingImports]
+    from planted_run import folder_of, plant_run  # pyright: ignore[reportMissingImports]
 
     from actlab.results.identity import fingerprint
-    from actlab.tracking import tracking
+    from actlab.tracking import publish
+    from actlab.tracking.store import connect
     from actlab.training.config import TrainingConfig
 
-    tracking._log_model = lambda *_: (None, 101_770)
-    tracking.connect()  # which imports mlflow
+    publish.log_model = lambda *_: (None, 101_770)
+    connect()  # which imports mlflow
     config = configured(Path(), seeds=list(SEEDS), training=TrainingConfig(EPOCHS, 128, 0.5, [0]))
-    folder, took = Path("outputs"), {}
+    folder, took = folder_of(config), {}
 
     def timed(what: str, call: Callable[[], object]) -> None:
         started = time.perf_counter()
@@ -98,23 +93,17 @@ def bookkeep() -> dict[str, float]:
 
     timed("fingerprint", lambda: fingerprint(config))
     digest = f"{fingerprint(config)}-{time.time()}"
-    timed("opening the store", tracking.connect)
-    store = tracking.connect()
+    timed("opening the store", connect)
+    store = connect()
     timed("looking for a finished one", lambda: store.find_finished(digest))
     timed("closing unfinished ones", lambda: store.close_unfinished(digest))
-    run = tracking.ConfigurationRun(config, "sweep", store, digest)
-    for seed in SEEDS:
-        (folder / "weights.h5").write_text(f"{digest} {seed}")
-        for epoch in range(1, EPOCHS + 1):
-            values = dict.fromkeys(("loss", "accuracy", "val_loss", "val_accuracy"), 0.5)
-            what = "opening seven runs" if epoch == 1 else "epochs (beside the training)"
-            values |= {"epoch_seconds": 0.3}
-            timed(what, lambda s=seed, e=epoch, v=values: run.log_epoch(s, e, v))
-        test = {"test_loss": 0.5, "test_accuracy": 0.5}
-        timed(
-            "ending six runs", lambda s=seed, t=test: run.finish_seed(s, t, folder / "weights.h5")
-        )
-    timed("ending the configuration's", lambda: run.finish(folder, folder, 0.5))
+    publisher = publish.Publisher(config, folder, store)
+    for epoch in range(1, EPOCHS + 1):
+        plant_run(config, folder, epochs=dict.fromkeys(SEEDS, epoch), fingerprint=digest)
+        what = "opening seven runs" if epoch == 1 else "epochs (beside the training)"
+        timed(what, publisher.publish)
+    plant_run(config, folder, fingerprint=digest)
+    timed("ending seven runs", publisher.publish)
     timed("finding it finished: a job that is skipped", lambda: store.find_finished(digest))
     return took
 

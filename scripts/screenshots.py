@@ -15,7 +15,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from actlab.tracking import notes, registry, tracking
+from actlab.tracking import notes, registry
+from actlab.tracking.store import connect, tracking_uri
 
 STUDY = Path("docs/study")
 SIZE = {"width": 1600, "height": 1000}
@@ -36,7 +37,7 @@ class Page(NamedTuple):
 
 def find_pages() -> dict[str, Page]:
     """Give the pages by the names of their pictures."""
-    store = tracking.connect()
+    store = connect()
     number = store.experiment
     parents = store.search("FINISHED", {"actlab.kind": "configuration", "actlab.network": "mlp"})
     newest = {run.info.run_name: run for run in reversed(parents)}  # the newest comes last
@@ -93,7 +94,7 @@ def main() -> None:
         sys.exit(f"screenshots: there is no {unknown[0]}: there are {', '.join(pages)}")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking.tracking_uri()]
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri()]
     server = subprocess.Popen(
         [*command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
         stdout=subprocess.DEVNULL,

@@ -2,18 +2,53 @@
 
 import http.client
 import itertools
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 #: What becomes of the n-th request, counted from 1: "" (it is passed on), "500", "drop" (the
 #: connection is closed before the server hears of it), "mute" (the server does it, and the
 #: connection is closed before its answer), "die" (nothing answers from now on), or the seconds for
 #: which it is delayed.
 Fault = Callable[[int], str | float]
+
+
+@contextmanager
+def started_server(folder: Path) -> Iterator[int]:
+    """Start MLflow's own server, its store in a folder; gives its port."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    command = "mlflow server --backend-store-uri sqlite:///server.db --workers 1 --port"
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command.split(), str(port)],
+        cwd=folder,
+        env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_TRACKING_URI": ""},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(1200):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
+                    break
+            except (urllib.error.URLError, TimeoutError, ConnectionError):
+                assert process.poll() is None
+                time.sleep(0.1)
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 class Proxy:

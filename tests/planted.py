@@ -167,7 +167,7 @@ def plant(
                 accuracy = 1 - error - 0.001 * rng.random()
                 rows["history"].append((seed, epoch, 2.5 * error, 1 - error, 3 * error, accuracy))
                 seconds = 0.2 + place / 20 + rng.random() / 50
-                rows["timings"].append((seed, epoch, seconds, 5.0, 2))
+                rows["timings"].append((seed, epoch, seconds, 5.0, 2, 1000 * epoch))
             drawn = 0.979 + 0.001 * place + 0.001 * rng.standard_normal()
             given = accuracies.get((activation, network))
             accuracy = drawn if given is None else given[number]

@@ -11,7 +11,7 @@ from actlab.engine.launches import Launch
 from actlab.results.study import Study
 from actlab.results.tables import HISTORY
 from actlab.tracking import runs
-from actlab.tracking.tracking import FoundRuns
+from actlab.tracking.reading import FoundRuns
 
 FIXED = {
     "network.name": "uniform",

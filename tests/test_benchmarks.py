@@ -125,7 +125,7 @@ COMPILED, QUEUE = "/src/actlab/training/compiled.py", "/lib/threading.py"
         ),
         ([("call", "/tensorflow/x.py"), ("compile_epoch", COMPILED)], "compiling"),
         ([("__init__", "/mlflow/a.py"), ("_find", "<frozen importlib._bootstrap>")], "imports"),
-        ([("log_batch", "/mlflow/a.py"), ("write", "/src/actlab/tracking/tracking.py")], "MLflow"),
+        ([("log_batch", "/mlflow/a.py"), ("write", "/src/actlab/tracking/store.py")], "MLflow"),
         ([("main", "/src/actlab/stages/train.py")], "other"),
         ([("wait", QUEUE), ("compile_epoch.<locals>.run_epoch", COMPILED)], None),
         ([("fit_seeds", COMPILED), ("train", "/src/actlab/stages/train.py")], None),

@@ -13,7 +13,8 @@ from actlab.activations.config import ActivationConfig
 from actlab.data.splits import Split
 from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec
-from actlab.training.checkpoints import STATE, Checkpoints
+from actlab.results.checkpoints import STATE, Checkpoints
+from actlab.results.layout import RunFolder, weights_path
 from actlab.training.trainer import Epoch, Fitted, Protocol, State, fit_seeds
 
 KEPT, EPOCHS = [0, 2, 4], 4
@@ -24,60 +25,46 @@ class CutError(Exception):
     """What ends a training before its time."""
 
 
-def study(images, function, checkpoints, cut_after=None):
+def study(images, function, folder, cut_after=None):
     """Train two seeds with checkpoints; `cut_after` ends them after that many epochs in all.
 
-    Gives what a user keeps, other than times, and how many epochs were trained.
+    Gives the files that a user keeps, other than times, and how many epochs were trained.
     """
     spec = ModelSpec(
         ActivationConfig(function, function, FUNCTIONS[function]),
         NetworkConfig("mlp", [12, 8]),
         "glorot_uniform",
     )
-    begun = {seed: checkpoints.load(seed, KEPT) for seed in (0, 1)}
-    begun = {seed: found for seed, found in begun.items() if found}
-    epochs = {seed: begun[seed].epochs if seed in begun else [] for seed in (0, 1)}
-    updates = {seed: begun[seed].updates if seed in begun else [] for seed in (0, 1)}
-    fitted = {seed: found.fitted for seed, found in begun.items() if found.fitted}
+    checkpoints = Checkpoints(folder, [0, 1], KEPT)
     trained = []
-
-    def keep(seed, epoch, model, next_step):
-        checkpoints.keep(seed, epoch, model)
-        updates[seed].extend((epoch, *ratio) for ratio in next_step().items())
 
     def save(state, gave):
         if cut_after is not None and len(trained) == cut_after:
             raise CutError
         trained.append(gave)
-        epochs[state.seed].append(gave)
-        checkpoints.save(state, epochs[state.seed], updates[state.seed])
+        checkpoints.save(state, gave)
 
     events = fit_seeds(
         spec,
-        [seed for seed in (0, 1) if seed not in fitted],
+        [seed for seed in (0, 1) if seed not in checkpoints.fitted],
         *(images, images, images),
         Protocol(EPOCHS, 64, 0.01, KEPT),
-        keep,
+        checkpoints.keep,
         1,
-        {seed: found.state for seed, found in begun.items()},
+        checkpoints.states,
         save,
     )
     with closing(events):
         for event in events:
             if isinstance(event, Fitted):
                 checkpoints.finish(event)
-                fitted[event.seed] = event
-    gave = [
-        (each.seed, each.epoch, each.loss, each.accuracy, each.val_loss, each.val_accuracy)
-        for seed in (0, 1)
-        for each in epochs[seed]
-    ]
-    tests = [
-        (each.test_loss, each.test_accuracy, each.test_logits.tobytes())
-        for each in (fitted[0], fitted[1])
-    ]
-    weights = [checkpoints.weights(seed, epoch).read_bytes() for seed in (0, 1) for epoch in KEPT]
-    return (gave, tests, weights, updates), len(trained)
+    checkpoints.write()
+    whole = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for kind in (checkpoints.run.models, checkpoints.run.results)
+        for path in sorted(kind.rglob("*.*"))
+    }
+    return whole, len(trained)
 
 
 @pytest.fixture(scope="module")
@@ -88,83 +75,113 @@ def images(mnist):
 # Within a seed, at a kept epoch (2) and not; after one seed; after all.
 @pytest.mark.parametrize(("function", "cuts"), [("relu", (3, 4, 8)), ("prelu", (2,))])
 def test_a_training_that_is_cut_short_goes_on_to_the_bit(function, cuts, images, tmp_path):
-    whole, trained = study(images, function, Checkpoints(tmp_path / "whole"))
+    whole, trained = study(images, function, tmp_path / "whole")
     assert trained == 2 * EPOCHS
+    assert len(whole) == 2 * len(KEPT) + 4  # history, test and updates; test.npz
     for cut_after in cuts:
-        checkpoints = Checkpoints(tmp_path / f"{cut_after}")
+        folder = tmp_path / f"{cut_after}"
         if cut_after < 2 * EPOCHS:
             with pytest.raises(CutError):
-                study(images, function, checkpoints, cut_after)
+                study(images, function, folder, cut_after)
         else:
-            study(images, function, checkpoints)
-        resumed, trained = study(images, function, checkpoints)
+            study(images, function, folder)
+        resumed, trained = study(images, function, folder)
         assert resumed == whole
         assert trained == 2 * EPOCHS - cut_after  # each epoch once
 
 
+def load(folder, kept_epochs, seed=7):
+    return Checkpoints(folder, [seed], kept_epochs)
+
+
 @pytest.fixture
 def saved(tmp_path):
-    """A seed's checkpoint with every kind of number, its weights in place."""
-    checkpoints = Checkpoints(tmp_path / "checkpoints")
-    rng = np.random.default_rng(0)
-    state = State(7, 2, [rng.random((3, 4)).astype(np.float32), np.array(9, np.int64)])
-    epochs = [
-        Epoch(7, 1, 0.1, 0.9, 1 / 3, 0.8, 1.5, 2.5, 2),
-        Epoch(7, 2, math.inf, 0.2, 0.3, 0.1, 1.0, 2.0, 1),
-    ]
-    updates = [(0, "hidden_1", 1e-300), (2, "output", 0.1)]
+    """A folder with a seed's checkpoint that has every kind of number, its weights in place."""
+    checkpoints = load(tmp_path, KEPT)
     for epoch in (0, 2):
-        checkpoints.weights(7, epoch).parent.mkdir(parents=True, exist_ok=True)
-        checkpoints.weights(7, epoch).write_bytes(b"weights")
-    checkpoints.save(state, epochs, updates)
-    return checkpoints, state, epochs, updates
+        path = weights_path(checkpoints.run.models, 7, epoch)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"weights")
+    checkpoints.updates[7] = [(0, "hidden_1", 1e-300), (2, "output", math.nan)]
+    for state, epoch in zip(STATES, GIVEN, strict=True):
+        checkpoints.save(state, epoch)
+    return tmp_path
+
+
+STATES = [
+    State(7, epoch, [np.array([[epoch, 0.1]], np.float32), np.array(9, np.int64)])
+    for epoch in (1, 2)
+]
+GIVEN = [
+    Epoch(7, 1, math.nan, 0.9, 1 / 3, 0.8, 1.5, 2.5, 2, 10),
+    Epoch(7, 2, math.inf, 0.2, 0.3, 0.1, 1.0, 2.0, 1, 20),
+]
 
 
 def test_what_is_saved_is_loaded(saved):
-    checkpoints, state, epochs, updates = saved
-    fitted = Fitted(7, 0.5, 0.75, np.ones((2, 10), np.float32), 3.5)
-    assert checkpoints.load(7, [0, 2]).fitted is None
-    checkpoints.finish(fitted)
-    assert checkpoints.load(7, [0, 2, 4]).fitted is None  # of another process: 2 is not the end
-    found = checkpoints.load(7, [0, 2])
-    assert (found.epochs, found.updates, found.state.epoch) == (epochs, updates, 2)
-    for ours, theirs in zip(found.state.variables, state.variables, strict=True):
+    found = load(saved, [0, 2])
+    assert found.fitted == {}
+    found.finish(Fitted(7, 0.5, 0.75, np.ones((2, 10), np.float32)))
+    assert load(saved, [0, 2, 4]).fitted == {}  # of another process: 2 is not the end
+    found = load(saved, [0, 2])
+    assert repr(found.epochs) == repr({7: GIVEN})  # NaN is not NaN
+    assert repr(found.updates) == repr({7: [(0, "hidden_1", 1e-300), (2, "output", math.nan)]})
+    assert found.states[7].epoch == 2
+    for ours, theirs in zip(found.states[7].variables, STATES[1].variables, strict=True):
         assert ours.dtype == theirs.dtype
         np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_array_equal(found.fitted.test_logits, fitted.test_logits)
-    assert (found.fitted.test_loss, found.fitted.compile_seconds) == (0.5, 3.5)
-    assert checkpoints.load(8, KEPT) is None
-    checkpoints.remove()
-    assert checkpoints.load(7, KEPT) is None
+    assert found.fitted[7].test_loss == 0.5
+    np.testing.assert_array_equal(found.fitted[7].test_logits, np.ones((2, 10)))
+    assert load(saved, KEPT, seed=8).states == {}
+    found.remove()
+    assert load(saved, KEPT).states == {}
 
 
-def test_a_loss_that_is_no_number_is_saved(saved):
-    checkpoints, state, *_ = saved
-    checkpoints.save(
-        state, [Epoch(7, 1, math.nan, 0.2, 0.3, 0.1, 1.0, 2.0, 1)], [(0, "output", math.nan)]
-    )
-    found = checkpoints.load(7, KEPT)
-    assert math.isnan(found.epochs[0].loss)
-    assert math.isnan(found.updates[0][2])
+def test_the_run_folder_has_the_rows_so_far(saved):
+    found = load(saved, [0, 2])
+    found.write()
+    assert found.run.read_table("history")["epoch"].tolist() == [1, 2]
+    assert found.run.read_table("timings")["ended"].tolist() == [10, 20]
+    assert found.run.read_table("updates")["layer"].tolist() == ["hidden_1", "output"]
+    assert found.run.read_table("test").empty
+    assert not (found.run.results / "test.npz").exists()
+    found.finish(Fitted(7, 0.5, 0.75, np.ones((2, 10), np.float32)))
+    found.write()
+    assert found.run.read_table("test").to_numpy().tolist() == [[7, 0.5, 0.75]]
+    assert np.load(found.run.results / "test.npz")["seed-7"].shape == (2, 10)
+
+
+def test_a_run_is_copied_without_what_a_kill_left_half_written(saved):
+    run = load(saved, [0, 2]).run
+    load(saved, [0, 2]).write()
+    run.record.write_text("{}")
+    half = run.models / "seed-7/.epoch-002.weights.h5.host.1.x.partial/epoch-002.weights.h5"
+    half.parent.mkdir()
+    half.write_bytes(b"half")
+    copied = RunFolder(saved / "m", saved / "r", saved / "t.csv")
+    run.copy_to(copied)
+    names = ["m/seed-7/epoch-000.weights.h5", "m/seed-7/epoch-002.weights.h5"]
+    assert sorted(map(str, copied.models.rglob("*.*"))) == [str(saved / name) for name in names]
+    assert len(copied.read_table("history")) == len(copied.read_table("timings")) == 2
+    assert copied.record.read_text() == "{}"
 
 
 def test_on_another_processor_a_seed_begins_anew(saved, monkeypatch):
-    checkpoints, *_ = saved
-    monkeypatch.setattr("actlab.training.checkpoints._processor", lambda: "another")
-    assert checkpoints.load(7, KEPT) is None
+    monkeypatch.setattr("actlab.results.checkpoints._processor", lambda: "another")
+    assert load(saved, KEPT).states == {}
 
 
 def test_without_the_weights_that_are_behind_it_a_seed_begins_anew(saved):
-    checkpoints, *_ = saved
-    assert checkpoints.load(7, [0, 2, 4])  # 4 is to come
-    checkpoints.weights(7, 2).unlink()
-    assert checkpoints.load(7, [0, 2, 4]) is None
+    found = load(saved, [0, 2, 4])  # 4 is to come
+    assert found.states
+    weights_path(found.run.models, 7, 2).unlink()
+    found = load(saved, [0, 2, 4])
+    assert (found.states, found.epochs, found.updates) == ({}, {7: []}, {7: []})
 
 
 def test_a_damaged_checkpoint_is_none(saved):
     """As a power failure leaves it: cut short, zeros, other bits."""
-    checkpoints, *_ = saved
-    path = checkpoints.folder / "seed-7" / STATE
+    path = saved / "seed-7" / STATE
     content, rng = path.read_bytes(), random.Random(0)
     for kind in ["cut", "zeros", "flip"] * 100:
         place, damaged = rng.randrange(len(content)), bytearray(content)
@@ -176,14 +193,13 @@ def test_a_damaged_checkpoint_is_none(saved):
             damaged[place] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)
         if damaged != content:
-            assert checkpoints.load(7, KEPT) is None, (kind, place)
+            assert load(saved, KEPT).states == {}, (kind, place)
     path.write_bytes(content)
-    assert checkpoints.load(7, KEPT)
+    assert load(saved, KEPT).states
 
 
 def test_no_checkpoint_is_unpickled(saved, tmp_path):
-    checkpoints, *_ = saved
-    path = checkpoints.folder / "seed-7" / STATE
+    path = saved / "seed-7" / STATE
 
     class Trap:
         def __reduce__(self):
@@ -193,5 +209,5 @@ def test_no_checkpoint_is_unpickled(saved, tmp_path):
     np.savez(packed, known=np.array([Trap()], dtype=object))
     content = packed.getvalue()
     path.write_bytes(hashlib.sha256(content).digest() + content)
-    assert checkpoints.load(7, KEPT) is None
+    assert load(saved, KEPT).states == {}
     assert not (tmp_path / "sprung").exists()

@@ -1,15 +1,16 @@
 """The command on a real store, filled through the calls that a training makes."""
 
+import itertools
 import math
 import shutil
 import time
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from planted import activation_of, configured
+from planted_run import folder_of, plant_run
 
 from actlab.data.config import DataConfig
 from actlab.engine.launches import record_launch
@@ -18,11 +19,14 @@ from actlab.models.config import NetworkConfig
 from actlab.results import tables
 from actlab.schema import CompareConfig
 from actlab.stages.compare import compare
-from actlab.tracking import tracking
+from actlab.tracking import publish
+from actlab.tracking.publish import LivePublisher
+from actlab.tracking.reading import _search, find_runs
+from actlab.tracking.store import connect, sweep_tags
 from actlab.training.config import TrainingConfig
 
 pytestmark = [
-    # As in test_tracking.
+    # As in published.py.
     pytest.mark.filterwarnings(
         "ignore:The ``noload`` loader strategy:DeprecationWarning:mlflow.store.tracking"
     ),
@@ -40,7 +44,7 @@ def accuracy_of(activation: str, depth: int, seed: int, epoch: int = EPOCHS) -> 
 
 def job(activation: str, depth: int, sweep: str = "depth.launch1"):
     return configured(
-        Path(),
+        Path("multirun", f"{activation}-{depth}"),
         sweep=sweep,
         seeds=SEEDS,
         data=DataConfig("mnist", 10000, 0),
@@ -50,41 +54,41 @@ def job(activation: str, depth: int, sweep: str = "depth.launch1"):
     )
 
 
-def log(store, config, folder: Path, depth: int, whole: bool = True) -> None:
-    """Make the calls of a training whose model is not stored."""
-    name = config.activation.name
-    with tracking.ConfigurationRun(config, "sweep", store) as run:
-        for seed in config.seeds:
-            for epoch in range(1, EPOCHS + 1):
-                value = accuracy_of(name, depth, seed, epoch)
-                values = {"loss": 1.0, "accuracy": value, "val_loss": 1.0, "val_accuracy": value}
-                run.log_epoch(seed, epoch, values | {"epoch_seconds": 0.1})
-            tests = {"test_loss": 0.5, "test_accuracy": accuracy_of(name, depth, seed)}
-            run.finish_seed(seed, tests | {"compile_seconds": 1.0}, folder / "weights.h5")
-        if whole:
-            run.finish(folder, folder)
+#: When trainings begin: the oldest comes first.
+_MOMENTS = itertools.count()
+
+
+def log(config, whole: bool = True) -> None:
+    """Publish a training whose model is not stored; one that is not whole has failed."""
+    name, depth = config.activation.name, len(config.network.hidden)
+
+    def accuracy(seed: int, epoch: int) -> float:
+        return accuracy_of(name, depth, seed, epoch or EPOCHS)
+
+    epochs = None if whole else dict.fromkeys(config.seeds, EPOCHS)
+    with LivePublisher(config, folder_of(config)) as publisher:
+        plant_run(
+            config, folder_of(config), accuracy, epochs=epochs, code="", began=10 * next(_MOMENTS)
+        )
+        publisher.publish()
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def filled(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """A root whose store has a sweep of six jobs, one that failed, and one of another sweep."""
     root = tmp_path_factory.mktemp("filled")
-    folder = root / "outputs"
-    folder.mkdir()
-    for name in ("history.csv", "layers.csv", "test.csv", "model.json", "weights.h5"):
-        (folder / name).touch()
+    shutil.copy(empty_store, root / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.delenv("DVC_ROOT", raising=False)
-        patch.setattr(tracking, "_log_model", lambda *_: (None, 100))
-        store = tracking.connect()
-        log(store, job("relu", 1), folder, 1, whole=False)  # and again, whole
-        for activation, depth in product(ACTIVATIONS, DEPTHS):
-            log(store, job(activation, depth), folder, depth)
-        log(store, job("relu", 8), folder, 8, whole=False)
-        log(store, replace(job("relu", 1, "other"), data=DataConfig("mnist", 0, 0)), folder, 1)
-        record_launch(store, "depth", ["network.hidden", "activation"], None, "a grid")
+        patch.setattr(publish, "log_model", lambda *_: (None, 100))
+        log(job("relu", 1), whole=False)  # and again, whole
+        for activation, depth in itertools.product(ACTIVATIONS, DEPTHS):
+            log(job(activation, depth))
+        log(job("relu", 8), whole=False)
+        log(replace(job("relu", 1, "other"), data=DataConfig("mnist", 0, 0)))
+        record_launch(connect(), "depth", ["network.hidden", "activation"], None, "a grid")
     return root
 
 
@@ -99,7 +103,7 @@ def root(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def runs_of(store, sweep: str):
-    return tracking._search(store, sweep, "")
+    return _search(store, sweep, "")
 
 
 def asked(root: Path, sweep: str | None, conditions: str = "", by: list[str] | None = None):
@@ -132,7 +136,7 @@ def test_a_comparison_is_written_shown_and_logged_once(root, capsys):
     assert "The best of 6 configurations by held-out validation images is depth 1, relu" in shown
     assert "1 run is not finished, and left out: relu/uniform (failed)." in shown
 
-    store = tracking.connect()
+    store = connect()
     (run,) = store.search("FINISHED", {"actlab.kind": "comparison"})
     assert run.info.run_name == "comparison depth"
     assert run.data.params["compare.by"] == "network.depth,activation.name"
@@ -144,11 +148,11 @@ def test_a_comparison_is_written_shown_and_logged_once(root, capsys):
 def test_curves_come_from_every_seed_and_epoch(root):
     from mlflow.entities import Metric
 
-    store = tracking.connect()
+    store = connect()
     tags = {"actlab.kind": "seed", "actlab.seed": "0", "actlab.activation": "tanh"}
     seed = store.search("FINISHED", tags)[0]
     store.write(seed.info.run_id, [Metric("loss", math.inf, int(1000 * time.time()), EPOCHS)])
-    found = tracking.find_runs("depth", "")
+    found = find_runs("depth", "")
     names = found.parents.set_index("run")[["activation.name", "network.depth"]]
     assert len(found.history) == 6 * len(SEEDS) * EPOCHS
     assert tuple(found.history.columns) == ("parent", *tables.HISTORY)
@@ -165,7 +169,7 @@ def test_curves_come_from_every_seed_and_epoch(root):
 
 
 def test_the_latest_launch_of_a_sweep_is_compared(root):
-    store = tracking.connect()
+    store = connect()
     record_launch(store, "depth", ["activation"], None, "another grid")
     with pytest.raises(UserError, match=r"^launch 2 of sweep depth has no finished run: .*; 6 fin"):
         compare(asked(root, "depth"))
@@ -179,7 +183,7 @@ def test_the_latest_launch_of_a_sweep_is_compared(root):
     note = "4 runs are left out, of earlier launches of sweep depth: its latest, launch 2, does not"
     assert note in report
     assert "not finished" not in report  # what failed was of the first launch
-    assert len(tracking.find_runs("depth.launch1", "").parents) == 6
+    assert len(find_runs("depth.launch1", "").parents) == 6
 
 
 def test_the_whole_store_is_compared_without_a_sweep(root):
@@ -219,7 +223,7 @@ def test_what_cannot_be_compared_is_one_line(sweep, conditions, by, said, root):
 
 
 def test_roles_in_a_fair_sweep_come_from_tags(root):
-    store = tracking.connect()
+    store = connect()
     record_launch(store, "depth", ["network.hidden", "activation"], "activation", "a fair grid")
     roles = {
         ("relu", "1"): ["selection"],
@@ -233,8 +237,8 @@ def test_roles_in_a_fair_sweep_come_from_tags(root):
         key = run.data.params["activation.name"], run.data.params["network.depth"]
         names = [f"depth.launch2.{role}" for role in roles.get(key, [])]
         for name in [*names, "another.launch1.selection"]:  # which has no say in this one
-            store.write(run.info.run_id, tags=tracking.sweep_tags(name))
-    found = tracking.find_runs("depth", "").parents
+            store.write(run.info.run_id, tags=sweep_tags(name))
+    found = find_runs("depth", "").parents
     phases = found.groupby(["activation.name", "network.depth"])["phase"].agg(list).to_dict()
     assert phases == roles
     compare(asked(root, "depth"))
@@ -248,7 +252,7 @@ def test_roles_in_a_fair_sweep_come_from_tags(root):
 
 
 def test_a_fair_sweep_without_a_record_is_one_line(root):
-    store = tracking.connect()
+    store = connect()
     run = runs_of(store, "other")[0].info.run_id
     store.write(run, tags={"sweep.other.selection": "yes"})
     with pytest.raises(
@@ -264,13 +268,13 @@ def test_a_fair_sweep_without_a_record_is_one_line(root):
 )
 @pytest.mark.parametrize("source", ["sweep", "dvc"])
 def test_without_a_sweep_what_is_more_than_a_selection_run_is_kept(more, kept, source, root):
-    store = tracking.connect()
+    store = connect()
     run = runs_of(store, "depth")[1].info.run_id
     for tag in ("sweep.depth", "sweep.depth.launch1"):
         store.client.delete_tag(run, tag)
     for name in ["fair.launch1.selection", *more]:
-        store.write(run, tags=tracking.sweep_tags(name) | {"actlab.source": source})
-    found = tracking.find_runs(None, "")
+        store.write(run, tags=sweep_tags(name) | {"actlab.source": source})
+    found = find_runs(None, "")
     assert len(found.parents) == (7 if source == "dvc" else kept + 1)
     assert len(found.notes) == 7 - len(found.parents)
     if found.notes:
@@ -278,17 +282,15 @@ def test_without_a_sweep_what_is_more_than_a_selection_run_is_kept(more, kept, s
         with pytest.raises(
             UserError, match=r"^there are only runs on which a fair sweep chose its"
         ):
-            tracking.find_runs("fair.launch1.selection", "")
+            find_runs("fair.launch1.selection", "")
 
 
 def test_seeds_of_other_code_are_not_pooled(root, monkeypatch):
-    monkeypatch.setattr(tracking, "_log_model", lambda *_: (None, 100))
-    store = tracking.connect()
-    folder = root / "outputs"
-    first = replace(job("relu", 2), seeds=[7])
-    log(store, first, folder, 2)
+    monkeypatch.setattr(publish, "log_model", lambda *_: (None, 100))
+    log(replace(job("relu", 2), seeds=[7]))
+    store = connect()
     store.write(runs_of(store, "depth")[-1].info.run_id, tags={"actlab.code": "other"})
-    assert tracking.find_runs("depth", "").parents["code"].tolist() == [""] * 6 + ["other"]
+    assert find_runs("depth", "").parents["code"].tolist() == [""] * 6 + ["other"]
     compare(asked(root, "depth"))
     summary = pd.read_csv(root / "reports/compare/depth/summary.csv")
     seeds = summary.set_index(["activation", "network.depth"])["seeds"].to_dict()

@@ -10,34 +10,35 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pytest
-from small_training import working_in
-from test_tracking import (
+from planted_run import plant_run
+from published import (
     CONFIG,
-    MODELS,
+    FOLDER,
     NAME,
     RESULTS,
+    WARNINGS,
     client,
     log_all,
-    log_live,
-    pytestmark,  # noqa: F401
+    publish_live,
     root,  # noqa: F401
+    run_named,
     stored_runs,
     trained,  # noqa: F401
 )
+from small_training import working_in
 
 from actlab.data.config import DataConfig
 from actlab.errors import UserError
 from actlab.results import tables
 from actlab.schema import Config
-from actlab.tracking import notes, overview, registry, tracking, views
+from actlab.tracking import notes, overview, registry, views
+from actlab.tracking.reading import FoundRuns
+from actlab.tracking.store import connect
 from actlab.tracking.sync import sync
 
+pytestmark = WARNINGS
+
 REGISTERED = "actlab-mnist"
-
-
-def run_named(name: str) -> Any:
-    (found,) = (run for run in stored_runs() if run.info.run_name == name)
-    return found
 
 
 def experiment() -> Any:
@@ -78,7 +79,7 @@ def logged(logged_once: Path, root: Path) -> Path:  # noqa: F811
 
 def test_the_pages_are_written_once_and_again_when_they_are_lost(logged: Path) -> None:
     held = pages()
-    store = tracking.connect()
+    store = connect()
     assert overview.refresh(store, CONFIG, ()) == []
     assert pages() == held
 
@@ -135,32 +136,18 @@ def test_the_descriptions_say_what_was_reached_and_by_what(logged: Path) -> None
     assert f"| {100 * test['test_accuracy'].mean():.2f} % |" in said
 
 
-@pytest.mark.parametrize(
-    ("output", "command"),
-    [
-        ("multirun/activation=relu,seeds=[0,1]", "train activation=relu 'seeds=[0,1]'"),
-        ("multirun/single", "train"),
-        (f"multirun/activation=relu,{'x' * 150}=1", "train"),
-    ],
-)
-def test_a_job_of_a_sweep_is_made_by_its_command(output: str, command: str) -> None:
-    config = replace(CONFIG, paths=replace(CONFIG.paths, output=output))
-    said = tracking.ConfigurationRun(config, "sweep")._command()
-    assert said == f"python -m actlab.stages.{command}"
-
-
 def test_a_description_that_a_person_wrote_stays(logged: Path) -> None:
     client().set_experiment_tag(experiment().experiment_id, "mlflow.note.content", "Mine.")
     parent = run_named(NAME).info.run_id
     client().set_tag(parent, "mlflow.note.content", "Mine too.")
-    assert overview.refresh(tracking.connect(), CONFIG, ()) == ["MLflow's descriptions"]
+    assert overview.refresh(connect(), CONFIG, ()) == ["MLflow's descriptions"]
     assert experiment().tags["mlflow.note.content"] == "Mine."
     assert (
         run_named(NAME)
         .data.tags["mlflow.note.content"]
         .endswith(" speaks of this run.\n\nMine too.")
     )
-    assert overview.refresh(tracking.connect(), CONFIG, ()) == []
+    assert overview.refresh(connect(), CONFIG, ()) == []
 
 
 def test_the_views_select_the_runs_and_columns_that_there_are(logged: Path) -> None:
@@ -192,7 +179,7 @@ def test_a_view_of_many_runs_selects_them_by_tags(
     logged: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(overview, "_MOST_IDS", 1)
-    assert overview.refresh(tracking.connect(), CONFIG, ()) == ["MLflow's views"]
+    assert overview.refresh(connect(), CONFIG, ()) == ["MLflow's views"]
     _, curves = views.read(experiment().tags[views.tag("curves-mlp")])
     assert "run_id" not in curves["searchFilter"]
     found = client().search_runs(["1"], curves["searchFilter"])
@@ -253,14 +240,9 @@ def test_nothing_is_best_where_no_images_were_held_out(logged: Path) -> None:
 def log_trained(name: str, objective: float | None, loss: float, **given: Any) -> str:
     """Log a configuration whose validation accuracy and training loss are known."""
     config: Config = replace(CONFIG, activation=replace(CONFIG.activation, name=name), **given)
-    with tracking.ConfigurationRun(config, "dvc") as run:
-        for seed in config.seeds:
-            values = {"loss": loss, "accuracy": 0.5, "val_loss": 1.0, "epoch_seconds": 1.0}
-            run.log_epoch(seed, 1, values | {"val_accuracy": objective or 0.5})
-            reached = {"test_accuracy": 1 - (objective or 0.5), "test_loss": 1.0}
-            weights = MODELS / f"seed-{seed}/epoch-003.weights.h5"
-            run.finish_seed(seed, reached, weights)
-        run.finish(MODELS, RESULTS, objective)
+    reached = objective or 0.5
+    plant_run(config, FOLDER, lambda seed, epoch: reached if epoch else 1 - reached, loss)
+    publish_live(config)
     return run_named(f"{name}/mlp").info.run_id
 
 
@@ -270,7 +252,7 @@ HELD_OUT = {"data": DataConfig("mnist", 100, 0)}
 def test_held_out_images_choose_the_best_and_test_images_nothing(root: Path) -> None:  # noqa: F811
     for name, objective, loss in (("one", 0.7, 0.1), ("two", 0.9, 0.3), ("three", 0.8, 0.2)):
         log_trained(name, objective, loss, **HELD_OUT)
-    store = tracking.connect()
+    store = connect()
     runs = store.search("FINISHED", {"actlab.kind": "configuration"})
     assert {run.info.run_name: run.data.metrics["test_accuracy_mean"] for run in runs} == {
         "one/mlp": pytest.approx(0.3),
@@ -289,7 +271,7 @@ def test_held_out_images_choose_the_best_and_test_images_nothing(root: Path) -> 
     assert len(client().search_model_versions("")) == 3
 
 
-def found_runs(**columns: list[str]) -> tracking.FoundRuns:
+def found_runs(**columns: list[str]) -> FoundRuns:
     given = {
         "run": ["a", "b"],
         "outcome": ["trained", "trained"],
@@ -301,7 +283,7 @@ def found_runs(**columns: list[str]) -> tracking.FoundRuns:
     rows = [("a", 0, 1, 0.9), ("a", 0, 2, 0.5), ("b", 0, 1, 0.1), ("b", 0, 2, 0.6)]
     history = pd.DataFrame(rows, columns=["parent", "seed", "epoch", "val_accuracy"])
     parents = pd.DataFrame(given | columns)
-    return tracking.FoundRuns(parents, pd.DataFrame(), history, [])
+    return FoundRuns(parents, pd.DataFrame(), history, [])
 
 
 @pytest.mark.parametrize(
@@ -336,7 +318,7 @@ def test_the_best_of_a_sweep_is_registered_under_its_name(root: Path) -> None:  
     assert len(set(model.aliases.values())) == 1
     # What the pipeline chooses does not take its place.
     of_pipeline = [client().get_run(a)]
-    registry.register(tracking.connect(), "mnist", of_pipeline)
+    registry.register(connect(), "mnist", of_pipeline)
     (now,) = registered()
     assert now.aliases["best"] == model.aliases["best"]
     assert now.aliases["a-mlp"] == now.aliases["lowest-training-loss"] != model.aliases["best"]
@@ -349,8 +331,7 @@ def test_a_store_without_a_registry_costs_one_line(
 ) -> None:
     from mlflow import MlflowClient
 
-    with tracking.ConfigurationRun(CONFIG, "dvc") as run:
-        log_live(run)
+    publish_live()
 
     def refuse(*args: Any, **named: Any) -> None:
         raise OSError(30, "Read-only file system")
@@ -365,7 +346,7 @@ def test_a_store_without_a_registry_costs_one_line(
 
 def test_pages_stay_while_a_training_or_the_report_is_stale(logged: Path) -> None:
     held = pages()
-    store = tracking.connect()
+    store = connect()
     both = replace(CONFIG, activations=["leaky_relu", "relu"])
     assert overview.refresh(store, both, ["train@relu-mlp"]) == []
     assert overview.refresh(store, CONFIG, ["report"]) == []
@@ -376,7 +357,7 @@ def test_pages_stay_while_a_training_or_the_report_is_stale(logged: Path) -> Non
 
 
 def test_the_model_that_is_served_is_best_or_fits_best(logged: Path) -> None:
-    store = tracking.connect()
+    store = connect()
     lowest = registry.find_model(store, None, "mnist")
     assert lowest == "models:/actlab-mnist@lowest-training-loss"
     client().set_registered_model_alias(REGISTERED, "best", "1")
@@ -401,7 +382,7 @@ def test_the_model_that_is_served_is_best_or_fits_best(logged: Path) -> None:
 )
 def test_a_model_that_is_missing_is_named(logged: Path, asked: str | None, said: str) -> None:
     with pytest.raises(UserError) as refused:
-        registry.find_model(tracking.connect(), asked, "fashion_mnist")
+        registry.find_model(connect(), asked, "fashion_mnist")
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
 

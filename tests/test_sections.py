@@ -248,8 +248,8 @@ def test_pairs_that_differ_in_several_keys_are_said():
     runs = Runs()
     shallow = {"network__depth": "2", "training__learning_rate": "0.001"}
     deep = {"network__depth": "8", "training__learning_rate": "0.01"}
-    runs.add("relu", [0.9, 0.9, 0.9], None, "trained", None, "", **shallow)
-    runs.add("relu", [0.95, 0.951, 0.949], None, "trained", None, "", **deep)
+    runs.add("relu", [0.9, 0.9, 0.9], None, "trained", "", "", **shallow)
+    runs.add("relu", [0.95, 0.951, 0.949], None, "trained", "", "", **deep)
     made = Made(runs)
     assert (
         "By test accuracy, depth 2, learning rate 0.001 against depth 8, learning rate 0.01 worse"

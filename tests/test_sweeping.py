@@ -25,7 +25,7 @@ from actlab.engine import composing, launches, sweeping
 from actlab.results.identity import fingerprint
 from actlab.stages import entry
 from actlab.stages.train import Trained
-from actlab.tracking import tracking
+from actlab.tracking.store import OBJECTIVE, connect, sweep_tags
 
 pytestmark = [
     # MLflow's own models of its tables use what SQLAlchemy 2.1 calls deprecated.
@@ -59,14 +59,14 @@ class Sweep:
             raise reached
         if not self.logs:
             return Trained(reached, [], True)
-        store = tracking.connect()
+        store = connect()
         tags = {"actlab.kind": "configuration", "actlab.fingerprint": fingerprint(config)}
         diverged = [0] if self.diverges(config) else []
         tags["actlab.outcome"] = "diverged" if diverged else "trained"
-        run = store.create_run(job, tags | tracking.sweep_tags(config.sweep))
+        run = store.create_run(job, tags | sweep_tags(config.sweep))
         objective = reached if config.data.validation_size else None
         if objective is not None:
-            store.write(run, [tracking._metric(tracking.OBJECTIVE, objective)])
+            store.client.log_metric(run, OBJECTIVE, objective)
         store.client.set_terminated(run, "FINISHED")
         return Trained(objective, diverged, True)
 
@@ -85,10 +85,10 @@ class Sweep:
 
     def launch(self, name):
         """What the store has recorded of a sweep's latest launch."""
-        return launches.load_launch(tracking.connect(), name)
+        return launches.load_launch(connect(), name)
 
     def runs(self, status="FINISHED", **tags):
-        return tracking.connect().search(status, {"actlab.kind": "configuration", **tags})
+        return connect().search(status, {"actlab.kind": "configuration", **tags})
 
 
 @pytest.fixture
@@ -246,7 +246,7 @@ def test_a_store_that_cannot_be_opened_stops_the_sweep_before_it_begins(sweep, m
 def test_what_a_killed_process_left_running_is_closed(sweep):
     sweep.run("activation=relu", HELD_OUT)
     (config,) = sweep.trained
-    store = tracking.connect()
+    store = connect()
     tags = {"actlab.kind": "configuration", "actlab.fingerprint": fingerprint(config)}
     parent = store.create_run("cut short", tags | {"actlab.process": "another-host:1"})
     below = {"mlflow.parentRunId": parent, "actlab.process": "another-host:1"}
@@ -316,11 +316,11 @@ def test_many_seeds_have_a_folder(sweep):
 def test_a_failed_job_is_a_failed_run_with_its_cause(sweep):
     sweep.accuracy = lambda config: ValueError("broken")
     sweep.run("activation=relu", "training.learning_rate=0.5", status=1)
-    (run,) = tracking.connect().search("FAILED", {})
+    (run,) = connect().search("FAILED", {})
     assert run.data.tags["actlab.fingerprint"] == fingerprint(sweep.trained[0])
     assert run.data.tags["mlflow.note.content"] == "Failed: ValueError: broken"
     assert run.data.params["training.learning_rate"] == "0.5"
-    assert tracking.connect().search("RUNNING", {}) == []
+    assert connect().search("RUNNING", {}) == []
 
 
 HOLD = """
@@ -357,7 +357,7 @@ def test_a_job_waits_for_the_process_that_trains_the_same(sweep):
 def test_a_run_of_a_live_process_is_left_running(sweep):
     sweep.run("activation=relu", HELD_OUT)
     (config,) = sweep.trained
-    store = tracking.connect()
+    store = connect()
     tags = {"actlab.kind": "configuration", "actlab.fingerprint": fingerprint(config)}
     store.create_run("at work", tags)  # by this process
     store.close_unfinished(fingerprint(config))

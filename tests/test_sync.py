@@ -1,12 +1,42 @@
+"""What is stale for DVC, and what `sync` writes of the rest to a real MLflow store."""
+
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from published import (
+    CONFIG,
+    FOLDER,
+    MODELS,
+    NAME,
+    RESULTS,
+    WARNINGS,
+    client,
+    content,
+    log_all,
+    of_ended_process,
+    root,  # noqa: F401
+    run_named,
+    statuses,
+    stored_runs,
+    trained,  # noqa: F401
+)
 
+from actlab.activations.config import ActivationConfig
+from actlab.data.config import DataConfig
 from actlab.errors import UserError
-from actlab.stages import sync
+from actlab.models.config import ModelConfig, NetworkConfig
+from actlab.stages import sync as stage
+from actlab.tracking import store
+from actlab.tracking.sync import Synced, sync
+from actlab.training.config import TrainingConfig
+
+pytestmark = WARNINGS
+
+EVERYTHING = [f"{NAME}: 2 seeds", f"{NAME}: gradients", "report"]
 
 ALL = {"preprocess", "train@relu-mlp", "train@tanh-mlp", "gradients"}
 
@@ -47,19 +77,19 @@ def test_stages_that_changed_are_stale_and_those_downstream(
     Path("raw").write_text("raw")
     Path("dvc.yaml").write_text(DVC_YAML)
     Path("params.yaml").write_text(json.dumps({"relu": 1, "tanh": 1, "seeds": 1}))
-    assert sync.find_stale_stages() == ALL
+    assert stage.find_stale_stages() == ALL
     dvc("repro")
-    assert sync.find_stale_stages() == set()
+    assert stage.find_stale_stages() == set()
     Path("params.yaml").write_text(json.dumps({"relu": 2, "tanh": 1, "seeds": 1}))
-    assert sync.find_stale_stages() == {"train@relu-mlp", "gradients"}
+    assert stage.find_stale_stages() == {"train@relu-mlp", "gradients"}
     dvc("repro")
     Path("gradients").write_text("of another hand")
-    assert sync.find_stale_stages() == {"gradients"}
+    assert stage.find_stale_stages() == {"gradients"}
     Path("raw").write_text("other")
-    assert sync.find_stale_stages() == ALL
+    assert stage.find_stale_stages() == ALL
     Path("dvc.yaml").write_text("stages: [")
     with pytest.raises(UserError, match=r"^DVC cannot tell what changed \(.*dvc\.yaml.*\): .*$"):
-        sync.find_stale_stages()
+        stage.find_stale_stages()
 
 
 def test_no_repository_of_dvc_is_said_in_one_line(
@@ -69,4 +99,110 @@ def test_no_repository_of_dvc_is_said_in_one_line(
     with pytest.raises(
         UserError, match=r"^DVC cannot tell what changed \(you are not inside of a DVC .*$"
     ):
-        sync.find_stale_stages()
+        stage.find_stale_stages()
+
+
+# --- What is written ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def live(root: Path) -> dict:  # noqa: F811
+    """What the stages have written."""
+    log_all()
+    return content()
+
+
+def test_what_was_logged_live_is_all_there(live: dict, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sync(CONFIG, []) == Synced()
+    assert content() == live
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_empty_store_gets_what_live_logging_writes_whatever_params_yaml_says(
+    live: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///empty/mlflow.db")
+    other = replace(
+        CONFIG,
+        seeds=[7],
+        data=DataConfig("fashion_mnist", 10, 1),
+        model=ModelConfig("he_normal"),
+        training=TrainingConfig(9, 32, 0.5, [9]),
+        activation=ActivationConfig("relu", "relu", {}),
+        network=NetworkConfig("deep", [64, 64]),
+    )
+    done = sync(other, [])
+    assert (done.left_out, done.written) == ([], EVERYTHING)
+    held = content()
+    assert held["report"]["params"].pop("seeds") == "7"  # the report's own: not about training
+    assert live["report"]["params"].pop("seeds") == "0,1"
+    assert held == live
+    assert sync(other, []) == Synced()
+
+
+def test_the_whole_training_is_written_again_when_a_seed_is_gone(live: dict) -> None:
+    client().delete_run(run_named(f"{NAME}/seed-1").info.run_id)
+    assert sync(CONFIG, []).written == EVERYTHING[:2]
+    assert sync(CONFIG, []) == Synced()
+    assert len(stored_runs()) == 2 + 3 + 1
+    assert set(statuses().values()) == {"FINISHED"}
+
+
+def test_runs_that_a_kill_left_running_are_failed_and_written_again(root: Path) -> None:  # noqa: F811
+    store.connect().create_run("killed", of_ended_process())
+    done = sync(CONFIG, [])
+    assert done.written == ["killed: FAILED, its process has ended", *EVERYTHING]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("training.json", None, "models/leaky_relu-mlp/training.json is missing: run"),
+        ("training.json", '{"seeds": [0]', "the JSON in models/leaky_relu-mlp is not this"),
+        ("training.json", '{"seeds": [0]}', "the JSON in models/leaky_relu-mlp is not this"),
+        ("seed-1/epoch-003.weights.h5", None, "models/leaky_relu-mlp/seed-1/epoch-003.weights.h5"),
+    ],
+    ids=["no file", "no JSON", "no data", "no weights"],
+)
+def test_what_is_not_whole_is_left_out(
+    root: Path,  # noqa: F811
+    file: str,
+    text: str | None,
+    said: str,
+) -> None:
+    (MODELS / file).unlink()
+    if text:
+        (MODELS / file).write_text(text)
+    done = sync(CONFIG, [])
+    assert done.written == ["report"]
+    assert done.left_out[0].startswith(f"{NAME}: {said}")
+    assert [line.partition(": ")[0] for line in done.left_out] == [NAME, "gradients"]
+
+
+def test_a_record_of_another_version_is_left_out(root: Path) -> None:  # noqa: F811
+    FOLDER.record.write_text("{}")
+    (line,) = sync(CONFIG, ["gradients", "report"]).left_out[:1]
+    assert line == f"{NAME}: the JSON in timings is not this version's: run `dvc repro`"
+
+
+@pytest.mark.parametrize(("table", "lines"), [("test", 1), ("updates", 6), ("history", 1)])
+def test_results_that_lack_a_row_are_left_out(root: Path, table: str, lines: int) -> None:  # noqa: F811
+    path = RESULTS / f"{table}.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-lines]))
+    done = sync(CONFIG, [])
+    assert done.left_out[0] == (
+        f"{NAME}: results/leaky_relu-mlp and timings/leaky_relu-mlp.csv do not hold every epoch of"
+        " each seed: run `dvc repro`"
+    )
+    assert NAME not in statuses()
+
+
+def test_what_is_stale_is_left_out(root: Path) -> None:  # noqa: F811
+    stale = ["train@leaky_relu-mlp", "gradients", "report"]
+    reason = "its outputs are not what params.yaml and the code would give now: run `dvc repro`"
+    done = sync(CONFIG, stale)
+    assert done == Synced([], [f"{name}: {reason}" for name in (NAME, "gradients", "report")])
+    assert stored_runs() == []
+    done = sync(CONFIG, stale[1:])
+    assert done.written == EVERYTHING[:1]
+    assert done.left_out == [f"{name}: {reason}" for name in ("gradients", "report")]

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from studies import Study, small_study
 
 from actlab.engine.files import is_alive
-from actlab.training.checkpoints import FITTED, STATE, Checkpoints
+from actlab.results.checkpoints import FITTED, STATE, Checkpoints
 
 TRAIN = [sys.executable, "-m", "actlab.stages.train"]
 #: Eight epochs of two seeds, one after the other.
@@ -135,17 +135,16 @@ def prepared(root, mnist_raw, tmp_path_factory):
 RELU = ("models/relu-mlp", "results/relu-mlp")
 
 
-def checkpoint_of(study: Study) -> Checkpoints | None:
-    folders = list((study.folder / "checkpoints").glob("[!.]*"))
-    return Checkpoints(folders[0]) if folders else None
+def checkpoints_of(study: Study) -> Path | None:
+    return next((study.folder / "checkpoints").glob("[!.]*"), None)
 
 
 def is_in_second_seed(study: Study) -> bool:
-    found = checkpoint_of(study)
+    folder = checkpoints_of(study)
     return (
-        found is not None
-        and (found.folder / "seed-0" / FITTED).is_file()
-        and (found.folder / "seed-1" / STATE).is_file()
+        folder is not None
+        and (folder / "seed-0" / FITTED).is_file()
+        and (folder / "seed-1" / STATE).is_file()
     )
 
 
@@ -160,14 +159,11 @@ def test_a_killed_training_trains_no_epoch_again(prepared, start, tally):
     begun = start(prepared, *TRAIN, *SMALL)
     assert begun.wait_until(lambda: is_in_second_seed(prepared)), begun.said()
     begun.end(signal.SIGKILL)
-    found = checkpoint_of(prepared)
-    assert found
-    kept = {seed: found.load(seed, [0, 1, 8]) for seed in (0, 1)}
+    folder = checkpoints_of(prepared)
+    assert folder
+    kept = Checkpoints(folder, [0, 1], [0, 1, 8]).epochs
     seconds = {
-        (seed, each.epoch): each.epoch_seconds
-        for seed, loaded in kept.items()
-        if loaded
-        for each in loaded.epochs
+        (seed, each.epoch): each.epoch_seconds for seed, epochs in kept.items() for each in epochs
     }
     assert len(seconds) > 8
     begun = start(prepared, *TRAIN, *SMALL)

@@ -175,7 +175,8 @@ def test_a_training_at_the_edge_is_that_of_regression_by_hand(name, is_whole, ta
 
 @pytest.mark.parametrize(("function", "rate"), [("relu", 1e30), ("exponential", 1e4)])
 def test_a_loss_that_is_no_number_is_a_divergence_and_every_epoch_is_told(function, rate, is_whole):
-    from actlab.stages.train import find_diverged
+    from actlab.results.layout import Run
+    from actlab.training.trainer import Epoch, Fitted, Protocol, fit_seeds
 
     if function != "relu" and not is_whole:
         pytest.skip("it is as with relu: make faults")
@@ -191,7 +192,9 @@ def test_a_loss_that_is_no_number_is_a_divergence_and_every_epoch_is_told(functi
     assert [each.epoch for each in epochs] == [1, 2, 3]
     assert math.isnan(epochs[-1].loss)
     assert math.isnan(fitted.test_loss)
-    assert find_diverged(epochs, [fitted]) == [0]
+    rows = pd.DataFrame([vars(each) for each in epochs])
+    tested = pd.DataFrame({"seed": [0], "test_loss": [fitted.test_loss]})
+    assert Run(configured(Path()), "", "", rows, tested, pd.DataFrame()).diverged_seeds == [0]
     # NumPy's argmax of what holds a NaN is its place, as XLA's: the accuracy counts images.
     right = fitted.test_logits.argmax(axis=1) == test.labels
     assert fitted.test_accuracy == pytest.approx(right.mean(), abs=1e-6)

@@ -225,14 +225,14 @@ def test_a_planted_pickle_is_refused_and_not_run(trained, tmp_path, tally):
     ],
 )
 def test_a_filter_is_mlflows_grammar_and_nothing_else(trained, tmp_path, monkeypatch, text):
-    from actlab.tracking import tracking
+    from actlab.tracking.reading import find_runs
 
     monkeypatch.chdir(tmp_path)
     shutil.copy(trained / "mlflow.db", tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     with pytest.raises(UserError) as refused:
-        tracking.find_runs(None, text)
+        find_runs(None, text)
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "ran").exists()
     with closing(sqlite3.connect("mlflow.db")) as store:

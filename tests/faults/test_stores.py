@@ -4,15 +4,11 @@ import itertools
 import os
 import random
 import shutil
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from multiprocessing import get_context
@@ -20,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty import Proxy
+from faulty import Proxy, started_server
 from mounts import fill, mount, where_mounts_are_allowed
 from small_training import (
     EPOCHS,
@@ -37,7 +33,15 @@ from small_training import (
     write_seed,
 )
 
-from actlab.tracking import tracking
+from actlab.tracking.store import connect
+
+pytestmark = [
+    # As in published.py.
+    pytest.mark.filterwarnings(
+        "ignore:The ``noload`` loader strategy:DeprecationWarning:mlflow.store.tracking"
+    ),
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning:mlflow"),
+]
 
 Tally = Callable[[str, int, list[str]], None]
 
@@ -51,7 +55,7 @@ def easy(tmp_path_factory):
         patch.setenv("MLFLOW_TRACKING_URI", "")  # set back at the end
         use(folder, "sqlite:///mlflow.db")
         assert "MLflow" not in train()
-        assert compared(tracking.connect()) == []
+        assert compared(connect()) == []
         yield digests()
         os.chdir(before)
 
@@ -60,7 +64,7 @@ def easy(tmp_path_factory):
 def store(easy, tmp_path, monkeypatch):
     """A store of SQLite's that is new and empty."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    tracking.connect()
+    connect()
     return tmp_path / "mlflow.db"
 
 
@@ -70,29 +74,8 @@ def store(easy, tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The port of MLflow's own server."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    command = "mlflow server --backend-store-uri sqlite:///server.db --workers 1 --port"
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command.split(), str(port)],
-        cwd=tmp_path_factory.mktemp("server"),
-        env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_TRACKING_URI": ""},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        for _ in range(1200):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
-                    break
-            except (urllib.error.URLError, TimeoutError, ConnectionError):
-                assert process.poll() is None
-                time.sleep(0.1)
+    with started_server(tmp_path_factory.mktemp("server")) as port:
         yield port
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 @pytest.fixture
@@ -103,7 +86,7 @@ def proxy(easy, server, monkeypatch):
     def begin() -> Proxy:
         proxies.append(Proxy(server))
         # Each has the server to itself, as far as it can see.
-        monkeypatch.setattr(tracking, "EXPERIMENT", f"actlab-{proxies[-1].port}")
+        monkeypatch.setattr(stores, "EXPERIMENT", f"actlab-{proxies[-1].port}")
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{proxies[-1].port}")
         return proxies[-1]
 
@@ -117,7 +100,7 @@ def count_requests(proxy: Proxy) -> int:
     proxy.requests = 0
     assert "MLflow" not in train()
     requests = proxy.requests
-    assert compared(tracking.connect()) == []
+    assert compared(connect()) == []
     return requests
 
 
@@ -170,7 +153,7 @@ def test_an_answer_that_is_lost_is_asked_for_again(proxy, tally):
                 failures += [f"{how} {first}: {each}" for each in mended()]
                 continue
             # The run whose making was answered to nobody is of this process, which has not ended.
-            left = [each for each in compared(tracking.connect()) if "claim to be" not in each]
+            left = [each for each in compared(connect()) if "claim to be" not in each]
             failures += [f"{how} {first}: {each}" for each in left]
     tally("MLflow's server fails one request", 3 * len(range(1, total, 3)), failures)
 
@@ -188,7 +171,7 @@ def test_a_slow_server_is_asked_as_often_for_many_epochs_as_for_few(proxy, tally
         print(f"{epochs} epochs: {took:.0f} s, {slow.requests} requests")
         failures += [line for line in said.splitlines() if "MLflow" in line]
         slow.mend()
-        failures += compared(tracking.connect())
+        failures += compared(connect())
     if counts[150] > counts[EPOCHS] + 20:
         failures.append(f"{counts}")
     tally("MLflow's server takes 2 s a call", 2, failures)
@@ -234,7 +217,7 @@ def suffer_full(folder: Path, easy: dict[str, str], after: int, is_new: bool) ->
     mount("-t", "tmpfs", "-o", "size=16m", "none", disk)
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{disk}/mlflow.db"
     if not is_new:
-        tracking.connect()
+        connect()
     name, unfill = f"full from {when}", (disk / "filler").unlink
     fault = Fault(name, lambda: fill(disk), unfill, after, "this training is ")
     wrong = survive(fault, easy)
@@ -249,7 +232,7 @@ def suffer_read_only(folder: Path, easy: dict[str, str], what: str) -> list[str]
     disk = folder / f"read-only {what}"
     disk.mkdir()
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{disk}/mlflow.db"
-    tracking.connect()
+    connect()
     path = disk if what == "folder" else disk / "mlflow.db"
 
     def protect() -> None:
@@ -301,7 +284,7 @@ def test_a_store_on_a_disk_that_is_full_or_read_only(tmp_path, tally):
 
 def write_beside_a_kill(folder: Path, context: Any, rng: random.Random, count: int) -> list[str]:
     """Have one of several writers killed; give a line for each thing that is wrong then."""
-    tracking.connect()
+    connect()
     at_once = context.Barrier(count + 1, timeout=60)
     writers = [
         context.Process(target=write_seed, args=(number, at_once, folder))
@@ -323,7 +306,7 @@ def write_beside_a_kill(folder: Path, context: Any, rng: random.Random, count: i
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:
         if database.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
             wrong.append("the store is damaged")
-    store = tracking.connect()
+    store = connect()
     store.close_ended()
     if store.search("RUNNING", {}):
         wrong.append("a run claims to be running")
@@ -344,7 +327,7 @@ def test_writers_to_one_store_of_which_one_is_killed(tmp_path, monkeypatch, is_w
     rounds, writers = (20, 8) if is_whole else (1, 3)
     failures, rng = [], random.Random(0)
     context = get_context("forkserver")
-    context.set_forkserver_preload(["mlflow", "actlab.tracking.tracking", "mlflow.store.tracking"])
+    context.set_forkserver_preload(["mlflow", "actlab.publish", "mlflow.store.tracking"])
     for number in range(rounds):
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         monkeypatch.setenv("DVC_ROOT", str(folder))

@@ -126,23 +126,24 @@ def _in_a_line(error: Exception) -> str:
 def _train_once(train: Callable[[Config, str], Any], config: Config) -> Outcome:
     from actlab.engine.locks import training_lock
     from actlab.results.identity import fingerprint
-    from actlab.tracking import tracking
+    from actlab.tracking import publish
+    from actlab.tracking.store import connect, format_store_error, sweep_tags
 
     job = f"job {HydraConfig.get().job.num + 1}"
     digest = fingerprint(config)
     with training_lock(config.paths.checkpoints, digest, job) as checkpoints:
         try:
-            store = tracking.connect()
+            store = connect()
             found = None if config.force else store.find_finished(digest)
             if found:
-                store.write(found.run, tags=tracking.sweep_tags(config.sweep))
+                store.write(found.run, tags=sweep_tags(config.sweep))
                 shutil.rmtree(checkpoints, ignore_errors=True)  # killed between the two
                 print(f"{job}: skipped, MLflow has it finished (force=true trains again)")
                 return Outcome("skipped", found.objective, 0.0)
             store.close_unfinished(digest)
         except Exception as error:  # MLflow lets through what its server or its database raises
             raise UserError(
-                tracking.format_store_error(error, "nothing is trained", advice=False)
+                format_store_error(error, "nothing is trained", advice=False)
             ) from error
         if config.force:
             shutil.rmtree(checkpoints, ignore_errors=True)
@@ -152,7 +153,7 @@ def _train_once(train: Callable[[Config, str], Any], config: Config) -> Outcome:
             trained = train(config, job)
         except Exception as error:
             with suppress(Exception):  # what failed first is what is told
-                store.record_failure(config, digest, _in_a_line(error))
+                publish.record_failure(store, config, digest, _in_a_line(error))
             raise
     if not trained.is_logged:
         raise UserError("trained, but MLflow lacks it: run this again when the store is well")
@@ -245,10 +246,10 @@ class Jobs:
         by their overrides, `keys` and `tuned_for` are those of `launches.Launch`. A job alone is
         no launch: it bears the name that it is given.
         """
-        from actlab.tracking import tracking
+        from actlab.tracking.store import connect, format_store_error
 
         try:
-            store = tracking.connect()
+            store = connect()
             for name in store.close_ended():
                 print(f"{name}: FAILED, its process has ended", flush=True)
             if self._sweep and keys:
@@ -256,7 +257,7 @@ class Jobs:
                 self._launch = record_launch(store, self._sweep, keys, tuned_for, digest)
         except Exception as error:  # as in `_train_once`
             raise UserError(
-                tracking.format_store_error(error, "the sweep has not begun", advice=False)
+                format_store_error(error, "the sweep has not begun", advice=False)
             ) from error
 
     def _digest(self, grid: Sequence[Sequence[str]], *others: Any) -> str:
@@ -325,10 +326,10 @@ class Jobs:
 
         `told` is the command that runs a failed job again, where that is no command of its own.
         """
-        from actlab.tracking import tracking
+        from actlab.tracking.store import connect
 
         with suppress(Exception):  # the next sweep does it
-            tracking.connect().close_ended()
+            connect().close_ended()
         best = "" if told else f"\n{_best(self.done)}"
         print(f"\n{_table(self.done)}\n\n{_counts(self.done)}{best}", flush=True)
         if self._sweep:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from actlab.activations.functions import find_function
 from actlab.backend import keras
 from actlab.errors import UserError
 from actlab.models.config import NetworkConfig
+from actlab.models.files import kept_epochs, weights_path
 from actlab.models.initializers import resolve_initializer
 
 
@@ -201,26 +202,6 @@ def describe_layers(model: keras.Sequential, spec: ModelSpec) -> list[tuple[Any,
         (layer.name, layer.kernel.shape[0], layer.units, name, layer.count_params())
         for layer, name in zip(model.layers, names, strict=True)
     ]
-
-
-def weights_path(folder: Path, seed: int, epoch: int) -> Path:
-    """Where the weights of a seed after an epoch lie in the folder of a configuration."""
-    return folder / f"seed-{seed}" / f"epoch-{epoch:03d}.weights.h5"
-
-
-def kept_epochs(folder: Path, seed: int) -> Sequence[int]:
-    """Epochs whose weights lie in the folder of a configuration, ascending.
-
-    Raises
-    ------
-    UserError
-        When there are none.
-    """
-    files = (folder / f"seed-{seed}").glob("epoch-*.weights.h5")
-    epochs = sorted(int(path.name.split(".")[0].removeprefix("epoch-")) for path in files)
-    if not epochs:
-        raise UserError(f"{folder}/seed-{seed} holds no weights: run `dvc repro` to train them")
-    return epochs
 
 
 def load_model(folder: Path, seed: int, epoch: int | None = None) -> keras.Sequential:

@@ -24,6 +24,8 @@ CODE = (
     "data/datasets.py",
     "data/splits.py",
     "models",
+    "results/checkpoints.py",
+    "results/layout.py",
     "results/tables.py",
     "stages/train.py",
     "training",

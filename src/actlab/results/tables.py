@@ -21,8 +21,8 @@ LAYERS = ("layer", "inputs", "units", "activation", "parameters")
 
 #: One row per epoch of one seed; `timings/<activation>-<network>.csv`.
 #: `epoch_seconds` is training alone; `compile_seconds` is what tracing and compiling took
-#: before the first; `models_at_once` trained side by side.
-TIMINGS = ("seed", "epoch", "epoch_seconds", "compile_seconds", "models_at_once")
+#: before the first; `models_at_once` trained side by side; `ended` is in milliseconds since 1970.
+TIMINGS = ("seed", "epoch", "epoch_seconds", "compile_seconds", "models_at_once", "ended")
 
 #: One row per point; `results/activations/<activation>/curve.csv`.
 CURVE = ("x", "value", "derivative")

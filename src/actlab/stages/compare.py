@@ -12,10 +12,11 @@ def compare(config: Config) -> None:
     from actlab.evidence import comparisons, summaries
     from actlab.reporting import drawings, look, report, sections
     from actlab.results import tables
-    from actlab.tracking import overview, registry, runs, tracking
+    from actlab.tracking import overview, publish_study, registry, runs
+    from actlab.tracking.reading import find_runs
 
     confidence, selected = config.report.confidence, config.compare.filter
-    found = tracking.find_runs(config.sweep, selected)
+    found = find_runs(config.sweep, selected)
     study = runs.gather(found, config.sweep, config.compare.by)
     scores = comparisons.score(study, config.report.target_accuracy)
     summary = summaries.summarise(study, scores, confidence)
@@ -27,7 +28,7 @@ def compare(config: Config) -> None:
         study, summary, scores, compared, drawn, config, unfinished=found.unfinished
     )
 
-    folder = Path(config.paths.reports) / tracking.COMPARED / (config.sweep or "runs")
+    folder = Path(config.paths.reports) / publish_study.COMPARED / (config.sweep or "runs")
     with atomic_write(folder) as new:
         for name, drawing in drawn.items():
             look.save_figure(drawing.plot(), new / "figures" / name)
@@ -58,7 +59,7 @@ def compare(config: Config) -> None:
         "seeds": ",".join(map(str, sorted(study.seeds))),
         "report.confidence": confidence,
     }
-    tracking.log_comparison(folder, study.name, params, comparisons.verdict_tags(compared))
+    publish_study.log_comparison(folder, study.name, params, comparisons.verdict_tags(compared))
     if best := registry.register_best(study.name, found):
         print(f"Registered: {best}")
     shown = found.launch.name() if found.launch else config.sweep

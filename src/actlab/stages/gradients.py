@@ -18,7 +18,7 @@ def gradients(config: Config) -> None:
     from actlab.engine.parallel import do_beside, tell_after
     from actlab.probes.gradients import probe_configuration
     from actlab.results import tables
-    from actlab.tracking import tracking
+    from actlab.tracking import publish_study
 
     splits = load_processed(Path(config.paths.processed), asdict(config.data), is_scaled=False)
     probes = {}
@@ -59,7 +59,7 @@ def gradients(config: Config) -> None:
     ):
         with atomic_write(whole) as temporary:
             tables.write_table(table, columns, temporary)
-    tracking.log_gradients(config, tables.read_table(path, tables.GRADIENTS))
+    publish_study.log_gradients(config, tables.read_table(path, tables.GRADIENTS))
 
 
 if __name__ == "__main__":

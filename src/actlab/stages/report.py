@@ -13,7 +13,8 @@ def report(config: Config) -> None:
     from actlab.data.splits import load_processed
     from actlab.reporting import provenance, writing
     from actlab.results import metadata, study
-    from actlab.tracking import overview, tracking
+    from actlab.tracking import overview
+    from actlab.tracking.publish_study import log_report
 
     results, reports = Path(config.paths.results), Path(config.paths.reports)
     loaded = study.load_study(
@@ -33,7 +34,7 @@ def report(config: Config) -> None:
     with process_beside(["actlab.reporting.report"], collects=False) as beside:
         writing.write_report(loaded, activations, splits, facts, config, beside)
     print(f"The report: {reports / 'report.html'} and {reports / 'report.md'}", flush=True)
-    tracking.log_report(config, reports)
+    log_report(config, reports)
     overview.log_overview(config)
 
 

@@ -10,14 +10,21 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm import tqdm
 
 from actlab.errors import UserError
+from actlab.results.layout import RunFolder
 from actlab.schema import Config
-from actlab.tracking import notes, registry, tracking, views
-from actlab.tracking.tracking import Run
+from actlab.tracking import notes, registry, views
+from actlab.tracking.publish_study import find_report
+from actlab.tracking.store import Store, connect, format_store_error, warn_on_failure
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+else:  # importing mlflow takes seconds
+    Run = Any
 
 _NOTE = "mlflow.note.content"
 
@@ -48,17 +55,11 @@ def log_overview(config: Config) -> None:
             " registered models stay; `python -m actlab.stages.sync` writes those of what is here"
         )
         return
-    try:
-        refresh(tracking.connect(), config, ())
-    except Exception as error:  # MLflow lets through what its server or its database raises
-        tqdm.write(
-            tracking.format_store_error(
-                error, "its descriptions, views and registered models are old"
-            )
-        )
+    with warn_on_failure("its descriptions, views and registered models are old"):
+        refresh(connect(), config, ())
 
 
-def refresh(store: tracking.Store, config: Config, stale: Collection[str]) -> list[str]:
+def refresh(store: Store, config: Config, stale: Collection[str]) -> list[str]:
     """Write what is not up to date of descriptions, views and registry; say what was.
 
     `stale` are stages by DVC's names. While a training is, the pages stay as they are: they would
@@ -69,7 +70,7 @@ def refresh(store: tracking.Store, config: Config, stale: Collection[str]) -> li
         return []
     report = None
     if "report" not in stale:
-        report = store.find_report(Path(config.paths.reports))
+        report = find_report(store, Path(config.paths.reports))
     changed = _describe_runs(store, held, report)
     saved = _save_views(store, held)
     models = registry.register(store, _data_of(held), [each.parent for each in held])
@@ -79,12 +80,14 @@ def refresh(store: tracking.Store, config: Config, stale: Collection[str]) -> li
     return [f"MLflow's {' and '.join(said)}", *models] if said else models
 
 
-def _find(store: tracking.Store, config: Config) -> list[_Held]:
+def _find(store: Store, config: Config) -> list[_Held]:
     """Give the configurations of the pipeline that the store has, network by network."""
     held = []
     for network, activation in product(config.networks, config.activations):
+        folder = RunFolder.finished(config.paths, activation, network)
         try:
-            found = store.find_configuration(*tracking.read_trained(config, activation, network))
+            trained = folder.read_config(config)
+            found = store.find_configuration(trained, folder.find_weights(trained))
         except UserError:  # not trained here
             continue
         if found is not None:
@@ -97,7 +100,7 @@ def _data_of(held: Sequence[_Held]) -> str:
     return held[0].parent.data.params["data.name"]
 
 
-def _describe_runs(store: tracking.Store, held: Sequence[_Held], report: Run | None) -> int:
+def _describe_runs(store: Store, held: Sequence[_Held], report: Run | None) -> int:
     """Describe the report's run, and link it from those of configurations; count the changes."""
     if report is None:
         return 0
@@ -116,7 +119,7 @@ def _describe_runs(store: tracking.Store, held: Sequence[_Held], report: Run | N
 def save_sweep(sweep: str, keys: Sequence[str]) -> str | None:
     """Save the view of a sweep; give its address below the server's, or why there is none."""
     try:
-        store = tracking.connect()
+        store = connect()
         found = store.search("FINISHED", {"actlab.kind": "configuration", f"sweep.{sweep}": "yes"})
         if not found:
             return None
@@ -124,8 +127,8 @@ def save_sweep(sweep: str, keys: Sequence[str]) -> str | None:
         changed = max(run.info.end_time or 0 for run in found)
         key = _key(f"sweep-{sweep}")
         _save(store, {key: views.of_sweep(sweep, keys, metrics, changed)})
-    except Exception as error:  # as in `log_overview`
-        return tracking.format_store_error(error, "its view is not saved", advice=False)
+    except Exception as error:  # as in `store.warn_on_failure`
+        return format_store_error(error, "its view is not saved", advice=False)
     return notes.view_link(store.experiment, key)
 
 
@@ -133,7 +136,7 @@ def _key(name: str) -> str:
     return re.sub("[^A-Za-z0-9_-]", "-", name)
 
 
-def _save(store: tracking.Store, wanted: Mapping[str, str]) -> bool:
+def _save(store: Store, wanted: Mapping[str, str]) -> bool:
     """Save the views that are not there as they should be; tell whether there was one."""
     tags = store.client.get_experiment(store.experiment).tags
     old = [key for key, view in wanted.items() if tags.get(views.tag(key)) != view]
@@ -149,7 +152,7 @@ class _Saved(NamedTuple):
     changed: bool
 
 
-def _save_views(store: tracking.Store, held: Sequence[_Held]) -> _Saved:
+def _save_views(store: Store, held: Sequence[_Held]) -> _Saved:
     # Of the runs that it shows: a view that is made again is the same.
     changed_at = max(each.parent.info.end_time or 0 for each in held)
     metrics = sorted({name for each in held for name in each.parent.data.metrics})
@@ -180,7 +183,7 @@ def _selecting(runs: Sequence[str], kind: str, network: str | None = None) -> st
 
 
 def _describe_experiment(
-    store: tracking.Store, held: Sequence[_Held], report: Run | None, saved: Mapping[str, str]
+    store: Store, held: Sequence[_Held], report: Run | None, saved: Mapping[str, str]
 ) -> int:
     """Describe the experiment, unless a person has; count the changes."""
     now = store.client.get_experiment(store.experiment).tags.get(_NOTE, notes.QUESTION)

@@ -20,11 +20,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actlab.errors import UserError
-from actlab.tracking import tracking
-from actlab.tracking.tracking import Run
+from actlab.tracking.reading import FoundRuns
+from actlab.tracking.store import OBJECTIVE, Store, connect, format_store_error, tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+else:  # importing mlflow takes seconds
+    Run = Any
 
 BEST, LOWEST_LOSS = "best", "lowest-training-loss"
 
@@ -98,14 +103,14 @@ def choose(runs: Sequence[Run]) -> dict[str, Choice]:
     loss = lowest.data.metrics["loss_mean"]
     reason = f"the least mean training loss, {loss:.5f}, of {len(trained)} configurations"
     chosen = {LOWEST_LOSS: Choice(lowest, reason)}
-    if all(tracking.OBJECTIVE in run.data.metrics for run in trained):
-        best = max(trained, key=lambda run: run.data.metrics[tracking.OBJECTIVE])
+    if all(OBJECTIVE in run.data.metrics for run in trained):
+        best = max(trained, key=lambda run: run.data.metrics[OBJECTIVE])
         chosen[BEST] = Choice(best, _held_out(best, len(trained), _OF_PIPELINE))
     return chosen
 
 
 def _held_out(best: Run, count: int, which: str) -> str:
-    accuracy = best.data.metrics[tracking.OBJECTIVE]
+    accuracy = best.data.metrics[OBJECTIVE]
     images = int(best.data.params["data.validation_size"])
     return (
         f"the greatest mean validation accuracy, {accuracy:.4f} on {images:,} held-out images, of"
@@ -113,7 +118,7 @@ def _held_out(best: Run, count: int, which: str) -> str:
     )
 
 
-def register(store: tracking.Store, data: str, runs: Sequence[Run]) -> list[str]:
+def register(store: Store, data: str, runs: Sequence[Run]) -> list[str]:
     """Register what is not yet: a version a run, its alias, the choices; say what changed."""
     aliases = {alias_of(str(run.info.run_name)): run for run in runs}
     choices = choose(runs)
@@ -124,7 +129,7 @@ def register(store: tracking.Store, data: str, runs: Sequence[Run]) -> list[str]
     return _register(store, name_of(data), wanted, reasons)
 
 
-def _is_of_sweep(store: tracking.Store, name: str) -> bool:
+def _is_of_sweep(store: Store, name: str) -> bool:
     """Tell whether a sweep has chosen the best: it has more to choose from than the pipeline."""
     for model in store.client.search_registered_models(f"name = '{name}'"):
         if BEST in model.aliases:
@@ -134,7 +139,7 @@ def _is_of_sweep(store: tracking.Store, name: str) -> bool:
 
 
 def _register(
-    store: tracking.Store, name: str, wanted: Mapping[str, Run], reasons: Mapping[str, str]
+    store: Store, name: str, wanted: Mapping[str, Run], reasons: Mapping[str, str]
 ) -> list[str]:
     """Give each alias the version of its run's model; say which aliases moved."""
     client = store.client
@@ -160,7 +165,7 @@ def _register(
     return moved
 
 
-def _tell_choice(store: tracking.Store, name: str, version: str, tag: str, reason: str) -> None:
+def _tell_choice(store: Store, name: str, version: str, tag: str, reason: str) -> None:
     """Say at a version why it was chosen, and at no other any more."""
     for each in _versions(store, name):
         if str(each.version) != version:
@@ -170,16 +175,16 @@ def _tell_choice(store: tracking.Store, name: str, version: str, tag: str, reaso
             store.client.set_model_version_tag(name, version, tag, reason)
 
 
-def _versions(store: tracking.Store, name: str) -> Sequence[Any]:
+def _versions(store: Store, name: str) -> Sequence[Any]:
     return store.client.search_model_versions(f"name = '{name}'")
 
 
-def _create_version(store: tracking.Store, name: str, run: Run, model: str) -> str:
+def _create_version(store: Store, name: str, run: Run, model: str) -> str:
     """Register a logged model; give its version, and tell the model's own page."""
     client = store.client
     tags = {key: run.data.tags[key] for key in ("actlab.activation", "actlab.network")}
     first = run.data.params["seeds"].partition(",")[0]
-    with _addressed(tracking.tracking_uri()):
+    with _addressed(tracking_uri()):
         created = client.create_model_version(
             name,
             f"models:/{model}",
@@ -214,7 +219,7 @@ def _addressed(uri: str) -> Iterator[None]:
 # --- Sweeps -------------------------------------------------------------------------------
 
 
-def best_of_sweep(found: tracking.FoundRuns) -> tuple[str, int] | None:
+def best_of_sweep(found: FoundRuns) -> tuple[str, int] | None:
     """Give the run with the best mean validation accuracy, and among how many it is.
 
     None where a configuration held out no images, or other ones: nothing is selected then. Of a
@@ -235,12 +240,12 @@ def best_of_sweep(found: tracking.FoundRuns) -> tuple[str, int] | None:
     return (max(means, key=lambda run: means[run]), len(means)) if means else None
 
 
-def register_best(sweep: str, found: tracking.FoundRuns) -> str | None:
+def register_best(sweep: str, found: FoundRuns) -> str | None:
     """Register the best configuration of a sweep as `best` and `best-<sweep>`; say which it is."""
     if (best := best_of_sweep(found)) is None:
         return None
     try:
-        store = tracking.connect()
+        store = connect()
         run = store.client.get_run(best[0])
         if model_of(run) is None:
             return None
@@ -250,16 +255,14 @@ def register_best(sweep: str, found: tracking.FoundRuns) -> str | None:
         name = name_of(run.data.params["data.name"])
         _register(store, name, dict.fromkeys(aliases, run), dict.fromkeys(aliases, reason))
     except Exception as error:  # as in `tracking`: MLflow lets through what its store raises
-        return tracking.format_store_error(
-            error, "the best configuration is not registered", advice=False
-        )
+        return format_store_error(error, "the best configuration is not registered", advice=False)
     return f"{uri_of(name, aliases[-1])}: {run.info.run_name}, {reason}"
 
 
 # --- What is served -----------------------------------------------------------------------
 
 
-def find_model(store: tracking.Store, asked: str | None, data: str) -> str:
+def find_model(store: Store, asked: str | None, data: str) -> str:
     """Give the address of the registered model that is asked for, or of the default.
 
     `asked` is `models:/<name>@<alias>`, `models:/<name>/<version>` or `models:/<id>`.
@@ -290,12 +293,12 @@ def find_model(store: tracking.Store, asked: str | None, data: str) -> str:
     return asked
 
 
-def _aliases(store: tracking.Store) -> dict[str, list[str]]:
+def _aliases(store: Store) -> dict[str, list[str]]:
     models = store.client.search_registered_models()
     return {model.name: sorted(model.aliases) for model in models}
 
 
-def _others(store: tracking.Store) -> str:
+def _others(store: Store) -> str:
     """Name the models that there are, as the end of a sentence."""
     there = [uri_of(name, alias) for name, aliases in _aliases(store).items() for alias in aliases]
     return f"; it has {', '.join(there)}" if there else ""

@@ -22,7 +22,7 @@ from actlab.errors import UserError
 from actlab.results.study import ACTIVATION, NETWORK, PHASE, Study, numbers, varies
 
 if TYPE_CHECKING:
-    from actlab.tracking.tracking.tracking import FoundRuns
+    from actlab.tracking.reading import FoundRuns
 else:  # the tables alone are needed, of whatever read them
     FoundRuns = Any
 

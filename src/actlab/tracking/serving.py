@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from actlab.errors import UserError
-from actlab.tracking import registry, tracking
+from actlab.tracking import registry
+from actlab.tracking.store import connect, format_store_error, tracking_uri
 
 HOST = "127.0.0.1"
 
@@ -31,7 +32,7 @@ def find(asked: str | None, data: str) -> str:
     UserError
         When the store or the model is missing, or the store does not answer.
     """
-    uri = tracking.tracking_uri()
+    uri = tracking_uri()
     store = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not store.is_file():
         raise UserError(
@@ -39,13 +40,11 @@ def find(asked: str | None, data: str) -> str:
             " pipeline's outputs are"
         )
     try:
-        return registry.find_model(tracking.connect(), asked, data)
+        return registry.find_model(connect(), asked, data)
     except UserError:
         raise
     except Exception as error:  # MLflow lets through what its server or its database raises
-        raise UserError(
-            tracking.format_store_error(error, "no model is served", advice=False)
-        ) from error
+        raise UserError(format_store_error(error, "no model is served", advice=False)) from error
 
 
 def require_free(port: int) -> None:
@@ -82,7 +81,7 @@ def main() -> None:
     print(f"Serving {uri} on http://{HOST}:{given.port}; Ctrl-C ends it", flush=True)
     os.environ.update(
         {
-            "MLFLOW_TRACKING_URI": tracking.tracking_uri(),
+            "MLFLOW_TRACKING_URI": tracking_uri(),
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "TF_CPP_MIN_LOG_LEVEL": "3",
             # MLflow calls `uvicorn` by its name.

@@ -35,7 +35,7 @@ class Epoch:
 
     `epoch_seconds` is training alone. `compile_seconds` is what tracing and compiling the
     programs that run this seed took before; `models_at_once` trained side by side when the epoch
-    began, this one among them, each on one thread.
+    began, this one among them, each on one thread. `ended` is when, in milliseconds since 1970.
     """
 
     seed: int
@@ -47,6 +47,7 @@ class Epoch:
     epoch_seconds: float
     compile_seconds: float
     models_at_once: int
+    ended: int
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,6 @@ class Fitted:
     test_loss: float
     test_accuracy: float
     test_logits: Float32[np.ndarray, "n classes"]
-    compile_seconds: float
 
 
 @dataclass(frozen=True)
@@ -203,13 +203,14 @@ def fit_seeds(
                     epoch_seconds=epoch_seconds,
                     compile_seconds=compile_seconds,
                     models_at_once=side_by_side,
+                    ended=time.time_ns() // 1_000_000,
                 )
                 save(State(seed, epoch, [np.array(variable) for variable in variables]), gave)
                 events.put(gave)
                 if stop.is_set():
                     return
             training.discard(seed)
-            events.put(Fitted(seed, *evaluate(tested_on), compile_seconds))
+            events.put(Fitted(seed, *evaluate(tested_on)))
 
     def guarded_work() -> None:
         try:

@@ -1,0 +1,26 @@
+"""Where the weights of a network's seeds lie."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from actlab.errors import UserError
+
+
+def weights_path(models: Path, seed: int, epoch: int) -> Path:
+    """Give the file of a seed's weights after an epoch, in the models of a run."""
+    return models / f"seed-{seed}" / f"epoch-{epoch:03d}.weights.h5"
+
+
+def kept_epochs(models: Path, seed: int) -> Sequence[int]:
+    """Give the epochs whose weights are in the models of a run, ascending.
+
+    Raises
+    ------
+    UserError
+        When there are none.
+    """
+    files = (models / f"seed-{seed}").glob("epoch-*.weights.h5")
+    epochs = sorted(int(path.name.split(".")[0].removeprefix("epoch-")) for path in files)
+    if not epochs:
+        raise UserError(f"{models}/seed-{seed} holds no weights: run `dvc repro` to train them")
+    return epochs

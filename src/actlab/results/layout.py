@@ -1,0 +1,240 @@
+"""The run folder: which files the training of a configuration leaves, and what they hold.
+
+=========  =====================================================================================
+models     model.json and training.json, what it was trained with; the weights of each seed after
+           the kept epochs
+results    layers.csv, history.csv, test.csv, updates.csv; test.npz, the logits, once all is done
+timings    a CSV: when each epoch ended and how long it took. Next to it, as JSON, the fingerprint
+=========  =====================================================================================
+
+Equal trainings give equal models and results, to the byte. While it trains, a run folder is below
+`checkpoints/<fingerprint>/`, and its tables hold the rows so far; when it is complete it is copied
+to where DVC, or the folder of a sweep's job, has it.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from actlab.activations.config import ActivationConfig
+from actlab.data.config import DataConfig
+from actlab.engine.files import atomic_write
+from actlab.errors import UserError
+from actlab.models.config import ModelConfig, NetworkConfig
+from actlab.models.files import weights_path
+from actlab.results import tables
+from actlab.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from actlab.schema import Config, PathsConfig
+else:  # the whole configuration is above: what computes depends on this module
+    Config = PathsConfig = Any
+
+#: The CSVs of a run.
+COLUMNS = {
+    "layers": tables.LAYERS,
+    "history": tables.HISTORY,
+    "test": tables.TEST,
+    "updates": tables.UPDATES,
+    "timings": tables.TIMINGS,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder holds.
+
+    Attributes
+    ----------
+    config
+        All that the run was trained with; what decides no result is the reader's.
+    fingerprint, code
+        Those of `config` (`fingerprint.fingerprint`, `fingerprint.code_of`) when it was trained.
+    epochs
+        One row per finished epoch of a seed: `tables.HISTORY` with `tables.TIMINGS`.
+    test
+        `tables.TEST`: the seeds that are finished.
+    updates
+        `tables.UPDATES`.
+    """
+
+    config: Config
+    fingerprint: str
+    code: str
+    epochs: pd.DataFrame
+    test: pd.DataFrame
+    updates: pd.DataFrame
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every epoch of each seed is there, and the test of each seed."""
+        seeds = set(self.config.seeds)
+        steps = {(seed, epoch) for seed in seeds for epoch in range(1, self._last + 1)}
+        found = list(zip(self.epochs["seed"], self.epochs["epoch"], strict=True))
+        tested, measured = set(self.test["seed"]), set(self.updates["seed"])
+        return len(found) == len(steps) and set(found) == steps and tested == measured == seeds
+
+    @property
+    def objective(self) -> float | None:
+        """The mean validation accuracy over seeds after the last epoch, which a sweep maximises.
+
+        None where no validation images were held out: nothing is selected by the test split.
+        """
+        if not self.config.data.validation_size:
+            return None
+        return fmean(self.epochs.loc[self.epochs["epoch"] == self._last, "val_accuracy"])
+
+    @property
+    def diverged_seeds(self) -> list[int]:
+        """The seeds with a training, validation or test loss that is not finite."""
+        losses = self.epochs["loss"] + self.epochs["val_loss"]
+        diverged = {*self.epochs.loc[~np.isfinite(losses), "seed"]}
+        diverged |= {*self.test.loc[~np.isfinite(self.test["test_loss"]), "seed"]}
+        return sorted(map(int, diverged))
+
+    @property
+    def _last(self) -> int:
+        return self.config.training.epochs
+
+
+class RunFolder(NamedTuple):
+    """Where the files of a run are: the folders of its models and results, the CSV of its times."""
+
+    models: Path
+    results: Path
+    timings: Path
+
+    @classmethod
+    def finished(cls, paths: PathsConfig, activation: str, network: str) -> "RunFolder":
+        """Give the folder of a configuration's finished run."""
+        name = f"{activation}-{network}"
+        timings = Path(paths.timings) / f"{name}.csv"
+        return cls(Path(paths.models) / name, Path(paths.results) / name, timings)
+
+    @classmethod
+    def unfinished(cls, folder: Path) -> "RunFolder":
+        """Give the folder of a run that is being trained, by the folder of its checkpoints."""
+        return cls(folder / "models", folder / "results", folder / "timings.csv")
+
+    @property
+    def record(self) -> Path:
+        """The JSON of what differs between equal runs, other than times."""
+        return self.timings.with_suffix(".json")
+
+    def table(self, name: str) -> Path:
+        """Give the file of one of `COLUMNS`."""
+        return self.timings if name == "timings" else self.results / f"{name}.csv"
+
+    # --- Writing --------------------------------------------------------------------------
+
+    def write_table(self, name: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Write one of `COLUMNS`, which replaces the one that is there."""
+        with atomic_write(self.table(name), sync=False) as path:
+            tables.write_table(rows, COLUMNS[name], path)
+
+    def write_config(
+        self, config: Config, model: Mapping[str, Any], fingerprint: str, code: str
+    ) -> None:
+        """Write what a training is made with; `model` are the fields of its `model.ModelSpec`."""
+        made_with = {"seeds": config.seeds}
+        made_with |= {name: asdict(getattr(config, name)) for name in ("data", "training")}
+        for file, content in (
+            (self.models / "model.json", model),
+            (self.models / "training.json", made_with),
+            (self.record, {"fingerprint": fingerprint, "code": code}),
+        ):
+            with atomic_write(file, sync=False) as path:
+                path.write_text(json.dumps(content, indent=2) + "\n")
+
+    def write_logits(self, logits: Mapping[int, np.ndarray]) -> None:
+        """Write the logits of the test images, by seed."""
+        with atomic_write(self.results / "test.npz", sync=False) as path:
+            arrays: dict[str, Any] = {f"seed-{seed}": array for seed, array in logits.items()}
+            np.savez(path, **arrays)
+
+    def copy_to(self, other: "RunFolder") -> None:
+        """Copy the run, each folder and file whole or not at all; what is there is replaced.
+
+        What a killed process left half-written stays behind.
+        """
+        for ours, theirs in zip((*self, self.record), (*other, other.record), strict=True):
+            with atomic_write(theirs) as path:
+                # `shutil.copytree` would hide in an error of its own that the disk is full.
+                for file in (ours, *ours.rglob("*")):
+                    if file.is_file() and file.parent.suffix != ".partial":
+                        copy = path / file.relative_to(ours)
+                        copy.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.copyfile(file, copy)
+
+    # --- Reading --------------------------------------------------------------------------
+
+    def read_table(self, name: str) -> pd.DataFrame:
+        """Read one of `COLUMNS`."""
+        return tables.read_table(self.table(name), COLUMNS[name])
+
+    def read(self, config: Config) -> Run:
+        """Read the run as far as it is; see `read_config`."""
+        trained = self.read_config(config)
+        record = _read_json(self.record)
+        if not record.keys() >= {"fingerprint", "code"}:
+            raise _not_of_this_version(self.record.parent)
+        epochs = self.read_table("history").merge(self.read_table("timings"))
+        test, updates = self.read_table("test"), self.read_table("updates")
+        return Run(trained, record["fingerprint"], record["code"], epochs, test, updates)
+
+    def read_config(self, config: Config) -> Config:
+        """Give `config` with all that the run was trained with.
+
+        Raises
+        ------
+        UserError
+            When a file is missing, or is not what the train stage writes.
+        """
+        held = _read_json(self.models / "model.json") | _read_json(self.models / "training.json")
+        try:
+            return replace(
+                config,
+                activation=ActivationConfig(**held["activation"]),
+                network=NetworkConfig(**held["network"]),
+                model=ModelConfig(held["kernel_initializer"]),
+                seeds=held["seeds"],
+                data=DataConfig(**held["data"]),
+                training=TrainingConfig(**held["training"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise _not_of_this_version(self.models) from error
+
+    def find_weights(self, config: Config) -> dict[int, Path]:
+        """Give the file of each seed's final weights.
+
+        Raises
+        ------
+        UserError
+            When one is missing.
+        """
+        last = config.training.epochs
+        weights = {seed: weights_path(self.models, seed, last) for seed in config.seeds}
+        for path in weights.values():
+            if not path.is_file():
+                raise UserError(f"{path} is missing: run `dvc repro`")
+        return weights
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: run `dvc repro`") from error
+    except ValueError as error:
+        raise _not_of_this_version(path.parent) from error
+
+
+def _not_of_this_version(folder: Path) -> UserError:
+    return UserError(f"the JSON in {folder} is not this version's: run `dvc repro`")

@@ -1,0 +1,401 @@
+"""A training's run folder in a real MLflow store: live, at the end, when something fails."""
+
+import hashlib
+import importlib
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from planted_run import plant_run
+from published import (
+    CONFIG,
+    EPOCHS,
+    FOLDER,
+    MODELS,
+    NAME,
+    PATHS,
+    SEEDS,
+    WARNINGS,
+    client,
+    content,
+    of_ended_process,
+    points,
+    publish_live,
+    root,  # noqa: F401
+    run_named,
+    statuses,
+    stored_runs,
+    trained,  # noqa: F401
+)
+
+from actlab.data.splits import scale_images
+from actlab.results import tables
+from actlab.tracking import publish, store
+from actlab.tracking.publish import LivePublisher, Publisher
+
+pytestmark = [*WARNINGS, pytest.mark.usefixtures("root")]
+
+METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
+
+
+@pytest.fixture
+def log_batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many metrics every call of `log_batch` from now on has."""
+    from mlflow import MlflowClient
+
+    works, counts = MlflowClient.log_batch, []
+
+    def counted(self: Any, run: str, metrics: Any = (), *rest: Any) -> None:
+        counts.append(len(metrics))
+        works(self, run, metrics, *rest)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", counted)
+    return counts
+
+
+def test_what_mlflow_holds_is_what_the_folder_holds() -> None:
+    publish_live()
+    held = content()
+    parent, child = held[NAME], held[f"{NAME}/seed-1"]
+    assert set(held) == {NAME, f"{NAME}/seed-0", f"{NAME}/seed-1"}
+    assert {run["status"] for run in held.values()} == {"FINISHED"}
+    epochs = FOLDER.read(CONFIG).epochs
+    ours = tables.where(epochs, seed=1)
+    for name in (*METRICS, "epoch_seconds"):
+        expected = list(zip(ours["epoch"], ours[name], ours["ended"], strict=True))
+        assert child["metrics"][name] == expected
+    for name in METRICS:
+        steps = range(1, EPOCHS + 1)
+        means = [tables.where(epochs, epoch=epoch)[name].mean() for epoch in steps]
+        logged = [value for _, value, _ in parent["metrics"][f"{name}_mean"]]
+        np.testing.assert_allclose(logged, means)
+    median = epochs["epoch_seconds"].median()
+    assert points(NAME, "epoch_seconds_median") == [(0, median)]
+    assert points(f"{NAME}/seed-1", "compile_seconds") == [(0, 2.5)]
+    assert child["tags"]["mlflow.parentRunId"] == NAME
+    assert (child["params"]["activation.negative_slope"], child["params"]["seed"]) == ("0.25", "1")
+    assert parent["params"]["seeds"] == "0,1"
+    assert parent["params"]["network.parameters"] == str(784 * 4 + 4 + 4 * 10 + 10)
+    assert parent["artifacts"] == ["history.csv", "layers.csv", "model.json", "test.csv"]
+    assert len(child["datasets"]) == 1
+    assert child["datasets"] == parent["datasets"]
+    assert "name='mnist'" in child["datasets"][0]
+    for run, kind in ((parent, "configuration"), (child, "seed")):
+        assert (run["tags"]["actlab.kind"], run["tags"]["actlab.source"]) == (kind, "dvc")
+    assert parent["tags"]["actlab.fingerprint"] == "digest"
+    assert parent["tags"]["actlab.code"] == "code"
+    assert parent["tags"]["actlab.outcome"] == "trained"
+    weights = (MODELS / f"seed-1/epoch-{EPOCHS:03d}.weights.h5").read_bytes()
+    assert child["tags"]["actlab.weights_sha256"] == hashlib.sha256(weights).hexdigest()
+    assert child["tags"]["actlab.seed"] == "1"
+
+
+def test_the_parent_has_intervals_over_seeds() -> None:
+    publish_live()
+    accuracies = FOLDER.read_table("test")["test_accuracy"]
+    ((_, low),) = points(NAME, "test_accuracy_ci_low")
+    ((_, high),) = points(NAME, "test_accuracy_ci_high")
+    # Student's t of one degree of freedom: 12.7062 (any table of its quantiles).
+    half = 12.7062 * accuracies.std() / np.sqrt(2)
+    np.testing.assert_allclose([low, high], accuracies.mean() + np.array([-half, half]), rtol=1e-5)
+    assert points(NAME, "test_accuracy_sd") == [(0, pytest.approx(accuracies.std()))]
+    assert run_named(NAME).data.metrics["diverged_seeds"] == 0
+    assert "objective" not in run_named(NAME).data.metrics  # nothing is held out
+
+
+def test_update_ratios_are_logged_with_the_health_of_a_layer() -> None:
+    publish_live()
+    ours = tables.where(FOLDER.read_table("updates"), layer="hidden_1")
+    name = "health/update_ratio/hidden_1"
+    of_seed = tables.where(ours, seed=1)
+    expected = list(zip(of_seed["epoch"], of_seed["update_ratio"], strict=True))
+    assert [epoch for epoch, _ in expected] == [0, 1, 3]
+    assert points(f"{NAME}/seed-1", name) == expected
+    means = [tables.where(ours, epoch=epoch)["update_ratio"].mean() for epoch in (0, 1, 3)]
+    np.testing.assert_allclose([value for _, value in points(NAME, f"{name}_mean")], means)
+
+
+def test_live_in_steps_in_one_go_and_again_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with LivePublisher(CONFIG, FOLDER) as publisher:
+        for epochs in ({0: 1}, {0: 2, 1: 1}, {0: 4, 1: 2}, {0: 4, 1: 3}, {0: 4, 1: 4}):
+            plant_run(CONFIG, FOLDER, epochs=epochs)
+            for _ in range(2):
+                publisher.publish()
+            ended = [f"{NAME}/seed-0"] if epochs[0] == 4 else []
+            names = {NAME, *(f"{NAME}/seed-{seed}" for seed in epochs)}
+            if epochs != {0: 4, 1: 4}:
+                assert statuses() == {
+                    name: "FINISHED" if name in ended else "RUNNING" for name in names
+                }
+            for seed, reached in epochs.items():
+                steps = [step for step, _ in points(f"{NAME}/seed-{seed}", "loss")]
+                assert steps == [*range(1, min(reached, EPOCHS) + 1)]
+    live = content()
+    opened = store.connect()
+    assert not publish.publish(CONFIG, FOLDER, opened)  # by another process: it is there
+    assert content() == live
+    plant_run(CONFIG, FOLDER, fingerprint="another", began=10)
+    assert publish.publish(CONFIG, FOLDER, opened)  # equal weights, and another training
+    plant_run(CONFIG, FOLDER)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///empty/mlflow.db")
+    assert publish.publish(CONFIG, FOLDER, store.connect())
+    assert content() == live
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_has_diverged_is_said_and_what_is_held_out_selects() -> None:
+    config = replace(CONFIG, data=replace(CONFIG.data, validation_size=100))
+    plant_run(config, FOLDER, accuracy=lambda seed, epoch: 0.5 + seed / 10, loss=float("nan"))
+    publish_live(config)
+    parent = run_named(NAME).data
+    assert parent.tags["actlab.outcome"] == "diverged"
+    assert "Diverged: seed 0, 1." in parent.tags["mlflow.note.content"]
+    assert parent.metrics["diverged_seeds"] == 2
+    assert parent.metrics["objective"] == pytest.approx(0.55)
+
+
+def test_only_what_is_new_is_written_and_all_of_it_at_once(log_batches: list[int]) -> None:
+    publisher = Publisher(CONFIG, FOLDER)
+    plant_run(CONFIG, FOLDER, epochs={0: 1})
+    publisher.publish()
+    assert log_batches == [0, 5]  # the parent's parameters; an epoch
+    plant_run(CONFIG, FOLDER, epochs={0: 3, 1: 2})
+    publisher.publish()
+    assert log_batches[2:] == [10, 10]
+    publisher.publish()
+    assert len(log_batches) == 4
+
+
+def test_a_slow_store_is_left_alone_as_long_as_a_write_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publisher, now = LivePublisher(CONFIG, FOLDER), [100.0]
+    monkeypatch.setattr(publish.time, "monotonic", lambda: now[0])
+
+    def take(seconds: float) -> bool:
+        now[0] += seconds
+        return True
+
+    assert publisher.is_due
+    for seconds, pause in ((0.1, publish.PAUSE), (30.0, 30.0)):
+        monkeypatch.setattr(publisher._publisher, "publish", lambda: take(seconds))  # noqa: B023
+        publisher.publish()
+        take(pause - 0.01)
+        assert not publisher.is_due
+        take(0.02)
+        assert publisher.is_due
+
+
+def test_a_name_that_mlflow_gives_no_model_is_logged() -> None:
+    config = replace(CONFIG, activation=replace(CONFIG.activation, name="a.b"))
+    plant_run(config, FOLDER)
+    publish_live(config)
+    assert statuses()["a.b/mlp"] == "FINISHED"
+    (model,) = client().search_logged_models(experiment_ids=["1"])
+    assert model.name == "a-b-mlp"
+
+
+@pytest.mark.parametrize("are_levels", [True, False])
+def test_the_model_gives_keras_probabilities(
+    monkeypatch: pytest.MonkeyPatch, are_levels: bool
+) -> None:
+    import mlflow.pyfunc
+
+    from actlab.models.network import ModelSpec, load_model, with_probabilities
+
+    images = scale_images(np.load("data/processed/test_images.npy"))
+    if not are_levels:
+        np.save("data/processed/test_images.npy", images)
+    publish_live()
+    (output,) = run_named(NAME).outputs.model_outputs
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.tracking_uri())
+    loaded = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
+    assert [spec.shape for spec in loaded.metadata.signature.inputs] == [(-1, 784)]
+    assert [spec.shape for spec in loaded.metadata.signature.outputs] == [(-1, 10)]
+    np.testing.assert_array_equal(loaded.input_example, images[:1])
+    given = loaded.predict(images)
+    spec = ModelSpec.load(MODELS / "model.json")
+    expected = with_probabilities(load_model(MODELS, 0), spec)(images)
+    np.testing.assert_allclose(given, expected, rtol=1e-6)
+    np.testing.assert_allclose(given.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_a_models_requirements_are_the_running_versions_and_looked_for_nowhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import mlflow.pyfunc
+    from mlflow.utils import requirements_utils
+
+    from actlab.backend import keras, tf
+
+    looked_for: list[str] = []
+    monkeypatch.setattr(requirements_utils, "_check_requirement_satisfied", looked_for.append)
+    publish_live()
+    assert looked_for == []
+    environment: Any = importlib.import_module("mlflow.utils.environment")
+    environment.warn_dependency_requirement_mismatches(["numpy"])
+    assert looked_for == ["numpy"]  # afterwards, as ever
+    (output,) = run_named(NAME).outputs.model_outputs
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.tracking_uri())
+    path = mlflow.pyfunc.get_model_dependencies(f"models:/{output.model_id}")
+    assert Path(path).read_text().split() == [
+        f"mlflow=={mlflow.__version__}",
+        f"tensorflow=={tf.__version__}",
+        f"keras=={keras.__version__}",
+        f"numpy=={np.__version__}",
+    ]
+
+
+# --- What ends early, and stores that fail ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(ValueError("of the\ntraining"), "FAILED"), (KeyboardInterrupt(), "KILLED")],
+)
+def test_a_training_that_ends_early_leaves_no_run_running(
+    error: BaseException, status: str
+) -> None:
+    def train() -> None:
+        with LivePublisher(CONFIG, FOLDER) as publisher:
+            plant_run(CONFIG, FOLDER, epochs={0: 4, 1: 1})
+            publisher.publish()
+            plant_run(CONFIG, FOLDER, epochs={0: 4, 1: 2})
+            raise error
+
+    with pytest.raises(type(error)):
+        train()
+    assert statuses() == {
+        NAME: status,
+        f"{NAME}/seed-0": "FINISHED",
+        f"{NAME}/seed-1": status,
+    }
+    assert [step for step, _ in points(f"{NAME}/seed-1", "loss")] == [1, 2]
+    note = run_named(NAME).data.tags.get("mlflow.note.content")
+    assert note == ("Failed: ValueError: of the training" if status == "FAILED" else None)
+
+
+def test_a_training_that_fails_before_its_first_epoch_leaves_no_run() -> None:
+    def train() -> None:
+        with LivePublisher(CONFIG, FOLDER):
+            raise ValueError("no images")
+
+    with pytest.raises(ValueError, match="no images"):
+        train()
+    assert stored_runs() == []
+
+
+def test_a_training_publishes_after_it_closes_the_runs_of_a_killed_process() -> None:
+    opened = store.connect()
+    opened.create_run("killed", of_ended_process())
+    publish_live()
+    assert statuses()["killed"] == "FAILED"
+    # Once a process: to look for them takes a call.
+    opened.create_run("later", of_ended_process())
+    publish_live(replace(CONFIG, paths=replace(PATHS, output="multirun/single")))
+    assert statuses()["later"] == "RUNNING"
+
+
+def publish_in_steps() -> LivePublisher:
+    with LivePublisher(CONFIG, FOLDER) as publisher:
+        for epoch in range(1, EPOCHS + 2):
+            plant_run(CONFIG, FOLDER, epochs=dict.fromkeys(SEEDS, epoch))
+            publisher.publish()
+    return publisher
+
+
+@pytest.mark.parametrize(
+    ("method", "fails"),
+    [
+        ("log_batch", 5),  # an epoch in the middle
+        ("log_artifact", 2),
+        ("log_model_artifacts", 1),
+        ("log_outputs", 1),
+        ("set_terminated", 3),  # of the parent
+    ],
+)
+def test_no_space_in_the_middle_is_said_once_and_what_is_lost_can_be_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], method: str, fails: int
+) -> None:
+    from mlflow import MlflowClient
+
+    works = getattr(MlflowClient, method)
+    calls = []
+
+    def full(self: Any, *args: Any, **named: Any) -> Any:
+        calls.append(args)
+        if len(calls) >= fails:
+            raise OSError(28, "No space left on device")
+        return works(self, *args, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, method, full)
+        publisher = publish_in_steps()
+    assert publisher.is_lost
+    assert not publisher.is_due
+    assert len(calls) == fails
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith(
+        "cannot be written (No space left on device): this training is logged in part only;"
+        " run `python -m actlab.stages.sync` when it can"
+    )
+    assert statuses()[NAME] == "RUNNING"
+    half_written = {run.info.run_id for run in stored_runs()}
+    assert publish.publish(CONFIG, FOLDER, store.connect())
+    whole = [run for run in stored_runs() if run.info.run_id not in half_written]
+    names = [NAME, f"{NAME}/seed-0", f"{NAME}/seed-1"]
+    assert sorted(run.info.run_name for run in whole) == names
+    assert {run.info.status for run in whole} == {"FINISHED"}
+    models = client().search_logged_models(experiment_ids=["1"])
+    assert {str(model.status) for model in models} <= {"READY", "FAILED"}
+
+
+def test_publishing_in_one_go_that_fails_leaves_failed_runs_and_raises(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mlflow import MlflowClient
+
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", full)
+    with pytest.raises(OSError, match="No space left"):
+        publish.publish(CONFIG, FOLDER, store.connect())
+    assert statuses()[NAME] == "FAILED"
+
+
+# --- What a run of a sweep bears ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("output", "name", "command"),
+    [
+        (".", NAME, "dvc repro train@leaky_relu-mlp"),
+        ("multirun/single", NAME, "python -m actlab.stages.train"),
+        (
+            "multirun/activation=relu,network=mlp",
+            NAME,
+            "python -m actlab.stages.train activation=relu network=mlp",
+        ),
+        (
+            "multirun/activation=relu,seeds=[0,1],sgd=1",
+            f"{NAME} seeds=[0,1],sgd=1",
+            "python -m actlab.stages.train activation=relu 'seeds=[0,1]' sgd=1",
+        ),
+        (
+            f"multirun/activation=relu,{'x' * 150}=1",
+            f"{NAME} {'x' * 150}=1",
+            "python -m actlab.stages.train",
+        ),
+    ],
+)
+def test_a_run_says_what_was_asked_for(output: str, name: str, command: str) -> None:
+    config = replace(CONFIG, paths=replace(PATHS, output=output))
+    assert publish.run_name(config) == name
+    assert publish.training_command(config) == command
