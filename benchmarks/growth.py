@@ -51,9 +51,10 @@ def train(of: str, size: int) -> Told:
     from actlab.activations.config import ActivationConfig
     from actlab.data.datasets import load_raw
     from actlab.data.splits import Split, build_splits
+    from actlab.engine.parallel import available_cores
     from actlab.models.config import NetworkConfig
     from actlab.models.network import ModelSpec
-    from actlab.training.trainer import Epoch, Protocol, available_cores, fit_seeds
+    from actlab.training.trainer import Epoch, Protocol, fit_seeds
 
     splits = build_splits(*load_raw("mnist", ROOT / "data/raw"))
     images = size if of == "images" else len(splits.train.labels)

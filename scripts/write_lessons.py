@@ -20,7 +20,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from actlab.evidence.wording import percent, written
 from actlab.reporting import findings
-from actlab.results.tables import where
+from actlab.evidence import differences
+from actlab.engine.csvs import where
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = ROOT / "scripts/lessons"
@@ -100,11 +101,11 @@ class Numbers:
     def pair(self, metric: str, network: str, first: str, second: str) -> dict[str, Any]:
         """Give the comparison of two activations, the difference being first minus second."""
         comparisons = pd.DataFrame(self.rows("comparisons"))
-        return findings.orient(comparisons, metric, first, second, network=network)
+        return differences.orient(comparisons, metric, first, second, network=network)
 
     def difference(self, metric: str, network: str, first: str, second: str) -> str:
         """Write the difference of two activations with its interval."""
-        return findings.difference_text(metric, self.pair(metric, network, first, second))
+        return differences.difference_text(metric, self.pair(metric, network, first, second))
 
     def score(self, metric: str, network: str, activation: str) -> float:
         """Give the mean over seeds of what two activations are compared by."""

@@ -16,6 +16,7 @@ from actlab.activations.config import ActivationConfig
 from actlab.activations.definitions import ACTIVATIONS
 from actlab.activations.functions import get_activation, nonlinearity_of
 from actlab.data.config import DataConfig
+from actlab.engine import csvs
 from actlab.evidence import claims, comparisons, outcomes, summaries
 from actlab.evidence.config import ReportConfig
 from actlab.models.config import ModelConfig, NetworkConfig
@@ -199,16 +200,16 @@ def plant(
         frames = {name: frame(name, values) for name, values in rows.items()}
         changed(frames)
         for name in ("history", "test", "layers", "updates"):
-            tables.write_frame(frames[name], results / f"{activation}-{network}/{name}.csv")
-        tables.write_frame(frames["timings"], timings / f"{activation}-{network}.csv")
+            csvs.write_frame(frames[name], results / f"{activation}-{network}/{name}.csv")
+        csvs.write_frame(frames["timings"], timings / f"{activation}-{network}.csv")
         # Timed blocks are the epochs of the first seed, without load.
         first = frames["timings"].drop_duplicates("epoch").rename(columns={"epoch": "block"})
         blocks.append(first.assign(network=network, activation=activation, place=0, load=0.0))
     frames = {name: frame(name, values) for name, values in whole.items()}
     changed(frames)
     for name, table in frames.items():
-        tables.write_frame(table, results / f"{name}.csv")
-    tables.write_frame(pd.concat(blocks).loc[:, list(tables.BLOCKS)], timings / "blocks.csv")
+        csvs.write_frame(table, results / f"{name}.csv")
+    csvs.write_frame(pd.concat(blocks).loc[:, list(tables.BLOCKS)], timings / "blocks.csv")
     ratios = plant_theory(activations)
     theory_changed(ratios)
     frames = {
@@ -217,7 +218,7 @@ def plant(
         "moments": frame("moments", [(name, 0.0, 1.0) for name in activations]),
     }
     timing_changed(frames)
-    tables.write_frame(frames.pop("kernels"), timings / "kernels.csv")
+    csvs.write_frame(frames.pop("kernels"), timings / "kernels.csv")
     frames["ratios"] = ratios
     frames["mean_field"] = frame(
         "mean_field",
@@ -239,7 +240,7 @@ def plant(
         ],
     )
     for name, table in frames.items():
-        tables.write_frame(table, results / f"theory/{name}.csv")
+        csvs.write_frame(table, results / f"theory/{name}.csv")
     return study.load_study(
         list(activations), list(networks), list(seeds), epochs, results, timings
     )
@@ -269,7 +270,7 @@ def spoil(table: str, column: str, value: Any, **rows: Any) -> Change:
             parts["layers"]["activation"].iloc[0],
         ):
             return
-        chosen = tables.where(whole, **wanted).index
+        chosen = csvs.where(whole, **wanted).index
         whole.loc[chosen, column] = value(whole.loc[chosen]) if callable(value) else value
 
     return change
@@ -294,7 +295,7 @@ def predicted(planted: study.Study) -> tuple[study.Study, comparisons.ByImage]:
     )
     right, losses = {}, {}
     for network, activation in planted.identities():
-        accuracy = tables.where(planted.test, activation=activation, network=network)
+        accuracy = csvs.where(planted.test, activation=activation, network=network)
         chance = accuracy["test_accuracy"].to_numpy()[:, None]
         right[network, activation] = (rng.random((len(chance), 200)) < chance).astype(float)
         losses[network, activation] = rng.exponential(0.1, (len(chance), 200))

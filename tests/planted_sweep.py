@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from actlab.engine.launches import Launch
+from actlab.results.layout import HISTORY
 from actlab.results.study import Study
-from actlab.results.tables import HISTORY
 from actlab.tracking import runs
 from actlab.tracking.reading import FoundRuns
 

@@ -15,6 +15,7 @@ from planted import configured
 from planted_run import folder_of, plant_run
 
 from actlab.activations.config import ActivationConfig
+from actlab.engine import csvs
 from actlab.models.config import NetworkConfig
 from actlab.results import tables
 from actlab.schema import PathsConfig
@@ -69,7 +70,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path
         for seed, epoch in product(SEEDS, CONFIG.training.kept_epochs())
         for layer in ("hidden_1", "output")
     ]
-    tables.write_table(gradients, tables.GRADIENTS, root / "results/gradients.csv")
+    csvs.write_table(gradients, tables.GRADIENTS, root / "results/gradients.csv")
     for folder in ("data/processed", "reports/figures", "reports/compare"):
         (root / folder).mkdir(parents=True)
     np.save(root / "data/processed/test_images.npy", rng.integers(0, 256, (3, 784), np.uint8))
@@ -77,7 +78,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path
     for name in ("report.md", "summary.csv", "figures/curves.svg", "compare/depth.md"):
         (root / "reports" / name).write_text(name)
     entry = dict.fromkeys(tables.CLAIMS, "") | {"name": "relu_units_die", "verdict": "refuted"}
-    tables.write_frame(pd.DataFrame([entry]), root / "reports/claims.csv")
+    csvs.write_frame(pd.DataFrame([entry]), root / "reports/claims.csv")
     shutil.copy(empty_store, root / "mlflow.db")
     return root
 

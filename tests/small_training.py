@@ -21,8 +21,9 @@ from planted_run import plant_run
 
 from actlab.activations.config import ActivationConfig
 from actlab.data import splits
+from actlab.engine import csvs
 from actlab.models.config import NetworkConfig
-from actlab.results import tables
+from actlab.results import layout, tables
 from actlab.results.layout import RunFolder
 from actlab.schema import Config, PathsConfig
 from actlab.tracking import publish
@@ -169,16 +170,16 @@ def compared(store: Store) -> list[str]:
     runs = {int(run.data.tags["actlab.seed"]): run for run in store.search("FINISHED", below)}
     if sorted(runs) != SEEDS:
         return [*wrong, f"finished seeds {sorted(runs)}"]
-    history = tables.read_table(RESULTS / "history.csv", tables.HISTORY)
-    history = history.merge(tables.read_table(TIMINGS, tables.TIMINGS))
-    test = tables.read_table(RESULTS / "test.csv", tables.TEST).set_index("seed")
+    history = tables.read_table(RESULTS / "history.csv", layout.HISTORY)
+    history = history.merge(tables.read_table(TIMINGS, layout.TIMINGS))
+    test = tables.read_table(RESULTS / "test.csv", layout.TEST).set_index("seed")
     for seed, run in runs.items():
-        rows = tables.where(history, seed=seed)
+        rows = csvs.where(history, seed=seed)
         expected = {
             name: list(zip(rows["epoch"], rows[name], strict=True))
-            for name in (*tables.HISTORY[2:], "epoch_seconds")
+            for name in (*layout.HISTORY[2:], "epoch_seconds")
         }
-        expected |= {name: [(0, test.loc[seed, name])] for name in tables.TEST[1:]}
+        expected |= {name: [(0, test.loc[seed, name])] for name in layout.TEST[1:]}
         for name, values in expected.items():
             logged = store.client.get_metric_history(run.info.run_id, name)
             if {(each.step, each.value) for each in logged} != set(values):

@@ -15,8 +15,9 @@ from planted import REPORT, activation_of
 from scipy import stats
 
 from actlab.activations.config import ActivationConfig
+from actlab.engine import csvs
 from actlab.evidence import claims, comparisons, outcomes, rules, wording
-from actlab.results import tables
+from actlab.results import layout, tables
 from actlab.results.study import Study
 
 SEEDS, EPOCHS = (0, 1, 2, 3, 4, 5), 2
@@ -46,7 +47,7 @@ def layers(activations, networks):
         for at, (before, after) in enumerate(pairwise(units), start=1):
             layer = f"hidden_{at}" if at <= len(hidden) else "output"
             rows.append((activation, network, layer, before, after, activation, 0))
-    columns = ["activation", "network", *tables.LAYERS]
+    columns = ["activation", "network", *layout.LAYERS]
     columns[columns.index("activation", 1)] = "layer_activation"
     return pd.DataFrame(rows, columns=columns)
 
@@ -81,7 +82,7 @@ def evidence(
     shapes = tuple(networks.items())
     measured = gradients(names, shapes, seeds).copy()
     for chosen, values in changes:
-        rows = tables.where(measured, **chosen).index
+        rows = csvs.where(measured, **chosen).index
         by_seed = dict(zip(seeds, np.broadcast_to(values, len(seeds)), strict=True))
         measured.loc[rows, "value"] = measured.loc[rows, "seed"].map(by_seed)
     configurations = pd.DataFrame(product(networks, names), columns=["network", "activation"])
@@ -536,7 +537,7 @@ def test_the_ledger_has_its_columns_and_reads_back(tmp_path):
     rows = claims.examine(evidence(all_scores(LOST)))
     assert tuple(rows.columns) == tables.CLAIMS
     assert rows["name"].tolist() == list(BY_NAME)
-    tables.write_frame(rows, tmp_path / "claims.csv")
+    csvs.write_frame(rows, tmp_path / "claims.csv")
     again = tables.read_table(tmp_path / "claims.csv", tables.CLAIMS)
     pd.testing.assert_frame_equal(again, rows, check_dtype=False)
 

@@ -16,7 +16,7 @@ from actlab.data.config import DataConfig
 from actlab.engine.launches import record_launch
 from actlab.errors import UserError
 from actlab.models.config import NetworkConfig
-from actlab.results import tables
+from actlab.results import layout, tables
 from actlab.schema import CompareConfig
 from actlab.stages.compare import compare
 from actlab.tracking import publish
@@ -155,7 +155,7 @@ def test_curves_come_from_every_seed_and_epoch(root):
     found = find_runs("depth", "")
     names = found.parents.set_index("run")[["activation.name", "network.depth"]]
     assert len(found.history) == 6 * len(SEEDS) * EPOCHS
-    assert tuple(found.history.columns) == ("parent", *tables.HISTORY)
+    assert tuple(found.history.columns) == ("parent", *layout.HISTORY)
     for row in found.history.to_dict("records"):
         name, depth = names.loc[row["parent"]]
         expected = accuracy_of(name, int(depth), row["seed"], row["epoch"])

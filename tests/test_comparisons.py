@@ -9,6 +9,7 @@ import pytest
 from planted import REPORT, compared, plant, spoil
 from scipy import special, stats
 
+from actlab.engine import csvs
 from actlab.errors import UserError
 from actlab.evidence import comparisons
 from actlab.evidence.statistics import calibration_error, holm
@@ -60,7 +61,7 @@ def test_logits_are_scored_image_by_image(study, results):
     low, high = -special.log_softmax([2.0, 0.0, 0.0])[:2]
     np.testing.assert_allclose(losses["mlp", "tanh"][0], [low, low, low, low])  # seed 3
     np.testing.assert_allclose(losses["mlp", "tanh"][2], [low, low, low, high])  # seed 2
-    row = tables.where(whole.calibration, activation="relu", network="mlp", seed=2)
+    row = csvs.where(whole.calibration, activation="relu", network="mlp", seed=2)
     assert row["calibration_error"].item() == calibration_error(logits_of(2, 4), LABELS)
 
 
@@ -103,7 +104,7 @@ def compare(study, scores):
 
 def values_of(scores, name, metric):
     """One value per seed, or block, in their order."""
-    rows = tables.where(scores, activation=name, network="mlp", metric=metric)
+    rows = csvs.where(scores, activation=name, network="mlp", metric=metric)
     return rows.sort_values("pair")["value"].to_numpy()
 
 
@@ -113,7 +114,7 @@ def test_pairing_is_by_seed_and_never_by_row_order(study, both):
     again = compare(study, scores.sample(frac=1, random_state=0)).drop(columns=about_images)
     pd.testing.assert_frame_equal(again, table.drop(columns=about_images))
     first, second = (values_of(scores, name, "test_loss") for name in ("sigmoid", "relu"))
-    row = tables.where(table, first="sigmoid", second="relu", network="mlp", metric="test_loss")
+    row = csvs.where(table, first="sigmoid", second="relu", network="mlp", metric="test_loss")
     test = stats.ttest_rel(first, second)
     interval = test.confidence_interval(0.95)
     assert row[["mean", "p_t", "low", "high"]].to_numpy()[0].tolist() == pytest.approx(
@@ -123,9 +124,9 @@ def test_pairing_is_by_seed_and_never_by_row_order(study, both):
 
 def test_a_seed_that_one_side_lacks_is_dropped_and_counted(study, both):
     scores, _ = both
-    lacking = tables.where(scores, activation="tanh", pair=2, metric="test_accuracy").index
+    lacking = csvs.where(scores, activation="tanh", pair=2, metric="test_accuracy").index
     table = compare(study, scores.drop(index=lacking))
-    accuracy = tables.where(table, metric="test_accuracy", network="mlp")
+    accuracy = csvs.where(table, metric="test_accuracy", network="mlp")
     assert accuracy["pairs"].tolist() == [3, 4, 3]
     assert accuracy["pairs_dropped"].tolist() == [1, 0, 1]
     first, second = (values_of(scores, name, "test_accuracy") for name in ("sigmoid", "tanh"))
@@ -141,7 +142,7 @@ def test_the_pairs_of_one_metric_on_one_network_are_a_family(both):
 
 def test_times_are_compared_by_the_logarithms_of_ratios(both):
     scores, table = both
-    row = tables.where(table, metric="epoch_seconds", network="mlp", first="tanh", second="relu")
+    row = csvs.where(table, metric="epoch_seconds", network="mlp", first="tanh", second="relu")
     first, second = (values_of(scores, name, "epoch_seconds") for name in ("tanh", "relu"))
     assert math.exp(row["mean"].item()) == pytest.approx(stats.gmean(first / second))
     assert row["margin"].item() == pytest.approx(math.log(1.05))
@@ -155,7 +156,7 @@ def test_epochs_are_counted_to_the_first_that_reaches_the_target(tmp_path):
     curves = [0.95, 0.97, 0.96, 0.99, 0.9, 0.9, 0.96, 0.9699, 0.98, 0.9, 0.9, 0.9]
     change = spoil("history", "val_accuracy", lambda rows: curves)
     study = plant(tmp_path, ["relu"], {"mlp": (4,)}, seeds=[0, 1, 2], epochs=4, changed=change)
-    rows = tables.where(compared(study)[0], metric="epochs_to_target")
+    rows = csvs.where(compared(study)[0], metric="epochs_to_target")
     assert rows["value"].tolist() == [2, 5, 1]
     assert rows["censored"].tolist() == [False, True, False]
 
@@ -167,7 +168,7 @@ def test_the_better_of_two_has_the_verdict(tmp_path):
         ("relu", "mlp"): [0.9804, 0.9789, 0.9803, 0.9798],
     }
     study = plant(tmp_path, networks={"mlp": (4,)}, seeds=range(4), epochs=2, accuracies=accuracies)
-    rows = tables.where(compared(study)[1], metric="test_accuracy")
+    rows = csvs.where(compared(study)[1], metric="test_accuracy")
     assert rows["verdict"].tolist() == ["worse", "worse", "equivalent"]
     assert rows["margin"].tolist() == [0.002] * 3
     assert np.isnan(rows["pairs_needed"].to_numpy()).all()
@@ -176,7 +177,7 @@ def test_the_better_of_two_has_the_verdict(tmp_path):
 def test_a_diverged_seed_leaves_its_metric_undecided(tmp_path):
     change = spoil("test", "test_loss", math.nan, activation="relu", seed=0)
     study = plant(tmp_path, ["relu", "tanh"], {"mlp": (4,)}, epochs=2, changed=change)
-    (row,) = tables.where(compared(study)[1], metric="test_loss").to_dict("records")
+    (row,) = csvs.where(compared(study)[1], metric="test_loss").to_dict("records")
     assert row["verdict"] == "undecided"
     assert math.isnan(row["mean"])
     assert math.isnan(row["pairs_needed"])
@@ -186,8 +187,8 @@ def test_a_configuration_that_was_not_timed_is_refused(tmp_path):
     folders = {name: tmp_path / name for name in ("results", "timings")}
     plant(tmp_path, ["sigmoid", "tanh"], {"mlp": (4,)}, seeds=[0], epochs=2)
     blocks = tables.read_table(tmp_path / "timings/blocks.csv", tables.BLOCKS)
-    timed = tables.where(blocks, activation="sigmoid")
-    tables.write_frame(timed, tmp_path / "timings/blocks.csv")
+    timed = csvs.where(blocks, activation="sigmoid")
+    csvs.write_frame(timed, tmp_path / "timings/blocks.csv")
     with pytest.raises(UserError, match=r"blocks.csv lacks tanh on mlp: run `dvc repro`"):
         load_study(["sigmoid", "tanh"], ["mlp"], [0], 2, **folders)
 
@@ -195,7 +196,7 @@ def test_a_configuration_that_was_not_timed_is_refused(tmp_path):
 @pytest.mark.parametrize("place", [0, 1], ids=["scores", "comparisons"])
 def test_the_table_reads_back_as_it_was_written(both, tmp_path, place):
     table = both[place].reset_index(drop=True)
-    tables.write_frame(table, tmp_path / "table.csv")
+    csvs.write_frame(table, tmp_path / "table.csv")
     read = tables.read_table(tmp_path / "table.csv", tuple(table.columns))
     read = read.fillna({"new_images_verdict": ""})
     pd.testing.assert_frame_equal(read, table, check_dtype=False, check_exact=True)

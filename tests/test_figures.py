@@ -12,11 +12,11 @@ from matplotlib.colors import to_rgb
 from planted import activations_of, compared, description_of, plant, spoil
 
 from actlab.activations.definitions import ACTIVATIONS
+from actlab.engine import csvs
 from actlab.evidence import summaries
 from actlab.reporting import activation_figures, look
 from actlab.reporting.drawings import draw, draw_differences
 from actlab.reporting.health_figures import HEALTH_MAPS
-from actlab.results import tables
 from actlab.results.metadata import join_curves
 
 
@@ -200,7 +200,7 @@ def test_times_show_the_middle_half(default):
 def test_curves_show_the_table(default):
     axes = default.panel("accuracy_curves", "deep: validation")
     table = default.table("accuracy_curves")
-    row = tables.where(table, network="deep", split="validation", activation="tanh")
+    row = csvs.where(table, network="deep", split="validation", activation="tanh")
     color = look.line_styles(["tanh"])["tanh"].color
     lines = [line for line in axes.lines if line.get_color() == color]
     thick = [line for line in lines if line.get_marker() != "None"]
@@ -214,7 +214,7 @@ def test_curves_show_the_table(default):
 def test_a_map_of_health_shows_the_table_in_shades_and_numbers(default):
     axes = default.panel("health_saturated_fraction", "deep: sigmoid")
     table = default.table("health_saturated_fraction")
-    rows = tables.where(table, network="deep", activation="sigmoid")
+    rows = csvs.where(table, network="deep", activation="sigmoid")
     cells = axes.collections[0].get_array().reshape(8, 5)
     for row in rows.to_dict("records"):
         place = (int(row["layer"].removeprefix("hidden_")) - 1, [0, 1, 2, 5, 6].index(row["epoch"]))
@@ -244,7 +244,7 @@ def test_shades_of_a_map_grow_darker_with_the_value_and_numbers_stand_out(defaul
 def test_preactivations_lie_on_the_curve_of_their_activation(default):
     axes = default.panel("preactivations", "mlp: tanh")
     table = default.table("preactivations")
-    rows = tables.where(table, network="mlp", activation="tanh", layer="hidden_2", epoch=6)
+    rows = csvs.where(table, network="mlp", activation="tanh", layer="hidden_2", epoch=6)
     drawn = [patch.get_data() for patch in axes.patches]
     assert len(drawn) == 2 * 3  # a line before, a line and an area after, for either layer
     heights = 2 - 0.9 * rows["density"] / rows["density"].max()
@@ -332,7 +332,7 @@ def test_the_intervals_of_gradients_are_of_geometric_means_and_above_zero(drawn)
     drawings = drawn(["relu", "tanh"], spreading(0.5))
     figure, table = drawings.figure("gradient_first_layer"), drawings.table("gradient_first_layer")
     for axes, epoch in zip(figure.axes, (0, 1), strict=True):
-        rows = tables.where(table, epoch=epoch)
+        rows = csvs.where(table, epoch=epoch)
         ends = np.array(intervals_of(axes))
         np.testing.assert_allclose(ends, rows[["low", "high"]].to_numpy())
         low, high = axes.get_xlim()

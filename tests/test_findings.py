@@ -5,9 +5,9 @@ import pytest
 from planted import activations_of, all_of, compared, plant, spoil, summarised
 from scipy import stats
 
+from actlab.engine import csvs
 from actlab.evidence import layer_summaries, wording
 from actlab.reporting import findings, layer_findings, theory_findings
-from actlab.results import tables
 
 DEEP = {"deep": (8,) * 5}
 MLP = {"mlp": (4,)}
@@ -54,10 +54,10 @@ def test_layers_of_one_shape_behind_each_other_are_compared(tmp_path, hidden, en
 
 def test_the_factor_per_layer_is_scipys_over_seeds(tmp_path):
     study = plant(tmp_path, networks=DEEP, epochs=1)
-    row = tables.where(layer_summaries.layer_factors(study, 0.9), epoch=0, activation="tanh")
+    row = csvs.where(layer_summaries.layer_factors(study, 0.9), epoch=0, activation="tanh")
     by_layer = layer_summaries.gradients_by_layer(study, 0.9)
     first, last = (
-        tables.where(by_layer, activation="tanh", epoch=0, layer=layer).filter(like="seed_")
+        csvs.where(by_layer, activation="tanh", epoch=0, layer=layer).filter(like="seed_")
         for layer in ("hidden_2", "hidden_5")
     )
     logarithms = np.log(first.to_numpy()[0] / last.to_numpy()[0]) / 3
@@ -234,7 +234,7 @@ def test_ratios_are_paired_and_widened_for_their_number(tmp_path):
     values = {"relu": ratio * scale, "tanh": scale, "elu": scale / 1000}
     study, (said,) = planted_first_layers(tmp_path, values)
     ratios = layer_summaries.first_layer_ratios(study, 0.95)
-    row = tables.where(ratios, epoch=0, first="relu", second="tanh")
+    row = csvs.where(ratios, epoch=0, first="relu", second="tanh")
     assert row["geometric_mean"].item() == pytest.approx(np.exp(0.4))
     assert row["low"].item() == pytest.approx(np.exp(widened.low))
     assert "is smallest with elu" in said
@@ -475,7 +475,7 @@ def test_health_at_its_edges(tmp_path, change, place, said):
 def test_theory_is_said_to_fail_where_it_does(tmp_path):
     def change(ratios):
         chosen = {"activation": "relu", "initializer": "matched", "layer": "hidden_3"}
-        off = tables.where(ratios, direction="backward", **chosen).index
+        off = csvs.where(ratios, direction="backward", **chosen).index
         ratios.loc[off, "ratio"] = 1.2
         ratios.loc[ratios["activation"] == "gelu", ["predicted", "band_low", "band_high"]] = (
             math.nan
@@ -514,7 +514,7 @@ def test_the_times_of_a_layer_are_those_of_the_table(tmp_path):
 
 def matched_lines(folder, activations, networks, **chosen):
     def keep(parts):
-        parts["matched"] = tables.where(parts["matched"], **chosen)
+        parts["matched"] = csvs.where(parts["matched"], **chosen)
 
     study = plant(folder, activations, networks, epochs=1, timing_changed=keep)
     return study, theory_findings.matched_findings(study, 0.95)

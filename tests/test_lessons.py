@@ -121,7 +121,7 @@ def compose(tmp_path_factory):
     def composed(overrides):
         with chdir(folder), hydra.initialize_config_dir(str(folder / "conf"), version_base="1.3"):
             given = hydra.compose("config", overrides=[*overrides, "paths.output=elsewhere"])
-            return composing.compose(given, entry.SCHEMA, folder)
+            return composing.compose(given, entry.PROJECT, folder)
 
     return composed
 

@@ -28,8 +28,9 @@ from published import (
 from small_training import working_in
 
 from actlab.data.config import DataConfig
+from actlab.engine import csvs
 from actlab.errors import UserError
-from actlab.results import tables
+from actlab.results import layout, tables
 from actlab.schema import Config
 from actlab.tracking import notes, overview, registry, views
 from actlab.tracking.reading import FoundRuns
@@ -121,7 +122,7 @@ def test_every_link_of_the_descriptions_leads_to_what_is_there(logged: Path) -> 
 
 
 def test_the_descriptions_say_what_was_reached_and_by_what(logged: Path) -> None:
-    test = tables.read_table(RESULTS / "test.csv", tables.TEST)
+    test = tables.read_table(RESULTS / "test.csv", layout.TEST)
     parent = run_named(NAME).data
     note = parent.tags["mlflow.note.content"]
     assert f"| test accuracy | {100 * test['test_accuracy'].mean():.2f} % |" in note
@@ -395,9 +396,9 @@ def test_runs_are_compared_by_their_ids() -> None:
 def test_the_models_page_has_what_its_seed_reached(logged: Path) -> None:
     (output,) = run_named(NAME).outputs.model_outputs
     model = client().get_logged_model(output.model_id)
-    test = tables.read_table(RESULTS / "test.csv", tables.TEST).set_index("seed")
-    history = tables.read_table(RESULTS / "history.csv", tables.HISTORY)
-    last = tables.where(history, seed=0).iloc[-1]
+    test = tables.read_table(RESULTS / "test.csv", layout.TEST).set_index("seed")
+    history = tables.read_table(RESULTS / "history.csv", layout.HISTORY)
+    last = csvs.where(history, seed=0).iloc[-1]
     expected = {key: test.loc[0, key] for key in ("test_accuracy", "test_loss")}
     expected |= {key: last[key] for key in ("val_accuracy", "val_loss", "accuracy", "loss")}
     assert {each.key: each.value for each in model.metrics} == pytest.approx(expected)

@@ -32,7 +32,7 @@ from published import (
 )
 
 from actlab.data.splits import scale_images
-from actlab.results import tables
+from actlab.engine import csvs
 from actlab.tracking import publish, store
 from actlab.tracking.publish import LivePublisher, Publisher
 
@@ -63,13 +63,13 @@ def test_what_mlflow_holds_is_what_the_folder_holds() -> None:
     assert set(held) == {NAME, f"{NAME}/seed-0", f"{NAME}/seed-1"}
     assert {run["status"] for run in held.values()} == {"FINISHED"}
     epochs = FOLDER.read(CONFIG).epochs
-    ours = tables.where(epochs, seed=1)
+    ours = csvs.where(epochs, seed=1)
     for name in (*METRICS, "epoch_seconds"):
         expected = list(zip(ours["epoch"], ours[name], ours["ended"], strict=True))
         assert child["metrics"][name] == expected
     for name in METRICS:
         steps = range(1, EPOCHS + 1)
-        means = [tables.where(epochs, epoch=epoch)[name].mean() for epoch in steps]
+        means = [csvs.where(epochs, epoch=epoch)[name].mean() for epoch in steps]
         logged = [value for _, value, _ in parent["metrics"][f"{name}_mean"]]
         np.testing.assert_allclose(logged, means)
     median = epochs["epoch_seconds"].median()
@@ -108,13 +108,13 @@ def test_the_parent_has_intervals_over_seeds() -> None:
 
 def test_update_ratios_are_logged_with_the_health_of_a_layer() -> None:
     publish_live()
-    ours = tables.where(FOLDER.read_table("updates"), layer="hidden_1")
+    ours = csvs.where(FOLDER.read_table("updates"), layer="hidden_1")
     name = "health/update_ratio/hidden_1"
-    of_seed = tables.where(ours, seed=1)
+    of_seed = csvs.where(ours, seed=1)
     expected = list(zip(of_seed["epoch"], of_seed["update_ratio"], strict=True))
     assert [epoch for epoch, _ in expected] == [0, 1, 3]
     assert points(f"{NAME}/seed-1", name) == expected
-    means = [tables.where(ours, epoch=epoch)["update_ratio"].mean() for epoch in (0, 1, 3)]
+    means = [csvs.where(ours, epoch=epoch)["update_ratio"].mean() for epoch in (0, 1, 3)]
     np.testing.assert_allclose([value for _, value in points(NAME, f"{name}_mean")], means)
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from studies import read_committed
 
+from actlab.engine import csvs
 from actlab.evidence import summaries
 from actlab.results import tables
 from actlab.stages.answer import read_answer
@@ -98,7 +99,7 @@ def test_the_verdicts_of_the_results_are_those_of_the_study(root):
         assert verdicts["calibration_error", "mlp", "sigmoid", other] == "better"
         assert verdicts["epochs_to_target", "mlp", "sigmoid", other] == "worse"
         assert verdicts["test_accuracy", "deep", "sigmoid", other] == "worse"
-    row = tables.where(table, metric="test_accuracy", network="mlp", first="sigmoid", second="relu")
+    row = csvs.where(table, metric="test_accuracy", network="mlp", first="sigmoid", second="relu")
     assert row["pairs_needed"].item() == 152
 
 

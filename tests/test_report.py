@@ -21,6 +21,8 @@ from scipy import stats
 
 from actlab.data.config import DataConfig
 from actlab.data.splits import Split, Splits, save_processed
+from actlab.engine import csvs
+from actlab.engine.csvs import where
 from actlab.errors import UserError
 from actlab.evidence import comparisons, layer_summaries, wording
 from actlab.evidence.claims import CLAIMS
@@ -29,7 +31,6 @@ from actlab.models.config import ModelConfig
 from actlab.probes.config import TheoryConfig, TimingConfig
 from actlab.reporting import activation_figures, look, report
 from actlab.results import metadata, tables
-from actlab.results.tables import where
 from actlab.stages.report import report as write_report
 from actlab.training.config import TrainingConfig
 
@@ -106,7 +107,7 @@ def write(study, folder):
     images = np.zeros((10, 28, 28), dtype=np.uint8)
     sample = activation_figures.plot_sample_images(images, np.arange(10), list("0123456789"))
     look.save_figure(sample, folder / "reports/data/sample_images")
-    tables.write_frame(COUNTS, folder / "reports/data/class_counts.csv")
+    csvs.write_frame(COUNTS, folder / "reports/data/class_counts.csv")
     rng = np.random.default_rng(0)
     split = Split(np.zeros((30, 4), np.float32), np.arange(30, dtype=np.int32) % 10)
     save_processed(Splits(split, None, split), folder / "processed", {})
@@ -180,7 +181,7 @@ def test_the_planted_numbers_stand_in_every_output(written):
         assert f"| {row['test_loss_mean']:.4f} | {row['epochs_to_target_mean']:.1f}" in line
         assert f" | {row['epoch_seconds_median']:.3f} |" in line
         assert wording.written(row["gradient_first_layer_notebook"], 3) in line
-    row = tables.where(summary, activation="sigmoid", network="mlp").to_dict("records")[0]
+    row = csvs.where(summary, activation="sigmoid", network="mlp").to_dict("records")[0]
     expected = stats.ttest_1samp(ACCURACIES["sigmoid", "mlp"], 0).confidence_interval(0.95)
     found = [row[f"test_accuracy_{key}"] for key in ("mean", "ci_low", "ci_high")]
     assert found == pytest.approx([0.9706, expected.low, expected.high])
@@ -500,7 +501,7 @@ def test_the_report_holds_the_planted_rows(written, name):
 
 def test_times_of_epochs_are_ratios_with_mean_and_median(written, told):
     grid = grids_of(told, "Time")[0]
-    rows = tables.where(compared(written[1])[1], metric="epoch_seconds").to_dict("records")
+    rows = csvs.where(compared(written[1])[1], metric="epoch_seconds").to_dict("records")
     assert grid.header[-2:] == ("Mean", "Median")
     for shown, row in zip(grid.rows, rows, strict=True):
         assert shown[-2].startswith(f"× {math.exp(row['mean']):.3f}")
@@ -509,7 +510,7 @@ def test_times_of_epochs_are_ratios_with_mean_and_median(written, told):
 
 def test_the_interval_of_a_median_is_shown_where_there_is_one(tmp_path):
     study = plant(tmp_path, ["tanh", "relu"], {"mlp": (4,)}, epochs=8)
-    (row,) = tables.where(compared(study)[1], metric="epoch_seconds").to_dict("records")
+    (row,) = csvs.where(compared(study)[1], metric="epoch_seconds").to_dict("records")
     values = (math.exp(row[key]) for key in ("median", "median_low", "median_high"))
     shown = grids_of(composed(study, tmp_path), "Time")[0].rows[0][-1]
     assert shown == "× {:.3f}, {:.3f} to {:.3f}".format(*values)

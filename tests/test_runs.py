@@ -11,9 +11,10 @@ from planted_sweep import LEVELS, Runs, plant_fair, plant_fair_depths, plant_gri
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from actlab.engine.csvs import where
 from actlab.errors import UserError
 from actlab.evidence import comparisons, summaries
-from actlab.results.tables import HISTORY, TEST, where
+from actlab.results.layout import HISTORY, TEST
 from actlab.tracking import runs as gathering
 
 DEPTHS = {"network__depth": ["1", "2", "4"]}

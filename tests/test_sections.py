@@ -10,10 +10,10 @@ from matplotlib.colors import to_hex, to_rgb
 from planted import REPORT, configured
 from planted_sweep import LEVELS, Runs, plant_fair, plant_fair_depths, plant_grid
 
+from actlab.engine.csvs import where
 from actlab.evidence import comparisons, summaries
 from actlab.reporting import drawings, figures, report, sections
 from actlab.reporting.look import line_styles, save_figure
-from actlab.results.tables import where
 
 DEPTHS = {"network__depth": ["1", "2", "4", "8", "16"]}
 FEW_DEPTHS = {"network__depth": ["1", "2", "4"]}

@@ -265,7 +265,8 @@ def test_a_store_whose_making_was_killed_is_made_again(
 
 
 def test_importing_sync_imports_neither_mlflow_nor_tensorflow() -> None:
-    code = "import sys, actlab.tracking.sync; print({'mlflow', 'tensorflow', 'hydra'} & {*sys.modules})"
+    heavy = {"mlflow", "tensorflow", "hydra"}
+    code = f"import sys, actlab.tracking.sync; print({heavy} & {{*sys.modules}})"
     source = str(Path(__file__).parents[1] / "src")
     done = subprocess.run(
         [sys.executable, "-c", code],

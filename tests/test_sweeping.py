@@ -610,15 +610,14 @@ def test_the_fair_preset_chooses_and_tests(sweep):
     ],
 )
 def test_a_job_trains_a_model_a_core_of_its_own(launcher, environment, cores, at_once, monkeypatch):
-    from actlab.training import trainer
 
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     for key, value in environment.items():
         monkeypatch.setenv(key, value)
-    monkeypatch.setattr(trainer, "available_cores", lambda: cores)
+    monkeypatch.setattr(sweeping, "available_cores", lambda: cores)
     held = OmegaConf.create({"launcher": launcher})
     monkeypatch.setattr(HydraConfig, "get", lambda: held)
-    assert sweeping._models_at_once() == at_once
+    assert sweeping.count_cores() == at_once
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ import pytest
 from planted import plant, summarised
 from scipy import stats
 
+from actlab.engine import csvs
 from actlab.errors import UserError
 from actlab.evidence import layer_summaries, statistics, summaries
-from actlab.results import tables
+from actlab.results import layout, tables
 from actlab.results.study import load_study, read_activations
 
 NETWORKS = {"none": (), "mlp": (128, 64)}
@@ -20,16 +21,16 @@ def test_a_table_reads_back_to_the_bits_that_were_written(tmp_path):
         [rng.standard_normal(1000), np.exp(rng.uniform(-200, 200, 1000)), [0.0, math.nan, math.inf]]
     )
     rows = [(seed, value, value) for seed, value in enumerate(values)]
-    tables.write_table(rows, tables.TEST, tmp_path / "test.csv")
-    read = tables.read_table(tmp_path / "test.csv", tables.TEST)
+    csvs.write_table(rows, layout.TEST, tmp_path / "test.csv")
+    read = tables.read_table(tmp_path / "test.csv", layout.TEST)
     np.testing.assert_array_equal(read["test_loss"].to_numpy(), values)
 
 
 @pytest.mark.parametrize("name", ["nan", "NA", "null", "1", "a,b", 'say "no"'])
 def test_a_name_stays_a_name_whatever_it_looks_like(tmp_path, name):
-    tables.write_table([("train", 0, 1)], tables.CLASS_COUNTS, tmp_path / "counts.csv")
+    csvs.write_table([("train", 0, 1)], tables.CLASS_COUNTS, tmp_path / "counts.csv")
     row = (name, "mlp", 0, 1, "hidden_1", "test", "mean_abs", 0.5)
-    tables.write_table([row], tables.GRADIENTS, tmp_path / "gradients.csv")
+    csvs.write_table([row], tables.GRADIENTS, tmp_path / "gradients.csv")
     read = tables.read_table(tmp_path / "gradients.csv", tables.GRADIENTS)
     assert read["activation"].tolist() == [name]
 
@@ -37,15 +38,15 @@ def test_a_name_stays_a_name_whatever_it_looks_like(tmp_path, name):
 def test_a_table_that_is_missing_or_another_is_said_in_one_line(tmp_path):
     path = tmp_path / "test.csv"
     with pytest.raises(UserError, match=r"test.csv is missing: run `dvc repro`"):
-        tables.read_table(path, tables.TEST)
+        tables.read_table(path, layout.TEST)
     path.write_text("")
     with pytest.raises(UserError, match=r"test.csv is no CSV"):
-        tables.read_table(path, tables.TEST)
+        tables.read_table(path, layout.TEST)
     path.write_text("seed,accuracy\n0,1\n")
     with pytest.raises(
         UserError, match=r"has the columns seed, accuracy, expected seed, test_loss"
     ):
-        tables.read_table(path, tables.TEST)
+        tables.read_table(path, layout.TEST)
 
 
 def test_the_study_comes_in_the_order_of_the_configuration(tmp_path):
@@ -153,7 +154,7 @@ def test_the_summary_holds_the_planted_numbers(tmp_path):
 
 def test_the_first_layer_of_a_network_without_hidden_layers_is_the_output(tmp_path):
     study = plant(tmp_path, ["relu"], {"none": ()}, seeds=[0, 1], epochs=1)
-    value = tables.where(
+    value = csvs.where(
         study.gradients, layer="output", epoch=0, probe="notebook", statistic="mean_abs"
     )["value"].mean()
     assert summarised(study)["gradient_first_layer_initial"].tolist() == [value]
@@ -165,7 +166,7 @@ def test_bands_over_seeds_are_scipys(tmp_path):
     assert len(bands) == 3 * 2 * 2 * 3
     for row in bands.to_dict("records"):
         metric = "loss" if row["split"] == "training" else "val_loss"
-        values = tables.where(
+        values = csvs.where(
             study.history,
             activation=row["activation"],
             network=row["network"],
@@ -183,13 +184,13 @@ def test_plot_tables_have_a_line_a_configuration(tmp_path):
     names = ["relu-none", "tanh-none", "relu-mlp", "tanh-mlp"]
     assert list(plots["val_loss"].columns) == ["configuration", "epoch", "val_loss"]
     assert list(plots["val_loss"]["configuration"].unique()) == names
-    planted = tables.where(study.history, activation="tanh", network="mlp", epoch=3)["val_loss"]
-    drawn = tables.where(plots["val_loss"], configuration="tanh-mlp")["val_loss"]
+    planted = csvs.where(study.history, activation="tanh", network="mlp", epoch=3)["val_loss"]
+    drawn = csvs.where(plots["val_loss"], configuration="tanh-mlp")["val_loss"]
     assert len(drawn) == 3
     assert drawn.tolist()[-1] == pytest.approx(planted.mean())
     gradient = plots["gradient_initial"]
-    assert tables.where(gradient, configuration="relu-none")["layer"].tolist() == [1]
-    norms = tables.where(gradient, configuration="relu-mlp")
+    assert csvs.where(gradient, configuration="relu-none")["layer"].tolist() == [1]
+    norms = csvs.where(gradient, configuration="relu-mlp")
     assert norms["layer"].tolist() == [1, 2, 3]
     assert norms["gradient_norm"].is_monotonic_increasing
 
@@ -202,7 +203,7 @@ def test_a_mean_over_a_diverged_seed_is_no_number(tmp_path):
     study = plant(tmp_path, ["relu"], {"mlp": (4,)}, seeds=[0, 1], epochs=2, changed=change)
     means = summaries.plot_tables(study)["loss"]["loss"]
     assert means.isna().tolist() == [False, True]
-    curves = tables.where(summaries.learning_curves(study, "loss", 0.95), split="training")
+    curves = csvs.where(summaries.learning_curves(study, "loss", 0.95), split="training")
     assert curves[["mean", "low"]].isna().to_numpy().tolist() == [[False] * 2, [True] * 2]
 
 
@@ -210,7 +211,7 @@ def test_metrics_are_the_accuracies_in_percent_by_the_names_of_runs(tmp_path):
     study = plant(tmp_path, ["relu"], NETWORKS, seeds=[0], epochs=1)
     summary = summarised(study)
     metrics = json.loads(json.dumps(summaries.metrics(summary), allow_nan=False))
-    accuracy = tables.where(summary, network="mlp")["test_accuracy_mean"].item()
+    accuracy = csvs.where(summary, network="mlp")["test_accuracy_mean"].item()
     assert list(metrics) == ["relu/none %", "relu/mlp %"]
     assert metrics["relu/mlp %"] == pytest.approx(100 * accuracy)
     lost = summaries.metrics(summary.assign(test_accuracy_mean=math.nan))
@@ -224,15 +225,15 @@ def test_layers_are_printed_with_the_sum_of_their_parameters():
         ("hidden_2", 128, 64, "relu", 8256),
         ("output", 64, 10, "linear", 650),
     ]
-    lines = tables.as_text(layers, tables.LAYERS).splitlines()
+    lines = csvs.as_text(layers, layout.LAYERS).splitlines()
     assert len(lines) == 1 + 3 + 1
     assert lines[-1].split() == ["total", "109,386"]
     assert lines[-1].endswith("109,386")
     assert len(lines[-1]) == len(lines[1])
-    assert "total" not in tables.as_text([], tables.LAYERS)
-    assert "total" not in tables.as_text([("relu", 0.5)], ("activation", "test_loss"))
+    assert "total" not in csvs.as_text([], layout.LAYERS)
+    assert "total" not in csvs.as_text([("relu", 0.5)], ("activation", "test_loss"))
     # Readers take each row of the file for a layer.
-    assert tables.LAYERS == ("layer", "inputs", "units", "activation", "parameters")
+    assert layout.LAYERS == ("layer", "inputs", "units", "activation", "parameters")
 
 
 def test_activations_are_what_was_trained(tmp_path):
@@ -262,17 +263,17 @@ def test_activations_are_what_was_trained(tmp_path):
 def test_health_has_a_row_a_layer_and_epoch_over_seeds(tmp_path):
     study = plant(tmp_path, ["sigmoid", "relu"], {"mlp": (8, 4)}, seeds=[0, 1, 2], epochs=2)
     health = layer_summaries.layer_health(study, 0.95)
-    rows = tables.where(health, activation="relu", statistic="dead_fraction")
+    rows = csvs.where(health, activation="relu", statistic="dead_fraction")
     assert list(zip(rows["epoch"], rows["layer"], rows["mean"], strict=True)) == [
         (epoch, layer, share if epoch else 0.0)
         for epoch in (0, 1, 2)
         for layer, share in (("hidden_1", 1 / 8), ("hidden_2", 1 / 4))
     ]
-    steps = tables.where(health, activation="relu", statistic="update_ratio", epoch=1)
+    steps = csvs.where(health, activation="relu", statistic="update_ratio", epoch=1)
     assert steps["layer"].tolist() == ["hidden_1", "hidden_2", "output"]
     assert steps["mean"].tolist() == pytest.approx([0.005 / 3, 0.005 / 2, 0.005])
     # Geometric means of what spreads by factors, arithmetic ones of the rest.
-    signal = tables.where(health, activation="relu", statistic="backprop_rms", layer="output")
+    signal = csvs.where(health, activation="relu", statistic="backprop_rms", layer="output")
     seeds = signal[["seed_0", "seed_1", "seed_2"]].to_numpy()
     assert signal["mean"].tolist() == pytest.approx(stats.gmean(seeds, axis=1).tolist())
 
@@ -289,9 +290,7 @@ def test_dead_units_are_counted_over_all_seeds(tmp_path):
     study = plant(
         tmp_path, ["relu"], {"mlp": (7, 4), "none": ()}, seeds=[0, 1, 2], epochs=2, changed=change
     )
-    dead = tables.where(layer_summaries.dead_units(study, 0.95), layer="hidden_1").to_dict(
-        "records"
-    )
+    dead = csvs.where(layer_summaries.dead_units(study, 0.95), layer="hidden_1").to_dict("records")
     assert [(row["epoch"], row["dead"], row["units"]) for row in dead] == [
         (0, 3, 14),
         (1, 4, 21),
@@ -316,7 +315,7 @@ def test_shares_of_one_sign_weigh_layers_by_units_and_leave_the_first_out(tmp_pa
         tmp_path, ["relu"], {"mlp": (8, 4), "none": ()}, seeds=[0, 1], epochs=2, changed=change
     )
     shares = layer_summaries.one_sign_shares(study, 0.95)
-    rows = tables.where(shares, statistic="one_sign_batch_fraction")
+    rows = csvs.where(shares, statistic="one_sign_batch_fraction")
     expected = (4 * 0.5 + 10 * 0.2) / 14
     assert rows["mean"].tolist() == pytest.approx([expected, expected, 0.5])
     assert set(shares["network"]) == {"mlp"}
@@ -329,8 +328,8 @@ def test_theory_agrees_where_the_geometric_mean_lies_in_the_band(tmp_path):
     study = plant(tmp_path, ["relu"], NETWORKS, epochs=1, theory_changed=change)
     table = layer_summaries.theory_ratios(study, 0.95)
     assert len(table) == 2 * 2 * 4
-    assert set(tables.where(table, layer="hidden_2")["agrees"]) == {False}
-    rest = tables.where(table, layer=["hidden_3", "hidden_4", "all"])
+    assert set(csvs.where(table, layer="hidden_2")["agrees"]) == {False}
+    rest = csvs.where(table, layer=["hidden_3", "hidden_4", "all"])
     assert set(rest["agrees"]) == {True}
     assert rest["geometric_mean"].to_numpy() / rest["predicted"].to_numpy() == pytest.approx(
         math.sqrt(1.015 * 1.025)
@@ -351,10 +350,10 @@ def test_the_times_of_a_layer_are_paired_by_block(tmp_path):
     others = times[times["activation"] != "tanh"]
     assert others["low"].tolist() == pytest.approx([1.1, 1.21] * 3)
     assert others["high"].tolist() == pytest.approx([1.1, 1.21] * 3)
-    first = tables.where(times, operation="backward", activation="tanh")
-    of = tables.where(study.kernels, operation="backward", activation="tanh")["seconds"]
+    first = csvs.where(times, operation="backward", activation="tanh")
+    of = csvs.where(study.kernels, operation="backward", activation="tanh")["seconds"]
     assert first["seconds"].item() == pytest.approx(stats.gmean(of))
-    of_first = tables.where(times, activation="tanh")
+    of_first = csvs.where(times, activation="tanh")
     assert np.isnan(of_first[["low", "high"]].to_numpy()).all()
 
 
@@ -368,7 +367,7 @@ def test_intervals_of_a_layers_times_are_scipys(tmp_path):
         parts["kernels"].loc[rows, "seconds"] *= np.exp(noise)
 
     study = plant(tmp_path, ["tanh", "relu", "gelu"], NETWORKS, epochs=1, timing_changed=change)
-    row = tables.where(
+    row = csvs.where(
         layer_summaries.kernel_times(study, 0.95), operation="forward", activation="relu"
     )
     test = stats.ttest_1samp(noise + math.log(1.1), 0).confidence_interval(1 - 0.05 / 2)
@@ -410,7 +409,7 @@ def test_a_gradient_that_grows_in_every_layer_changes_the_norm_alone(
 ):
     def change(parts):
         rows = parts["matched"]["initializer"] == "matched"
-        of_other = tables.where(parts["matched"], initializer="glorot_uniform")
+        of_other = csvs.where(parts["matched"], initializer="glorot_uniform")
         norms = growth * of_other["gradient_norm"].to_numpy()
         parts["matched"].loc[rows, "gradient_norm"] = norms
 

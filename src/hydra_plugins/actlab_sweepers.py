@@ -20,12 +20,20 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from actlab.engine.project import Project
 from actlab.engine.sweeping import CONTROL, Jobs, best_of, key_of, swept_keys
 from actlab.errors import UserError
 
 
 class GridSweeper(BasicSweeper):
     """Hydra's own grid, with a table and an exit status at its end."""
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Take in what Hydra gives; the task is one of `engine.command.run`."""
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.project: Project = vars(task_function)["project"]
 
     def sweep(self, arguments: list[str]) -> None:
         """Run every combination."""
@@ -56,7 +64,7 @@ class GridSweeper(BasicSweeper):
         assert self.config is not None
         assert self.hydra_context is not None
         assert self.launcher is not None
-        return Jobs(self.config, self.hydra_context, self.launcher, default)
+        return Jobs(self.config, self.hydra_context, self.launcher, self.project, default)
 
 
 class FairSweeper(GridSweeper):
@@ -94,7 +102,7 @@ class FairSweeper(GridSweeper):
         jobs.open([*grid, [fresh]], [self._of, *swept], self._of)
         selection = jobs.launch(grid, ["selection"] * len(grid))
         # A job of it alone would be another sweep of this kind.
-        again = shlex.join(["python", "-m", "actlab.stages.train", *sys.argv[1:]])
+        again = shlex.join(["python", "-m", self.project.train, *sys.argv[1:]])
         if any(job.outcome.status == "failed" for job in selection):
             jobs.close(again)  # raises: each is to choose from the same grid
         final = []
@@ -147,7 +155,8 @@ class OptunaSweeper(Sweeper):
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        self._context, self._jobs = hydra_context, Jobs(config, hydra_context, launcher)
+        project: Project = vars(task_function)["project"]
+        self._context, self._jobs = hydra_context, Jobs(config, hydra_context, launcher, project)
         self._study = self._study or config.sweep or "tuning"
 
     def sweep(self, arguments: list[str]) -> None:

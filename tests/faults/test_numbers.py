@@ -17,12 +17,13 @@ from planted_sweep import Runs, plant_grid
 
 from actlab.activations.config import ActivationConfig
 from actlab.data.splits import Split, Splits, count_classes, save_processed
+from actlab.engine import csvs
 from actlab.errors import UserError
 from actlab.evidence import comparisons, summaries
 from actlab.models.config import NetworkConfig
 from actlab.probes.config import GradientsConfig, TheoryConfig
 from actlab.reporting import activation_figures, drawings, look, report, sections
-from actlab.results import tables
+from actlab.results import layout, tables
 from actlab.results.study import Study
 from actlab.schema import PathsConfig
 from actlab.training.compiled import shuffled_order
@@ -388,7 +389,7 @@ def test_a_report_of_a_study_at_the_edge_says_no_number_that_is_none(
     assert len(composed.sections) > 5
     failures = wrong_words(text)
     for network, activation in study.identities():
-        rows = tables.where(study.test, activation=activation, network=network)
+        rows = csvs.where(study.test, activation=activation, network=network)
         line = f"| {network} | {activation} | {100 * rows['test_accuracy'].mean():.2f} %"
         if line not in text:
             failures.append(f"no line {line}")
@@ -483,7 +484,7 @@ def run_stages(
     splits = Splits(train, None, test)
     save_processed(splits, Path("data/processed"), asdict(config.data))
     counted = count_classes(splits, CLASSES)
-    tables.write_table(counted, tables.CLASS_COUNTS, Path("reports/data/class_counts.csv"))
+    csvs.write_table(counted, tables.CLASS_COUNTS, Path("reports/data/class_counts.csv"))
     shown = (255 * train.images[:CLASSES]).astype(np.uint8).reshape(-1, 28, 28)
     drawn = activation_figures.plot_sample_images(shown, train.labels[:CLASSES], list("0123456789"))
     look.save_figure(drawn, Path("reports/data/sample_images"))
@@ -550,7 +551,7 @@ def test_the_whole_chain_of_a_study_at_the_edge(name, root, tmp_path, monkeypatc
     assert len(paths) == len(networks) * len(activations)
     for path in paths:
         activation, network = path.parent.name.split("-")
-        table = tables.read_table(path.with_name("test.csv"), tables.TEST)
+        table = tables.read_table(path.with_name("test.csv"), layout.TEST)
         assert table["seed"].tolist() == list(seeds)
         with np.load(path) as logits:
             for row in table.to_dict("records"):

@@ -33,6 +33,7 @@ from small_training import (
     write_seed,
 )
 
+from actlab.tracking import store as stores
 from actlab.tracking.store import connect
 
 pytestmark = [

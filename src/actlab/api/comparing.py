@@ -6,11 +6,11 @@ from typing import Literal
 import pandas as pd
 
 from actlab.api.fitting import Fit
+from actlab.engine.csvs import where
 from actlab.engine.validation import Fraction, Positive, validate
 from actlab.errors import UserError
 from actlab.evidence import comparisons
 from actlab.evidence.config import ReportConfig
-from actlab.results.tables import where
 
 Metric = Literal["test_accuracy", "test_loss", "epochs_to_target"]
 

@@ -25,7 +25,7 @@ from actlab.engine.validation import Count, Fraction, Seed, Seeds, validate
 from actlab.errors import UserError
 from actlab.evidence.summaries import over_seeds
 from actlab.models.config import NetworkConfig
-from actlab.results import tables
+from actlab.results import layout, tables
 from actlab.results.study import ACTIVATION, NETWORK, Study
 from actlab.training.config import TrainingConfig
 
@@ -281,8 +281,8 @@ def fit(
         network,
         distinct,
         training.epochs,
-        pd.DataFrame(history, columns=[*labels, *tables.HISTORY, "epoch_seconds"]),
-        pd.DataFrame(test, columns=[*labels, *tables.TEST]),
+        pd.DataFrame(history, columns=[*labels, *layout.HISTORY, "epoch_seconds"]),
+        pd.DataFrame(test, columns=[*labels, *layout.TEST]),
         specs,
         weights,
     )
@@ -309,8 +309,8 @@ def _fit_one(
                 advance(loss=event.loss, val_accuracy=event.val_accuracy)
             else:
                 fitted.append(event)
-    history = sorted(map(attrgetter(*tables.HISTORY, "epoch_seconds"), epochs))
-    test = sorted(map(attrgetter(*tables.TEST), fitted))
+    history = sorted(map(attrgetter(*layout.HISTORY, "epoch_seconds"), epochs))
+    test = sorted(map(attrgetter(*layout.TEST), fitted))
     return history, test, weights
 
 

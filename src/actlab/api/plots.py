@@ -12,12 +12,12 @@ from actlab.activations.config import ActivationConfig
 from actlab.api.arguments import Named, import_tensorflow, resolve_activations
 from actlab.api.data import Data
 from actlab.api.fitting import Curve, Fit
+from actlab.engine.csvs import where
 from actlab.engine.validation import Count, Fraction, one_of, validate
 from actlab.errors import UserError
 from actlab.evidence.statistics import geometric_interval, mean_interval
 from actlab.evidence.summaries import learning_curves, over_seeds
 from actlab.results import tables
-from actlab.results.tables import where
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

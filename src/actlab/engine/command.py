@@ -17,12 +17,13 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from actlab.engine import interrupts, sweeping
-from actlab.engine.composing import Schema, compose, explain, remove_untouched
+from actlab.engine.composing import compose, explain, remove_untouched
+from actlab.engine.project import Project
 from actlab.engine.validation import explain_fault
 from actlab.errors import UserError
 
 
-def run(stage: Callable[..., Any], schema: Schema, sweepable: bool = False) -> None:
+def run(stage: Callable[..., Any], project: Project, sweepable: bool = False) -> None:
     """Run a stage as a command, with Hydra's grammar for its arguments.
 
     Whatever the user can fix (configuration, files, space, permissions) ends in one line on
@@ -33,8 +34,8 @@ def run(stage: Callable[..., Any], schema: Schema, sweepable: bool = False) -> N
     ----------
     stage
         Takes the validated configuration; in a sweep, the name of the job too.
-    schema
-        What the configuration is validated against.
+    project
+        Whose configuration it is.
     sweepable
         Whether Hydra's multirun may run it, each job in a folder of its own. Other stages
         write where DVC expects their outputs.
@@ -44,7 +45,7 @@ def run(stage: Callable[..., Any], schema: Schema, sweepable: bool = False) -> N
     failures: list[Exception] = []
     try:
         with interrupts.listening(interrupts.ADVICE, watch_parent="DVC_STAGE" in os.environ):
-            failures = _run_hydra(stage, schema, sweepable)
+            failures = _run_hydra(stage, project, sweepable)
         sys.stdout.flush()
         interrupts.finish(1 if failures else 0)
     except interrupts.Interrupted as interrupted:
@@ -56,14 +57,14 @@ def run(stage: Callable[..., Any], schema: Schema, sweepable: bool = False) -> N
     except Exception as error:
         if full_error:
             raise
-        _leave([explain(error, schema)])
+        _leave([explain(error, project)])
     if failures:
         if full_error:
             raise failures[0]
-        _leave([explain(error, schema) for error in failures])
+        _leave([explain(error, project) for error in failures])
 
 
-def _run_hydra(stage: Callable[..., Any], schema: Schema, sweepable: bool) -> list[Exception]:
+def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> list[Exception]:
     """Run the stage, or a sweep of it; return the failures that the user can fix."""
     root = Path.cwd()
     if not ((root / "conf/config.yaml").is_file() and (root / "params.yaml").is_file()):
@@ -74,10 +75,10 @@ def _run_hydra(stage: Callable[..., Any], schema: Schema, sweepable: bool) -> li
     if not sweepable:
         for argument in sys.argv:
             if argument in ("-m", "--multirun") or "experiment=" in argument:
-                raise UserError(f"this command cannot be swept: leave out {argument}")
+                raise UserError(f"only {project.train} can be swept: leave out {argument}")
         if not any(argument.startswith("run=") for argument in sys.argv):
             sys.argv.append("run=stage")
-    ConfigStore.instance().store("schema", schema.root)
+    ConfigStore.instance().store("schema", project.schema)
     failures: list[Exception] = []
 
     composed_once = False
@@ -86,20 +87,21 @@ def _run_hydra(stage: Callable[..., Any], schema: Schema, sweepable: bool) -> li
         nonlocal composed_once
         composed_once = True
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            return sweeping.run_job(stage, composed, schema, root)
+            return sweeping.run_job(stage, composed, project, root)
         try:
-            stage(compose(composed, schema, root))
+            stage(compose(composed, project, root))
         except (UserError, OmegaConfBaseException, OSError) as error:
             failures.append(error)
             remove_untouched(root)
         return None
 
+    vars(job)["project"] = project  # for the sweeper, which Hydra makes
     try:
         hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="config")(job)()
     except Exception as error:  # Hydra and OmegaConf let through what Python and YAML raise
         if composed_once or isinstance(error, UserError):
             raise
-        if broken := _find_broken_file(root, schema):
+        if broken := _find_broken_file(root, project):
             raise UserError(broken) from error
         if isinstance(error, HydraException | OmegaConfBaseException | OSError):
             raise
@@ -112,7 +114,7 @@ def _run_hydra(stage: Callable[..., Any], schema: Schema, sweepable: bool) -> li
     return failures
 
 
-def _find_broken_file(root: Path, schema: Schema) -> str | None:
+def _find_broken_file(root: Path, project: Project) -> str | None:
     """Describe the file at fault, where Hydra's own message does not name it."""
     for path in [root / "params.yaml", *sorted((root / "conf").rglob("*.yaml"))]:
         name = path.relative_to(root)
@@ -127,19 +129,19 @@ def _find_broken_file(root: Path, schema: Schema) -> str | None:
             if not isinstance(key, str):
                 return f"{name} has the key {key!r}: a key has to be a string"
         values_of_all = path.parent == root or name == Path("conf/config.yaml")
-        if values_of_all and (misfit := _find_misfit(content or {}, schema)):
+        if values_of_all and (misfit := _find_misfit(content or {}, project)):
             return f"{misfit} (in {name})"
     return None
 
 
-def _find_misfit(values: dict, schema: Schema) -> str | None:
+def _find_misfit(values: dict, project: Project) -> str | None:
     """Describe which value is not a section, or not a list, where one has to be."""
     try:
-        TypeAdapter(schema.root).validate_python(values)
+        TypeAdapter(project.schema).validate_python(values)
     except ValidationError as error:
         for fault in error.errors():
             if fault["type"] in ("dataclass_type", "list_type"):
-                return explain_fault(fault, schema.root)
+                return explain_fault(fault, project.schema)
     return None
 
 

@@ -4,8 +4,6 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +13,9 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from actlab.engine.project import Project
 from actlab.engine.validation import list_keys, validate
 from actlab.errors import UserError
-
-
-@dataclass(frozen=True)
-class Schema:
-    """What every configuration of a project is validated against.
-
-    Attributes
-    ----------
-    root
-        The dataclass of a whole configuration, made by `validation.section`.
-    check
-        Takes a valid configuration and the root of the repository; raises `UserError` for what
-        the types cannot refuse.
-    """
-
-    root: type
-    check: Callable[[Any, Path], None]
-
 
 #: The longest name of a job's folder; file systems take 255 bytes.
 LONGEST = 160
@@ -56,7 +37,7 @@ def shorten(name: str) -> str:
 OmegaConf.register_new_resolver("shorten", shorten, replace=True)
 
 
-def compose(composed: Any, schema: Schema, root: Path) -> Any:
+def compose(composed: Any, project: Project, root: Path) -> Any:
     """Turn the DictConfig that Hydra composed into a validated configuration.
 
     Raises
@@ -67,12 +48,12 @@ def compose(composed: Any, schema: Schema, root: Path) -> Any:
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         raise UserError(f"{missing[0]} is missing: give it in params.yaml or conf/")
-    config = validate(schema.root, OmegaConf.to_container(composed, resolve=True))
-    schema.check(config, root)
+    config = validate(project.schema, OmegaConf.to_container(composed, resolve=True))
+    project.check(config, root)
     return config
 
 
-def explain(error: Exception, schema: Schema) -> str:
+def explain(error: Exception, project: Project) -> str:
     """Describe in one line what the user can fix.
 
     Raises
@@ -87,12 +68,12 @@ def explain(error: Exception, schema: Schema) -> str:
             group, _, option = missing.rpartition("/")
             return f"{group} is {option!r}: it has to be one of {', '.join(options)}"
         case HydraException(__cause__=OmegaConfBaseException() as cause):
-            return explain(cause, schema)
+            return explain(cause, project)
         case ConfigKeyError() | ConfigAttributeError():
             key = error.full_key or str(error.key)
             *sections, _ = key.split(".")
             parent = ".".join(sections) or "the configuration"
-            return f"{key} is unknown: {parent} has {list_keys(schema.root, *sections)}"
+            return f"{key} is unknown: {parent} has {list_keys(project.schema, *sections)}"
         case OmegaConfBaseException():
             place, line = error.full_key or "params.yaml, conf/ or an override", str(error)
             if place.startswith("hydra."):  # where Hydra repeats the overrides

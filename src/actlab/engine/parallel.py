@@ -1,5 +1,6 @@
 """Tasks of which another process of this machine does its part."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, wait
@@ -84,3 +85,8 @@ def tell_after(line: str, task: Callable[[], Result]) -> Result:
     result = task()
     print(line, flush=True)
     return result
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,16 +1,14 @@
-"""Jobs of Hydra's multirun: what is skipped, what fails, what is said at the end.
+"""Jobs of Hydra's multirun: what fails, what runs again, what is reported at the end.
 
-A job is one configuration trained over its seeds. It never raises: whatever becomes of it is an
-`Outcome`, which Hydra's launchers carry back from their processes and which lies in the job's
-folder too. A job whose fingerprint MLflow has finished is skipped; a lock a fingerprint keeps two
-processes from training the same, such as a resumed sweep and what a kill left running.
+A job is one configuration. It never raises: whatever becomes of it is an `Outcome`, which Hydra's
+launchers carry back from their processes and which lies in the job's folder too. What a job does,
+and where its runs are recorded, is the project's (`project.Project`).
 """
 
 import hashlib
 import json
 import os
 import shlex
-import shutil
 import sys
 import time
 import traceback
@@ -26,12 +24,13 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import OmegaConf
 
-from actlab.engine import interrupts
-from actlab.engine.composing import Schema, compose, explain, remove_untouched
+from actlab.engine import csvs, interrupts
+from actlab.engine.composing import compose, explain, remove_untouched
 from actlab.engine.files import atomic_write
 from actlab.engine.launches import Launch, record_launch
+from actlab.engine.parallel import available_cores
+from actlab.engine.project import Outcome, Project
 from actlab.errors import UserError
-from actlab.schema import Config
 
 #: The file of a job's folder that says what became of it.
 OUTCOME = "outcome.json"
@@ -39,40 +38,11 @@ OUTCOME = "outcome.json"
 #: The keys that change no result.
 CONTROL = ("sweep", "force", "models_at_once")
 
-#: What a sweep says that has nothing to select by.
-NO_OBJECTIVE = (
-    "no validation images are held out, and nothing is selected by the test split:"
-    " data.validation_size=10000 holds out 10,000"
-)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a job.
-
-    Attributes
-    ----------
-    status
-        done; diverged: done, and the loss of a seed stopped being a number; skipped: MLflow has
-        it finished; failed.
-    objective
-        The mean validation accuracy over seeds after the last epoch; None where there is none.
-    seconds
-        What the job took.
-    cause
-        Of a failure, in one line; empty otherwise.
-    """
-
-    status: str
-    objective: float | None
-    seconds: float
-    cause: str = ""
-
 
 # --- A job --------------------------------------------------------------------------------
 
 
-def run_job(train: Callable[[Any, str], Any], composed: Any, schema: Schema, root: Path) -> Outcome:
+def run_job(stage: Callable[..., Any], composed: Any, project: Project, root: Path) -> Outcome:
     """Check a job's configuration and train it, unless MLflow has it; say what became of it.
 
     In a process of a launcher's it ends that process when it is interrupted.
@@ -80,23 +50,21 @@ def run_job(train: Callable[[Any, str], Any], composed: Any, schema: Schema, roo
     in_launchers = not interrupts.is_listening()
     try:
         with interrupts.listening("", watch_parent=in_launchers):
-            return _run_job(train, composed, schema, root)
+            return _run_job(stage, composed, project, root)
     except interrupts.Interrupted as interrupted:
         if in_launchers:
             interrupts.leave(interrupted.number)
         raise
 
 
-def _run_job(
-    train: Callable[[Any, str], Any], composed: Any, schema: Schema, root: Path
-) -> Outcome:
+def _run_job(stage: Callable[..., Any], composed: Any, project: Project, root: Path) -> Outcome:
     started = time.monotonic()
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        config = compose(composed, schema, root)
-        outcome = _train_once(train, config)
+        config = compose(composed, project, root)
+        outcome = project.run_once(stage, config, f"job {HydraConfig.get().job.num + 1}")
     except Exception as error:  # one job's failure leaves the others alone
-        outcome = Outcome("failed", None, 0.0, _cause(error, folder, schema))
+        outcome = Outcome("failed", None, 0.0, _cause(error, folder, project))
         with suppress(OSError):  # the cause is what is told
             remove_untouched(root)
     outcome = replace(outcome, seconds=time.monotonic() - started)
@@ -107,63 +75,25 @@ def _run_job(
     return outcome
 
 
-def _cause(error: Exception, folder: Path, schema: Schema) -> str:
+def _cause(error: Exception, folder: Path, project: Project) -> str:
     """Say in one line why a job failed; a traceback goes to a file beside what the job wrote."""
     try:
-        return explain(error, schema)
+        return explain(error, project)
     except Exception:  # no mistake of the user's
-        written, said = folder / "traceback.txt", _in_a_line(error)
+        written, said = folder / "traceback.txt", format_error(error)
         with suppress(OSError):
             written.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
             said += f" (the traceback is in {written})"
         return said
 
 
-def _in_a_line(error: Exception) -> str:
+def format_error(error: Exception) -> str:
+    """Give the type and the first 200 characters of an error's message, in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def _train_once(train: Callable[[Config, str], Any], config: Config) -> Outcome:
-    from actlab.engine.locks import training_lock
-    from actlab.results.identity import fingerprint
-    from actlab.tracking import publish
-    from actlab.tracking.store import connect, format_store_error, sweep_tags
-
-    job = f"job {HydraConfig.get().job.num + 1}"
-    digest = fingerprint(config)
-    with training_lock(config.paths.checkpoints, digest, job) as checkpoints:
-        try:
-            store = connect()
-            found = None if config.force else store.find_finished(digest)
-            if found:
-                store.write(found.run, tags=sweep_tags(config.sweep))
-                shutil.rmtree(checkpoints, ignore_errors=True)  # killed between the two
-                print(f"{job}: skipped, MLflow has it finished (force=true trains again)")
-                return Outcome("skipped", found.objective, 0.0)
-            store.close_unfinished(digest)
-        except Exception as error:  # MLflow lets through what its server or its database raises
-            raise UserError(
-                format_store_error(error, "nothing is trained", advice=False)
-            ) from error
-        if config.force:
-            shutil.rmtree(checkpoints, ignore_errors=True)
-        if config.models_at_once is None:
-            config = replace(config, models_at_once=_models_at_once())
-        try:
-            trained = train(config, job)
-        except Exception as error:
-            with suppress(Exception):  # what failed first is what is told
-                publish.record_failure(store, config, digest, _in_a_line(error))
-            raise
-    if not trained.is_logged:
-        raise UserError("trained, but MLflow lacks it: run this again when the store is well")
-    return Outcome("diverged" if trained.diverged else "done", trained.objective, 0.0)
-
-
-def _models_at_once() -> int:
+def count_cores() -> int:
     """Give the cores that are this job's own; `Jobs.launch` shares out those of joblib's jobs."""
-    from actlab.training.trainer import available_cores
-
     cores, launcher = available_cores(), HydraConfig.get().launcher
     if launcher._target_.endswith(".RayLauncher"):
         return int(OmegaConf.select(launcher, "ray.remote.num_cpus") or 1)
@@ -215,9 +145,9 @@ class Job:
     folder: Path
     outcome: Outcome
 
-    def command(self) -> str:
-        """Give the command that runs this job alone."""
-        return shlex.join(["python", "-m", "actlab.stages.train", "-m", *self.overrides])
+    def command(self, module: str) -> str:
+        """Give the command of a module that runs this job alone."""
+        return shlex.join(["python", "-m", module, "-m", *self.overrides])
 
 
 class Jobs:
@@ -227,9 +157,15 @@ class Jobs:
     """
 
     def __init__(
-        self, config: Any, context: HydraContext, launcher: Launcher, default: str | None = None
+        self,
+        config: Any,
+        context: HydraContext,
+        launcher: Launcher,
+        project: Project,
+        default: str | None = None,
     ) -> None:
         self._config, self._context, self._launcher = config, context, launcher
+        self._project = project
         self._sweep = config.sweep or default
         self._launch: Launch | None = None
         self.done: list[Job] = []
@@ -246,32 +182,29 @@ class Jobs:
         by their overrides, `keys` and `tuned_for` are those of `launches.Launch`. A job alone is
         no launch: it bears the name that it is given.
         """
-        from actlab.tracking.store import connect, format_store_error
-
         try:
-            store = connect()
+            store = self._project.connect()
             for name in store.close_ended():
                 print(f"{name}: FAILED, its process has ended", flush=True)
             if self._sweep and keys:
                 digest = self._digest(grid, keys, tuned_for)
                 self._launch = record_launch(store, self._sweep, keys, tuned_for, digest)
-        except Exception as error:  # as in `_train_once`
-            raise UserError(
-                format_store_error(error, "the sweep has not begun", advice=False)
-            ) from error
+        except Exception as error:  # the store lets through what its server or database raises
+            line = self._project.explain_store(error, "the sweep has not begun")
+            raise UserError(line) from error
 
     def _digest(self, grid: Sequence[Sequence[str]], *others: Any) -> str:
         """Digest what jobs are asked for: their overrides, and the values that these override."""
-        sections = ["data", "model", "training", "activation", "network", "seeds"]
-        values = OmegaConf.to_container(OmegaConf.masked_copy(self._config, sections))
+        decisive = OmegaConf.masked_copy(self._config, list(self._project.sections))
+        values = OmegaConf.to_container(decisive)
         jobs = [[each for each in job if key_of(each) not in CONTROL] for job in grid]
         return hashlib.sha256(json.dumps([values, jobs, others]).encode()).hexdigest()
 
     def require_objective(self, batch: Iterable[Sequence[str]]) -> None:
         """Refuse to select by the test split."""
         for overrides in batch:
-            if self.compose(overrides).data.validation_size == 0:
-                raise UserError(NO_OBJECTIVE)
+            if not self._project.has_objective(self.compose(overrides)):
+                raise UserError(self._project.no_objective)
 
     def launch(
         self, batch: Sequence[Sequence[str]], roles: Sequence[str] | None = None
@@ -301,7 +234,7 @@ class Jobs:
             except Exception as error:
                 found = {number: _read_outcome(folders[number], began) for number in numbers}
                 known.update({number: each for number, each in found.items() if each})
-                return _in_a_line(error)
+                return format_error(error)
             known.update(zip(numbers, map(_returned, returns), strict=True))
             return ""
 
@@ -326,17 +259,18 @@ class Jobs:
 
         `told` is the command that runs a failed job again, where that is no command of its own.
         """
-        from actlab.tracking.store import connect
-
+        project = self._project
         with suppress(Exception):  # the next sweep does it
-            connect().close_ended()
-        best = "" if told else f"\n{_best(self.done)}"
-        print(f"\n{_table(self.done)}\n\n{_counts(self.done)}{best}", flush=True)
+            project.connect().close_ended()
+        best = "" if told else f"\n{_best(self.done, project)}"
+        table = _table(self.done, project.objective)
+        print(f"\n{table}\n\n{_counts(self.done)}{best}", flush=True)
         if self._sweep:
-            print(f"Compare them: python -m actlab.stages.compare sweep={self._sweep}", flush=True)
+            print(f"Compare them: python -m {project.compare} sweep={self._sweep}", flush=True)
         failed = [job for job in self.done if job.outcome.status == "failed"]
         for job in failed:
-            print(f"actlab: {job.outcome.cause}; again: {told or job.command()}", file=sys.stderr)
+            again = told or job.command(project.train)
+            print(f"actlab: {job.outcome.cause}; again: {again}", file=sys.stderr)
         if failed:
             raise UserError(
                 f"{len(failed)} of {len(self.done)} jobs failed: the same command runs them again"
@@ -366,9 +300,7 @@ def _read_outcome(folder: Path, since: float) -> Outcome | None:
     return Outcome(**json.loads(path.read_text(encoding="utf-8")))
 
 
-def _table(jobs: Sequence[Job]) -> str:
-    from actlab.results import tables  # and pandas: Hydra's search for plugins imports this module
-
+def _table(jobs: Sequence[Job], objective: str) -> str:
     shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
     rows = []
     for number, job in enumerate(jobs, start=1):
@@ -376,8 +308,8 @@ def _table(jobs: Sequence[Job]) -> str:
         reached = job.outcome.objective
         accuracy = "" if reached is None else f"{reached:.2%}"
         rows.append((number, told, job.outcome.status, accuracy, f"{job.outcome.seconds:.1f}"))
-    columns = ("job", "configuration", "outcome", "validation accuracy", "seconds")
-    return tables.as_text(rows, columns)
+    columns = ("job", "configuration", "outcome", objective, "seconds")
+    return csvs.as_text(rows, columns)
 
 
 def _counts(jobs: Sequence[Job]) -> str:
@@ -390,15 +322,15 @@ def _counts(jobs: Sequence[Job]) -> str:
     return f"{len(jobs)} jobs: {', '.join(counted)}." if counted else "No jobs."
 
 
-def _best(jobs: Sequence[Job]) -> str:
+def _best(jobs: Sequence[Job], project: Project) -> str:
     best = best_of(jobs)
     if best is not None:
         assert best.outcome.objective is not None
-        told = f"Best by validation accuracy ({best.outcome.objective:.2%}):"
-        return f"{told} {best.command()}"
+        told = f"Best by {project.objective} ({best.outcome.objective:.2%}):"
+        return f"{told} {best.command(project.train)}"
     if all(job.outcome.status == "failed" for job in jobs):
         return "None is best."
-    return f"None is best: {NO_OBJECTIVE}."
+    return f"None is best: {project.no_objective}."
 
 
 def best_of(jobs: Iterable[Job]) -> Job | None:

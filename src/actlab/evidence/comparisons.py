@@ -23,6 +23,7 @@ import pandas as pd
 from jaxtyping import Float, Int32
 from scipy import special
 
+from actlab.engine.csvs import where
 from actlab.errors import UserError
 from actlab.evidence.config import ReportConfig
 from actlab.evidence.statistics import (
@@ -39,7 +40,7 @@ from actlab.evidence.statistics import (
     seeds_needed,
 )
 from actlab.results.study import ACTIVATION, NETWORK, PHASE, Identity, Study, numbers, setting
-from actlab.results.tables import COMPARED, where
+from actlab.results.tables import COMPARED
 
 #: By metric, what each seed of a configuration has on each test image: 1 where it is right;
 #: cross-entropy in nats.

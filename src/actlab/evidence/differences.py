@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from actlab.engine.csvs import where
 from actlab.evidence.comparisons import METRICS
 from actlab.evidence.wording import fixed, in_points
-from actlab.results.tables import where
 
 
 def orient(

@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from actlab.engine.csvs import where
 from actlab.evidence.statistics import (
     Interval,
     geometric_interval,
@@ -17,7 +18,7 @@ from actlab.evidence.statistics import (
 from actlab.evidence.summaries import over_seeds, select_first_layers
 from actlab.models.config import MATCHED
 from actlab.results.study import Study
-from actlab.results.tables import HEALTH, THEORY_RATIOS, where
+from actlab.results.tables import HEALTH, THEORY_RATIOS
 
 #: A geometric mean over seeds with its interval, for what spreads by factors.
 _GEOMETRIC = ("geometric_mean", "geometric_sd", "low", "high")

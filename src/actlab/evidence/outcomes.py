@@ -10,11 +10,11 @@ import pandas as pd
 from jaxtyping import Float
 
 from actlab.activations.config import ActivationConfig
+from actlab.engine.csvs import where
 from actlab.evidence.config import ReportConfig
 from actlab.evidence.statistics import geometric_interval, mean_interval
 from actlab.evidence.wording import counted
 from actlab.results.study import Study
-from actlab.results.tables import where
 
 Verdict = Literal["supported", "refuted", "undecided", "not measured"]
 

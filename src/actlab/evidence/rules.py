@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from actlab.engine.csvs import where
 from actlab.evidence import layer_summaries
 from actlab.evidence.comparisons import METRICS
 from actlab.evidence.differences import difference_text, orient
@@ -30,7 +31,6 @@ from actlab.evidence.outcomes import (
 )
 from actlab.evidence.statistics import holm, paired_tests
 from actlab.evidence.wording import counted, in_points, join, percent, written
-from actlab.results.tables import where
 
 #: The notebook's three activations, and its hidden layers.
 THREE = ("sigmoid", "tanh", "relu")

@@ -11,13 +11,14 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from actlab.engine.csvs import where
 from actlab.evidence.comparisons import METRICS, diverged_seeds
 from actlab.evidence.statistics import (
     Interval,
     mean_interval,
 )
+from actlab.results.layout import HISTORY
 from actlab.results.study import PHASE, Study, label
-from actlab.results.tables import HISTORY, where
 
 #: Differences from the best validation accuracy of a grid within which a setting does as well.
 NEAR_BEST = 0.005

@@ -196,7 +196,7 @@ def _apply_symbolically(
 
 
 def describe_layers(model: keras.Sequential, spec: ModelSpec) -> list[tuple[Any, ...]]:
-    """Rows of `tables.LAYERS`: each dense layer's name, shapes and number of parameters."""
+    """Rows of `layout.LAYERS`: each dense layer's name, shapes and number of parameters."""
     names = [spec.activation.name] * len(spec.network.hidden) + ["linear"]
     return [
         (layer.name, layer.kernel.shape[0], layer.units, name, layer.count_params())

@@ -9,6 +9,7 @@ from jaxtyping import Integer, UInt8
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from actlab.engine.csvs import where
 from actlab.reporting.look import (
     NOTE,
     escape,
@@ -17,7 +18,6 @@ from actlab.reporting.look import (
     styled,
 )
 from actlab.results.metadata import Description
-from actlab.results.tables import where
 
 
 @styled

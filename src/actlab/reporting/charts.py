@@ -13,11 +13,11 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from actlab.engine.csvs import where
 from actlab.reporting.health_figures import HEALTH_MAPS
 from actlab.reporting.look import line_styles, names_in
 from actlab.reporting.report import Chart
 from actlab.results.study import Study
-from actlab.results.tables import where
 
 #: Digits of a number in a chart.
 DIGITS = 5

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from actlab.engine.csvs import where
 from actlab.evidence.comparisons import METRICS
 from actlab.evidence.differences import difference_text
 from actlab.evidence.summaries import NEAR_BEST
@@ -16,7 +17,6 @@ from actlab.reporting.report import (
     points,
 )
 from actlab.results.study import ACTIVATION, PHASE, Study, label
-from actlab.results.tables import where
 from actlab.schema import Config
 
 #: Rows of the table of comparisons.

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from actlab.engine.csvs import where
 from actlab.evidence import layer_summaries, summaries
 from actlab.reporting import (
     activation_figures,
@@ -19,7 +20,6 @@ from actlab.reporting import (
 from actlab.reporting.figures import MOST_PANELS, MOST_ROWS
 from actlab.results.metadata import Description, join_curves
 from actlab.results.study import ACTIVATION, NETWORK, Study, numbers
-from actlab.results.tables import where
 
 
 class Drawing(NamedTuple):

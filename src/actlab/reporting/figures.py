@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from actlab.engine.csvs import where
 from actlab.reporting.look import (
     GREY,
     NOTE,
@@ -45,7 +46,6 @@ from actlab.reporting.look import (
     zero_handles,
 )
 from actlab.results.study import ACTIVATION, PHASE, label, line_key, numbers, setting
-from actlab.results.tables import where
 
 #: How many panels, lines or rows in a panel, and rows of differences a figure may have.
 MOST_PANELS, MOST_LINES, MOST_ROWS = 12, 10, 50

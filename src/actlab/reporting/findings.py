@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from actlab.engine.csvs import where
 from actlab.evidence.comparisons import METRICS, diverged_seeds
 from actlab.evidence.differences import difference_text, orient
 from actlab.evidence.statistics import mean_interval
 from actlab.evidence.summaries import NEAR_BEST
 from actlab.evidence.wording import capitalise, counted, fixed, in_points, join, percent
 from actlab.results.study import ACTIVATION, NETWORK, PHASE, Study, label, line_key
-from actlab.results.tables import where
 
 #: Up to so many settings each has a sentence by every metric, and a short one by test accuracy.
 _FEW_SETTINGS, _MANY_SETTINGS = 6, 24

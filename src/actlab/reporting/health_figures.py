@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from actlab.engine.csvs import where
 from actlab.reporting.layer_figures import _BEHIND, _FIRST
 from actlab.reporting.look import (
     GREY,
@@ -27,7 +28,6 @@ from actlab.reporting.look import (
     to_numbers,
 )
 from actlab.results.metadata import Description
-from actlab.results.tables import where
 
 
 class HealthMap(NamedTuple):

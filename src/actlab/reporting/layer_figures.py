@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from actlab.engine.csvs import where
 from actlab.evidence.wording import written
 from actlab.reporting.look import (
     GREY,
@@ -35,7 +36,6 @@ from actlab.reporting.look import (
     to_numbers,
     zero_handles,
 )
-from actlab.results.tables import where
 
 
 @styled

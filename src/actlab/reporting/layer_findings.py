@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from actlab.activations.config import ActivationConfig
+from actlab.engine.csvs import where
 from actlab.evidence import layer_summaries
 from actlab.evidence.differences import orient
 from actlab.evidence.statistics import Interval
 from actlab.evidence.wording import counted, join, percent, written
 from actlab.results.study import Study
-from actlab.results.tables import where
 
 
 def first_layer_findings(

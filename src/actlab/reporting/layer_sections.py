@@ -7,6 +7,7 @@ import pandas as pd
 
 from actlab.activations.config import ActivationConfig
 from actlab.data.datasets import DATASETS
+from actlab.engine.csvs import where
 from actlab.evidence import layer_summaries
 from actlab.evidence.wording import counted, join, unbounded, written
 from actlab.models.config import MATCHED
@@ -15,7 +16,6 @@ from actlab.reporting.layer_findings import depth_findings, first_layer_findings
 from actlab.reporting.report import Grid, Picture, Section, Text, points
 from actlab.results.metadata import Description
 from actlab.results.study import Study
-from actlab.results.tables import where
 from actlab.schema import Config
 
 #: What a split's images are called.

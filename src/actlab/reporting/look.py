@@ -25,7 +25,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from actlab.results.tables import where
+from actlab.engine.csvs import where
 
 #: How every figure looks, whatever a user's matplotlibrc says.
 STYLE: dict[Any, Any] = {

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from actlab.engine.csvs import where
 from actlab.reporting.figures import (
     MOST_PANELS,
     _styles,
@@ -39,7 +40,6 @@ from actlab.reporting.look import (
     write_value,
 )
 from actlab.results.study import ACTIVATION, label, line_key, numbers, setting
-from actlab.results.tables import where
 
 
 @styled

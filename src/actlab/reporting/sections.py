@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from actlab.data.datasets import DATASETS
+from actlab.engine.csvs import as_text
 from actlab.evidence import summaries
 from actlab.evidence.comparisons import METRICS
 from actlab.evidence.wording import abridge, capitalise, counted, fixed, join, percent, written
@@ -48,7 +49,6 @@ from actlab.reporting.report import (
 from actlab.reporting.response_figures import response_keys
 from actlab.results.metadata import Description
 from actlab.results.study import Study, label, line_key
-from actlab.results.tables import as_text
 from actlab.schema import Config
 
 #: Rows that a table of the report shows, and lines of the terminal's; the CSV has all.

@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from actlab.engine.csvs import where
 from actlab.evidence import layer_summaries
 from actlab.evidence.wording import counted, join, written
 from actlab.models.config import MATCHED
 from actlab.reporting.layer_findings import _OPERATIONS
 from actlab.results.study import Study
-from actlab.results.tables import where
 
 
 def theory_findings(study: Study, confidence: float) -> list[str]:

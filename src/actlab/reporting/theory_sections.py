@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from actlab.engine.csvs import where
 from actlab.evidence import layer_summaries
 from actlab.evidence.wording import counted, unbounded, written
 from actlab.models.config import MATCHED
 from actlab.reporting.report import Grid, Picture, Section, Text, points
 from actlab.reporting.theory_findings import matched_findings, theory_findings
 from actlab.results.study import Study
-from actlab.results.tables import where
 from actlab.schema import Config
 
 #: How wide a band about a prediction is (`theory._BAND_DEVIATIONS`).

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from actlab.engine.csvs import where
 from actlab.evidence import layer_summaries, summaries
 from actlab.evidence.differences import difference_text
 from actlab.evidence.wording import counted, join, written
 from actlab.reporting.report import Grid, Picture, Section, Text, points, run_names
 from actlab.reporting.theory_findings import kernel_findings
 from actlab.results.study import ACTIVATION, Study
-from actlab.results.tables import where
 from actlab.schema import Config
 
 

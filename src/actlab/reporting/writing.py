@@ -13,6 +13,7 @@ import pandas as pd
 
 from actlab.data.datasets import DATASETS
 from actlab.data.splits import Splits, count_classes
+from actlab.engine import csvs
 from actlab.engine.files import atomic_write
 from actlab.engine.parallel import begun_beside
 from actlab.evidence import claims, comparisons, layer_summaries, summaries
@@ -113,7 +114,7 @@ def write_report(
         ("theory", layer_summaries.theory_ratios(study, confidence)),
     ):
         with atomic_write(reports / f"{name}.csv") as path:
-            tables.write_frame(table, path)
+            csvs.write_frame(table, path)
 
 
 def _write_data(splits: Splits, name: str, folder: Path) -> pd.DataFrame:
@@ -123,7 +124,7 @@ def _write_data(splits: Splits, name: str, folder: Path) -> pd.DataFrame:
     rows = count_classes(splits, len(dataset.classes))
     counts = pd.DataFrame(rows, columns=list(tables.CLASS_COUNTS))
     with atomic_write(folder) as path:
-        tables.write_frame(counts, path / "class_counts.csv")
+        csvs.write_frame(counts, path / "class_counts.csv")
         figure = activation_figures.plot_sample_images(
             first, splits.train.labels[:10], dataset.classes
         )
@@ -151,4 +152,4 @@ def _list_tables(study: Study, scores: pd.DataFrame, confidence: float) -> dict[
 def _write_tables(named: Mapping[str, pd.DataFrame], folder: Path) -> None:
     with atomic_write(folder) as path:
         for name, table in named.items():
-            tables.write_frame(table, path / f"{name}.csv")
+            csvs.write_frame(table, path / f"{name}.csv")

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from actlab.engine.files import atomic_write
-from actlab.results import tables
+from actlab.results import layout
 from actlab.results.layout import RunFolder, weights_path
 from actlab.training.trainer import Epoch, Fitted, State
 
@@ -63,7 +63,7 @@ class Checkpoints:
     states
         Of the seeds that had begun, after their last epoch.
     epochs, updates
-        By seed, what every epoch gave, and the rows of `tables.UPDATES` without the seed.
+        By seed, what every epoch gave, and the rows of `layout.UPDATES` without the seed.
     fitted
         What the test of a seed gave, of those that are finished.
     """
@@ -116,9 +116,9 @@ class Checkpoints:
         epochs = [epoch for seed in self.epochs for epoch in [*self.epochs[seed]]]
         fitted = [self.fitted[seed] for seed in sorted(self.fitted)]
         updates = [(seed, *row) for seed in self.updates for row in [*self.updates[seed]]]
-        self.run.write_table("history", map(attrgetter(*tables.HISTORY), epochs))
-        self.run.write_table("timings", map(attrgetter(*tables.TIMINGS), epochs))
-        self.run.write_table("test", map(attrgetter(*tables.TEST), fitted))
+        self.run.write_table("history", map(attrgetter(*layout.HISTORY), epochs))
+        self.run.write_table("timings", map(attrgetter(*layout.TIMINGS), epochs))
+        self.run.write_table("test", map(attrgetter(*layout.TEST), fitted))
         self.run.write_table("updates", updates)
         if len(fitted) == len(self.epochs):
             self.run.write_logits({each.seed: each.test_logits for each in fitted})

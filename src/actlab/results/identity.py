@@ -21,12 +21,12 @@ from actlab.training.config import TrainingConfig
 CODE = (
     "activations",
     "backend.py",
+    "data/config.py",
     "data/datasets.py",
     "data/splits.py",
     "models",
     "results/checkpoints.py",
     "results/layout.py",
-    "results/tables.py",
     "stages/train.py",
     "training",
 )

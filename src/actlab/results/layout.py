@@ -25,11 +25,11 @@ import pandas as pd
 
 from actlab.activations.config import ActivationConfig
 from actlab.data.config import DataConfig
+from actlab.engine import csvs
 from actlab.engine.files import atomic_write
 from actlab.errors import UserError
 from actlab.models.config import ModelConfig, NetworkConfig
 from actlab.models.files import weights_path
-from actlab.results import tables
 from actlab.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -37,14 +37,34 @@ if TYPE_CHECKING:
 else:  # the whole configuration is above: what computes depends on this module
     Config = PathsConfig = Any
 
+#: One row per epoch of one seed; `results/<activation>-<network>/history.csv`.
+#: Epochs count from 1; losses are mean cross-entropies in nats, accuracies fractions.
+HISTORY = ("seed", "epoch", "loss", "accuracy", "val_loss", "val_accuracy")
+
+#: One row per seed; `results/<activation>-<network>/test.csv`.
+TEST = ("seed", "test_loss", "test_accuracy")
+
+#: One row per layer with weights; `results/<activation>-<network>/layers.csv`.
+LAYERS = ("layer", "inputs", "units", "activation", "parameters")
+
+#: One row per epoch of one seed; `timings/<activation>-<network>.csv`.
+#: `epoch_seconds` is training alone; `compile_seconds` is what tracing and compiling took
+#: before the first; `models_at_once` trained side by side; `ended` is in milliseconds since 1970.
+TIMINGS = ("seed", "epoch", "epoch_seconds", "compile_seconds", "models_at_once", "ended")
+
+#: One row per layer at a kept epoch of one seed; `results/<activation>-<network>/updates.csv`.
+#: The norm of the next step's change of the layer's kernel, divided by the kernel's norm.
+UPDATES = ("seed", "epoch", "layer", "update_ratio")
+
 #: The CSVs of a run.
 COLUMNS = {
-    "layers": tables.LAYERS,
-    "history": tables.HISTORY,
-    "test": tables.TEST,
-    "updates": tables.UPDATES,
-    "timings": tables.TIMINGS,
+    "layers": LAYERS,
+    "history": HISTORY,
+    "test": TEST,
+    "updates": UPDATES,
+    "timings": TIMINGS,
 }
+_TEXT = {"layer", "activation"}
 
 
 @dataclass(frozen=True)
@@ -58,11 +78,11 @@ class Run:
     fingerprint, code
         Those of `config` (`fingerprint.fingerprint`, `fingerprint.code_of`) when it was trained.
     epochs
-        One row per finished epoch of a seed: `tables.HISTORY` with `tables.TIMINGS`.
+        One row per finished epoch of a seed: `HISTORY` with `TIMINGS`.
     test
-        `tables.TEST`: the seeds that are finished.
+        `TEST`: the seeds that are finished.
     updates
-        `tables.UPDATES`.
+        `UPDATES`.
     """
 
     config: Config
@@ -137,7 +157,7 @@ class RunFolder(NamedTuple):
     def write_table(self, name: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Write one of `COLUMNS`, which replaces the one that is there."""
         with atomic_write(self.table(name), sync=False) as path:
-            tables.write_table(rows, COLUMNS[name], path)
+            csvs.write_table(rows, COLUMNS[name], path)
 
     def write_config(
         self, config: Config, model: Mapping[str, Any], fingerprint: str, code: str
@@ -177,7 +197,7 @@ class RunFolder(NamedTuple):
 
     def read_table(self, name: str) -> pd.DataFrame:
         """Read one of `COLUMNS`."""
-        return tables.read_table(self.table(name), COLUMNS[name])
+        return csvs.read_table(self.table(name), COLUMNS[name], _TEXT)
 
     def read(self, config: Config) -> Run:
         """Read the run as far as it is; see `read_config`."""

@@ -18,6 +18,7 @@ import pandas as pd
 from actlab.activations.config import ActivationConfig
 from actlab.activations.definitions import Activation, Range
 from actlab.activations.mean_field import Nonlinearity
+from actlab.engine import csvs
 from actlab.errors import UserError
 from actlab.results import tables
 
@@ -140,7 +141,7 @@ def save(description: Description, sources: str | None, folder: Path) -> None:
         if each.name != "curve"
     }
     _write_json(said | {"range": list(description.range)}, folder / "description.json")
-    tables.write_frame(description.curve, folder / "curve.csv")
+    csvs.write_frame(description.curve, folder / "curve.csv")
 
 
 def load(name: str, folder: Path) -> Description:

@@ -15,9 +15,10 @@ from typing import Any
 import pandas as pd
 
 from actlab.activations.config import ActivationConfig
+from actlab.engine.csvs import where
 from actlab.errors import UserError
-from actlab.results import tables
-from actlab.results.tables import HEALTH, read_table, where
+from actlab.results import layout, tables
+from actlab.results.tables import HEALTH, read_table
 
 #: The keys that name an activation and a network; MLflow has them as `activation.name` and
 #: `network.name`.
@@ -50,7 +51,7 @@ class Study:
     test
         keys, seed, test_loss (nats), test_accuracy (a fraction): NaN where a seed has none.
     history
-        keys, then the columns of `tables.HISTORY`, epochs from 1.
+        keys, then the columns of `layout.HISTORY`, epochs from 1.
     has_held_out
         Whether the validation images are held-out training images, not the test images.
     name
@@ -253,10 +254,10 @@ def load_study(
     for network, activation in pairs:
         name = f"{activation}-{network}"
         for key, columns, path in (
-            ("history", tables.HISTORY, results / name / "history.csv"),
-            ("test", tables.TEST, results / name / "test.csv"),
-            ("layers", tables.LAYERS, results / name / "layers.csv"),
-            ("timings", tables.TIMINGS, timings / f"{name}.csv"),
+            ("history", layout.HISTORY, results / name / "history.csv"),
+            ("test", layout.TEST, results / name / "test.csv"),
+            ("layers", layout.LAYERS, results / name / "layers.csv"),
+            ("timings", layout.TIMINGS, timings / f"{name}.csv"),
         ):
             table = _read_training(path, columns, seeds, epochs)
             if key == "layers":
@@ -398,7 +399,7 @@ def _read_updates(study: Study, results: Path) -> pd.DataFrame:
     parts = []
     for network, activation in study.identities():
         path = results / f"{activation}-{network}" / "updates.csv"
-        table = read_table(path, tables.UPDATES)
+        table = read_table(path, layout.UPDATES)
         rows = where(study.gradients, activation=activation, network=network)
         for column in ("seed", "epoch", "layer"):
             if set(table[column]) != set(rows[column]):

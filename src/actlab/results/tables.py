@@ -1,28 +1,10 @@
 """The columns of the CSVs of the pipeline and of a comparison, and how they are read."""
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast
 
-import numpy as np
 import pandas as pd
 
-from actlab.errors import UserError
-
-#: One row per epoch of one seed; `results/<activation>-<network>/history.csv`.
-#: Epochs count from 1; losses are mean cross-entropies in nats, accuracies fractions.
-HISTORY = ("seed", "epoch", "loss", "accuracy", "val_loss", "val_accuracy")
-
-#: One row per seed; `results/<activation>-<network>/test.csv`.
-TEST = ("seed", "test_loss", "test_accuracy")
-
-#: One row per layer with weights; `results/<activation>-<network>/layers.csv`.
-LAYERS = ("layer", "inputs", "units", "activation", "parameters")
-
-#: One row per epoch of one seed; `timings/<activation>-<network>.csv`.
-#: `epoch_seconds` is training alone; `compile_seconds` is what tracing and compiling took
-#: before the first; `models_at_once` trained side by side; `ended` is in milliseconds since 1970.
-TIMINGS = ("seed", "epoch", "epoch_seconds", "compile_seconds", "models_at_once", "ended")
+from actlab.engine import csvs
 
 #: One row per point; `results/activations/<activation>/curve.csv`.
 CURVE = ("x", "value", "derivative")
@@ -59,10 +41,6 @@ HEALTH = (
 #: One row per bin; `results/preactivations.csv`. The density is that of the pre-activations
 #: of a hidden layer, over all seeds, units and images of the probe test.
 PREACTIVATIONS = ("activation", "network", "epoch", "layer", "bin_low", "bin_high", "density")
-
-#: One row per layer at a kept epoch of one seed; `results/<activation>-<network>/updates.csv`.
-#: The norm of the next step's change of the layer's kernel, divided by the kernel's norm.
-UPDATES = ("seed", "epoch", "layer", "update_ratio")
 
 #: One row per epoch that is timed; `timings/blocks.csv`. In a block each activation on a network
 #: has its turn, of which the shortest epoch counts, in an order of its own: `place` counts from 0;
@@ -195,97 +173,6 @@ _TEXT = {
 }
 
 
-#: Columns that have a sum, where they are shown.
-_SUMMED = {"parameters"}
-
-
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Read a CSV to the same bits that were written, and hold it to its columns.
-
-    Parameters
-    ----------
-    path
-        The CSV.
-    columns
-        One of this module's tuples.
-
-    Raises
-    ------
-    UserError
-        When the file is missing, is no CSV, or its columns are others.
-    """
-    if not path.is_file():
-        raise UserError(f"{path} is missing: run `dvc repro` to make it")
-    numbers = [column for column in columns if column not in _TEXT]
-    try:
-        table = pd.read_csv(
-            path,
-            dtype={column: str for column in columns if column in _TEXT},
-            keep_default_na=False,
-            na_values={column: ["", "nan", "NaN"] for column in numbers},
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise UserError(f"{path} is no CSV ({reason}): run `dvc repro` to make it again") from error
-    if tuple(table.columns) != columns:
-        raise UserError(
-            f"{path} has the columns {', '.join(table.columns)}, expected"
-            f" {', '.join(columns)}: run `dvc repro` to make it again"
-        )
-    return table
-
-
-def write_table(rows: Iterable[tuple], columns: tuple[str, ...], path: Path) -> None:
-    """Write rows as a CSV whose numbers read back to the same bits."""
-    write_frame(pd.DataFrame(list(rows), columns=list(columns)), path)
-
-
-def write_frame(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as a CSV whose numbers read back to the same bits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, index=False, lineterminator="\n")
-
-
-def as_text(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> str:
-    """Rows as lines of a terminal: words to the left, numbers to the right, a total of parameters.
-
-    >>> print(as_text([("hidden_1", 100480), ("output", 650)], ("layer", "parameters")))
-    layer     parameters
-    hidden_1     100,480
-    output           650
-    total        101,130
-    """
-    body = [list(row) for row in rows]
-    right = [any(isinstance(row[at], int | float) for row in body) for at in range(len(columns))]
-    if body and _SUMMED & set(columns):
-        sums = [
-            sum(row[at] for row in body) if name in _SUMMED else ""
-            for at, name in enumerate(columns)
-        ]
-        body.append(["total", *sums[1:]])
-    cells = [
-        [f"{cell:,}" if isinstance(cell, int | float) else str(cell) for cell in row]
-        for row in [list(columns), *body]
-    ]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(columns))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if numeric else cell.ljust(width)
-            for cell, width, numeric in zip(row, widths, right, strict=True)
-        ).rstrip()
-        for row in cells
-    )
-
-
-def where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
-    """Give the rows that hold a value, or one of a list of values, in each named column.
-
-    >>> table = pd.DataFrame({"epoch": [0, 1, 2], "loss": [3.0, 2.0, 1.0]})
-    >>> where(table, epoch=[0, 2])["loss"].tolist()
-    [3.0, 1.0]
-    """
-    chosen = np.ones(len(table), dtype=bool)
-    for column, value in values.items():
-        allowed = value if isinstance(value, list) else [value]
-        chosen &= table[column].isin(allowed).to_numpy()
-    return cast(pd.DataFrame, table[chosen])
+    """Read a CSV with the columns of one of this module's tuples; see `csvs.read_table`."""
+    return csvs.read_table(path, columns, _TEXT)

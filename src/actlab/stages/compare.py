@@ -8,10 +8,10 @@ from actlab.stages.entry import run
 
 def compare(config: Config) -> None:
     """Read the runs, write tables, figures and report, show the summary and the answer."""
+    from actlab.engine import csvs
     from actlab.engine.files import atomic_write
     from actlab.evidence import comparisons, summaries
     from actlab.reporting import drawings, look, report, sections
-    from actlab.results import tables
     from actlab.tracking import overview, publish_study, registry, runs
     from actlab.tracking.reading import find_runs
 
@@ -32,12 +32,12 @@ def compare(config: Config) -> None:
     with atomic_write(folder) as new:
         for name, drawing in drawn.items():
             look.save_figure(drawing.plot(), new / "figures" / name)
-            tables.write_frame(drawing.table, new / "tables" / f"{name}.csv")
-        tables.write_frame(scores, new / "tables/scores.csv")
+            csvs.write_frame(drawing.table, new / "tables" / f"{name}.csv")
+        csvs.write_frame(scores, new / "tables/scores.csv")
         if study.is_fair:
-            tables.write_frame(summaries.tabulate_tuning(study), new / "tuning.csv")
-        tables.write_frame(summary, new / "summary.csv")
-        tables.write_frame(compared, new / "comparisons.csv")
+            csvs.write_frame(summaries.tabulate_tuning(study), new / "tuning.csv")
+        csvs.write_frame(summary, new / "summary.csv")
+        csvs.write_frame(compared, new / "comparisons.csv")
         images = {picture.path: report.embed(new / picture.path) for picture in composed.pictures}
         for name, text in (
             ("report.md", report.render_markdown(composed)),

@@ -7,7 +7,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from actlab.engine import command
-from actlab.engine.composing import Schema
+from actlab.engine.project import Outcome, Project
 from actlab.errors import UserError
 from actlab.schema import Config
 
@@ -28,9 +28,46 @@ def check_names(config: Config, root: Path) -> None:
             )
 
 
-SCHEMA = Schema(Config, check_names)
+def _train_once(*job: Any) -> Outcome:
+    from actlab.stages.jobs import train_once
+
+    return train_once(*job)
+
+
+def _connect() -> Any:
+    from actlab.tracking.store import connect
+
+    return connect()
+
+
+def _explain_store(error: BaseException, loss: str) -> str:
+    from actlab.tracking.store import format_store_error
+
+    return format_store_error(error, loss, advice=False)
+
+
+def _has_objective(config: Any) -> bool:
+    return config.data.validation_size > 0
+
+
+PROJECT = Project(
+    schema=Config,
+    check=check_names,
+    run_once=_train_once,
+    connect=_connect,
+    explain_store=_explain_store,
+    has_objective=_has_objective,
+    no_objective=(
+        "no validation images are held out, and nothing is selected by the test split:"
+        " data.validation_size=10000 holds out 10,000"
+    ),
+    sections=("data", "model", "training", "activation", "network", "seeds"),
+    train="actlab.stages.train",
+    compare="actlab.stages.compare",
+    objective="validation accuracy",
+)
 
 
 def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
     """Run a stage as a command: see `actlab.engine.command.run`."""
-    command.run(stage, SCHEMA, sweepable)
+    command.run(stage, PROJECT, sweepable)

@@ -14,6 +14,7 @@ from actlab.stages.entry import run
 def gradients(config: Config) -> None:
     """Measure every layer at every kept epoch: its gradient on both probes, its health on test."""
     from actlab.data.splits import first_images, load_processed
+    from actlab.engine import csvs
     from actlab.engine.files import atomic_write
     from actlab.engine.parallel import do_beside, tell_after
     from actlab.probes.gradients import probe_configuration
@@ -58,7 +59,7 @@ def gradients(config: Config) -> None:
         (results / "preactivations.csv", bins, tables.PREACTIVATIONS),
     ):
         with atomic_write(whole) as temporary:
-            tables.write_table(table, columns, temporary)
+            csvs.write_table(table, columns, temporary)
     publish_study.log_gradients(config, tables.read_table(path, tables.GRADIENTS))
 
 

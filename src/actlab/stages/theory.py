@@ -31,6 +31,7 @@ def theory(config: Config) -> None:
     from actlab.activations.mean_field import UncertainError
     from actlab.data.datasets import DATASETS
     from actlab.data.splits import first_images, load_processed
+    from actlab.engine import csvs
     from actlab.engine.files import atomic_write
     from actlab.models.config import MATCHED
     from actlab.models.initializers import resolve_initializer
@@ -79,11 +80,11 @@ def theory(config: Config) -> None:
                 born_dead.append((activation.name, network.name, probability))
         print(f"{activation.name}: theory and measurement of {', '.join(compared)}", flush=True)
     with atomic_write(Path(config.paths.results) / "theory") as folder:
-        tables.write_table(ratios, tables.THEORY_RATIOS, folder / "ratios.csv")
-        tables.write_table(mean_field, tables.MEAN_FIELD, folder / "mean_field.csv")
-        tables.write_table(matching, tables.MATCHING, folder / "matched.csv")
-        tables.write_table(moments, tables.MOMENTS, folder / "moments.csv")
-        tables.write_table(born_dead, tables.BORN_DEAD, folder / "born_dead.csv")
+        csvs.write_table(ratios, tables.THEORY_RATIOS, folder / "ratios.csv")
+        csvs.write_table(mean_field, tables.MEAN_FIELD, folder / "mean_field.csv")
+        csvs.write_table(matching, tables.MATCHING, folder / "matched.csv")
+        csvs.write_table(moments, tables.MOMENTS, folder / "moments.csv")
+        csvs.write_table(born_dead, tables.BORN_DEAD, folder / "born_dead.csv")
 
 
 if __name__ == "__main__":

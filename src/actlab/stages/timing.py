@@ -13,6 +13,7 @@ def timing(config: Config) -> None:
     Then a layer with each activation alone, likewise.
     """
     from actlab.data.splits import load_processed
+    from actlab.engine import csvs
     from actlab.engine.files import atomic_write
     from actlab.models.network import ModelSpec
     from actlab.probes.kernels import OPERATIONS, time_kernels
@@ -54,7 +55,7 @@ def timing(config: Config) -> None:
         ("kernels.csv", of_layer, tables.KERNELS),
     ):
         with atomic_write(timings / name) as path:
-            tables.write_table(table, columns, path)
+            csvs.write_table(table, columns, path)
 
 
 if __name__ == "__main__":

@@ -39,11 +39,12 @@ def train(config: Config, job: str | None = None) -> Trained:
     calls it: it says less than a training that is alone.
     """
     from actlab.activations.functions import check
+    from actlab.engine.csvs import as_text
     from actlab.engine.locks import training_lock
     from actlab.models.network import build_model, describe_layers
     from actlab.results.checkpoints import Checkpoints
     from actlab.results.identity import code_of, fingerprint
-    from actlab.results.tables import LAYERS, as_text
+    from actlab.results.layout import LAYERS
 
     if config.activation.is_own:
         check(config.activation)

@@ -21,8 +21,9 @@ import numpy as np
 from tqdm import tqdm
 
 from actlab.data.datasets import DATASETS
+from actlab.engine import csvs
 from actlab.evidence.statistics import mean_interval
-from actlab.results import tables
+from actlab.results import layout
 from actlab.results.layout import Run, RunFolder, weights_path
 from actlab.schema import Config
 from actlab.tracking import notes
@@ -51,7 +52,7 @@ else:  # importing mlflow takes seconds
 PAUSE = 1.0
 
 #: A seed's metrics of an epoch, of its end, and what its model's page shows of them.
-_OF_EPOCH = (*tables.HISTORY[2:], "epoch_seconds")
+_OF_EPOCH = (*layout.HISTORY[2:], "epoch_seconds")
 _OF_MODEL = ("test_accuracy", "test_loss", "val_accuracy", "val_loss", "accuracy", "loss")
 
 #: The parent's first metrics: MLflow's page that compares runs begins with what was written first.
@@ -160,20 +161,20 @@ def _seed_metrics(run: Run, seed: int) -> list[Metric]:
     """
     from mlflow.entities import Metric
 
-    epochs = tables.where(run.epochs, seed=seed).sort_values("epoch").to_dict("records")
+    epochs = csvs.where(run.epochs, seed=seed).sort_values("epoch").to_dict("records")
     metrics = [
         Metric(name, float(epoch[name]), int(epoch["ended"]), int(epoch["epoch"]))
         for epoch in epochs
         for name in _OF_EPOCH
     ]
-    for test in tables.where(run.test, seed=seed).to_dict("records"):
+    for test in csvs.where(run.test, seed=seed).to_dict("records"):
         ended = int(epochs[-1]["ended"])
         test["compile_seconds"] = epochs[-1]["compile_seconds"]
-        names = (*tables.TEST[1:], "compile_seconds")
+        names = (*layout.TEST[1:], "compile_seconds")
         metrics += [Metric(name, float(test[name]), ended, 0) for name in names]
         metrics += [
             Metric(f"health/update_ratio/{row['layer']}", row["update_ratio"], ended, row["epoch"])
-            for row in tables.where(run.updates, seed=seed).to_dict("records")
+            for row in csvs.where(run.updates, seed=seed).to_dict("records")
         ]
     return metrics
 
@@ -349,7 +350,7 @@ class Publisher:
             name = f"{name}/seed-{seed}"
             tags = {"actlab.kind": "seed", "actlab.seed": str(seed)}
             tags["mlflow.parentRunId"] = self._runs[None]
-        epochs = run.epochs if seed is None else tables.where(run.epochs, seed=seed)
+        epochs = run.epochs if seed is None else csvs.where(run.epochs, seed=seed)
         started = int(min(epochs["ended"] - 1000 * epochs["epoch_seconds"]))
         created = self._store.create_run(name, tags | name_tags(config), started)
         self._runs[seed] = created

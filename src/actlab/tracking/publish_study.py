@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from tqdm import tqdm
 
+from actlab.engine.csvs import where
 from actlab.results.layout import RunFolder
-from actlab.results.tables import CLAIMS, HEALTH, read_table, where
+from actlab.results.tables import CLAIMS, HEALTH, read_table
 from actlab.schema import Config
 from actlab.tracking.store import Store, connect_to_write, sha256, warn_on_failure
 

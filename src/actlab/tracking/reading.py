@@ -12,7 +12,7 @@ import pandas as pd
 from actlab.engine.launches import Launch, is_selection, load_launch
 from actlab.errors import UserError
 from actlab.evidence.wording import counted
-from actlab.results.tables import HISTORY
+from actlab.results.layout import HISTORY
 from actlab.tracking.store import (
     Store,
     connect,
@@ -41,7 +41,7 @@ class FoundRuns:
     seeds
         parent, seed, test_loss, test_accuracy: one row per finished run of a seed.
     history
-        parent, then the columns of `tables.HISTORY`.
+        parent, then the columns of `layout.HISTORY`.
     unfinished
         Names of runs that are selected likewise and are running or failed, unless the same
         configuration finished.

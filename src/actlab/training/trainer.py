@@ -6,7 +6,6 @@ result is that of `model.fit` for the same weights and order of batches, which
 `tests/test_training.py` holds to 1e-5.
 """
 
-import os
 import queue
 import threading
 import time
@@ -19,6 +18,7 @@ from jaxtyping import Float32
 
 from actlab.backend import keras
 from actlab.data.splits import Split
+from actlab.engine.parallel import available_cores
 from actlab.models.network import ModelSpec, build_model, draw_kernels
 from actlab.training.compiled import (
     compile_epoch,
@@ -88,11 +88,6 @@ class Protocol:
     batch_size: int
     learning_rate: float
     kept_epochs: Sequence[int]
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def fit_seeds(

@@ -1,0 +1,51 @@
+"""A job of a sweep: a training, unless MLflow has it finished."""
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from actlab.engine.locks import training_lock
+from actlab.engine.project import Outcome
+from actlab.engine.sweeping import count_cores, format_error
+from actlab.errors import UserError
+from actlab.results.identity import fingerprint
+from actlab.schema import Config
+from actlab.tracking import publish
+from actlab.tracking.store import connect, format_store_error, sweep_tags
+
+
+def train_once(train: Callable[..., Any], config: Config, job: str) -> Outcome:
+    """Train a configuration, unless MLflow has it finished.
+
+    A lock per fingerprint keeps two processes from training the same, such as a resumed sweep and
+    one that a kill left running.
+    """
+    digest = fingerprint(config)
+    with training_lock(config.paths.checkpoints, digest, job) as checkpoints:
+        try:
+            store = connect()
+            found = None if config.force else store.find_finished(digest)
+            if found:
+                store.write(found.run, tags=sweep_tags(config.sweep))
+                shutil.rmtree(checkpoints, ignore_errors=True)  # killed between the two
+                print(f"{job}: skipped, MLflow has it finished (force=true trains again)")
+                return Outcome("skipped", found.objective, 0.0)
+            store.close_unfinished(digest)
+        except Exception as error:  # MLflow lets through what its server or its database raises
+            line = format_store_error(error, "nothing is trained", advice=False)
+            raise UserError(line) from error
+        if config.force:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        if config.models_at_once is None:
+            config = replace(config, models_at_once=count_cores())
+        try:
+            trained = train(config, job)
+        except Exception as error:
+            with suppress(Exception):  # the first failure is the one to report
+                publish.record_failure(store, config, digest, format_error(error))
+            raise
+    if not trained.is_logged:
+        raise UserError("trained, but MLflow lacks it: run this again when the store is well")
+    return Outcome("diverged" if trained.diverged else "done", trained.objective, 0.0)
