@@ -58,7 +58,7 @@ test-all: $(VENV)/ready ## the tests on Python 3.11, 3.12 and 3.13; TESTS=... fo
 faults: $(VENV)/ready ## the fault tests of docs/reliability.md, at full count
 	@export ACTLAB_FAULTS=all status=0 kills=tests/faults/test_kills.py; \
 	pytest $$kills || status=1; \
-	pytest tests/faults --ignore $$kills -n auto --maxprocesses 4 --dist load || status=1; \
+	pytest tests/faults tests/test_equality.py --ignore $$kills -n auto --maxprocesses 4 --dist load || status=1; \
 	exit $$status
 
 lint: $(VENV)/ready ## ruff, pyright and the direction of imports

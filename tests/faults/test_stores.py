@@ -117,7 +117,7 @@ def failing(proxy: Proxy, how: str | float, first: int, last: int = sys.maxsize)
     return Fault(name, begin, proxy.mend, loss="this training is ")
 
 
-@pytest.mark.whole("every moment; test_tracking.py kills one")
+@pytest.mark.whole("every moment; test_store.py kills one")
 def test_a_server_that_refuses_or_fails_costs_a_line(proxy, easy, tally):
     for how, names in (
         ("die", "MLflow's server is killed"),
@@ -132,7 +132,7 @@ def test_a_server_that_refuses_or_fails_costs_a_line(proxy, easy, tally):
         tally(f"{names}, from its n-th request on", len(moments), failures)
 
 
-@pytest.mark.whole("a training; test_tracking.py has it without")
+@pytest.mark.whole("a training; test_store.py has it without")
 def test_a_server_that_refuses_from_the_start(proxy, easy, tally):
     refusing = proxy()
     failures = survive(Fault("refused", refusing.die, refusing.live), easy)
@@ -159,7 +159,7 @@ def test_an_answer_that_is_lost_is_asked_for_again(proxy, tally):
     tally("MLflow's server fails one request", 3 * len(range(1, total, 3)), failures)
 
 
-@pytest.mark.whole("2 s a call; test_tracking.py counts the calls")
+@pytest.mark.whole("2 s a call; test_publish.py counts the calls")
 def test_a_slow_server_is_asked_as_often_for_many_epochs_as_for_few(proxy, tally):
     counts, failures = {}, []
     for epochs in (EPOCHS, 150):
