@@ -18,10 +18,9 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from actlab.evidence.wording import percent, written
-from actlab.reporting import findings
-from actlab.evidence import differences
 from actlab.engine.csvs import where
+from actlab.evidence import differences
+from actlab.evidence.wording import percent, written
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = ROOT / "scripts/lessons"
