@@ -22,7 +22,7 @@ from actlab.evidence.config import ReportConfig
 from actlab.models.config import ModelConfig, NetworkConfig
 from actlab.probes.config import GradientsConfig, TheoryConfig, TimingConfig
 from actlab.reporting import drawings, report, sections
-from actlab.results import metadata, study, tables
+from actlab.results import layout, metadata, study, tables
 from actlab.schema import CompareConfig, Config, PathsConfig
 from actlab.training.config import TrainingConfig
 
@@ -248,7 +248,9 @@ def plant(
 
 def frame(name: str, rows: Sequence[tuple]) -> pd.DataFrame:
     """Give rows as the table of a name."""
-    return pd.DataFrame(rows, columns=list(getattr(tables, name.upper())))
+    return pd.DataFrame(
+        rows, columns=list(layout.COLUMNS.get(name) or getattr(tables, name.upper()))
+    )
 
 
 Change = Callable[[dict[str, pd.DataFrame]], None]

@@ -348,16 +348,6 @@ def test_the_fair_report_of_another_key_than_the_activation():
     assert "Tuned minus baseline of each depth" in str(made.section("Tuned and baseline"))
 
 
-def test_a_grid_that_is_not_the_same_for_all_is_not_called_that():
-    runs = plant_fair()
-    runs.parents.pop(2)
-    made = Made(runs, "fair")
-    text = str(made.section("Tuned and baseline"))
-    assert "the same for every activation" not in text
-    assert "not all settings finished for every activation" in text
-    assert "sigmoid 2, relu 3 of 3" in made.answer
-
-
 # --- Report, summary and tags ------------------------------------------------------------------
 
 

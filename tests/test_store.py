@@ -208,7 +208,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from planted_run import plant_run
 from published import CONFIG, FOLDER
-from actlab.publish import LivePublisher
+from actlab.tracking.publish import LivePublisher
 folder = FOLDER._make(Path(sys.argv[2]) / path for path in FOLDER)
 with LivePublisher(CONFIG, folder) as publisher:
     for epoch in range(1, 4):
@@ -248,7 +248,7 @@ def test_a_store_whose_making_was_killed_is_made_again(
         "DVC_ROOT": str(tmp_path),
     }
     environment.pop("MLFLOW_TRACKING_URI", None)
-    code = "from actlab import store; store.connect()"
+    code = "from actlab.tracking import store; store.connect()"
     process = subprocess.Popen([sys.executable, "-c", code], env=environment)
     half_made = lambda: [  # noqa: E731
         path for path in tmp_path.rglob(".mlflow.db.*/mlflow.db") if path.stat().st_size > 0

@@ -328,7 +328,7 @@ def test_writers_to_one_store_of_which_one_is_killed(tmp_path, monkeypatch, is_w
     rounds, writers = (20, 8) if is_whole else (1, 3)
     failures, rng = [], random.Random(0)
     context = get_context("forkserver")
-    context.set_forkserver_preload(["mlflow", "actlab.publish", "mlflow.store.tracking"])
+    context.set_forkserver_preload(["mlflow", "actlab.tracking.publish", "mlflow.store.tracking"])
     for number in range(rounds):
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         monkeypatch.setenv("DVC_ROOT", str(folder))
