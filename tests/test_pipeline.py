@@ -73,7 +73,7 @@ def test_a_training_depends_on_what_its_fingerprint_holds(root):
         ("schema", set()),
         ("stages/compare", set()),
         ("data/download", {"fetch-data"}),
-        ("data/config", set()),
+        ("data/config", {"train", "report"}),
         ("probes/gradients", {"gradients", "theory"}),
         ("probes/kernels", {"timing"}),
         ("probes/untrained", {"theory"}),
@@ -307,7 +307,7 @@ EDITS = {
         {"train@prelu-mlp"},
     ),
     "the trainer": (("src/actlab/training/trainer.py", "import", "import"), TRAINS),
-    "what MLflow is sent": (("src/actlab/tracking/tracking.py", "import", "import"), set()),
+    "what MLflow is sent": (("src/actlab/tracking/publish.py", "import", "import"), set()),
 }
 
 
