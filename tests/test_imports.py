@@ -4,8 +4,6 @@ import ast
 import subprocess
 import sys
 
-import pytest
-
 TRACKING = {"hydra", "mlflow", "dvc"}
 HEAVY = {"tensorflow", "keras", "matplotlib", "numpy", "pandas", "scipy"}
 #: Of the modules of the package itself, those that belong to tracking and commands.
@@ -66,31 +64,9 @@ def test_stages_start_without_what_they_may_not_need(root):
     assert "hydra" in first
     assert not first & {"tensorflow", "keras", "mlflow", "matplotlib"}
     (parts,) = held_after(
-        root, "import actlab.tracking.tracking, actlab.reporting.figures, actlab.reporting.report"
+        root, "import actlab.tracking.publish, actlab.reporting.figures, actlab.reporting.report"
     )
     assert not (then | parts) & {"tensorflow", "keras", "mlflow"}
-
-
-@pytest.mark.parametrize(
-    ("package", "only"),
-    [
-        (
-            "mlflow",
-            {"logged_model.py", "publish.py", "publish_study.py", "store.py", "tracking.py"},
-        ),
-        ("keras", {"runtime.py"}),
-    ],
-)
-def test_one_module_alone_imports_a_package(package, only, root):
-    importers = set()
-    for path in (root / "src/actlab").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom):
-                names = [node.module or ""]
-            if any(name.split(".")[0] == package for name in names):
-                importers.add(path.name)
-    assert importers == only
 
 
 def test_packages_compute_nothing(root):

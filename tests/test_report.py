@@ -5,7 +5,7 @@ import math
 import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html import unescape
 from html.parser import HTMLParser
 from typing import Any
@@ -29,7 +29,7 @@ from actlab.evidence.claims import CLAIMS
 from actlab.evidence.outcomes import VERDICTS
 from actlab.models.config import ModelConfig
 from actlab.probes.config import TheoryConfig, TimingConfig
-from actlab.reporting import activation_figures, look, report
+from actlab.reporting import report
 from actlab.results import metadata, tables
 from actlab.stages.report import report as write_report
 from actlab.training.config import TrainingConfig
@@ -104,18 +104,15 @@ def write(study, folder):
     for described in activations_of(study):
         described.function, described.constants = described.name, {}
         metadata.save(described, None, folder / "results/activations" / described.name)
-    images = np.zeros((10, 28, 28), dtype=np.uint8)
-    sample = activation_figures.plot_sample_images(images, np.arange(10), list("0123456789"))
-    look.save_figure(sample, folder / "reports/data/sample_images")
-    csvs.write_frame(COUNTS, folder / "reports/data/class_counts.csv")
     rng = np.random.default_rng(0)
-    split = Split(np.zeros((30, 4), np.float32), np.arange(30, dtype=np.int32) % 10)
-    save_processed(Splits(split, None, split), folder / "processed", {})
+    split = Split(np.zeros((30, 784), np.float32), np.arange(30, dtype=np.int32) % 10)
+    made_with = asdict(config_of(study, folder).data)
+    save_processed(Splits(split, None, split), folder / "processed", made_with)
     for network, name in study.identities():
         logits: dict[str, Any] = {f"seed-{seed}": rng.normal(size=(30, 10)) for seed in study.seeds}
         np.savez(folder / f"results/{name}-{network}/test.npz", **logits)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("actlab.tracking.tracking.log_report", lambda config, reports: None)
+        patch.setattr("actlab.tracking.publish_study.log_report", lambda config, reports: None)
         write_report(config_of(study, folder))
 
 

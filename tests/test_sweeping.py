@@ -328,7 +328,7 @@ import sys, time
 from filelock import FileLock
 with FileLock(sys.argv[1]):
     print("held", flush=True)
-    time.sleep(3)
+    time.sleep(8)
 """
 
 

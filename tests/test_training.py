@@ -305,7 +305,7 @@ def test_a_stall_in_one_epoch_of_a_turn_is_not_timed(mnist, monkeypatch):
 
         return run_epoch
 
-    monkeypatch.setattr("actlab.training.compiled.compile_epoch", stalling)
+    monkeypatch.setattr("actlab.training.timing.compile_epoch", stalling)
     of = {"relu": spec_of("relu", (8,))}, take(mnist.train, 50), Protocol(1, 64, 0.01, [])
     assert max(each.epoch_seconds for each in time_epochs(*of, blocks=3, epochs=2)) < 0.1
     assert max(each.epoch_seconds for each in time_epochs(*of, blocks=3, epochs=1)) > 0.1
