@@ -73,7 +73,7 @@ def test_a_training_depends_on_what_its_fingerprint_holds(root):
         ("schema", set()),
         ("stages/compare", set()),
         ("data/download", {"fetch-data"}),
-        ("data/config", set()),
+        ("data/config", {"train", "report"}),
         ("probes/gradients", {"gradients", "theory"}),
         ("probes/kernels", {"timing"}),
         ("probes/untrained", {"theory"}),
