@@ -150,7 +150,7 @@ def write(name, text):
         (
             lambda study: shutil.rmtree(study / "conf"),
             "train",
-            "{study} is not the root of an actlab repository (no conf/config.yaml and params.yaml)",
+            "{study} is not the root of the repository (no conf/config.yaml and params.yaml)",
         ),
         (
             replace("conf/config.yaml", "by: null", "by: {}"),

@@ -10,7 +10,6 @@ from actlab.data.config import DataConfig
 from actlab.data.datasets import DATASETS, DataSet, RawFile
 from actlab.data.splits import load_processed
 from actlab.errors import UserError
-from actlab.results import tables
 from actlab.stages.fetch_data import fetch_data
 from actlab.stages.preprocess import preprocess
 
@@ -57,25 +56,13 @@ def config(tmp_path, monkeypatch):
     return make_config("tiny", tmp_path)
 
 
-def test_preprocess_writes_splits_counts_and_figure(config, tmp_path, capsys):
+def test_preprocess_writes_splits_and_counts_classes(config, tmp_path, capsys):
     preprocess(config)
     splits = load_processed(tmp_path / "processed")
     assert splits.validation is not None
     assert splits.train.images.shape == (24, 784)
     assert splits.validation.images.shape == (6, 784)
     assert splits.test.images.max() == np.float32(5) / np.float32(255)
-    reports = tmp_path / "reports" / "data"
-    assert {path.name for path in reports.iterdir()} == {
-        "class_counts.csv",
-        "sample_images.png",
-        "sample_images.svg",
-    }
-    counts = tables.read_table(reports / "class_counts.csv", tables.CLASS_COUNTS)
-    assert list(counts.itertuples(index=False, name=None)) == [
-        (split, label, images)
-        for split, images in (("train", 8), ("validation", 2), ("test", 2))
-        for label in range(3)
-    ]
     assert capsys.readouterr().out.splitlines() == [
         "train: images (24, 784) float32 from 0 to 0.113725, of each class 8, 8, 8",
         "validation: images (6, 784) float32 from "
@@ -95,7 +82,7 @@ def test_preprocess_gives_the_same_bytes_again(config, tmp_path):
         }
 
     first = digests()
-    assert len(first) == 4 + 7 + 3
+    assert len(first) == 4 + 7
     assert digests() == first
 
 

@@ -84,6 +84,8 @@ def test_blocks_hold_every_operation_of_every_activation_in_drawn_orders():
     assert {frozenset(order) for order in orders} == {frozenset(activations)}
     assert len(orders) > 3
     assert [each.place for each in timed] == [0, 1, 2] * 24
+    again = kernels.time_kernels(activations, IMAGES, UNITS, COUNTS, blocks=8)
+    assert [each.activation for each in again] == [each.activation for each in timed]
 
 
 def test_seconds_are_those_of_one_repetition(monkeypatch):

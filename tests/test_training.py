@@ -293,6 +293,8 @@ def test_every_block_times_every_model_once_in_an_order_of_its_own(mnist):
     assert {frozenset(order) for order in orders} == {frozenset(specs)}
     assert len(orders) > 3
     assert all(each.epoch_seconds > 0 for each in timed)
+    again = time_epochs(specs, take(mnist.train, 50), Protocol(1, 64, 0.01, []), 8, 1)
+    assert [each.name for each in again] == [each.name for each in timed]
 
 
 def test_a_stall_in_one_epoch_of_a_turn_is_not_timed(mnist, monkeypatch):

@@ -1,9 +1,11 @@
 """What comes from outside is data: nothing of it runs, and nothing is written where it says."""
 
+import ast
 import io
 import json
 import os
 import pickle
+import pickletools
 import re
 import shutil
 import sqlite3
@@ -18,6 +20,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,6 +50,74 @@ class Planted:
         return os.mkdir, (str(self.path),)
 
 
+# --- The code -----------------------------------------------------------------------------
+
+MODULES = {"pickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal", "jsonpickle"}
+#: Of joblib no more than the number of cores.
+FROM_JOBLIB = {"cpu_count", "effective_n_jobs"}
+BUILT_IN = {"eval", "exec", "compile", "__import__"}
+CALLS = {
+    *("read_pickle", "to_pickle", "unsafe_load", "full_load"),
+    *("enable_unsafe_deserialization", "extractall", "system", "popen"),
+}
+
+
+def unsafe(source: str) -> list[str]:
+    """Give what a module does that could run what it reads."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+            if names == ["joblib"] and {alias.name for alias in node.names} <= FROM_JOBLIB:
+                names = []
+        found += [name for name in names if name.split(".")[0] in MODULES | {"joblib"}]
+        if isinstance(node, ast.Call):
+            called = node.func
+            name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+            of = getattr(called.value, "id", "") if isinstance(called, ast.Attribute) else ""
+            built_in = isinstance(called, ast.Name) and name in BUILT_IN
+            if built_in or name in CALLS or (of, name) == ("yaml", "load"):
+                found.append(name)
+            for keyword in node.keywords:
+                value = getattr(keyword.value, "value", None)
+                if (keyword.arg, value) in (
+                    ("allow_pickle", True),
+                    ("safe_mode", False),
+                    ("shell", True),
+                ):
+                    found.append(f"{name}({keyword.arg}={value})")
+    return found
+
+
+PLANTED_CODE = (
+    "import pickle",
+    "from joblib import load",
+    "import numpy as np; np.load('x', allow_pickle=True)",
+    "import yaml; yaml.load(text, yaml.Loader)",
+    "eval(text)",
+    "keras.saving.load_model('x', safe_mode=False)",
+    "archive.extractall('.')",
+    "subprocess.run(text, shell=True)",
+)
+
+
+@pytest.mark.parametrize("code", PLANTED_CODE)
+def test_unsafe_code_is_found(code):
+    assert unsafe(code)
+
+
+def test_no_module_unpickles_evaluates_or_unpacks_what_it_reads(root, tally):
+    paths = sorted(
+        path for name in ("src", "custom", "benchmarks") for path in (root / name).rglob("*.py")
+    )
+    failures = [f"{path}: {each}" for path in paths for each in unsafe(path.read_text())]
+    assert len(paths) > 40
+    tally("security, modules that run nothing they read", len(paths), failures)
+
+
 # --- What is written ----------------------------------------------------------------------
 
 
@@ -60,7 +131,25 @@ def is_pickle(name: str, content: bytes) -> bool:
             np.load(io.BytesIO(content), allow_pickle=False)
         except ValueError:
             return True
-    return content.startswith(b"\x80") or Path(name).suffix in (".pkl", ".pickle", ".joblib")
+    if content.startswith(b"\x89HDF"):
+        kinds = []
+        with h5py.File(io.BytesIO(content)) as file:
+            file.visititems(lambda _, held: kinds.append(getattr(held, "dtype", np.dtype(int))))
+        return any(
+            # Opaque is where h5py would put a pickle.
+            kind.kind == "V" or (kind.hasobject and h5py.check_string_dtype(kind) is None)
+            for kind in kinds
+        )
+    if content.startswith(b"SQLite format 3"):
+        return False  # its cells: test_the_store_holds_numbers_and_texts
+    if Path(name).suffix in (".pkl", ".pickle", ".joblib"):
+        return True
+    try:
+        list(pickletools.genops(content))
+    except Exception:  # whatever genops raises if it is not a pickle
+        return False
+    # A text that ends in a dot after digits reads as protocol 0.
+    return content[:1] == b"\x80" or b"(" in content[:200]
 
 
 def test_pickles_are_found(tmp_path):
@@ -69,9 +158,16 @@ def test_pickles_are_found(tmp_path):
     held = Planted(tmp_path / "ran")
     plant_npy(tmp_path / "one.npy", held)
     plant_npz(tmp_path / "many.npz", held)
-    plant_plain(tmp_path / "plain", held)
-    for name in ("one.npy", "many.npz", "plain"):
-        assert is_pickle(name, (tmp_path / name).read_bytes())
+    for protocol in (0, 2, 4, 5):
+        (tmp_path / f"plain-{protocol}").write_bytes(pickle.dumps(held, protocol))
+    with h5py.File(tmp_path / "opaque.h5", "w") as file:
+        file["opaque"] = np.void(pickle.dumps(held))
+    names = ["one.npy", "many.npz", "opaque.h5", *(f"plain-{each}" for each in (0, 2, 4, 5))]
+    for name in names:
+        assert is_pickle(name, (tmp_path / name).read_bytes()), name
+    with h5py.File(tmp_path / "texts.h5", "w") as file:
+        file["texts"] = "plain"
+    assert not is_pickle("texts.h5", (tmp_path / "texts.h5").read_bytes())
     assert not (tmp_path / "ran").exists()
 
 
