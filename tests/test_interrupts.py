@@ -252,7 +252,7 @@ def test_a_command_that_is_importing_ends_without_a_traceback(started, tmp_path)
     (tmp_path / "scipy.py").write_text('import time; print("at work", flush=True); time.sleep(60)')
     process = started(
         "",
-        *("-m", "actlab.stages.preprocess"),
+        *("-m", "actlab.stages.report"),
         path=[tmp_path],
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )

@@ -40,7 +40,7 @@ def test_a_table_that_is_missing_or_another_is_said_in_one_line(tmp_path):
     with pytest.raises(UserError, match=r"test.csv is missing: run `dvc repro`"):
         tables.read_table(path, layout.TEST)
     path.write_text("")
-    with pytest.raises(UserError, match=r"test.csv is no CSV"):
+    with pytest.raises(UserError, match=r"test.csv is not a valid CSV"):
         tables.read_table(path, layout.TEST)
     path.write_text("seed,accuracy\n0,1\n")
     with pytest.raises(

@@ -30,6 +30,8 @@ def atomic_write(path: Path, sync: bool = True) -> Iterator[Path]:
         Whether what was written is on the disk before it becomes `path`, so that it is whole
         after a power failure too.
 
+    Examples
+    --------
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "results" / "answer.txt"
     >>> with atomic_write(target) as path:

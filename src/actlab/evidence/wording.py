@@ -90,7 +90,7 @@ def unbounded(value: float) -> str:
     """Write a number with three digits; infinity has its sign.
 
     >>> unbounded(math.inf), unbounded(0.25)
-    ('∞', '0.25')
+    ('∞', '0.250')
     """
     return "∞" if value == math.inf else written(value, 3)
 
