@@ -36,7 +36,7 @@ from actlab.training.config import TrainingConfig
 
 VOID = {"meta", "img", "br", "link", "hr"}
 COUNTS = pd.DataFrame(
-    [(split, label, count) for split, count in (("train", 6), ("test", 1)) for label in range(10)],
+    [(split, label, count) for split, count in (("train", 3), ("test", 3)) for label in range(10)],
     columns=list(tables.CLASS_COUNTS),
 )
 

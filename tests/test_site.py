@@ -87,7 +87,7 @@ def test_every_public_name_has_its_place(elements):
     ids = elements["reference/index.html"].ids
     assert {f"actlab.{name}" for name in actlab.__all__} <= ids
     assert "actlab.Fit.model" in ids
-    assert "actlab.training.trainer.fit_seeds" in elements["reference/training.html"].ids
+    assert "actlab.training.trainer.fit_seeds" in elements["reference/training.trainer.html"].ids
 
 
 def test_the_documents_and_the_notebook_are_pages(root, site):
