@@ -13,7 +13,7 @@ from actlab.reporting.theory_findings import matched_findings, theory_findings
 from actlab.results.study import Study
 from actlab.schema import Config
 
-#: How wide a band about a prediction is (`theory._BAND_DEVIATIONS`).
+#: How wide a band about a prediction is (`theory.BAND_DEVIATIONS`).
 _BAND = "four standard deviations of the mean"
 
 

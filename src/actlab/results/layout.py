@@ -76,7 +76,7 @@ class Run:
     config
         All that the run was trained with; what decides no result is the reader's.
     fingerprint, code
-        Those of `config` (`fingerprint.fingerprint`, `fingerprint.code_of`) when it was trained.
+        Those of `config` (`identity.fingerprint`, `identity.code_of`) when it was trained.
     epochs
         One row per finished epoch of a seed: `HISTORY` with `TIMINGS`.
     test
@@ -162,7 +162,7 @@ class RunFolder(NamedTuple):
     def write_config(
         self, config: Config, model: Mapping[str, Any], fingerprint: str, code: str
     ) -> None:
-        """Write what a training is made with; `model` are the fields of its `model.ModelSpec`."""
+        """Write what a training is made with; `model` are the fields of its `network.ModelSpec`."""
         made_with = {"seeds": config.seeds}
         made_with |= {name: asdict(getattr(config, name)) for name in ("data", "training")}
         for file, content in (
