@@ -214,18 +214,6 @@ def load_processed(
     return Splits(splits["train"], splits.get("validation"), splits["test"])
 
 
-def load_labels(folder: Path, split: str) -> Int32[np.ndarray, " n"]:
-    """Read the labels of a split that `save_processed` wrote, without its images.
-
-    Raises
-    ------
-    UserError
-        As `load_processed` does.
-    """
-    _, digests = _read_description(folder)
-    return _load_array(folder, f"{split}_labels.npy", digests)
-
-
 _KINDS = Split._fields
 
 # DVC takes what kept its size and time for unchanged, so that it has to be forced.
