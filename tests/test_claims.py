@@ -16,7 +16,7 @@ from scipy import stats
 
 from actlab.activations.config import ActivationConfig
 from actlab.engine import csvs
-from actlab.evidence import claims, comparisons, outcomes, rules, wording
+from actlab.evidence import claims, comparisons, outcomes, ranks, wording
 from actlab.results import layout, tables
 from actlab.results.study import Study
 
@@ -571,19 +571,19 @@ def test_of_all_orders_at_most_one_in_twenty_is_told_apart(count, told_apart):
     # order of the gradients and its reverse have p = 2/120.
     orders = np.array(list(permutations(range(count))), dtype=float)
     gradients = np.tile(orders[0][:, None], 3)
-    shown = [rules.permutation_p(gradients, np.tile(order[:, None], 3)) < 0.05 for order in orders]
+    shown = [ranks.permutation_p(gradients, np.tile(order[:, None], 3)) < 0.05 for order in orders]
     assert sum(shown) == told_apart
     assert sum(shown) / len(orders) <= 0.05
 
 
 def test_orders_of_many_activations_are_drawn():
-    ranks = np.arange(10.0)[:, None] + np.zeros(3)
-    assert rules.permutation_p(ranks, -ranks) == pytest.approx(1e-4)
-    assert rules.permutation_p(ranks, np.random.default_rng(0).random((10, 3))) > 0.05
+    places = np.arange(10.0)[:, None] + np.zeros(3)
+    assert ranks.permutation_p(places, -places) == pytest.approx(1e-4)
+    assert ranks.permutation_p(places, np.random.default_rng(0).random((10, 3))) > 0.05
 
 
 @pytest.mark.parametrize("size", [3, 4, 20])
 def test_the_rank_correlation_is_that_of_scipy(size):
     first, second = np.random.default_rng(size).integers(0, 9, (2, size)).astype(float)
     expected: Any = stats.spearmanr(first, second)
-    assert rules.rank_correlation(first, second) == pytest.approx(expected.statistic)
+    assert ranks.rank_correlation(first, second) == pytest.approx(expected.statistic)

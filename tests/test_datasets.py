@@ -108,7 +108,10 @@ def test_load_raw_gives_the_arrays(raw):
         (lambda content: content[:-1], " instead of "),
         (lambda content: content + b"\0", " instead of "),
         (lambda content: content[:-1] + b"!", " is corrupted: its SHA-256 begins with"),
-        (lambda content: b"<html>no</html>", " is no idx file: it begins with b'<html>no'"),
+        (
+            lambda content: b"<html>no</html>",
+            " is not a valid idx file: it begins with b'<html>no'",
+        ),
         (lambda content: OTHER, " is other's file, not tiny's"),
         (lambda content: TINY, " is tiny's "),
     ],

@@ -113,6 +113,7 @@ def write(study, folder):
         np.savez(folder / f"results/{name}-{network}/test.npz", **logits)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("actlab.tracking.publish_study.log_report", lambda config, reports: None)
+        patch.setattr("actlab.tracking.overview.log_overview", lambda config: None)
         write_report(config_of(study, folder))
 
 

@@ -260,7 +260,7 @@ MIRROR_FAULTS = {
     "failing": (answering(b"", 503), "NAME.gz: HTTP 503 Service Unavail"),
     "a web page": (
         answering(b"<!DOCTYPE html><p>log in"),
-        "NAME is no idx file: it begins with b'<!DOCTYP'",
+        "NAME is not a valid idx file: it begins with b'<!DOCTYP'",
     ),
     "another data set": (
         lambda handler, name: send(handler, gzip.compress(OTHER[name])),

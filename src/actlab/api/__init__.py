@@ -4,24 +4,16 @@ Each function validates its arguments, calls the same core as the pipeline, and 
 model or a figure. Only a data set that is downloaded is written to disk.
 """
 
-from actlab.api.arguments import activation
-from actlab.api.comparing import compare
-from actlab.api.data import Data, load_data
-from actlab.api.fitting import Fit, build, fit, probe
-from actlab.api.plots import plot_curves, plot_functions, plot_gradients, plot_health, plot_images
-
-__all__ = [
-    "Data",
-    "Fit",
-    "activation",
-    "build",
-    "compare",
-    "fit",
-    "load_data",
-    "plot_curves",
-    "plot_functions",
-    "plot_gradients",
-    "plot_health",
-    "plot_images",
-    "probe",
-]
+from actlab.api.arguments import activation as activation
+from actlab.api.comparing import compare as compare
+from actlab.api.data import Data as Data
+from actlab.api.data import load_data as load_data
+from actlab.api.fitting import Fit as Fit
+from actlab.api.fitting import build as build
+from actlab.api.fitting import fit as fit
+from actlab.api.fitting import probe as probe
+from actlab.api.plots import plot_curves as plot_curves
+from actlab.api.plots import plot_functions as plot_functions
+from actlab.api.plots import plot_gradients as plot_gradients
+from actlab.api.plots import plot_health as plot_health
+from actlab.api.plots import plot_images as plot_images

@@ -165,7 +165,7 @@ def explain_mismatch(content: bytes, name: str, file: RawFile) -> str | None:
     --------
     >>> file = DATASETS["mnist"].test_labels
     >>> explain_mismatch(b"<!DOCTYPE html>", "mnist", file)
-    "is no idx file: it begins with b'<!DOCTYP'"
+    "is not a valid idx file: it begins with b'<!DOCTYP'"
     >>> explain_mismatch(bytes([0, 0, 8, 1, 0, 0, 0, 1, 5]), "mnist", file)
     'has 9 bytes instead of 10008'
     """
@@ -181,7 +181,7 @@ def explain_mismatch(content: bytes, name: str, file: RawFile) -> str | None:
     if not content:
         return "is empty"
     if not content.startswith(_MAGIC):
-        return f"is no idx file: it begins with {content[:8]!r}"
+        return f"is not a valid idx file: it begins with {content[:8]!r}"
     if len(content) != file.size:
         return f"has {len(content)} bytes instead of {file.size}"
     return f"is corrupted: its SHA-256 begins with {digest[:12]} instead of {file.sha256[:12]}"

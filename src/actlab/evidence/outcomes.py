@@ -23,7 +23,7 @@ VERDICTS: tuple[Verdict, ...] = ("supported", "refuted", "undecided", "not measu
 
 
 class UnmeasuredError(Exception):
-    """What a claim speaks of is no part of the study; says what to add to params.yaml."""
+    """A claim is about something that the study does not have; says what to add to params.yaml."""
 
 
 class UndecidableError(Exception):
@@ -98,7 +98,7 @@ class Estimate(NamedTuple):
         return Estimate(factor * self.mean, factor * self.low, factor * self.high, self.why)
 
 
-#: Where there is no number.
+#: Where nothing can be estimated.
 NONE = Estimate(math.nan, math.nan, math.nan)
 
 
