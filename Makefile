@@ -11,7 +11,7 @@ unexport PYTHONPATH PYTHONHOME
 COMPILE := uv pip compile pyproject.toml --extra pipeline --universal --generate-hashes \
 	--no-emit-index-url --no-header --python-version 3.11 --upgrade -q
 
-STUDY_TABLES := matched_changes first_layer_ratios layer_factors scores mean_field \
+STUDY_TABLES := first_layer_ratios layer_factors scores mean_field \
 	born_dead dead_units one_sign_shares health_saturated_fraction health_update_ratio kernel_times
 LESSON_FIGURES := activation_functions accuracy_curves loss_curves accuracy_differences \
 	gradient_first_layer health_backprop_rms health_dead_fraction health_saturated_fraction \
@@ -76,7 +76,7 @@ serve: $(VENV)/ready ## a registered model on this machine alone; PORT=..., MODE
 
 study: $(VENV)/ready ## the numbers and figures of docs and lessons, from the last repro
 	@mkdir -p docs/study docs/lessons/figures
-	@cp reports/summary.csv reports/comparisons.csv reports/claims.csv $(STUDY_TABLES:%=reports/tables/%.csv) reports/figures/gradient_by_layer.png docs/study/
+	@cp reports/summary.csv reports/comparisons.csv reports/claims.csv reports/theory.csv $(STUDY_TABLES:%=reports/tables/%.csv) reports/figures/gradient_by_layer.png docs/study/
 	@cp reports/data/sample_images.png $(LESSON_FIGURES:%=reports/figures/%.png) docs/lessons/figures/
 	@python scripts/write_lessons.py
 

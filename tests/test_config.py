@@ -14,7 +14,7 @@ from actlab.activations.config import ActivationConfig
 from actlab.activations.definitions import ACTIVATIONS
 from actlab.engine.validation import Count, Real, Seeds, validate
 from actlab.errors import UserError
-from actlab.models.config import KERNEL_INITIALIZERS, MATCHED, NetworkConfig
+from actlab.models.config import KERNEL_INITIALIZERS, RECOMMENDED, NetworkConfig
 from actlab.schema import Config
 from actlab.training.config import TrainingConfig
 
@@ -163,12 +163,12 @@ def test_kept_epochs_begin_before_training_and_end_with_it(epochs, probes, kept)
     assert TrainingConfig(epochs, 128, 0.001, probes).kept_epochs() == kept
 
 
-def test_every_kernel_initialiser_is_one_of_keras():
+def test_every_kernel_initializer_is_one_of_keras():
     from actlab.backend import keras
 
     recommended = {row.recommended_initializer for row in ACTIVATIONS.values()}
-    assert recommended < set(KERNEL_INITIALIZERS) - {MATCHED}
-    for name in set(KERNEL_INITIALIZERS) - {MATCHED}:
+    assert recommended < set(KERNEL_INITIALIZERS) - {RECOMMENDED}
+    for name in set(KERNEL_INITIALIZERS) - {RECOMMENDED}:
         assert isinstance(keras.initializers.get(name), keras.initializers.Initializer)
 
 

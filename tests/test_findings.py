@@ -474,7 +474,7 @@ def test_health_at_its_edges(tmp_path, change, place, said):
 
 def test_theory_is_said_to_fail_where_it_does(tmp_path):
     def change(ratios):
-        chosen = {"activation": "relu", "initializer": "matched", "layer": "hidden_3"}
+        chosen = {"activation": "relu", "initializer": "recommended", "layer": "hidden_3"}
         off = csvs.where(ratios, direction="backward", **chosen).index
         ratios.loc[off, "ratio"] = 1.2
         ratios.loc[ratios["activation"] == "gelu", ["predicted", "band_low", "band_high"]] = (
@@ -484,7 +484,7 @@ def test_theory_is_said_to_fail_where_it_does(tmp_path):
 
     study = plant(tmp_path, ["tanh", "relu", "gelu"], DEEP, epochs=1, theory_changed=change)
     layers, whole, untold, relu, gelu, tanh = theory_findings.theory_findings(study, 0.95)
-    # Two directions and three pairs of layers, of relu with two initialisers and tanh with one;
+    # Two directions and three pairs of layers, of relu with two initializers and tanh with one;
     # what theory cannot predict is not counted.
     assert layers.endswith(
         "for 17 of 18 ratios of two neighbouring layers; outside it lie 1 of relu with he_uniform."
@@ -494,10 +494,13 @@ def test_theory_is_said_to_fail_where_it_does(tmp_path):
     assert relu == (
         "With relu, the variance of the gradient changes on its way back by × 0.510 (predicted"
         " 0.500) a layer with glorot_uniform, and by × 1.02 (predicted 1.00) with he_uniform, its"
-        " matched initialiser: over 3 steps by 0.13 and 1.1."
+        " recommended initializer: over 3 steps by 0.13 and 1.1."
     )
     assert gelu.startswith("With gelu, the variance")
-    assert tanh == "For tanh the matched initialiser is glorot_uniform itself, and changes nothing."
+    assert (
+        tanh
+        == "For tanh the recommended initializer is glorot_uniform itself, and changes nothing."
+    )
 
 
 def test_the_times_of_a_layer_are_those_of_the_table(tmp_path):
@@ -510,48 +513,6 @@ def test_the_times_of_a_layer_are_those_of_the_table(tmp_path):
         f"{layer} pass back takes 368 µs with tanh{others}",
         f"{layer} activation without the layer takes 18.4 µs with tanh{others}",
     ]
-
-
-def matched_lines(folder, activations, networks, **chosen):
-    def keep(parts):
-        parts["matched"] = csvs.where(parts["matched"], **chosen)
-
-    study = plant(folder, activations, networks, epochs=1, timing_changed=keep)
-    return study, theory_findings.matched_findings(study, 0.95)
-
-
-def test_what_matched_changes_is_told_of_every_network(tmp_path):
-    networks = {"none": (), "mlp": (4,), "deep": (4,) * 4}
-    study, told = matched_lines(tmp_path, ["tanh", "relu"], networks)
-    changes = layer_summaries.matched_changes(study, 0.95)
-    assert len(told) == len(changes) == 2
-    for line, row in zip(told, changes.to_dict("records"), strict=True):
-        norm, factor = (
-            "× {} ({} to {})".format(
-                *(wording.written(row[f"{what}_{key}"], 3) for key in ("change", "low", "high"))
-            )
-            for what in ("norm", "factor")
-        )
-        assert line == (
-            "Before training, the matched initialiser changes the norm of the gradient in hidden_1"
-            f" of {row['network']} by {norm} with relu, and what is left of it from output back to"
-            f" there by {factor} with relu; with tanh nothing changes."
-        )
-
-
-@pytest.mark.parametrize(
-    ("activations", "chosen", "ends"),
-    [
-        (["tanh", "gelu"], {}, ["matched initialiser of tanh and gelu is the configured one."]),
-        (["relu"], {"initializer": "matched"}, []),  # the study itself is matched
-        (["relu"], {"seed": 0}, ["by × 2.00 (one network, no uncertainty) with relu."]),
-    ],
-)
-def test_matched_at_its_edges(tmp_path, activations, chosen, ends):
-    _, told = matched_lines(tmp_path, activations, MLP, **chosen)
-    assert len(told) == len(ends)
-    for line, end in zip(told, ends, strict=True):
-        assert line.endswith(end)
 
 
 # --- The answer in brief -----------------------------------------------------------------------

@@ -33,7 +33,7 @@ def test_the_code_is_all_that_computes_a_training(root):
         {"data": DataConfig("mnist", 10_000, 0)},
         {"data": DataConfig("fashion_mnist", 0, 0)},
         {"seeds": [1]},
-        {"model": ModelConfig("matched")},
+        {"model": ModelConfig("recommended")},
         {"training": TrainingConfig(1, 128, 0.002, [0])},
         {"activation": ActivationConfig("relu", "relu", {"negative_slope": 0.5})},
         {"network": NetworkConfig("mlp", [128, 65])},

@@ -123,7 +123,7 @@ def test_before_training_a_model_is_what_build_gives(fitted):
 
 
 def test_build_takes_constants_and_shapes():
-    model = actlab.build(LEAKY, "3x5", inputs=4, classes=2, kernel_initializer="matched")
+    model = actlab.build(LEAKY, "3x5", inputs=4, classes=2, kernel_initializer="recommended")
     assert [layer.units for layer in model.layers] == [5, 5, 5, 2]
     assert model.layers[0].activation(tf.constant([-1.0])).numpy() == pytest.approx([-0.1])
     limit = math.sqrt(6 / 4)  # He's uniform, of 4 inputs

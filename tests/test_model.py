@@ -64,7 +64,7 @@ def test_a_seed_gives_every_activation_the_same_initial_weights():
     assert all(np.array_equal(left, right) for left, right in zip(relu, tanh, strict=True))
 
 
-@pytest.mark.parametrize("initializer", ["glorot_uniform", "lecun_normal", "matched"])
+@pytest.mark.parametrize("initializer", ["glorot_uniform", "lecun_normal", "recommended"])
 @pytest.mark.parametrize(("function", "constants"), [("relu", {}), ("prelu", {"slope": 0.25})])
 def test_kernels_drawn_again_are_those_of_a_model_of_that_seed(function, constants, initializer):
     spec = spec_of(function, initializer=initializer, **constants)
@@ -96,22 +96,22 @@ def test_seeds_beyond_32_bits_are_told_apart():
         ("lecun_normal", 1 / 784),
     ],
 )
-def test_kernels_have_the_variance_of_their_initialiser(initializer, variance):
+def test_kernels_have_the_variance_of_their_initializer(initializer, variance):
     kernel, bias = build_model(spec_of(initializer=initializer), 0).layers[0].get_weights()
     assert kernel.var() == pytest.approx(variance, rel=0.02)
     assert not bias.any()
 
 
 @pytest.mark.parametrize("function", ["tanh", "relu", "selu"])
-def test_matched_draws_what_the_activation_recommends(function, tmp_path):
-    matched = spec_of(function, (4, 4), "matched", **CONSTANTS.get(function, {}))
-    named = replace(matched, kernel_initializer=ACTIVATIONS[function].recommended_initializer)
+def test_recommended_draws_what_the_activation_recommends(function, tmp_path):
+    drawn = spec_of(function, (4, 4), "recommended", **CONSTANTS.get(function, {}))
+    named = replace(drawn, kernel_initializer=ACTIVATIONS[function].recommended_initializer)
     for one, other in zip(
-        build_model(matched, 1).get_weights(), build_model(named, 1).get_weights(), strict=True
+        build_model(drawn, 1).get_weights(), build_model(named, 1).get_weights(), strict=True
     ):
         np.testing.assert_array_equal(one, other)
-    matched.save(tmp_path / "model.json")
-    assert ModelSpec.load(tmp_path / "model.json").kernel_initializer == "matched"
+    drawn.save(tmp_path / "model.json")
+    assert ModelSpec.load(tmp_path / "model.json").kernel_initializer == "recommended"
 
 
 def test_saved_model_is_rebuilt(tmp_path):

@@ -13,7 +13,7 @@ from actlab.activations import functions, mean_field
 from actlab.activations.config import ActivationConfig
 from actlab.backend import keras
 from actlab.errors import UserError
-from actlab.models.config import MATCHED, NetworkConfig
+from actlab.models.config import RECOMMENDED, NetworkConfig
 from actlab.models.initializers import resolve_initializer
 from actlab.models.network import ModelSpec, build_model, with_probabilities
 from actlab.results import metadata
@@ -127,7 +127,7 @@ def custom(tmp_path, monkeypatch):
 def test_a_bump_is_described_as_calculus_has_it(custom):
     activation = custom("bump", width=2.0)
     assert functions.check(activation) < 1e-8
-    said = describe(activation, "matched")
+    said = describe(activation, "recommended")
     # exp(-x^2 / 2): steepest at 1, where it is exp(-1/2); E[phi^2] = 1 / sqrt(3), E[phi'^2] =
     # E[u^2 exp(-u^2)] = 3^(-3/2).
     assert str(said.range) == "(0, 1]"
@@ -151,7 +151,7 @@ def test_a_function_of_the_table_written_anew_is_told_the_same(custom):
     np.testing.assert_allclose(one.curve["derivative"][away], other.curve["derivative"][away])
     # By theory alone Glorot's and LeCun's variance is next to critical for SELU.
     assert one.recommended_initializer == "glorot_uniform"
-    assert resolve_initializer(MATCHED, mine) == "glorot_uniform"
+    assert resolve_initializer(RECOMMENDED, mine) == "glorot_uniform"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_ranges_that_are_found_are_those_of_the_table(name):
 
 def test_a_model_of_it_loads_where_it_is_not(custom, tmp_path):
     activation = custom("bump", width=2.0)
-    spec = ModelSpec(activation, NetworkConfig("net", [4]), "matched", inputs=3, classes=2)
+    spec = ModelSpec(activation, NetworkConfig("net", [4]), "recommended", inputs=3, classes=2)
     model = build_model(spec, 0)
     images = np.random.default_rng(0).random((5, 3), dtype=np.float32)
     kernel, bias = model.layers[0].get_weights()

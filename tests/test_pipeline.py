@@ -177,12 +177,11 @@ HEALTH = 3 * len(tables.HEALTH) - 4
         # Seeds, epochs; layers, probes and statistics of the gradient.
         ("results/gradients.csv", 2 * 3 * (3 * 2 * 3 + HEALTH)),
         ("results/preactivations.csv", 3 * 2 * 60),  # epochs, layers, bins
-        # Initialisers, directions, pairs of layers and all of them, seeds.
+        # Initializers, directions, pairs of layers and all of them, seeds.
         ("results/theory/ratios.csv", 3 * 2 * (3 + 1) * 2),
         ("reports/theory.csv", 3 * 2 * (3 + 1)),
-        ("results/theory/matched.csv", 2 * 3 * 2),  # configured and matched, layers, seeds
         ("results/theory/moments.csv", 1),
-        ("results/theory/mean_field.csv", 3),  # initialisers
+        ("results/theory/mean_field.csv", 3),  # initializers
         ("timings/blocks.csv", 3),
         ("timings/kernels.csv", 3 * 3),
         ("reports/tables/kernel_times.csv", 3),

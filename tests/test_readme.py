@@ -71,7 +71,11 @@ def test_pages_hold_the_numbers_of_the_depth_sweep(root, sweeps, results):
     }
     columns = [
         *((name, "glorot_uniform") for name in ("sigmoid", "tanh")),
-        *((name, kernel) for name in ("relu", "selu") for kernel in ("glorot_uniform", "matched")),
+        *(
+            (name, kernel)
+            for name in ("relu", "selu")
+            for kernel in ("glorot_uniform", "recommended")
+        ),
     ]
     rows = re.findall(r"^\| (\d+) \| (\d.*) \|$", sweeps, flags=re.MULTILINE)
     assert {int(depth): cells.split(" | ") for depth, cells in rows} == {
@@ -79,7 +83,7 @@ def test_pages_hold_the_numbers_of_the_depth_sweep(root, sweeps, results):
     }
     glorot, he = (
         [reached[depth, "relu", kernel] for depth in (8, 32)]
-        for kernel in ("glorot_uniform", "matched")
+        for kernel in ("glorot_uniform", "recommended")
     )
     told = (
         f"{glorot[0]} with Glorot's and {he[0]} with He's at 8 layers, of {glorot[1]} and {he[1]}"

@@ -27,7 +27,6 @@ from actlab.errors import UserError
 from actlab.evidence import comparisons, layer_summaries, wording
 from actlab.evidence.claims import CLAIMS
 from actlab.evidence.outcomes import VERDICTS
-from actlab.models.config import ModelConfig
 from actlab.probes.config import TheoryConfig, TimingConfig
 from actlab.reporting import report
 from actlab.results import metadata, tables
@@ -78,7 +77,7 @@ def config_of(study, folder, validation_size=0):
         seeds=list(study.seeds),
         training=TrainingConfig(study.epochs, 128, 0.001, [0, 1, 2, 5, 10]),
         timing=TimingConfig(3, 2, 16, 5, 100),
-        theory=TheoryConfig(["glorot_uniform", "matched"], 16, 4, 8, [0, 1]),
+        theory=TheoryConfig(["glorot_uniform", "recommended"], 16, 4, 8, [0, 1]),
     )
 
 
@@ -206,7 +205,6 @@ def test_every_figure_has_its_files_and_its_table(written):
         ("first_layer_ratios", layer_summaries.first_layer_ratios(study, 0.95)),
         ("layer_factors", layer_summaries.layer_factors(study, 0.95)),
         ("kernel_times", layer_summaries.kernel_times(study, 0.95)),
-        ("matched_changes", layer_summaries.matched_changes(study, 0.95)),
         ("moments", study.moments),
         ("born_dead", study.born_dead),
         ("mean_field", study.mean_field),
@@ -397,12 +395,6 @@ def test_every_number_that_is_said_changes_with_the_tables(tmp_path):
         spoil("test", "test_accuracy", lambda rows: 1 - 7.3 * (1 - rows["test_accuracy"])),
         spoil("history", "val_accuracy", lambda rows: 1 - (1 - rows["val_accuracy"]) / 4),
         spoil("kernels", "seconds", lambda rows: rows["seconds"] ** 1.03),
-        spoil(
-            "matched",
-            "gradient_norm",
-            lambda rows: rows["gradient_norm"] ** 1.2,
-            initializer="matched",
-        ),
         times(1.013, "theory", "predicted"),
         times(1.013, "theory", "ratio"),
     )
@@ -459,16 +451,6 @@ def test_the_report_says_what_validation_was(told, tmp_path):
     assert watched not in held_out
 
 
-def test_matched_initialisers_are_said(told, tmp_path):
-    study = plant(tmp_path, ["relu"], {"mlp": (4,)}, seeds=[0, 1], epochs=1)
-    config = config_of(study, tmp_path)
-    config.model = ModelConfig("matched")
-    page = page_of(composed_of(study, compared(study), COUNTS, config)).text
-    assert "trained with the matched initialisers: there is nothing to compare them with" in page
-    assert "(here it is used)" in page
-    assert "(here glorot_uniform is used for all)" in page_of(told).text
-
-
 def test_the_ledger_comes_after_the_answer_and_is_that_of_the_table(written, told):
     folder, _ = written
     table = tables.read_table(folder / "reports/claims.csv", tables.CLAIMS)
@@ -499,16 +481,14 @@ def test_the_ledger_comes_after_the_answer_and_is_that_of_the_table(written, tol
 
 #: By the section, rows of its tables: laws of `planted` and what follows from them.
 ROWS = {
-    "theory": "| relu | matched (he_uniform) | backward | 1.00 | 0.909 to 1.10 | 1.02 | yes |",
-    "mean field": "| relu | matched (he_uniform) | 2.00 | 0.500 | 0.500 | 0 | 1.00 | ∞ |",
+    "theory": "| relu | recommended (he_uniform) | backward | 1.00 | 0.909 to 1.10 | 1.02 | yes |",
+    "mean field": "| relu | recommended (he_uniform) | 2.00 | 0.500 | 0.500 | 0 | 1.00 | ∞ |",
     "moments": "| relu | 0.0000 | 1.0000 |",
     # Units of 8, twice and five times: 2 ^ -8 each.
     "dead before training": "| relu | mlp | 0.0078 |",
     "dead before training, deeper": "| relu | deep | 0.020 |",
     # A tenth more than sigmoid, in the geometric mean of four blocks: 100 · 1.1 · 1.5 ^ 1.5.
     "times of a layer": "| forward | tanh | 202 | 1.10 |",
-    # Halved per layer on the way back with glorot_uniform, and not with he_uniform.
-    "matched": "| mlp | relu | glorot_uniform | he_uniform | 0.161 | 0.642 | × 3.98, 3.51",
 }
 
 

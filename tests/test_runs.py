@@ -222,7 +222,7 @@ def test_what_goes_along_with_an_activation_by_chance_is_not_taken_for_its_effec
 
 def test_other_keys_are_a_family_each_beside_activations():
     """Neighbours of numbers, all pairs of words, at equal other keys; adjusted apart."""
-    grid = {**DEPTHS, "model__kernel_initializer": ["glorot_uniform", "he_normal", "matched"]}
+    grid = {**DEPTHS, "model__kernel_initializer": ["glorot_uniform", "he_normal", "recommended"]}
     sweep = plant_grid(["tanh", "relu"], grid).gather()
     compared = where(compared_of(sweep), metric="test_accuracy")
     counts = {"activation": 9, "network.depth": 2 * 6, "model.kernel_initializer": 3 * 6}
@@ -273,7 +273,7 @@ def test_neighbours_are_compared_where_a_key_has_many_values():
 
 
 def test_two_keys_without_activations_are_compared_along_each():
-    grid = {**DEPTHS, "model__kernel_initializer": ["glorot_uniform", "matched"]}
+    grid = {**DEPTHS, "model__kernel_initializer": ["glorot_uniform", "recommended"]}
     compared = where(compared_of(plant_grid(["relu"], grid).gather()), metric="test_accuracy")
     along = compared["key"].value_counts().to_dict()
     assert along == {"network.depth": 3 * 2, "model.kernel_initializer": 3}

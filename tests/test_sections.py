@@ -18,7 +18,7 @@ from actlab.reporting.look import line_styles, save_figure
 DEPTHS = {"network__depth": ["1", "2", "4", "8", "16"]}
 FEW_DEPTHS = {"network__depth": ["1", "2", "4"]}
 RATES = {"training__learning_rate": ["0.0003", "0.001", "0.003"]}
-INITIALISERS = {"model__kernel_initializer": ["glorot_uniform", "matched"]}
+INITIALIZERS = {"model__kernel_initializer": ["glorot_uniform", "recommended"]}
 
 
 class Made:
@@ -66,7 +66,7 @@ def by_depth():
 @pytest.fixture(scope="module")
 def by_three_keys():
     rates = {"training__learning_rate": ["0.001", "0.003"]}
-    return Made(plant_grid(["tanh", "relu"], {**DEPTHS, **rates, **INITIALISERS}, seeds=2))
+    return Made(plant_grid(["tanh", "relu"], {**DEPTHS, **rates, **INITIALIZERS}, seeds=2))
 
 
 @pytest.fixture(scope="module")
@@ -110,15 +110,15 @@ def test_accuracy_against_a_numeric_key_is_one_line_per_activation(by_depth):
         np.testing.assert_allclose(drawn[0], [1, 2, 4, 8, 16])
 
 
-BY_INITIALISER = ["initialiser glorot_uniform", "initialiser matched"]
+BY_INITIALIZER = ["initializer glorot_uniform", "initializer recommended"]
 
 
 @pytest.mark.parametrize(
     ("grid", "panels"),
     [
-        ({**FEW_DEPTHS, **INITIALISERS}, BY_INITIALISER),
+        ({**FEW_DEPTHS, **INITIALIZERS}, BY_INITIALIZER),
         ({}, [""]),
-        (INITIALISERS, BY_INITIALISER),
+        (INITIALIZERS, BY_INITIALIZER),
         ({**FEW_DEPTHS, **RATES}, ["tanh", "relu"]),
     ],
     ids=["a number and a word", "activations alone", "a word", "two numbers"],
@@ -148,7 +148,7 @@ def test_a_heat_map_shows_each_mean_in_its_cell():
 def test_of_many_settings_few_have_a_panel_and_the_caption_says_so(by_three_keys):
     shown = titles(by_three_keys.axes("test_accuracy"))
     assert len(shown) == figures.MOST_PANELS
-    assert shown[0] == "depth 1, initialiser glorot_uniform, learning rate 0.001"
+    assert shown[0] == "depth 1, initializer glorot_uniform, learning rate 0.001"
     for name in ("test_accuracy", "accuracy_curves"):
         assert "Shown: 12 of 20 settings" in by_three_keys.captions[name]
 
@@ -226,22 +226,24 @@ def test_the_answer_names_the_best_by_held_out_images_and_each_verdict(pair):
 
 
 def test_what_another_key_decides_is_said_in_one_sentence_and_is_in_the_table():
-    level = {"glorot_uniform": 0.9, "matched": 0.95}
+    level = {"glorot_uniform": 0.9, "recommended": 0.95}
     made = Made(
         plant_grid(
             ["tanh", "relu"],
-            {**INITIALISERS, **FEW_DEPTHS},
+            {**INITIALIZERS, **FEW_DEPTHS},
             level=lambda _, setting: level[setting["model__kernel_initializer"]],
         )
     )
-    told = "By test accuracy, initialiser glorot_uniform against matched worse in 6 of 6 settings."
+    told = (
+        "By test accuracy, initializer glorot_uniform against recommended worse in 6 of 6 settings."
+    )
     assert told in made.answer
     assert made.answer.count("By test accuracy, depth 1 against 2 ") == 1
     grid = made.grid("Comparisons")
     place = grid.header.index("Along")
     along = [row[place] for row in grid.rows if row[place + 1] == "test accuracy"]
     # At 6 settings a pair; 3 depths of 2 activations; 2 neighbours at 4 others.
-    assert [along.count(key) for key in ("activation", "initialiser", "depth")] == [6, 6, 8]
+    assert [along.count(key) for key in ("activation", "initializer", "depth")] == [6, 6, 8]
     assert "Shown are" not in grid.caption
 
 

@@ -568,7 +568,7 @@ def presets(root):
 
 
 def test_every_preset_says_what_it_asks(root):
-    assert {"smoke", "depth", "width", "initialiser", "learning_rate", "fair"} <= set(presets(root))
+    assert {"smoke", "depth", "width", "initializer", "learning_rate", "fair"} <= set(presets(root))
     for name in presets(root):
         header = (root / f"conf/experiment/{name}.yaml").read_text().split("sweep:")[0]
         for word in ("# Question: ", "# Cost: ", "# Expected: "):
@@ -577,7 +577,7 @@ def test_every_preset_says_what_it_asks(root):
 
 @pytest.mark.parametrize(
     ("name", "jobs"),
-    [("smoke", 4), ("depth", 40), ("width", 18), ("initialiser", 28), ("learning_rate", 24)],
+    [("smoke", 4), ("depth", 40), ("width", 18), ("initializer", 28), ("learning_rate", 24)],
 )
 def test_a_preset_runs_as_many_jobs_as_it_says(name, jobs, root, sweep):
     header = (root / f"conf/experiment/{name}.yaml").read_text()

@@ -381,39 +381,3 @@ def test_kernels_that_lack_a_block_are_refused(tmp_path):
 
     with pytest.raises(UserError, match=r"kernels.csv lacks blocks of relu, elementwise: run"):
         plant(tmp_path, ["tanh", "relu"], NETWORKS, epochs=1, timing_changed=change)
-
-
-def test_what_matched_changes_is_the_ratio_of_what_is_left(tmp_path):
-    study = plant(tmp_path, ["tanh", "relu"], {"none": (), "deep": (4,) * 3}, epochs=1)
-    (row,) = layer_summaries.matched_changes(study, 0.95).to_dict("records")
-    names = ("network", "activation", "configured", "matched", "first_layer", "last_layer")
-    assert [row[name] for name in names] == [
-        *("deep", "relu", "glorot_uniform", "he_uniform", "hidden_1", "output")
-    ]
-    # Seed 0 keeps (1 / 2) ^ 3 and 1, seed 1 (1 / 2.01) ^ 3 and (1 / 1.01) ^ 3.
-    left = np.array([2.0, 2.01]) ** -3, np.array([1.0, 1.01]) ** -3
-    assert row["configured_factor"] == pytest.approx(stats.gmean(left[0]))
-    assert row["matched_factor"] == pytest.approx(stats.gmean(left[1]))
-    assert row["configured_norm"] == pytest.approx(stats.gmean(left[0] * [0.6, 0.7]))
-    # The gradient of the output is the same with both, so that both ratios are one.
-    for of in ("norm", "factor"):
-        assert row[f"{of}_change"] == pytest.approx(stats.gmean(left[1] / left[0]))
-        test = stats.ttest_1samp(np.log(left[1] / left[0]), 0).confidence_interval(1 - 0.05 / 2)
-        bounds = math.exp(test.low), math.exp(test.high)
-        assert (row[f"{of}_low"], row[f"{of}_high"]) == pytest.approx(bounds)
-
-
-@pytest.mark.parametrize(("growth", "norm", "factor"), [(8.0, 8, 1), (0.0, math.nan, math.nan)])
-def test_a_gradient_that_grows_in_every_layer_changes_the_norm_alone(
-    tmp_path, growth, norm, factor
-):
-    def change(parts):
-        rows = parts["matched"]["initializer"] == "matched"
-        of_other = csvs.where(parts["matched"], initializer="glorot_uniform")
-        norms = growth * of_other["gradient_norm"].to_numpy()
-        parts["matched"].loc[rows, "gradient_norm"] = norms
-
-    study = plant(tmp_path, ["relu"], {"deep": (4,) * 3}, epochs=1, timing_changed=change)
-    (row,) = layer_summaries.matched_changes(study, 0.95).to_dict("records")
-    changes = [row["norm_change"], row["factor_change"]]
-    assert changes == pytest.approx([norm, factor], nan_ok=True)

@@ -175,7 +175,7 @@ def test_born_dead_probability_is_that_of_drawn_networks(hidden):
     assert abs(dead - probability) <= 4 * math.sqrt(probability * (1 - probability) / draws)
 
 
-def test_recommended_initialisers_are_next_to_critical_where_the_table_says_so():
+def test_recommended_initializers_are_next_to_critical_where_the_table_says_so():
     """What `activations.Activation.recommended_initializer` says of theory."""
     chis = {
         name: {

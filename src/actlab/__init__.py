@@ -16,7 +16,7 @@ The packages, each of which imports only those above it:
 `backend`      TensorFlow and Keras as actlab runs them
 `activations`  definitions; values and derivatives, also of a user's own
 `data`         data sets, download, splits
-`models`       networks, initialisers, weights
+`models`       networks, initializers, weights
 `training`     the compiled epoch, seeds in parallel, checkpoints
 `probes`       gradients, unit health, mean-field theory, times of a layer
 `results`      run folders, columns of CSVs, tables of a study

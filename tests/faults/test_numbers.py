@@ -475,7 +475,7 @@ def run_stages(
         seeds=list(seeds),
         training=TrainingConfig(epochs, batch, rate, [0, 1]),
         gradients=GradientsConfig(min(32, len(train.labels)), images, 0.05, 60),
-        theory=TheoryConfig(["glorot_uniform", "matched"], 8, 3, min(8, images), [0, 1]),
+        theory=TheoryConfig(["glorot_uniform", "recommended"], 8, 3, min(8, images), [0, 1]),
         paths=PathsConfig(
             *(None, "data/raw", "data/processed", "."),
             *("models", "results", "timings", "reports", "checkpoints"),

@@ -1,4 +1,4 @@
-"""What is known of each activation function: formula, range, initialiser, source, constants.
+"""What is known of each activation function: formula, range, initializer, source, constants.
 
 One table, `ACTIVATIONS`; an activation is a row of it. It holds every function of
 `keras.activations` that takes one number to one number, and PReLU. The functions themselves are
@@ -58,13 +58,13 @@ class Activation:
     range
         Gives the bounds of phi's values; keywords are the constants.
     recommended_initializer
-        Keras's name of the kernel initialiser that `model.kernel_initializer: matched` takes: the
-        one that the activation's literature recommends, for those whose source names one. By
+        Keras's name of the kernel initializer that `model.kernel_initializer: recommended` takes:
+        the one that the activation's literature recommends, where its source names one. By
         mean-field theory (`mean_field.chi`) it is, of Glorot, He and LeCun, the one with chi_1 next
         to 1 in layers of one width; for rows whose source names none, that is why it stands
         here (`functions.recommend_initializer`). Next to 1 can be far from it: for GELU and SiLU it
         is 1/2. For ELU theory prefers Glorot or LeCun (chi_1 = 1) to He, of which the signal grows;
-        with sigmoid no initialiser comes near 1 (Glorot 0.06, He 0.10).
+        with sigmoid no initializer comes near 1 (Glorot 0.06, He 0.10).
     source
         Where the activation comes from.
     constants
@@ -225,7 +225,7 @@ ACTIVATIONS: dict[str, Activation] = {
         derivative_formula=lambda **constants: _relu_formulas(**constants)[1],
         range=_relu_range,
         recommended_initializer="he_uniform",
-        source="Nair & Hinton 2010; initialiser: He et al. 2015",
+        source="Nair & Hinton 2010; initializer: He et al. 2015",
         constants={
             "negative_slope": _SLOPE,
             "max_value": Constant(float, "a number above 0, or null", _POSITIVE.accepts),
@@ -241,7 +241,7 @@ ACTIVATIONS: dict[str, Activation] = {
             _REAL if negative_slope > 0 else Range(0.0, math.inf, takes_low=True)
         ),
         recommended_initializer="he_uniform",
-        source="Maas, Hannun & Ng 2013; initialiser: He et al. 2015",
+        source="Maas, Hannun & Ng 2013; initializer: He et al. 2015",
         constants={"negative_slope": _SLOPE},
     ),
     "prelu": Activation(
@@ -339,7 +339,7 @@ ACTIVATIONS: dict[str, Activation] = {
         derivative_formula=r"\frac{1}{(1 + |x|)^2}",
         range=lambda: Range(-1.0, 1.0),
         recommended_initializer="glorot_uniform",
-        source="Bergstra et al. 2009; initialiser: Glorot & Bengio 2010",
+        source="Bergstra et al. 2009; initializer: Glorot & Bengio 2010",
     ),
     "log_sigmoid": Activation(
         title="log sigmoid",
@@ -363,7 +363,7 @@ ACTIVATIONS: dict[str, Activation] = {
         derivative_formula="1",
         range=lambda: _REAL,
         recommended_initializer="glorot_uniform",
-        source="the identity; initialiser: Glorot & Bengio 2010",
+        source="the identity; initializer: Glorot & Bengio 2010",
     ),
     "relu6": Activation(
         title="ReLU6",

@@ -304,7 +304,7 @@ def weight_variance(initializer: str, inputs: int, units: int) -> float:
     """Give sigma_w^2, the variance of a kernel's entries times its inputs.
 
     Glorot & Bengio 2010 (equation 12), He et al. 2015 (equation 10), LeCun et al. 1998 (equation
-    16); Keras's uniform and normal initialisers of a name have one variance.
+    16); Keras's uniform and normal initializers of a name have one variance.
 
     >>> weight_variance("glorot_uniform", 512, 512), weight_variance("he_normal", 784, 512)
     (1.0, 2.0)

@@ -102,7 +102,7 @@ def specify_model(
     inputs: int,
     classes: int,
 ) -> ModelSpec:
-    """Give what `build_model` needs, once the initialiser is valid."""
+    """Give what `build_model` needs, once the initializer is valid."""
     ModelConfig(kernel_initializer)
     import_tensorflow()
     from actlab.models.network import ModelSpec

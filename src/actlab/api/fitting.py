@@ -72,7 +72,7 @@ def build(
     seed
         Seed of the initial kernels; biases start at zero.
     kernel_initializer
-        A Glorot, He or LeCun initialiser by its Keras name, such as `he_uniform`, or `matched`:
+        A Glorot, He or LeCun initializer by its Keras name, such as `he_uniform`, or `recommended`:
         the one recommended in the activation's literature.
     inputs
         Pixels per image.

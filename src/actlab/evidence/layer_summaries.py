@@ -16,7 +16,6 @@ from actlab.evidence.statistics import (
     wilson_interval,
 )
 from actlab.evidence.summaries import over_seeds, select_first_layers
-from actlab.models.config import MATCHED
 from actlab.results.study import Study
 from actlab.results.tables import HEALTH, THEORY_RATIOS
 
@@ -267,72 +266,3 @@ def kernel_times(study: Study, confidence: float) -> pd.DataFrame:
             rows.append((operation, name, len(blocks), repetitions, mean, *ratio))
     columns = ["operation", "activation", "blocks", "repetitions", "seconds", *_GEOMETRIC]
     return pd.DataFrame(rows, columns=columns)
-
-
-def matched_changes(study: Study, confidence: float) -> pd.DataFrame:
-    """Tabulate what the matched initialiser changes of the gradients of untrained networks.
-
-    Two things are compared: the norm of the first kernel's gradient, and the factor, that norm
-    divided by that of the output's kernel. The factor depends on the shapes of the two kernels,
-    the ratio of two factors of one network does not. A kernel's gradient is what comes back times
-    what went up: where both signals shrink alike on their ways, as of ReLU, the factor stays.
-    Only activations are in it whose matched initialiser is another than the configured one, and
-    networks with hidden layers. The intervals of a network hold all together with the given
-    confidence.
-
-    Returns
-    -------
-    pd.DataFrame
-        Columns network, activation, configured, matched (both by Keras's names), first_layer,
-        last_layer, seeds; configured_norm and matched_norm (geometric means over seeds), then
-        the second by the first, paired by seed: norm_change, norm_low, norm_high;
-        configured_factor to factor_high likewise.
-    """
-    rows = []
-    for network in study.networks:
-        first, *others = study.layers_of(network)
-        changed = {}
-        for name in study.activations if others else ():
-            kernels = matched_kernels(study, name, network)
-            if len(set(kernels.values())) > 1:
-                changed[name] = kernels
-        for name, kernels in changed.items():
-            norms: list[dict[int, float]] = []
-            factors: list[dict[int, float]] = []
-            for initializer in sorted(kernels, key=lambda each: each == MATCHED):
-                names = {"activation": name, "network": network, "initializer": initializer}
-                of = where(study.matching, **names)
-                front, back = (
-                    of[of["layer"] == layer].set_index("seed")["gradient_norm"]
-                    for layer in (first, others[-1])
-                )
-                norms.append(front.to_dict())
-                factors.append((front / back).to_dict())
-            compared: list[float] = []
-            for before, after in (norms, factors):
-                ratio = paired_ratio(after, before, confidence, comparisons=2 * len(changed))
-                compared += [
-                    geometric_interval(list(each.values()), confidence).mean
-                    for each in (before, after)
-                ]
-                compared += [ratio.mean, ratio.low, ratio.high]
-            configured = next(each for each in kernels if each != MATCHED)
-            rows.append(
-                (
-                    *(network, name, kernels[configured], kernels[MATCHED], first, others[-1]),
-                    *(len(norms[0]), *compared),
-                )
-            )
-    columns = ["network", "activation", "configured", "matched", "first_layer", "last_layer"]
-    columns += ["seeds", "configured_norm", "matched_norm", "norm_change", "norm_low", "norm_high"]
-    columns += ["configured_factor", "matched_factor", "factor_change", "factor_low", "factor_high"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def matched_kernels(study: Study, activation: str, network: str) -> dict[str, str]:
-    """Give what the configured initialiser and `matched` stand for, by Keras's names.
-
-    Where the configured one is `matched` itself there is one entry.
-    """
-    of = where(study.matching, activation=activation, network=network)
-    return dict(zip(of["initializer"], of["kernel_initializer"], strict=True))

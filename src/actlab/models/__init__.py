@@ -1,1 +1,1 @@
-"""Networks of dense layers, their weights and initialisers."""
+"""Networks of dense layers, their weights and initializers."""

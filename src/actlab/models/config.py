@@ -7,10 +7,10 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from actlab.engine.validation import Count, Name, one_of, section
 
-#: Stands for the initialiser recommended in each activation's literature.
-MATCHED = "matched"
+#: Stands for the initializer recommended in each activation's literature.
+RECOMMENDED = "recommended"
 
-#: Kernel initialisers by their Keras names, and `MATCHED`.
+#: Kernel initializers by their Keras names, and `RECOMMENDED`.
 KERNEL_INITIALIZERS = (
     "glorot_uniform",
     "glorot_normal",
@@ -18,7 +18,7 @@ KERNEL_INITIALIZERS = (
     "he_normal",
     "lecun_uniform",
     "lecun_normal",
-    MATCHED,
+    RECOMMENDED,
 )
 
 Initializer = Annotated[str, one_of(KERNEL_INITIALIZERS)]

@@ -31,7 +31,7 @@ class ModelSpec:
     network
         The hidden layers.
     kernel_initializer
-        Of every kernel, one of `models.config.KERNEL_INITIALIZERS`: it may be `matched`, which
+        Of every kernel, one of `models.config.KERNEL_INITIALIZERS`: it may be `recommended`, which
         stands for the one that the activation's literature recommends. Biases start at zero.
     inputs, classes
         Pixels of an image, and logits.
@@ -102,7 +102,7 @@ def build_model(spec: ModelSpec, seed: int) -> keras.Sequential:
 
     The draw of a layer depends on the seed, the layer's place and its shape, and on nothing
     else: for one seed, networks that differ in their activation alone start from the same
-    weights (with the initialiser `matched`, where the activations have one and the same).
+    weights (with the initializer `recommended`, where the activations have one and the same).
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def build_model(spec: ModelSpec, seed: int) -> keras.Sequential:
 
 
 def _kernel_initializers(spec: ModelSpec, seed: int) -> list[Any]:
-    """Give Keras's initialiser of each layer's kernel."""
+    """Give Keras's initializer of each layer's kernel."""
     draws = np.random.SeedSequence(seed).generate_state(len(spec.network.hidden) + 1)
     name = resolve_initializer(spec.kernel_initializer, spec.activation)
     return [

@@ -1,4 +1,4 @@
-"""Mean-field theory of wide random networks: what activation and initialiser do to the signal.
+"""Mean-field theory of wide random networks: what activation and initializer do to the signal.
 
 A network z^1 = W^1 x + b^1, z^l = W^l phi(z^(l-1)) + b^l whose weights have variance
 sigma_w^2 / (units below) and whose biases have variance sigma_b^2. Where layers are wide, the

@@ -20,7 +20,6 @@ from actlab.models.config import NetworkConfig
 from actlab.models.initializers import resolve_initializer
 from actlab.models.network import ModelSpec, build_model, draw_kernels
 from actlab.probes import theory
-from actlab.probes.gradients import compile_pass, summarise_gradient
 
 
 class Signals(NamedTuple):
@@ -108,7 +107,7 @@ def layer_ratios(squares: Float[np.ndarray, "layer image"]) -> Float[np.ndarray,
     return np.exp(np.where(count > 0, sums / np.maximum(count, 1), np.nan))
 
 
-def probe_initialisation(
+def probe_initialization(
     activation: ActivationConfig,
     kernel_initializer: str,
     width: int,
@@ -158,12 +157,12 @@ def compare_with_theory(
     batch: Split,
     classes: int = 10,
 ) -> tuple[list[tuple[Any, ...]], tuple[Any, ...]]:
-    """Set what `probe_initialisation` measures beside what `theory` predicts for these images.
+    """Set what `probe_initialization` measures beside what `theory` predicts for these images.
 
     Parameters
     ----------
     activation, kernel_initializer, width, depth, seeds, batch, classes
-        As those of `probe_initialisation`.
+        As those of `probe_initialization`.
 
     Returns
     -------
@@ -185,7 +184,7 @@ def compare_with_theory(
         with suppress(mean_field.UncertainError):
             predicted = theory.propagate(phi, first, sigma_w2, depth, width)
     ratios = list(
-        probe_initialisation(activation, kernel_initializer, width, depth, seeds, batch, classes)
+        probe_initialization(activation, kernel_initializer, width, depth, seeds, batch, classes)
     )
     rows: list[tuple[Any, ...]] = []
     for direction, logarithms, variances, mean_variance in (
@@ -257,48 +256,6 @@ def _tell_mean_field(
     except mean_field.UncertainError:
         return math.nan, math.nan, steepest, math.nan, math.nan, math.nan
     return value2, slope2, steepest, point, chi_1, theory.depth_scale(chi_1)
-
-
-def probe_gradients(
-    activation: ActivationConfig,
-    network: NetworkConfig,
-    kernel_initializer: str,
-    seeds: Sequence[int],
-    batch: Split,
-    classes: int = 10,
-) -> Iterator[tuple[str, int, float]]:
-    """Measure the gradient of every kernel of a configured network before training.
-
-    Parameters
-    ----------
-    activation, network
-        What is built.
-    kernel_initializer
-        One of `models.config.KERNEL_INITIALIZERS`.
-    seeds
-        Of the weights.
-    batch
-        The gradient is that of its mean cross-entropy.
-    classes
-        How many labels there are.
-
-    Yields
-    ------
-    tuple
-        layer, seed, and the Euclidean norm of the kernel's gradient
-        (`gradients.summarise_gradient`).
-    """
-    pixels = batch.images.shape[1]
-    spec = ModelSpec(activation, network, kernel_initializer, pixels, classes)
-    model = build_model(spec, seeds[0])
-    run_pass = compile_pass(model)
-    for seed in seeds:
-        draw_kernels(model, spec, seed)
-        passes = run_pass(batch)
-        for layer in model.layers:
-            kernel = layer.kernel.numpy()
-            norms = summarise_gradient(passes[layer.name].gradient, kernel)
-            yield layer.name, seed, norms["l2_norm"]
 
 
 def is_silent_below_zero(activation: ActivationConfig) -> bool:

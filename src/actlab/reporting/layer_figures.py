@@ -68,7 +68,7 @@ def plot_first_layer_gradients(gradients: pd.DataFrame, confidence: float) -> Fi
                 foot = log_axis(axes, "x", values, margin=3.0)
             beyond |= plot_dots(axes, panel, written, foot=foot)
             after = f"after {epoch} epoch{'s' if epoch > 1 else ''}"
-            when = "at initialisation" if epoch == 0 else after
+            when = "at initialization" if epoch == 0 else after
             axes.set_title(f"{escape(network)}: {when}", loc="left")
             axes.set_xlabel("Mean |gradient| of the first layer", loc="left")
             if foot is None and positive.size:
@@ -187,7 +187,7 @@ def plot_gradients_through_training(gradients: pd.DataFrame) -> Figure:
             for epoch, shade, marker in zip(epochs, shades, cycle("osD^vP", epochs), strict=True)
         ]
         + zero_handles(to_numbers(gradients, ["mean"])),
-        title="Epochs trained (0: initialisation); logarithmic axes",
+        title="Epochs trained (0: initialization); logarithmic axes",
         loc="outside lower center",
         ncols=min(8, len(epochs)),
     )
@@ -199,7 +199,7 @@ def plot_theory(ratios: pd.DataFrame, confidence: float) -> Figure:
     """Draw predicted (lines, with their bands) and measured ratios (points) of untrained layers.
 
     A row of panels an activation, the way there on the left, the way back on the right; an
-    initialiser that stands for one already drawn is drawn once. Logarithmic axes.
+    initializer that stands for one already drawn is drawn once. Logarithmic axes.
 
     Parameters
     ----------
@@ -269,7 +269,7 @@ def plot_theory(ratios: pd.DataFrame, confidence: float) -> Figure:
     return figure
 
 
-#: A line and a marker for each of the six initialisers that Keras has of the three families.
+#: A line and a marker for each of the six initializers that Keras has of the three families.
 _THEORY_STYLES = (
     LineStyle("#0072B2", "-", "o"),
     LineStyle("#D55E00", (0, (5, 2)), "s"),
@@ -282,9 +282,9 @@ _THEORY_STYLES = (
 
 def _initializer_label(ratios: pd.DataFrame, kernel_initializer: str) -> str:
     rows = where(ratios, kernel_initializer=kernel_initializer)
-    stands = names_in(where(rows, initializer="matched"), "activation")
-    matched = f" (matched: {', '.join(map(escape, stands))})" if stands else ""
-    return kernel_initializer + matched
+    stands = names_in(where(rows, initializer="recommended"), "activation")
+    recommended = f" (recommended: {', '.join(map(escape, stands))})" if stands else ""
+    return kernel_initializer + recommended
 
 
 #: Of the curve behind distributions, and of the line of what was before training.

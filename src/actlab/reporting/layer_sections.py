@@ -10,7 +10,7 @@ from actlab.data.datasets import DATASETS
 from actlab.engine.csvs import where
 from actlab.evidence import layer_summaries
 from actlab.evidence.wording import counted, join, unbounded, written
-from actlab.models.config import MATCHED
+from actlab.models.config import RECOMMENDED
 from actlab.reporting.health_figures import HEALTH_MAPS
 from actlab.reporting.layer_findings import depth_findings, first_layer_findings, health_findings
 from actlab.reporting.report import Grid, Picture, Section, Text, points
@@ -72,7 +72,9 @@ def describe_data(class_counts: pd.DataFrame, config: Config) -> Section:
 def describe_activations(activations: Sequence[Description], kernel_initializer: str) -> Section:
     """Show each activation function."""
     used = (
-        "it is used" if kernel_initializer == MATCHED else f"{kernel_initializer} is used for all"
+        "it is used"
+        if kernel_initializer == RECOMMENDED
+        else f"{kernel_initializer} is used for all"
     )
     rows, formulas = [], []
     for each in activations:
@@ -106,8 +108,8 @@ def describe_activations(activations: Sequence[Description], kernel_initializer:
             ),
             Grid(
                 "The steepest slope is the largest derivative between −10 and 10. χ is the factor"
-                " a layer of the gradient's variance, by mean-field theory, with the initialiser"
-                " used here, in a deep network of one width. The recommended initialiser"
+                " a layer of the gradient's variance, by mean-field theory, with the initializer"
+                " used here, in a deep network of one width. The recommended initializer"
                 f" (here {used}) is that of the"
                 " activation's literature or, where that names none, the one with χ next to 1."
                 + (f" Theory has no number for {join(untold)}: it overflows." if untold else ""),
@@ -117,7 +119,7 @@ def describe_activations(activations: Sequence[Description], kernel_initializer:
                     "Range",
                     "Steepest slope",
                     "χ",
-                    "Recommended initialiser",
+                    "Recommended initializer",
                     "Source",
                 ),
                 tuple(rows),
@@ -127,7 +129,7 @@ def describe_activations(activations: Sequence[Description], kernel_initializer:
     )
 
 
-def describe_networks(study: Study, matched: bool) -> Section:
+def describe_networks(study: Study, recommended: bool) -> Section:
     """Show the layers of each network."""
     blocks = []
     for network in study.networks:
@@ -165,8 +167,8 @@ def describe_networks(study: Study, matched: bool) -> Section:
             Text(
                 (
                     "Every layer is dense. For one seed, all activations"
-                    f" {'with one initialiser ' if matched else ''}start from the same weights, and"
-                    " all see the same batches in the same order.",
+                    f" {'with one initializer ' if recommended else ''}start from the same weights,"
+                    " and all see the same batches in the same order.",
                 )
             ),
             *blocks,
@@ -283,7 +285,7 @@ def describe_health(study: Study, config: Config) -> Section:
     blocks: list[Text | Picture] = [
         Text(
             (
-                f"Measured on {images}, held out from training, at initialisation (0) and after"
+                f"Measured on {images}, held out from training, at initialization (0) and after"
                 " the epochs where weights are kept.",
             )
         )

@@ -8,7 +8,7 @@ from actlab.data.datasets import DATASETS
 from actlab.evidence.comparisons import MANY_PAIRS, MOST_VALUES
 from actlab.evidence.outcomes import VERDICTS
 from actlab.evidence.wording import abridge, counted, join
-from actlab.models.config import MATCHED
+from actlab.models.config import RECOMMENDED
 from actlab.reporting import layer_sections
 from actlab.reporting.comparison_sections import name_tuned
 from actlab.reporting.report import (
@@ -85,9 +85,9 @@ def list_limits(study: Study, config: Config) -> Iterable[str]:
 
 def _initializer(config: Config) -> str:
     name = config.model.kernel_initializer
-    if name == MATCHED:
-        return "the initialiser that each activation's literature recommends"
-    return f"one initialiser, {name}, for every activation"
+    if name == RECOMMENDED:
+        return "the initializer that each activation's literature recommends"
+    return f"one initializer, {name}, for every activation"
 
 
 def list_methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterable[str]:

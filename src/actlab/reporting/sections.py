@@ -16,7 +16,7 @@ from actlab.engine.csvs import as_text
 from actlab.evidence import summaries
 from actlab.evidence.comparisons import METRICS
 from actlab.evidence.wording import abridge, capitalise, counted, fixed, join, percent, written
-from actlab.models.config import MATCHED
+from actlab.models.config import RECOMMENDED
 from actlab.reporting import layer_sections, theory_sections, time_sections
 from actlab.reporting.comparison_sections import describe_comparisons, describe_tuning
 from actlab.reporting.drawings import swept_keys
@@ -123,7 +123,7 @@ def compose(
         kernel = config.model.kernel_initializer
         sections += [
             layer_sections.describe_activations(activations, kernel),
-            layer_sections.describe_networks(study, kernel == MATCHED),
+            layer_sections.describe_networks(study, kernel == RECOMMENDED),
         ]
     if "accuracy_curves" in names:
         sections.append(_curves(study, config))

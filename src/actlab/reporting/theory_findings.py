@@ -1,4 +1,4 @@
-"""Sentences on mean-field theory, initialisers and the times of a layer."""
+"""Sentences on mean-field theory, initializers and the times of a layer."""
 
 import math
 from collections import Counter
@@ -10,13 +10,13 @@ import pandas as pd
 from actlab.engine.csvs import where
 from actlab.evidence import layer_summaries
 from actlab.evidence.wording import counted, join, written
-from actlab.models.config import MATCHED
+from actlab.models.config import RECOMMENDED
 from actlab.reporting.layer_findings import _OPERATIONS
 from actlab.results.study import Study
 
 
 def theory_findings(study: Study, confidence: float) -> list[str]:
-    """Say where theory and measurement of untrained networks agree, and what `matched` changes.
+    """Say where theory and measurement of untrained networks agree, and what `recommended` changes.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def theory_findings(study: Study, confidence: float) -> list[str]:
         _agreement(steps, "ratios of two neighbouring layers"),
         _agreement(whole.to_dict("records"), "geometric means over all layers"),
         *_untold(steps),
-        *_changed_by_matching(study, whole),
+        *_changed_by_recommended(study, whole),
     ]
 
 
@@ -48,7 +48,7 @@ def _untold(rows: Sequence[Mapping[Any, Any]]) -> list[str]:
 
 
 def _agreement(rows: Sequence[Mapping[Any, Any]], what: str) -> str:
-    # The initialiser that matched stands for may be listed by its own name too: count it once.
+    # The initializer that recommended stands for may be listed by its own name too: count it once.
     keys = ("activation", "kernel_initializer", "layer", "direction")
     once = {
         tuple(row[key] for key in keys): row for row in rows if math.isfinite(row["band_low"])
@@ -64,31 +64,31 @@ def _agreement(rows: Sequence[Mapping[Any, Any]], what: str) -> str:
     return f"{said}; outside it lie {join(f'{count} of {name}' for name, count in of.items())}."
 
 
-def _changed_by_matching(study: Study, whole: pd.DataFrame) -> list[str]:
-    """Set the gradient's factor a layer with `matched` beside that of the first initialiser."""
+def _changed_by_recommended(study: Study, whole: pd.DataFrame) -> list[str]:
+    """Set the gradient's factor a layer with `recommended` beside that of the first initializer."""
     back = where(whole, direction="backward")
     steps = len(set(study.theory_ratios["layer"]) - {"all"})
     told, same = [], []
     for name in study.activations:
         rows = where(back, activation=name).to_dict("records")
-        matched = next((row for row in rows if row["initializer"] == MATCHED), None)
-        other = next((row for row in rows if row["initializer"] != MATCHED), None)
-        if matched is None or other is None:
+        recommended = next((row for row in rows if row["initializer"] == RECOMMENDED), None)
+        other = next((row for row in rows if row["initializer"] != RECOMMENDED), None)
+        if recommended is None or other is None:
             continue
-        if matched["kernel_initializer"] == other["kernel_initializer"]:
+        if recommended["kernel_initializer"] == other["kernel_initializer"]:
             same.append((name, other["initializer"]))
             continue
         told.append(
             f"With {name}, the variance of the gradient changes on its way back by"
-            f" {_factor(other)} a layer with {other['initializer']}, and by {_factor(matched)} with"
-            f" {matched['kernel_initializer']}, its matched initialiser: over"
+            f" {_factor(other)} a layer with {other['initializer']}, and by {_factor(recommended)}"
+            f" with {recommended['kernel_initializer']}, its recommended initializer: over"
             f" {counted(steps, 'step')} by {written(other['geometric_mean'] ** steps)} and"
-            f" {written(matched['geometric_mean'] ** steps)}."
+            f" {written(recommended['geometric_mean'] ** steps)}."
         )
     if same:
         names = join(name for name, _ in same)
         told.append(
-            f"For {names} the matched initialiser is {same[0][1]} itself, and changes nothing."
+            f"For {names} the recommended initializer is {same[0][1]} itself, and changes nothing."
         )
     return told
 
@@ -125,48 +125,3 @@ def kernel_findings(study: Study, units: int, images: int, confidence: float) ->
         f" {line}."
         for line in told
     ]
-
-
-def matched_findings(study: Study, confidence: float) -> list[str]:
-    """Say what the matched initialiser changes of the gradients of each configured network.
-
-    Nothing is said where the configured initialiser is `matched` itself, and of a network
-    without hidden layers.
-    """
-    changes = layer_summaries.matched_changes(study, confidence)
-    if set(study.matching["initializer"]) == {MATCHED}:
-        return []
-    told = []
-    for network in study.networks:
-        rows = where(changes, network=network).to_dict("records")
-        same = [
-            name for name in study.activations if name not in {row["activation"] for row in rows}
-        ]
-        if len(study.layers_of(network)) == 1:
-            continue
-        if not rows:
-            told.append(
-                f"In {network} the matched initialiser of {join(same)} is the configured one."
-            )
-            continue
-        norms, factors = (
-            join(f"{_change(row, of)} with {row['activation']}" for row in rows)
-            for of in ("norm", "factor")
-        )
-        first = rows[0]
-        line = (
-            "Before training, the matched initialiser changes the norm of the gradient in"
-            f" {first['first_layer']} of {network} by {norms}, and what is left of it from"
-            f" {first['last_layer']} back to there by {factors}"
-        )
-        told.append(f"{line}; with {join(same)} nothing changes." if same else f"{line}.")
-    return told
-
-
-def _change(row: Mapping[Any, Any], of: str) -> str:
-    change, low, high = (row[f"{of}_{key}"] for key in ("change", "low", "high"))
-    if not math.isfinite(change):
-        return "no number (a norm is zero or not finite)"
-    if not math.isfinite(low):
-        return f"× {written(change, 3)} (one network, no uncertainty)"
-    return f"× {written(change, 3)} ({written(low, 3)} to {written(high, 3)})"

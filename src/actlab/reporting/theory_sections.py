@@ -1,4 +1,4 @@
-"""The section on mean-field theory and initialisers."""
+"""The section on mean-field theory and initializers."""
 
 import math
 from collections.abc import Mapping
@@ -7,9 +7,8 @@ from typing import Any
 from actlab.engine.csvs import where
 from actlab.evidence import layer_summaries
 from actlab.evidence.wording import counted, unbounded, written
-from actlab.models.config import MATCHED
 from actlab.reporting.report import Grid, Picture, Section, Text, points
-from actlab.reporting.theory_findings import matched_findings, theory_findings
+from actlab.reporting.theory_findings import theory_findings
 from actlab.results.study import Study
 from actlab.schema import Config
 
@@ -55,10 +54,10 @@ def describe_theory(study: Study, config: Config) -> Section:
             ),
             *points(theory_findings(study, config.report.confidence), "theory.csv"),
             Grid(
-                "Per layer, as geometric means over all layers. The initialiser matched stands for"
-                " the one that the activation's literature recommends. The file theory.csv has all"
-                " layers.",
-                ("Activation", "Initialiser", "Signal", "Predicted", "Band", "Measured", "Agree"),
+                "Per layer, as geometric means over all layers. The initializer recommended stands"
+                " for the one that the activation's literature recommends; all layers are in"
+                " theory.csv.",
+                ("Activation", "Initializer", "Signal", "Predicted", "Band", "Measured", "Agree"),
                 tuple(
                     (
                         row["activation"],
@@ -84,7 +83,7 @@ def describe_theory(study: Study, config: Config) -> Section:
                 " χ, the factor a layer of the gradient's variance there; and the depth ξ ="
                 " −1 / ln χ in layers, over which it shrinks by e (negative: grows). q, χ and ξ"
                 " speak of many more layers than a network has.",
-                ("Activation", "Initialiser", "σ²", "E[φ²]", "E[φ'²]", "q", "χ", "ξ"),
+                ("Activation", "Initializer", "σ²", "E[φ²]", "E[φ'²]", "q", "χ", "ξ"),
                 tuple(
                     (
                         row["activation"],
@@ -102,7 +101,6 @@ def describe_theory(study: Study, config: Config) -> Section:
                 words=2,
                 data="tables/mean_field.csv",
             ),
-            *_matching(study, config),
             Grid(
                 "Mean and variance of φ(z), z standard normal. Layers whose weights have the sum 0"
                 " and the square sum 1 keep a signal of mean 0 and variance 1 where they are 0 and"
@@ -116,76 +114,6 @@ def describe_theory(study: Study, config: Config) -> Section:
             *_born_dead(study),
         ),
     )
-
-
-def _matching(study: Study, config: Config) -> list[Text | Grid]:
-    """Show what the matched initialiser does to the configured networks before training."""
-    if config.model.kernel_initializer == MATCHED:
-        return [
-            Text(
-                (
-                    "The networks of this study are trained with the matched initialisers: there"
-                    " is nothing to compare them with.",
-                )
-            )
-        ]
-    changes = layer_summaries.matched_changes(study, config.report.confidence)
-    blocks: list[Text | Grid] = [
-        *points(matched_findings(study, config.report.confidence), "tables/matched_changes.csv")
-    ]
-    if len(changes):
-        blocks.append(
-            Grid(
-                "What the matched initialiser does to the networks of this study, before training,"
-                f" on {counted(config.theory.images, 'test image')}, with"
-                f" {counted(len(config.theory.seeds), 'network')} each: the Euclidean norm of the"
-                " gradient of the first layer's kernel; and that norm by the output's, which"
-                " depends on the shapes of both kernels, while its change does not. A kernel's"
-                " gradient is what comes back times what went up: where both signals shrink alike"
-                " on their ways, the quotient stays. Geometric means; changes with"
-                f" {100 * config.report.confidence:g} % intervals, paired by network and widened"
-                " for their number.",
-                (
-                    "Network",
-                    "Activation",
-                    "Configured",
-                    "Matched",
-                    "First layer",
-                    "matched",
-                    "Change",
-                    "By output",
-                    "matched",
-                    "Change",
-                ),
-                tuple(
-                    (
-                        *(row[key] for key in ("network", "activation", "configured", "matched")),
-                        *_changes(row, "norm"),
-                        *_changes(row, "factor"),
-                    )
-                    for row in changes.to_dict("records")
-                ),
-                words=4,
-            )
-        )
-    blocks.append(
-        Text(
-            (
-                "One line of params.yaml trains every network so, kernel_initializer: matched"
-                " under model; dvc exp run --temp -S model.kernel_initializer=matched does it in a"
-                " copy, beside this study. What an initialiser does to accuracy, the sweep"
-                " +experiment=initialiser measures.",
-            )
-        )
-    )
-    return blocks
-
-
-def _changes(row: Mapping[Any, Any], of: str) -> tuple[str, str, str]:
-    change, low, high = (written(row[f"{of}_{key}"], 3) for key in ("change", "low", "high"))
-    bounds = f", {low} to {high}" if math.isfinite(row[f"{of}_low"]) else ""
-    configured, matched = (written(row[f"{which}_{of}"], 3) for which in ("configured", "matched"))
-    return configured, matched, f"× {change}{bounds}"
 
 
 def _born_dead(study: Study) -> list[Grid]:
@@ -214,6 +142,6 @@ def _plain(value: float) -> str:
 
 
 def _named(row: Mapping[str, Any]) -> str:
-    """Name an initialiser, and what it stands for."""
+    """Name an initializer, and what it stands for."""
     name, kernel = row["initializer"], row["kernel_initializer"]
     return name if name == kernel else f"{name} ({kernel})"

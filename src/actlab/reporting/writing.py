@@ -142,7 +142,6 @@ def _list_tables(study: Study, scores: pd.DataFrame, confidence: float) -> dict[
         "dead_units": layer_summaries.dead_units(study, confidence),
         "one_sign_shares": layer_summaries.one_sign_shares(study, confidence),
         "kernel_times": layer_summaries.kernel_times(study, confidence),
-        "matched_changes": layer_summaries.matched_changes(study, confidence),
         "moments": study.moments,
         "born_dead": study.born_dead,
         "mean_field": study.mean_field,

@@ -53,7 +53,7 @@ class Description(ActivationConfig):
     kernel_initializer
         Of the study's networks with it.
     chi_1
-        With that initialiser, in layers of one width (`mean_field.chi_at_fixed_point`).
+        With that initializer, in layers of one width (`mean_field.chi_at_fixed_point`).
     recommended_initializer, source
         As in `definitions.Activation`.
     curve

@@ -27,7 +27,7 @@ ACTIVATION, NETWORK = "activation", "network"
 #: In a fair sweep: whether a configuration is tuned or the baseline.
 PHASE = "phase"
 
-_LABELS = {"model.kernel_initializer": "initialiser"}
+_LABELS = {"model.kernel_initializer": "initializer"}
 
 #: What identifies a configuration: its values of the study's keys, in their order.
 Identity = tuple[str, ...]
@@ -71,7 +71,7 @@ class Study:
         Of the pipeline: the columns of the tuple of that name in `tables`, behind `keys`.
     calibration
         keys, seed, calibration_error (`comparisons.read_predictions`).
-    theory_ratios, mean_field, matching, moments, born_dead
+    theory_ratios, mean_field, moments, born_dead
         Of the pipeline: the theory of its activations and its measurement on untrained networks.
     """
 
@@ -96,7 +96,6 @@ class Study:
     calibration: pd.DataFrame = field(default_factory=pd.DataFrame)
     theory_ratios: pd.DataFrame = field(default_factory=pd.DataFrame)
     mean_field: pd.DataFrame = field(default_factory=pd.DataFrame)
-    matching: pd.DataFrame = field(default_factory=pd.DataFrame)
     moments: pd.DataFrame = field(default_factory=pd.DataFrame)
     born_dead: pd.DataFrame = field(default_factory=pd.DataFrame)
 
@@ -170,7 +169,7 @@ def label(key: str, among: Iterable[str] = ()) -> str:
     """Name a key as in a sentence; in full where another key would get the same name.
 
     >>> label("training.learning_rate"), label("model.kernel_initializer")
-    ('learning rate', 'initialiser')
+    ('learning rate', 'initializer')
     >>> label("data.name", ["network", "data.name"])
     'data'
     """
@@ -280,7 +279,6 @@ def load_study(
         theory_ratios=_read_theory(study, results / "theory/ratios.csv", tables.THEORY_RATIOS),
         mean_field=_read_theory(study, results / "theory/mean_field.csv", tables.MEAN_FIELD),
         kernels=_read_kernels(study, timings / "kernels.csv"),
-        matching=_read_theory(study, results / "theory/matched.csv", tables.MATCHING),
         moments=_read_theory(study, results / "theory/moments.csv", tables.MOMENTS),
         born_dead=_of_study(study, read_table(results / "theory/born_dead.csv", tables.BORN_DEAD)),
         preactivations=_of_study(

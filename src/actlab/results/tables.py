@@ -108,7 +108,7 @@ THEORY_RATIOS = (
     "ratio",
 )
 
-#: One row per activation with an initialiser; `results/theory/mean_field.csv`: sigma_w^2, E[phi^2],
+#: One row per activation with an initializer; `results/theory/mean_field.csv`: sigma_w^2, E[phi^2],
 #: E[phi'^2] (both of a standard normal), max |phi'|, q* (0: the signal vanishes, inf: it
 #: diverges), chi_1 and xi = -1 / ln(chi_1) in layers (negative: the gradient grows).
 MEAN_FIELD = (
@@ -141,19 +141,6 @@ CLAIMS = (
     "unit",
     "seeds",
     "numbers",
-)
-
-#: One row per layer of a configured network before training, of one seed, with the configured
-#: initialiser and with the matched one; `results/theory/matched.csv`: the Euclidean norm of the
-#: kernel's gradient. `kernel_initializer` is what `initializer` stands for.
-MATCHING = (
-    "activation",
-    "network",
-    "initializer",
-    "kernel_initializer",
-    "layer",
-    "seed",
-    "gradient_norm",
 )
 
 #: One row per activation; `results/theory/moments.csv`: mean and variance of phi of a standard

@@ -67,7 +67,7 @@ def activations(config: Config) -> None:
     from actlab.results import metadata
 
     described = []
-    print("activation        range               max|φ'|   E[φ²]    χ₁  initialiser     deviation")
+    print("activation        range               max|φ'|   E[φ²]    χ₁  initializer     deviation")
     for name in config.activations:
         activation = read_configured(name, Path("conf/activation"))
         deviation = functions.check(activation)

@@ -1,8 +1,7 @@
-"""Hold mean-field theory to untrained networks: `python -m actlab.stages.theory`."""
+"""Compare mean-field theory with untrained networks: `python -m actlab.stages.theory`."""
 
 import math
 from dataclasses import asdict
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +22,16 @@ def read_network(name: str, folder: Path) -> NetworkConfig:
 
 
 def theory(config: Config) -> None:
-    """Predict and measure every layer's ratios, for each activation with each initialiser.
-
-    And what the matched initialiser does to the configured networks before training.
-    """
+    """Predict and measure every layer's ratios, for each activation with each initializer."""
     from actlab.activations.functions import nonlinearity_of
     from actlab.activations.mean_field import UncertainError
     from actlab.data.datasets import DATASETS
     from actlab.data.splits import first_images, load_processed
     from actlab.engine import csvs
     from actlab.engine.files import atomic_write
-    from actlab.models.config import MATCHED
     from actlab.models.initializers import resolve_initializer
     from actlab.probes.theory import activation_moments, born_dead_probability
-    from actlab.probes.untrained import compare_with_theory, is_silent_below_zero, probe_gradients
+    from actlab.probes.untrained import compare_with_theory, is_silent_below_zero
     from actlab.results import metadata, tables
 
     processed = Path(config.paths.processed)
@@ -48,7 +43,7 @@ def theory(config: Config) -> None:
         )
     batch = first_images(test, probe.images)
     networks = [read_network(name, Path("conf/network")) for name in config.networks]
-    ratios, mean_field, matching, moments, born_dead = [], [], [], [], []
+    ratios, mean_field, moments, born_dead = [], [], [], []
     for name in config.activations:
         activation = metadata.load(name, Path(config.paths.results) / "activations")
         compared: dict[str, Any] = {}
@@ -62,13 +57,6 @@ def theory(config: Config) -> None:
             names = (activation.name, initializer, resolved)
             ratios += [(*names, *each) for each in rows]
             mean_field.append((*names, *row))
-        for network, initializer in product(
-            networks, dict.fromkeys([config.model.kernel_initializer, MATCHED])
-        ):
-            resolved = resolve_initializer(initializer, activation)
-            names = (activation.name, network.name, initializer, resolved)
-            for row in probe_gradients(activation, network, resolved, probe.seeds, batch, classes):
-                matching.append((*names, *row))
         try:
             mean, variance = activation_moments(nonlinearity_of(activation), 0.0, 1.0)
         except UncertainError:
@@ -82,7 +70,6 @@ def theory(config: Config) -> None:
     with atomic_write(Path(config.paths.results) / "theory") as folder:
         csvs.write_table(ratios, tables.THEORY_RATIOS, folder / "ratios.csv")
         csvs.write_table(mean_field, tables.MEAN_FIELD, folder / "mean_field.csv")
-        csvs.write_table(matching, tables.MATCHING, folder / "matched.csv")
         csvs.write_table(moments, tables.MOMENTS, folder / "moments.csv")
         csvs.write_table(born_dead, tables.BORN_DEAD, folder / "born_dead.csv")
 

@@ -67,7 +67,7 @@ def _setting(params: Mapping[str, object]) -> str:
     )
     return (
         f"{params['training.epochs']} epochs of {params['data.name']}, batches of"
-        f" {params['training.batch_size']}, Adam at {params['training.learning_rate']}, initialiser"
+        f" {params['training.batch_size']}, Adam at {params['training.learning_rate']}, initializer"
         f" {params['model.kernel_initializer']}. After each epoch `val_` is measured on {watched}."
     )
 
