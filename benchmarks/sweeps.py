@@ -77,7 +77,7 @@ def touch(number: int, at_once: Barrier, folders: list[Path]) -> None:
         os.environ["DVC_ROOT"] = str(folder)
         protocol = TrainingConfig(EPOCHS, 128, 0.001, [0])
         config = configured(folder, seeds=[number], training=protocol)
-        run = RunFolder.unfinished(folder / f"{number}")
+        run = RunFolder(folder / f"{number}")
         at_once.wait()
         with publish.LivePublisher(config, run) as publisher:
             for epoch in range(1, EPOCHS + 2):
@@ -141,7 +141,11 @@ def digests(folder: Path) -> dict[str, str]:
     """Give the SHA-256 of every job's history, test results, logits and weights."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for pattern in ("results/*/history.csv", "results/*/test.*", "models/*/*/*.h5")
+        for pattern in (
+            "runs/*/results/history.csv",
+            "runs/*/results/test.*",
+            "runs/*/models/*/*.h5",
+        )
         for path in (folder / "multirun").glob(f"*/{pattern}")
     }
 

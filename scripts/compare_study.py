@@ -18,9 +18,12 @@ import pandas as pd
 
 #: Kinds of files by their patterns below a clone, and whether they agree to the bit.
 KINDS = {
-    "weights": ("models/*/seed-*/*.weights.h5", True),
-    "logits": ("results/*/test.npz", True),
-    **{name: (f"results/*/{name}.csv", True) for name in ("history", "test", "updates", "layers")},
+    "weights": ("runs/*/models/seed-*/*.weights.h5", True),
+    "logits": ("runs/*/results/test.npz", True),
+    **{
+        name: (f"runs/*/results/{name}.csv", True)
+        for name in ("history", "test", "updates", "layers")
+    },
     "gradients": ("results/gradients.csv", True),
     "pre-activations": ("results/preactivations.csv", True),
     "theory": ("results/theory/*.csv", False),

@@ -43,7 +43,7 @@ CONSTANTS = {
 
 def configured(root: Path, **values: Any) -> Config:
     """A configuration at a small scale, its files below `root`; `values` replace its own."""
-    folders = ("raw", "processed", "models", "results", "timings", "reports")
+    folders = ("raw", "processed", "runs", "results", "timings", "reports")
     folders += ("checkpoints",)
     paths = {name: str(root / name) for name in folders}
     given = {
@@ -138,7 +138,7 @@ def plant(
     Parameters
     ----------
     folder
-        Gets results/ and timings/.
+        Gets runs/, results/ and timings/.
     networks
         The hidden units of each.
     accuracies
@@ -199,9 +199,9 @@ def plant(
             ]
         frames = {name: frame(name, values) for name, values in rows.items()}
         changed(frames)
-        for name in ("history", "test", "layers", "updates"):
-            csvs.write_frame(frames[name], results / f"{activation}-{network}/{name}.csv")
-        csvs.write_frame(frames["timings"], timings / f"{activation}-{network}.csv")
+        run = layout.RunFolder.finished(folder / "runs", activation, network)
+        for name in layout.COLUMNS:
+            csvs.write_frame(frames[name], run.table(name))
         # Timed blocks are the epochs of the first seed, without load.
         first = frames["timings"].drop_duplicates("epoch").rename(columns={"epoch": "block"})
         blocks.append(first.assign(network=network, activation=activation, place=0, load=0.0))
@@ -241,7 +241,7 @@ def plant(
     for name, table in frames.items():
         csvs.write_frame(table, results / f"theory/{name}.csv")
     return study.load_study(
-        list(activations), list(networks), list(seeds), epochs, results, timings
+        list(activations), list(networks), list(seeds), epochs, folder / "runs", results, timings
     )
 
 

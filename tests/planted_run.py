@@ -13,7 +13,7 @@ LAYERS = [("hidden_1", 784, 4, "relu", 3140), ("output", 4, 10, "linear", 50)]
 
 def folder_of(config: Config) -> RunFolder:
     """Where its finished run lies."""
-    return RunFolder.finished(config.paths, config.activation.name, config.network.name)
+    return RunFolder.finished(config.paths.runs, config.activation.name, config.network.name)
 
 
 def plant_run(

@@ -35,7 +35,7 @@ WARNINGS = [
 SEEDS, EPOCHS = [0, 1], 3
 PATHS = PathsConfig(
     *(None, "data/raw", "data/processed", "."),
-    *("models", "results", "timings", "reports", "checkpoints"),
+    *("runs", "results", "timings", "reports", "checkpoints"),
 )
 CONFIG = configured(
     Path(),
@@ -55,7 +55,7 @@ MODELS, RESULTS = FOLDER.models, FOLDER.results
 def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """A root with the outputs of a training, of gradients and report, and with an empty store."""
     from actlab.models.network import ModelSpec, build_model
-    from actlab.results.layout import weights_path
+    from actlab.results.layout import RunFolder, weights_path
 
     root = tmp_path_factory.mktemp("trained")
     rng = np.random.default_rng(0)
@@ -64,7 +64,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path
         path = weights_path(root / MODELS, seed, epoch)
         path.parent.mkdir(parents=True, exist_ok=True)
         build_model(spec, seed).save_weights(path)
-    plant_run(CONFIG, FOLDER._make(root / path for path in FOLDER))
+    plant_run(CONFIG, RunFolder(root / FOLDER.path))
     gradients = [
         ("leaky_relu", "mlp", seed, epoch, layer, "notebook", "mean_abs", rng.random())
         for seed, epoch in product(SEEDS, CONFIG.training.kept_epochs())

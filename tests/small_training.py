@@ -33,8 +33,8 @@ from actlab.training.config import TrainingConfig
 
 SEEDS, EPOCHS = [0, 1], 6
 NAME = "relu/mlp"
-MODELS, RESULTS = Path("models/relu-mlp"), Path("results/relu-mlp")
-TIMINGS = Path("timings/relu-mlp.csv")
+MODELS, RESULTS = Path("runs/relu-mlp/models"), Path("runs/relu-mlp/results")
+TIMINGS = Path("runs/relu-mlp/timings.csv")
 
 
 def small(epochs: int = EPOCHS) -> Config:
@@ -47,7 +47,7 @@ def small(epochs: int = EPOCHS) -> Config:
         network=NetworkConfig("mlp", [4]),
         paths=PathsConfig(
             *(None, "data/raw", "data/processed", "."),
-            *("models", "results", "timings", "reports", "checkpoints"),
+            *("runs", "results", "timings", "reports", "checkpoints"),
         ),
     )
 
@@ -203,7 +203,7 @@ def write_seed(number: int, at_once: Any, folder: Path) -> None:
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     publish.log_model = lambda *_: (None, 100)
     config = configured(folder, seeds=[number], training=TrainingConfig(EPOCHS, 32, 0.001, [0]))
-    run = RunFolder.unfinished(folder / f"{number}")
+    run = RunFolder(folder / f"{number}")
     at_once.wait()
     with publish.LivePublisher(config, run) as publisher:
         for epoch in range(1, EPOCHS + 2):

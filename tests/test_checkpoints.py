@@ -158,10 +158,12 @@ def test_a_run_is_copied_without_what_a_kill_left_half_written(saved):
     half = run.models / "seed-7/.epoch-002.weights.h5.host.1.x.partial/epoch-002.weights.h5"
     half.parent.mkdir()
     half.write_bytes(b"half")
-    copied = RunFolder(saved / "m", saved / "r", saved / "t.csv")
+    copied = RunFolder(saved / "copied")
     run.copy_to(copied)
-    names = ["m/seed-7/epoch-000.weights.h5", "m/seed-7/epoch-002.weights.h5"]
-    assert sorted(map(str, copied.models.rglob("*.*"))) == [str(saved / name) for name in names]
+    names = ["seed-7/epoch-000.weights.h5", "seed-7/epoch-002.weights.h5"]
+    assert sorted(map(str, copied.models.rglob("*.*"))) == [
+        str(copied.models / name) for name in names
+    ]
     assert len(copied.read_table("history")) == len(copied.read_table("timings")) == 2
     assert copied.record.read_text() == "{}"
 

@@ -159,7 +159,7 @@ def jobs_of(study, launcher):
     """Each job's activation, the id that its launcher gave it, and its rows."""
     jobs = {}
     for path in (study / "multirun" / launcher).glob("*/.hydra/hydra.yaml"):
-        history = next(path.parents[1].glob("results/*/history.csv"))
+        history = next(path.parents[1].glob("runs/*/results/history.csv"))
         activation = history.parent.name.removesuffix("-uniform")
         jobs[activation] = (
             str(yaml.safe_load(path.read_text())["hydra"]["job"]["id"]),
@@ -424,6 +424,6 @@ def test_ray_runs_every_job(study, root, environment, tmp_path):
     jobs = jobs_of(study, "ray")
     assert set(jobs) == {"relu", "tanh"}
     for activation, (_, history) in jobs.items():
-        (found,) = (study / "multirun/ray").glob(f"*/models/{activation}-uniform/model.json")
+        (found,) = (study / "multirun/ray").glob(f"*/runs/{activation}-uniform/models/model.json")
         assert json.loads(found.read_text())["activation"]["name"] == activation
         assert history["val_accuracy"].between(0.1, 1).all()

@@ -7,11 +7,13 @@ import pytest
 def clones(tmp_path):
     """Two clones with the same tables and logits."""
     for clone in ("old", "new"):
-        (tmp_path / clone / "results/relu-mlp").mkdir(parents=True)
+        (tmp_path / clone / "runs/relu-mlp/results").mkdir(parents=True)
         (tmp_path / clone / "results/theory").mkdir()
-        (tmp_path / clone / "results/relu-mlp/test.csv").write_text("loss\n0.1\n")
+        (tmp_path / clone / "runs/relu-mlp/results/test.csv").write_text("loss\n0.1\n")
         (tmp_path / clone / "results/theory/ratios.csv").write_text("ratio\n0.1\n")
-        np.savez(tmp_path / clone / "results/relu-mlp/test.npz", logits=np.array([0.1], np.float32))
+        np.savez(
+            tmp_path / clone / "runs/relu-mlp/results/test.npz", logits=np.array([0.1], np.float32)
+        )
     return tmp_path / "old", tmp_path / "new"
 
 
@@ -26,10 +28,10 @@ def test_clones_that_are_the_same_agree(clones):
 
 def test_the_last_bit_counts_but_for_theory(clones):
     _, new = clones
-    (new / "results/relu-mlp/test.csv").write_text(f"loss\n{np.nextafter(0.1, 1)}\n")
+    (new / "runs/relu-mlp/results/test.csv").write_text(f"loss\n{np.nextafter(0.1, 1)}\n")
     (new / "results/theory/ratios.csv").write_text(f"ratio\n{np.nextafter(0.1, 1)}\n")
     logits = np.nextafter(np.array([0.1], np.float32), np.float32(1))
-    np.savez(new / "results/relu-mlp/test.npz", logits=logits)
+    np.savez(new / "runs/relu-mlp/results/test.npz", logits=logits)
     assert wrong(clones) == {"test", "logits"}
     (new / "results/theory/ratios.csv").write_text("ratio\n0.100000001\n")
     assert wrong(clones) == {"test", "logits", "theory"}
@@ -37,6 +39,6 @@ def test_the_last_bit_counts_but_for_theory(clones):
 
 def test_a_file_that_one_of_them_lacks_is_found(clones):
     old, new = clones
-    (old / "results/relu-mlp/test.csv").unlink()
-    (new / "results/relu-mlp/test.npz").unlink()
+    (old / "runs/relu-mlp/results/test.csv").unlink()
+    (new / "runs/relu-mlp/results/test.npz").unlink()
     assert wrong(clones) == {"test", "logits"}

@@ -184,7 +184,7 @@ def test_a_diverged_seed_leaves_its_metric_undecided(tmp_path):
 
 
 def test_a_configuration_that_was_not_timed_is_refused(tmp_path):
-    folders = {name: tmp_path / name for name in ("results", "timings")}
+    folders = {name: tmp_path / name for name in ("runs", "results", "timings")}
     plant(tmp_path, ["sigmoid", "tanh"], {"mlp": (4,)}, seeds=[0], epochs=2)
     blocks = tables.read_table(tmp_path / "timings/blocks.csv", tables.BLOCKS)
     timed = csvs.where(blocks, activation="sigmoid")

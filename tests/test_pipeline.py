@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -15,8 +16,8 @@ from actlab.activations.definitions import ACTIVATIONS
 from actlab.engine.fingerprint import list_sources
 from actlab.results import identity, tables
 
-STAGES = ["fetch-data", "preprocess", "activations", "train", "gradients", "timing", "theory"]
-STAGES += ["report"]
+STAGES = ["fetch-data", "preprocess", "activations", "train", "collect", "gradients", "timing"]
+STAGES += ["theory", "report"]
 
 
 def stages_of(root):
@@ -74,15 +75,15 @@ def test_a_training_depends_on_what_its_fingerprint_holds(root):
         ("stages/compare", set()),
         ("data/download", {"fetch-data"}),
         ("data/config", {"train", "report"}),
-        ("probes/gradients", {"gradients", "theory"}),
+        ("probes/gradients", {"gradients"}),
         ("probes/kernels", {"timing"}),
         ("probes/untrained", {"theory"}),
         ("probes/theory", {"activations", "theory"}),
         ("probes/config", set()),
         ("training/trainer", {"train", "timing"}),
         ("models/network", {"train", "gradients", "timing", "theory"}),
-        ("data/splits", set(STAGES) - {"activations", "fetch-data"}),
-        ("activations/functions", set(STAGES) - {"fetch-data", "preprocess"}),
+        ("data/splits", set(STAGES) - {"activations", "fetch-data", "collect"}),
+        ("activations/functions", set(STAGES) - {"fetch-data", "preprocess", "collect"}),
     ],
 )
 def test_what_runs_again_after_an_edit(edited, stages, root):
@@ -147,7 +148,7 @@ def test_the_pipeline_trains_on_the_images_that_are_not_held_out(study):
     for row in counts:
         images[row["split"]] += int(row["images"])
     assert images == {"train": 2_000, "validation": 58_000, "test": 10_000}
-    history = study.rows("results/sigmoid-mlp/history.csv")
+    history = study.rows("runs/sigmoid-mlp/results/history.csv")
     assert [row["seed"] + row["epoch"] for row in history] == ["01", "02", "11", "12"]
     # Accuracies are fractions of 2,000 and of 58,000 images.
     for row in history:
@@ -159,10 +160,10 @@ def test_the_pipeline_trains_on_the_images_that_are_not_held_out(study):
 def test_logits_weights_and_table_of_a_seed_agree(study, mnist):
     from actlab.models.network import load_model
 
-    logits = np.load(study.folder / "results/leaky_relu-mlp/test.npz")["seed-1"]
-    model = load_model(study.folder / "models/leaky_relu-mlp", 1)
+    logits = np.load(study.folder / "runs/leaky_relu-mlp/results/test.npz")["seed-1"]
+    model = load_model(study.folder / "runs/leaky_relu-mlp/models", 1)
     np.testing.assert_allclose(model(mnist.test.images), logits, rtol=1e-4, atol=1e-5)
-    row = study.rows("results/leaky_relu-mlp/test.csv")[1]
+    row = study.rows("runs/leaky_relu-mlp/results/test.csv")[1]
     right = (logits.argmax(axis=1) == mnist.test.labels).mean()
     assert float(row["test_accuracy"]) == right
 
@@ -197,13 +198,13 @@ def test_every_table_has_the_rows_of_every_activation(study, name, rows):
 
 
 def test_what_is_measured_is_plausible(study):
-    steps = study.rows("results/sigmoid-mlp/updates.csv")
+    steps = study.rows("runs/sigmoid-mlp/results/updates.csv")
     assert len(steps) == 2 * 3 * 3  # seeds, epochs, layers
     assert all(0 < float(row["update_ratio"]) < 0.1 for row in steps)
     kernels = study.rows("timings/kernels.csv")
     assert {row["repetitions"] for row in kernels} == {"20", "2000"}
     assert all(float(row["seconds"]) > 0 for row in kernels)
-    tests = study.rows("results/sigmoid-mlp/test.csv")
+    tests = study.rows("runs/sigmoid-mlp/results/test.csv")
     mean = sum(float(row["test_accuracy"]) for row in tests) / 2
     summary = study.rows("reports/summary.csv")[0]
     assert (summary["activation"], summary["seeds"]) == ("sigmoid", "2")
@@ -281,7 +282,7 @@ def test_a_pulled_study_trains_nothing_and_fills_mlflow(study, mnist_raw, tmp_pa
         each.run("dvc", *remote, str(tmp_path / "remote"))
     study.run("dvc", "push")
     pulled.run("dvc", "pull")
-    outputs = ("data", "models", "results", "timings", "reports")
+    outputs = ("data", "runs", "results", "timings", "reports")
     assert pulled.digests(*outputs) == study.digests(*outputs)
     said = pulled.run("python", "-m", "actlab.stages.answer", PYTHONPATH="src")
     assert (
@@ -326,6 +327,17 @@ def test_an_edit_makes_the_trainings_stale_that_it_concerns(study, edit):
     assert not stale or status
 
 
+def test_a_run_that_has_left_params_makes_nothing_stale_but_the_list_of_runs(study):
+    left = study.folder / "runs/gone-mlp/models"
+    shutil.copytree(study.folder / "runs/sigmoid-mlp/models", left)
+    try:
+        assert set(json.loads(study.run("dvc", "status", "--json"))) == {"collect"}
+        assert study.repro() == {"collect"}
+        assert json.loads(study.run("dvc", "status", "--json")) == {}
+    finally:
+        shutil.rmtree(left.parent)
+
+
 def test_a_users_own_function_is_trained_again_alone_and_a_wrong_one_is_one_line(study):
     study.replace("custom/my_module.py", "** 3", "** 3 + 0 * x")
     assert study.repro("activations") == {"activations"}
@@ -342,22 +354,22 @@ def test_a_users_own_function_is_trained_again_alone_and_a_wrong_one_is_one_line
 
 
 def test_run_again_on_one_core_stages_give_the_same_bits(study):
-    before = study.digests("models", "results")
+    before = study.digests("runs/sigmoid-mlp/models", "runs/sigmoid-mlp/results")
     core = str(min(os.sched_getaffinity(0)))
     stages = ("train activation=sigmoid network=mlp", "gradients", "theory")
     study.run_stages(*stages, before=("taskset", "-c", core))
-    assert study.digests("models", "results") == before
-    assert {row["models_at_once"] for row in study.rows("timings/sigmoid-mlp.csv")} == {"1"}
+    assert study.digests("runs/sigmoid-mlp/models", "runs/sigmoid-mlp/results") == before
+    assert {row["models_at_once"] for row in study.rows("runs/sigmoid-mlp/timings.csv")} == {"1"}
 
 
 def test_a_sweep_leaves_the_outputs_of_dvc_alone(study):
-    before = study.digests("models", "results", "timings", "reports")
+    before = study.digests("runs", "results", "timings", "reports")
     overrides = ("activation=tanh", "network.hidden=[8]", "seeds=[3]", "training.epochs=1")
     train = (sys.executable, "-m", "actlab.stages.train", "-m")
     assert "tanh-mlp" in study.run(*train, *overrides, PYTHONPATH="src")
-    assert study.digests("models", "results", "timings", "reports") == before
+    assert study.digests("runs", "results", "timings", "reports") == before
     folder = study.folder / "multirun" / ",".join(overrides)
-    assert (folder / "results/tanh-mlp/history.csv").is_file()
+    assert (folder / "runs/tanh-mlp/results/history.csv").is_file()
 
 
 def test_an_experiment_changes_a_parameter(study):

@@ -143,7 +143,7 @@ def test_an_activation_is_checked_and_listed(followed):
         "python -m actlab.stages.train run=stage activation=gaussian network=funnel"
     ]
     assert "gaussian-funnel: mean test accuracy" in said
-    assert (followed.folder / "models/gaussian-funnel/model.json").is_file()
+    assert (followed.folder / "runs/gaussian-funnel/models/model.json").is_file()
 
 
 def test_a_network_trains(followed):
@@ -154,7 +154,9 @@ def test_a_network_trains(followed):
     # 8 x 8 pixels, layers of 64, 32 and 16 units, four classes.
     parameters = 65 * 64 + 65 * 32 + 33 * 16 + 17 * 4
     assert f"{parameters:,}" in said
-    (history,) = (followed.folder / "multirun/single").glob("*/results/relu-funnel/history.csv")
+    (history,) = (followed.folder / "multirun/single").glob(
+        "*/runs/relu-funnel/results/history.csv"
+    )
     assert len(followed.rows(history)) == 1
 
 
@@ -165,7 +167,7 @@ def test_a_data_set_is_held_to_its_digests_and_learnt(followed):
     for images in (1024, 512):
         assert f"of each class {images}, {images}, {images}, {images}" in counted
     # Four classes: chance is a quarter.
-    (row,) = followed.rows("results/gaussian-funnel/test.csv")
+    (row,) = followed.rows("runs/gaussian-funnel/results/test.csv")
     assert float(row["test_accuracy"]) > 0.5
     path = followed.folder / "stripes/t10k-labels-idx1-ubyte"
     changed = bytearray(path.read_bytes())

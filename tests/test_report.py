@@ -96,7 +96,7 @@ def page_of(told):
 def write(study, folder):
     """Write what the report needs beside results, and the report."""
     for network, name in study.identities():
-        path = folder / f"models/{name}-{network}/model.json"
+        path = folder / f"runs/{name}-{network}/models/model.json"
         path.parent.mkdir(parents=True)
         activation = {"name": name, "function": name, "constants": {}}
         path.write_text(json.dumps({"activation": activation}))
@@ -109,7 +109,7 @@ def write(study, folder):
     save_processed(Splits(split, None, split), folder / "processed", made_with)
     for network, name in study.identities():
         logits: dict[str, Any] = {f"seed-{seed}": rng.normal(size=(30, 10)) for seed in study.seeds}
-        np.savez(folder / f"results/{name}-{network}/test.npz", **logits)
+        np.savez(folder / f"runs/{name}-{network}/results/test.npz", **logits)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("actlab.tracking.publish_study.log_report", lambda config, reports: None)
         patch.setattr("actlab.tracking.overview.log_overview", lambda config: None)
@@ -138,7 +138,7 @@ def told(written):
     """The same report, composed from the files that it was written from."""
     folder, study = written
     labels = np.load(folder / "processed/test_labels.npy")
-    whole, by_image = comparisons.read_predictions(study, folder / "results", labels)
+    whole, by_image = comparisons.read_predictions(study, folder / "runs", labels)
     scores = comparisons.score(whole, REPORT.target_accuracy)
     both = scores, comparisons.compare(whole, scores, REPORT, by_image)
     return composed_of(study, both, COUNTS, config_of(study, folder))

@@ -684,4 +684,4 @@ def test_a_sweep_killed_at_any_moment_is_completed_each_job_once(root, tmp_path,
     assert set(counts.values()) == {1}
     folders = [path for path in (tmp_path / "multirun").glob("activation*") if path.is_dir()]
     assert len(folders) == 6
-    assert all((folder / "results").is_dir() for folder in folders)
+    assert all((folder / "runs").is_dir() for folder in folders)

@@ -157,10 +157,14 @@ def test_runs_that_a_kill_left_running_are_failed_and_written_again(root: Path) 
 @pytest.mark.parametrize(
     ("file", "text", "said"),
     [
-        ("training.json", None, "models/leaky_relu-mlp/training.json is missing: run"),
-        ("training.json", '{"seeds": [0]', "the JSON in models/leaky_relu-mlp is not this"),
-        ("training.json", '{"seeds": [0]}', "the JSON in models/leaky_relu-mlp is not this"),
-        ("seed-1/epoch-003.weights.h5", None, "models/leaky_relu-mlp/seed-1/epoch-003.weights.h5"),
+        ("training.json", None, "runs/leaky_relu-mlp/models/training.json is missing: run"),
+        ("training.json", '{"seeds": [0]', "the JSON in runs/leaky_relu-mlp/models is not this"),
+        ("training.json", '{"seeds": [0]}', "the JSON in runs/leaky_relu-mlp/models is not this"),
+        (
+            "seed-1/epoch-003.weights.h5",
+            None,
+            "runs/leaky_relu-mlp/models/seed-1/epoch-003.weights.h5",
+        ),
     ],
     ids=["no file", "no JSON", "no data", "no weights"],
 )
@@ -182,7 +186,7 @@ def test_what_is_not_whole_is_left_out(
 def test_a_record_of_another_version_is_left_out(root: Path) -> None:  # noqa: F811
     FOLDER.record.write_text("{}")
     (line,) = sync(CONFIG, ["gradients", "report"]).left_out[:1]
-    assert line == f"{NAME}: the JSON in timings is not this version's: run `dvc repro`"
+    assert line == f"{NAME}: the JSON in runs/leaky_relu-mlp is not this version's: run `dvc repro`"
 
 
 @pytest.mark.parametrize(("table", "lines"), [("test", 1), ("updates", 6), ("history", 1)])
@@ -191,8 +195,7 @@ def test_results_that_lack_a_row_are_left_out(root: Path, table: str, lines: int
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-lines]))
     done = sync(CONFIG, [])
     assert done.left_out[0] == (
-        f"{NAME}: results/leaky_relu-mlp and timings/leaky_relu-mlp.csv do not hold every epoch of"
-        " each seed: run `dvc repro`"
+        f"{NAME}: runs/leaky_relu-mlp does not hold every epoch of each seed: run `dvc repro`"
     )
     assert NAME not in statuses()
 

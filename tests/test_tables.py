@@ -59,10 +59,14 @@ def test_the_study_comes_in_the_order_of_the_configuration(tmp_path):
     assert list(zip(summary["network"], summary["activation"], strict=True)) == expected
 
 
+def folders_in(folder):
+    return {name: folder / name for name in ("runs", "results", "timings")}
+
+
 def test_files_of_other_configurations_are_not_looked_at(tmp_path):
     plant(tmp_path, ["tanh", "relu"], NETWORKS, seeds=[0, 1], epochs=2)
-    (tmp_path / "results/relu-mlp/history.csv").write_text("stale")
-    study = load_study(["tanh"], ["mlp"], [0, 1], 2, tmp_path / "results", tmp_path / "timings")
+    (tmp_path / "runs/relu-mlp/results/history.csv").write_text("stale")
+    study = load_study(["tanh"], ["mlp"], [0, 1], 2, **folders_in(tmp_path))
     for table in (study.history, study.gradients, study.preactivations):
         assert set(table["activation"]) == {"tanh"}
         assert set(table["network"]) == {"mlp"}
@@ -73,16 +77,15 @@ def test_files_of_other_configurations_are_not_looked_at(tmp_path):
     [
         ({"seeds": [0, 1, 2]}, r"history.csv holds the seeds 0, 1, configured are 0, 1, 2"),
         ({"epochs": 3}, r"does not hold the epochs 1 to 3 of seed 0"),
-        ({"activations": ["relu"]}, r"relu-mlp/history.csv is missing"),
-        ({"networks": ["mlp", "deep"]}, r"tanh-deep/history.csv is missing"),
+        ({"activations": ["relu"]}, r"relu-mlp/results/history.csv is missing"),
+        ({"networks": ["mlp", "deep"]}, r"tanh-deep/results/history.csv is missing"),
     ],
 )
 def test_results_of_another_configuration_are_refused(tmp_path, configured, message):
     planted = {"activations": ["tanh"], "networks": ["mlp"], "seeds": [0, 1], "epochs": 2}
     plant(tmp_path, ["tanh"], {"mlp": (4,)}, seeds=[0, 1], epochs=2)
-    folders = {"results": tmp_path / "results", "timings": tmp_path / "timings"}
     with pytest.raises(UserError, match=message) as raised:
-        load_study(**(planted | configured), **folders)
+        load_study(**(planted | configured), **folders_in(tmp_path))
     assert "run `dvc repro`" in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -238,10 +241,10 @@ def test_layers_are_printed_with_the_sum_of_their_parameters():
 
 def test_activations_are_what_was_trained(tmp_path):
     study = plant(tmp_path, ["leaky_relu", "relu"], NETWORKS, seeds=[0], epochs=1)
-    models = tmp_path / "models"
+    runs = tmp_path / "runs"
 
     def train(name, network, slope):
-        folder = models / f"{name}-{network}"
+        folder = runs / f"{name}-{network}/models"
         folder.mkdir(parents=True, exist_ok=True)
         constants = {"negative_slope": slope} if name == "leaky_relu" else {}
         activation = {"name": name, "function": name, "constants": constants}
@@ -249,15 +252,15 @@ def test_activations_are_what_was_trained(tmp_path):
 
     for network, name in study.identities():
         train(name, network, 0.25)
-    leaky, relu = read_activations(study, models)
+    leaky, relu = read_activations(study, runs)
     assert leaky.constants == {"negative_slope": 0.25}
     assert relu.function == "relu"
     train("leaky_relu", "mlp", 0.5)
     with pytest.raises(UserError, match="another leaky_relu than the other networks"):
-        read_activations(study, models)
-    (models / "relu-none/model.json").unlink()
-    with pytest.raises(UserError, match=r"relu-none/model.json is missing"):
-        read_activations(study, models)
+        read_activations(study, runs)
+    (runs / "relu-none/models/model.json").unlink()
+    with pytest.raises(UserError, match=r"relu-none/models/model.json is missing"):
+        read_activations(study, runs)
 
 
 def test_health_has_a_row_a_layer_and_epoch_over_seeds(tmp_path):

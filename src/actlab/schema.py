@@ -39,7 +39,7 @@ class PathsConfig:
     raw: str
     processed: str
     output: str
-    models: str
+    runs: str
     results: str
     timings: str
     reports: str

@@ -332,7 +332,7 @@ class Study:
             for path, content in held.items():
                 (self.folder / path).write_bytes(content)
         after, runs_after = self.files(), self.runs()
-        for name in ("multirun", "models", "results", "timings", "reports"):
+        for name in ("multirun", "runs", "results", "timings", "reports"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         fault = escaped or self._judge(how, changes, code, err, after - before, runs, runs_after)
         if fault is None:

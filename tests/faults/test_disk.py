@@ -73,7 +73,7 @@ def suffer_stage(study: Study, name: str, parts: list[float]) -> list[list[str]]
         with each.open("ab") as file:
             file.write(MARK)
     old, largest = contents(study, outs), max(map(pages_of, paths))
-    kept = ("conf", "src", "data", "models", "results", "timings", "reports")
+    kept = ("conf", "src", "data", "runs", "results", "timings", "reports")
     own = {str(file.relative_to(study.folder)) for path in paths for file in files_of(path)}
     others = {file: digest for file, digest in study.digests(*kept).items() if file not in own}
     found = []
@@ -93,7 +93,7 @@ def suffer_stage(study: Study, name: str, parts: list[float]) -> list[list[str]]
             wrong.append(f"the line does not tell the file: {lines[0]!r}")
         after = contents(study, outs)
         for out in outs:
-            if after[out] not in (before[out], new[out]) and out.split("/")[0] != "timings":
+            if after[out] not in (before[out], new[out]) and "timings" not in out:
                 wrong.append(f"{out} is neither what it was nor what it is to be")
         if left := [*study.folder.rglob(".*.partial")]:
             wrong.append(f"left behind: {left}")

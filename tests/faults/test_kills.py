@@ -132,7 +132,7 @@ def prepared(root, mnist_raw, tmp_path_factory):
     return study
 
 
-RELU = ("models/relu-mlp", "results/relu-mlp")
+RELU = ("runs/relu-mlp/models", "runs/relu-mlp/results")
 
 
 def checkpoints_of(study: Study) -> Path | None:
@@ -149,7 +149,7 @@ def is_in_second_seed(study: Study) -> bool:
 
 
 def times(study: Study) -> dict[tuple[int, int], float]:
-    rows = study.rows("timings/relu-mlp.csv")
+    rows = study.rows("runs/relu-mlp/timings.csv")
     return {(int(row["seed"]), int(row["epoch"])): float(row["epoch_seconds"]) for row in rows}
 
 
@@ -241,7 +241,7 @@ def test_a_sweep_that_is_asked_to_end_takes_its_workers_along(prepared, start, t
 
 STAGES = [
     *("fetch-data", "preprocess", "activations", "train@sigmoid-mlp", "train@leaky_relu-mlp"),
-    *("gradients", "timing", "theory", "report"),
+    *("collect", "gradients", "timing", "theory", "report"),
 ]
 
 
@@ -250,7 +250,9 @@ def begins(stage: str, begun: Started) -> bool:
 
 
 def outputs(study: Study) -> dict[str, str]:
-    return study.digests("data", "models", "results", "reports")
+    digests = study.digests("data", "runs", "results", "reports")
+    times = ("/timings.csv", "/run.json", "manifest/timings.json")
+    return {name: digest for name, digest in digests.items() if not name.endswith(times)}
 
 
 def changed(one: dict[str, str], other: dict[str, str]) -> set[str]:

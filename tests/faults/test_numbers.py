@@ -478,7 +478,7 @@ def run_stages(
         theory=TheoryConfig(["glorot_uniform", "recommended"], 8, 3, min(8, images), [0, 1]),
         paths=PathsConfig(
             *(None, "data/raw", "data/processed", "."),
-            *("models", "results", "timings", "reports", "checkpoints"),
+            *("runs", "results", "timings", "reports", "checkpoints"),
         ),
     )
     splits = Splits(train, None, test)
@@ -546,7 +546,7 @@ def test_the_whole_chain_of_a_study_at_the_edge(name, root, tmp_path, monkeypatc
     runs = {each.info.run_name: each for each in client.search_runs([experiment.experiment_id])}
     assert {each.info.status for each in runs.values()} == {"FINISHED"}
     labels, seeds = given["test"].labels, given.get("seeds", (0, 1))
-    paths = list(Path("results").glob("*/test.npz"))
+    paths = list(Path("runs").glob("*/results/test.npz"))
     networks, activations = given.get("networks", ["mlp"]), given.get("activations", "12")
     assert len(paths) == len(networks) * len(activations)
     for path in paths:

@@ -243,20 +243,20 @@ def read_processed(folder: Path) -> None:
 def read_logits(folder: Path) -> None:
     keys = pd.DataFrame({"network": ["mlp"], "activation": ["relu"]})
     study = Study(("network", "activation"), keys, keys.assign(seed=0), pd.DataFrame())
-    comparisons.read_predictions(study, folder / "results", np.zeros(64, np.int32))
+    comparisons.read_predictions(study, folder / "runs", np.zeros(64, np.int32))
 
 
 def read_model(folder: Path) -> None:
     from actlab.models.network import load_model
 
-    load_model(folder / "models/relu-mlp", 0)
+    load_model(folder / "runs/relu-mlp/models", 0)
 
 
 def read_gradients(folder: Path) -> None:
     from actlab.probes.gradients import probe_configuration
 
     batch = load_processed(folder / "data/processed").test
-    probe_configuration(folder / "models/relu-mlp", [0], {"test": batch}, "test", 0.05, 5)
+    probe_configuration(folder / "runs/relu-mlp/models", [0], {"test": batch}, "test", 0.05, 5)
 
 
 def read_activation(folder: Path) -> None:
@@ -265,7 +265,7 @@ def read_activation(folder: Path) -> None:
     read_configured("relu", folder)
 
 
-WEIGHTS = "models/relu-mlp/seed-0/epoch-006.weights.h5"
+WEIGHTS = "runs/relu-mlp/models/seed-0/epoch-006.weights.h5"
 PLANTED: dict[str, tuple[str, Any, Any]] = {
     "images": ("data/processed/test_images.npy", plant_npy, read_processed),
     "labels": ("data/processed/train_labels.npy", plant_npy, read_processed),
@@ -275,14 +275,14 @@ PLANTED: dict[str, tuple[str, Any, Any]] = {
         plant_plain,
         lambda folder: load_processed(folder / "data/processed", {"name": "mnist"}),
     ),
-    "logits": ("results/relu-mlp/test.npz", plant_npz, read_logits),
-    "logits, a plain pickle": ("results/relu-mlp/test.npz", plant_plain, read_logits),
-    "logits, an array": ("results/relu-mlp/test.npz", plant_npy, read_logits),
+    "logits": ("runs/relu-mlp/results/test.npz", plant_npz, read_logits),
+    "logits, a plain pickle": ("runs/relu-mlp/results/test.npz", plant_plain, read_logits),
+    "logits, an array": ("runs/relu-mlp/results/test.npz", plant_npy, read_logits),
     "weights": (WEIGHTS, plant_plain, read_model),
     "weights, as an archive": (WEIGHTS, plant_npz, read_model),
     "weights that are probed": (WEIGHTS, plant_plain, read_gradients),
-    "model.json": ("models/relu-mlp/model.json", plant_plain, read_model),
-    "model.json, a pickle of text": ("models/relu-mlp/model.json", plant_text, read_model),
+    "model.json": ("runs/relu-mlp/models/model.json", plant_plain, read_model),
+    "model.json, a pickle of text": ("runs/relu-mlp/models/model.json", plant_text, read_model),
     "an activation": ("relu.yaml", plant_yaml, read_activation),
     "an interpolation": ("relu.yaml", plant_interpolation, read_activation),
 }

@@ -39,6 +39,7 @@ from actlab.evidence.statistics import (
     resample_images,
     seeds_needed,
 )
+from actlab.results.layout import RunFolder
 from actlab.results.study import ACTIVATION, NETWORK, PHASE, Identity, Study, numbers, setting
 from actlab.results.tables import COMPARED
 
@@ -115,7 +116,7 @@ _MOST_UNMATCHED = 30
 
 
 def read_predictions(
-    study: Study, results: Path, labels: Int32[np.ndarray, " images"]
+    study: Study, runs: Path, labels: Int32[np.ndarray, " images"]
 ) -> tuple[Study, ByImage]:
     """Score the logits of every configuration's `test.npz` image by image.
 
@@ -123,8 +124,8 @@ def read_predictions(
     ----------
     study
         The pipeline's.
-    results
-        The folder of that name.
+    runs
+        The folder of all runs.
     labels
         Of the test images.
 
@@ -142,7 +143,7 @@ def read_predictions(
     right, losses, errors = {}, {}, []
     images = np.arange(len(labels))
     for network, activation in study.identities():
-        path = results / f"{activation}-{network}" / "test.npz"
+        path = RunFolder.finished(runs, activation, network).logits
         try:
             with np.load(path) as file:
                 logits = {seed: file[f"seed-{seed}"] for seed in study.seeds}

@@ -1,9 +1,14 @@
-"""Where the weights of a network's seeds lie."""
+"""Where the runs of configurations are, and in them the weights of each seed."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from actlab.errors import UserError
+
+
+def run_path(runs: str | Path, activation: str, network: str) -> Path:
+    """Return the folder of a configuration's finished run, whose folder `models` has weights."""
+    return Path(runs) / f"{activation}-{network}"
 
 
 def weights_path(models: Path, seed: int, epoch: int) -> Path:

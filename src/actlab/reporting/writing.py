@@ -62,9 +62,7 @@ def write_report(
         }
         with begun_beside(tasks, beside) as done:
             labels = splits.test.labels
-            study, by_image = comparisons.read_predictions(
-                study, Path(config.paths.results), labels
-            )
+            study, by_image = comparisons.read_predictions(study, Path(config.paths.runs), labels)
             scores = comparisons.score(study, config.report.target_accuracy)
             summary = summaries.summarise(study, scores, confidence)
             compared = comparisons.compare(study, scores, config.report, by_image, thorough=True)

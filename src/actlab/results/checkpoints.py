@@ -69,7 +69,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, seeds: Sequence[int], kept_epochs: Sequence[int]) -> None:
-        self.folder, self.run = folder, RunFolder.unfinished(folder)
+        self.folder, self.run = folder, RunFolder(folder)
         self.states: dict[int, State] = {}
         self.epochs: dict[int, list[Epoch]] = {seed: [] for seed in sorted(seeds)}
         self.updates: dict[int, list[Update]] = {seed: [] for seed in sorted(seeds)}

@@ -1,15 +1,16 @@
 """The run folder: which files the training of a configuration leaves, and what they hold.
 
-=========  =====================================================================================
-models     model.json and training.json, what it was trained with; the weights of each seed after
-           the kept epochs
-results    layers.csv, history.csv, test.csv, updates.csv; test.npz, the logits, once all is done
-timings    a CSV: when each epoch ended and how long it took. Next to it, as JSON, the fingerprint
-=========  =====================================================================================
+===========  ===================================================================================
+models/      model.json and training.json, what it was trained with; the weights of each seed after
+             the kept epochs
+results/     layers.csv, history.csv, test.csv, updates.csv; test.npz, the logits, once all is done
+timings.csv  when each epoch ended and how long it took
+run.json     the fingerprint
+===========  ===================================================================================
 
-Equal trainings give equal models and results, to the byte. While it trains, a run folder is below
-`checkpoints/<fingerprint>/`, and its tables hold the rows so far; when it is complete it is copied
-to where DVC, or the folder of a sweep's job, has it.
+Equal trainings give equal models and results, to the byte. While it trains, a run folder is
+`checkpoints/<fingerprint>/`, and its tables hold the rows so far; a complete one is copied to
+`runs/<activation>-<network>/`, in the repository or in the folder of a sweep's job.
 """
 
 import json
@@ -18,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -29,30 +30,30 @@ from actlab.engine import csvs
 from actlab.engine.files import atomic_write
 from actlab.errors import UserError
 from actlab.models.config import ModelConfig, NetworkConfig
-from actlab.models.files import weights_path
+from actlab.models.files import run_path, weights_path
 from actlab.training.config import TrainingConfig
 
 if TYPE_CHECKING:
-    from actlab.schema import Config, PathsConfig
+    from actlab.schema import Config
 else:  # the whole configuration is above: what computes depends on this module
-    Config = PathsConfig = Any
+    Config = Any
 
-#: One row per epoch of one seed; `results/<activation>-<network>/history.csv`.
+#: One row per epoch of one seed; `results/history.csv`.
 #: Epochs count from 1; losses are mean cross-entropies in nats, accuracies fractions.
 HISTORY = ("seed", "epoch", "loss", "accuracy", "val_loss", "val_accuracy")
 
-#: One row per seed; `results/<activation>-<network>/test.csv`.
+#: One row per seed; `results/test.csv`.
 TEST = ("seed", "test_loss", "test_accuracy")
 
-#: One row per layer with weights; `results/<activation>-<network>/layers.csv`.
+#: One row per layer with weights; `results/layers.csv`.
 LAYERS = ("layer", "inputs", "units", "activation", "parameters")
 
-#: One row per epoch of one seed; `timings/<activation>-<network>.csv`.
+#: One row per epoch of one seed; `timings.csv`.
 #: `epoch_seconds` is training alone; `compile_seconds` is what tracing and compiling took
 #: before the first; `models_at_once` trained side by side; `ended` is in milliseconds since 1970.
 TIMINGS = ("seed", "epoch", "epoch_seconds", "compile_seconds", "models_at_once", "ended")
 
-#: One row per layer at a kept epoch of one seed; `results/<activation>-<network>/updates.csv`.
+#: One row per layer at a kept epoch of one seed; `results/updates.csv`.
 #: The norm of the next step's change of the layer's kernel, divided by the kernel's norm.
 UPDATES = ("seed", "epoch", "layer", "update_ratio")
 
@@ -124,33 +125,40 @@ class Run:
         return self.config.training.epochs
 
 
-class RunFolder(NamedTuple):
-    """Where the files of a run are: the folders of its models and results, the CSV of its times."""
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of a run, finished or not."""
 
-    models: Path
-    results: Path
-    timings: Path
-
-    @classmethod
-    def finished(cls, paths: PathsConfig, activation: str, network: str) -> "RunFolder":
-        """Give the folder of a configuration's finished run."""
-        name = f"{activation}-{network}"
-        timings = Path(paths.timings) / f"{name}.csv"
-        return cls(Path(paths.models) / name, Path(paths.results) / name, timings)
+    path: Path
 
     @classmethod
-    def unfinished(cls, folder: Path) -> "RunFolder":
-        """Give the folder of a run that is being trained, by the folder of its checkpoints."""
-        return cls(folder / "models", folder / "results", folder / "timings.csv")
+    def finished(cls, runs: str | Path, activation: str, network: str) -> "RunFolder":
+        """Return the folder of a configuration's finished run, below the folder of all runs."""
+        return cls(run_path(runs, activation, network))
+
+    @property
+    def models(self) -> Path:
+        """The folder of weights, and of what they were trained with."""
+        return self.path / "models"
+
+    @property
+    def results(self) -> Path:
+        """The folder of what repeats to the byte."""
+        return self.path / "results"
+
+    @property
+    def logits(self) -> Path:
+        """The file of the logits of the test images."""
+        return self.results / "test.npz"
 
     @property
     def record(self) -> Path:
         """The JSON of what differs between equal runs, other than times."""
-        return self.timings.with_suffix(".json")
+        return self.path / "run.json"
 
     def table(self, name: str) -> Path:
-        """Give the file of one of `COLUMNS`."""
-        return self.timings if name == "timings" else self.results / f"{name}.csv"
+        """Return the file of one of `COLUMNS`."""
+        return (self.path if name == "timings" else self.results) / f"{name}.csv"
 
     # --- Writing --------------------------------------------------------------------------
 
@@ -162,7 +170,7 @@ class RunFolder(NamedTuple):
     def write_config(
         self, config: Config, model: Mapping[str, Any], fingerprint: str, code: str
     ) -> None:
-        """Write what a training is made with; `model` are the fields of its `network.ModelSpec`."""
+        """Write what a training uses; `model` are the fields of its `network.ModelSpec`."""
         made_with = {"seeds": config.seeds}
         made_with |= {name: asdict(getattr(config, name)) for name in ("data", "training")}
         for file, content in (
@@ -175,7 +183,7 @@ class RunFolder(NamedTuple):
 
     def write_logits(self, logits: Mapping[int, np.ndarray]) -> None:
         """Write the logits of the test images, by seed."""
-        with atomic_write(self.results / "test.npz", sync=False) as path:
+        with atomic_write(self.logits, sync=False) as path:
             arrays: dict[str, Any] = {f"seed-{seed}": array for seed, array in logits.items()}
             np.savez(path, **arrays)
 
@@ -184,8 +192,9 @@ class RunFolder(NamedTuple):
 
         What a killed process left half-written stays behind.
         """
-        for ours, theirs in zip((*self, self.record), (*other, other.record), strict=True):
-            with atomic_write(theirs) as path:
+        for name in ("models", "results", "timings.csv", "run.json"):
+            ours = self.path / name
+            with atomic_write(other.path / name) as path:
                 # `shutil.copytree` would hide in an error of its own that the disk is full.
                 for file in (ours, *ours.rglob("*")):
                     if file.is_file() and file.parent.suffix != ".partial":

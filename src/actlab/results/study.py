@@ -228,6 +228,7 @@ def load_study(
     networks: Sequence[str],
     seeds: Sequence[int],
     epochs: int,
+    runs: Path,
     results: Path,
     timings: Path,
     has_held_out: bool = False,
@@ -238,7 +239,7 @@ def load_study(
     ----------
     activations, networks, seeds, epochs
         What is configured; files of other activations or networks are not looked at.
-    results, timings
+    runs, results, timings
         The folders of that name.
     has_held_out
         Whether validation images were held out.
@@ -251,14 +252,9 @@ def load_study(
     gathered: dict[str, Any] = {}
     pairs = [(network, activation) for network in networks for activation in activations]
     for network, activation in pairs:
-        name = f"{activation}-{network}"
-        for key, columns, path in (
-            ("history", layout.HISTORY, results / name / "history.csv"),
-            ("test", layout.TEST, results / name / "test.csv"),
-            ("layers", layout.LAYERS, results / name / "layers.csv"),
-            ("timings", layout.TIMINGS, timings / f"{name}.csv"),
-        ):
-            table = _read_training(path, columns, seeds, epochs)
+        folder = layout.RunFolder.finished(runs, activation, network)
+        for key in ("history", "test", "layers", "timings"):
+            table = _read_training(folder, key, seeds, epochs)
             if key == "layers":
                 # The configuration's name takes the column; what each layer computes with keeps
                 # one of its own.
@@ -285,18 +281,18 @@ def load_study(
             study, read_table(results / "preactivations.csv", tables.PREACTIVATIONS)
         ),
     )
-    return replace(study, updates=_read_updates(study, results))
+    return replace(study, updates=_read_updates(study, runs))
 
 
-def read_activations(study: Study, models: Path) -> list[ActivationConfig]:
+def read_activations(study: Study, runs: Path) -> list[ActivationConfig]:
     """Read what each activation of a study was trained as, from its networks' model.json.
 
     Parameters
     ----------
     study
         Names the activations and networks.
-    models
-        The folder of that name.
+    runs
+        The folder of all runs.
 
     Raises
     ------
@@ -305,7 +301,7 @@ def read_activations(study: Study, models: Path) -> list[ActivationConfig]:
     """
     read: dict[str, ActivationConfig] = {}
     for network, activation in study.identities():
-        path = models / f"{activation}-{network}" / "model.json"
+        path = layout.RunFolder.finished(runs, activation, network).models / "model.json"
         if not path.is_file():
             raise UserError(f"{path} is missing: run `dvc repro` to train that network")
         trained = ActivationConfig(**json.loads(path.read_text(encoding="utf-8"))["activation"])
@@ -318,13 +314,13 @@ def read_activations(study: Study, models: Path) -> list[ActivationConfig]:
 
 
 def _read_training(
-    path: Path, columns: tuple[str, ...], seeds: Sequence[int], epochs: int
+    folder: layout.RunFolder, name: str, seeds: Sequence[int], epochs: int
 ) -> pd.DataFrame:
     """Read a table of a training; check its seeds and epochs against the configured ones."""
-    table = read_table(path, columns)
-    if "seed" in columns:
+    table, path = folder.read_table(name), folder.table(name)
+    if "seed" in table:
         _check_seeds(table, seeds, path)
-    if "epoch" in columns:
+    if "epoch" in table:
         for seed, rows in table.groupby("seed"):
             if list(rows["epoch"]) != list(range(1, epochs + 1)):
                 raise UserError(
@@ -374,7 +370,7 @@ def _read_gradients(study: Study, path: Path) -> pd.DataFrame:
         places = {layer: place for place, layer in enumerate(study.layers_of(network))}
         if set(part["layer"]) != set(places):
             raise UserError(
-                f"{path} has other layers of {network} than results/{activation}-{network}:"
+                f"{path} has other layers of {network} than runs/{activation}-{network}:"
                 " run `dvc repro` to make it again"
             )
         if missing := [name for name in HEALTH[:3] if name not in set(part["statistic"])]:
@@ -393,11 +389,11 @@ def _read_gradients(study: Study, path: Path) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _read_updates(study: Study, results: Path) -> pd.DataFrame:
+def _read_updates(study: Study, runs: Path) -> pd.DataFrame:
     parts = []
     for network, activation in study.identities():
-        path = results / f"{activation}-{network}" / "updates.csv"
-        table = read_table(path, layout.UPDATES)
+        folder = layout.RunFolder.finished(runs, activation, network)
+        table, path = folder.read_table("updates"), folder.table("updates")
         rows = where(study.gradients, activation=activation, network=network)
         for column in ("seed", "epoch", "layer"):
             if set(table[column]) != set(rows[column]):

@@ -17,6 +17,7 @@ def gradients(config: Config) -> None:
     from actlab.engine import csvs
     from actlab.engine.files import atomic_write
     from actlab.engine.parallel import do_beside, tell_after
+    from actlab.models.files import run_path
     from actlab.probes.gradients import probe_configuration
     from actlab.results import tables
     from actlab.tracking import publish_study
@@ -37,7 +38,7 @@ def gradients(config: Config) -> None:
             f"{'-'.join(names)}: gradients of {len(config.seeds)} seeds",
             partial(
                 probe_configuration,
-                Path(config.paths.models) / "-".join(names),
+                run_path(config.paths.runs, *names) / "models",
                 config.seeds,
                 probes,
                 "test",

@@ -16,17 +16,20 @@ def report(config: Config) -> None:
     from actlab.tracking import overview
     from actlab.tracking.publish_study import log_report
 
-    results, reports = Path(config.paths.results), Path(config.paths.reports)
+    runs, results, reports = map(
+        Path, (config.paths.runs, config.paths.results, config.paths.reports)
+    )
     loaded = study.load_study(
         config.activations,
         config.networks,
         config.seeds,
         config.training.epochs,
+        runs,
         results,
         Path(config.paths.timings),
         has_held_out=config.data.validation_size > 0,
     )
-    trained = study.read_activations(loaded, Path(config.paths.models))
+    trained = study.read_activations(loaded, runs)
     activations = metadata.load_trained(trained, results / "activations")
     splits = load_processed(Path(config.paths.processed), asdict(config.data), is_scaled=False)
     facts = provenance.facts(Path.cwd(), config.seeds)

@@ -15,6 +15,7 @@ def timing(config: Config) -> None:
     from actlab.data.splits import load_processed
     from actlab.engine import csvs
     from actlab.engine.files import atomic_write
+    from actlab.models.files import run_path
     from actlab.models.network import ModelSpec
     from actlab.probes.kernels import OPERATIONS, time_kernels
     from actlab.results import tables
@@ -27,7 +28,7 @@ def timing(config: Config) -> None:
     rows, activations = [], {}
     for network in config.networks:
         specs = {
-            name: ModelSpec.load(Path(config.paths.models) / f"{name}-{network}" / "model.json")
+            name: ModelSpec.load(run_path(config.paths.runs, name, network) / "models/model.json")
             for name in config.activations
         }
         activations |= {name: spec.activation for name, spec in specs.items()}

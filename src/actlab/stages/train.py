@@ -84,7 +84,7 @@ def _train(
     protocol = trainer.Protocol(
         made_with.epochs, made_with.batch_size, made_with.learning_rate, made_with.kept_epochs()
     )
-    finished = RunFolder.finished(config.paths, config.activation.name, config.network.name)
+    finished = RunFolder.finished(config.paths.runs, config.activation.name, config.network.name)
     done = sum(map(len, checkpoints.epochs.values()))
     shown = progress.shown(title, len(config.seeds) * protocol.epochs, done)
     with LivePublisher(config, checkpoints.run) as publisher, shown as advance:
@@ -123,8 +123,7 @@ def _train(
     run = checkpoints.run.read(config)
     if is_alone:
         accuracy = run.test["test_accuracy"].mean()
-        written = f"written to {finished.models} and {finished.results}"
-        print(f"{title}: mean test accuracy {accuracy:.2%}; {written}", flush=True)
+        print(f"{title}: mean test accuracy {accuracy:.2%}; written to {finished.path}", flush=True)
     return Trained(run.objective, run.diverged_seeds, not publisher.is_lost)
 
 

@@ -84,7 +84,7 @@ def _find(store: Store, config: Config) -> list[_Held]:
     """Give the configurations of the pipeline that the store has, network by network."""
     held = []
     for network, activation in product(config.networks, config.activations):
-        folder = RunFolder.finished(config.paths, activation, network)
+        folder = RunFolder.finished(config.paths.runs, activation, network)
         try:
             trained = folder.read_config(config)
             found = store.find_configuration(trained, folder.find_weights(trained))

@@ -60,7 +60,7 @@ def write_gradients(
     store: Store, config: Config, activation: str, network: str, table: pd.DataFrame
 ) -> bool | None:
     """Write a configuration's rows; False when MLflow has them, None when it has no such run."""
-    folder = RunFolder.finished(config.paths, activation, network)
+    folder = RunFolder.finished(config.paths.runs, activation, network)
     trained = folder.read_config(config)
     found = store.find_configuration(trained, folder.find_weights(trained))
     if found is None:

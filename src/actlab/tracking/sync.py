@@ -74,13 +74,10 @@ def sync(config: Config, stale: Collection[str]) -> Synced:
 
 
 def _publish_run(store: Store, config: Config, activation: str, network: str) -> Iterator[str]:
-    folder = RunFolder.finished(config.paths, activation, network)
+    folder = RunFolder.finished(config.paths.runs, activation, network)
     run = folder.read(config)
     if not run.is_complete:
-        raise UserError(
-            f"{folder.results} and {folder.timings} do not hold every epoch of each seed: run"
-            " `dvc repro`"
-        )
+        raise UserError(f"{folder.path} does not hold every epoch of each seed: run `dvc repro`")
     if publish(config, folder, store):
         yield f"{activation}/{network}: {len(run.config.seeds)} seeds"
 
