@@ -243,7 +243,7 @@ def test_dvc_shows_metrics_and_stages(study):
     metrics = json.loads(study.run("dvc", "metrics", "show", "--json"))
     assert '"leaky_relu/mlp %": ' in json.dumps(metrics)
     graph = study.run("dvc", "dag", "--dot")
-    assert re.search(r'"train@sigmoid-mlp" -> "gradients"', graph)
+    assert re.search(r'"train@sigmoid-mlp" -> "collect"', graph)
 
 
 def test_every_run_is_in_mlflow_and_sync_adds_nothing(study):

@@ -98,9 +98,9 @@ def test_results_of_another_configuration_are_refused(tmp_path, configured, mess
         ("gradients", "epoch", 1, "holds the seeds of nothing"),
         ("gradients", "layer", "hidden_7", "other layers of mlp"),
         ("gradients", "statistic", "l2_norm", "lacks the backprop_rms of tanh on mlp"),
-        ("updates", "seed", 9, r"tanh-mlp/updates.csv holds other seeds than"),
-        ("updates", "epoch", 9, r"tanh-mlp/updates.csv holds other epochs than"),
-        ("updates", "layer", "hidden_9", r"tanh-mlp/updates.csv holds other layers than"),
+        ("updates", "seed", 9, r"tanh-mlp/results/updates.csv holds other seeds than"),
+        ("updates", "epoch", 9, r"tanh-mlp/results/updates.csv holds other epochs than"),
+        ("updates", "layer", "hidden_9", r"tanh-mlp/results/updates.csv holds other layers than"),
         ("theory", "activation", "relu", r"theory/ratios.csv lacks tanh: run `dvc repro`"),
     ],
 )
