@@ -22,7 +22,7 @@ help: ## list the targets
 
 PAGE := .dvc/plots/page.html
 
-setup: $(VENV)/ready $(PAGE) ## the locked requirements, in .venv
+setup: $(VENV)/ready $(PAGE) ## install the locked requirements, in .venv
 
 $(VENV)/ready: requirements.lock pyproject.toml
 	@PYTHON=$(PYTHON) sh setup.sh
@@ -30,60 +30,60 @@ $(VENV)/ready: requirements.lock pyproject.toml
 $(PAGE): $(VENV)/ready scripts/plots_page.py
 	@python scripts/plots_page.py
 
-setup-ray: $(VENV)-ray/ready ## the same with ray, in .venv-ray
+setup-ray: $(VENV)-ray/ready ## install them with ray, in .venv-ray
 
 $(VENV)-ray/ready: requirements-ray.lock pyproject.toml
 	@PYTHON=$(PYTHON) sh setup.sh requirements-ray.lock
 
-setup-bench: $(VENV)/ready $(VENV)-bench/ready ## the same with the peers that are benchmarked, in .venv-bench: 8 GB
+setup-bench: $(VENV)/ready $(VENV)-bench/ready ## install them with the benchmarked libraries, in .venv-bench: 8 GB
 
 $(VENV)-bench/ready: requirements-bench.lock pyproject.toml
 	@PYTHON=$(PYTHON) sh setup.sh requirements-bench.lock
 
-repro: $(VENV)/ready $(PAGE) ## the whole pipeline, from raw data to report and MLflow
+repro: $(VENV)/ready $(PAGE) ## run the pipeline, from raw data to report and MLflow
 	@dvc repro
 	@PYTHONPATH=src python -m actlab.stages.answer
 
 DEPENDENCIES := (src|data|models|results|timings|reports|custom|conf/activation|conf/network)
 
-experiments: $(VENV)/ready ## experiments since the last commit: values that differ, accuracies
+experiments: $(VENV)/ready ## list experiments since the last commit: values that differ, accuracies
 	@dvc exp show --only-changed --drop Created --drop '$(DEPENDENCIES)(/[^:]*)?$$'
 
-test: $(VENV)/ready ## the tests
+test: $(VENV)/ready ## run the tests
 	@pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-all: $(VENV)/ready ## the tests on Python 3.11, 3.12 and 3.13; TESTS=... for some of them
+test-all: $(VENV)/ready ## run the tests on Python 3.11, 3.12 and 3.13; TESTS=... selects some
 	@TESTS="$(TESTS)" sh scripts/test_all.sh 3.11 3.12 3.13
 
-faults: $(VENV)/ready ## the fault tests of docs/reliability.md, at full count
+faults: $(VENV)/ready ## run the fault tests of docs/reliability.md, at full count
 	@export ACTLAB_FAULTS=all status=0 kills=tests/faults/test_kills.py; \
 	pytest $$kills || status=1; \
 	pytest tests/faults tests/test_equality.py --ignore $$kills -n auto --maxprocesses 4 --dist load || status=1; \
 	exit $$status
 
-lint: $(VENV)/ready ## ruff, pyright and the direction of imports
+lint: $(VENV)/ready ## run ruff, pyright and import-linter
 	@ruff check .
 	@ruff format --check .
 	@pyright
 	@lint-imports --no-cache --no-logo
 
-ui: $(VENV)/ready ## the MLflow UI on this machine alone, with the runs
+ui: $(VENV)/ready ## show the runs in the MLflow UI, on this machine only; PORT=...
 	@echo "The runs:    http://127.0.0.1:$(or $(PORT),5000)/#/experiments/1/runs?viewStateShareKey=configurations&workflowType=machine_learning"
 	@MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(or $(PORT),5000)
 
-serve: $(VENV)/ready ## a registered model on this machine alone; PORT=..., MODEL=models:/<name>@<alias>
+serve: $(VENV)/ready ## serve a registered model, on this machine only; PORT=..., MODEL=models:/<name>@<alias>
 	@python -m actlab.tracking.serving $(MODEL) --port $(or $(PORT),5001)
 
-study: $(VENV)/ready ## the numbers and figures of docs and lessons, from the last repro
+study: $(VENV)/ready ## update docs/study and the lessons from the last repro
 	@mkdir -p docs/study docs/lessons/figures
 	@cp reports/summary.csv reports/comparisons.csv reports/claims.csv reports/theory.csv $(STUDY_TABLES:%=reports/tables/%.csv) reports/figures/gradient_by_layer.png docs/study/
 	@cp reports/data/sample_images.png $(LESSON_FIGURES:%=reports/figures/%.png) docs/lessons/figures/
 	@python scripts/write_lessons.py
 
-lessons: $(VENV)/ready ## docs/lessons, from scripts/lessons and the numbers in docs/study
+lessons: $(VENV)/ready ## write docs/lessons from scripts/lessons and docs/study
 	@python scripts/write_lessons.py
 
-fashion: $(VENV)/ready ## the same on Fashion-MNIST, as an experiment: docs/fashion_mnist.md
+fashion: $(VENV)/ready ## run the pipeline on Fashion-MNIST, update docs/fashion_mnist.md
 	@dvc exp run --temp --name fashion --force -S data.name=fashion_mnist -S report.target_accuracy=0.87
 	@mkdir -p docs/study/fashion_mnist
 	@for name in summary comparisons claims; do \
@@ -91,26 +91,26 @@ fashion: $(VENV)/ready ## the same on Fashion-MNIST, as an experiment: docs/fash
 	done
 	@python scripts/carry_over.py
 
-docs: $(VENV)/ready ## the documentation as a site that works offline: site/index.html
+docs: $(VENV)/ready ## build the documentation as an offline site: site/index.html
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 	@echo "The documentation: site/index.html"
 
-notebook: $(VENV)/ready ## runs the lesson's notebook again, with its outputs: a minute
+notebook: $(VENV)/ready ## rerun the lessons' notebook: a minute
 	@python scripts/run_notebook.py
 
-bench: $(VENV)/ready $(VENV)-bench/ready ## time of an epoch compared with Keras, PyTorch, JAX, NumPy and scikit-learn
+bench: $(VENV)/ready $(VENV)-bench/ready ## time an epoch, compared with other libraries: half an hour
 	@dvc repro --quiet fetch-data
 	@$(VENV)-bench/bin/python benchmarks/bench.py --write
 
-bench-quick: $(VENV)/ready ## in a minute: time of an epoch over its matrix products, against the baseline
+bench-quick: $(VENV)/ready ## compare the time of an epoch with the baseline: a minute
 	@dvc repro --quiet fetch-data
 	@python benchmarks/bench.py --quick
 
-lock: $(VENV)/ready ## requirements.lock with the newest versions, from pyproject.toml
+lock: $(VENV)/ready ## update requirements.lock to the newest versions
 	@$(COMPILE) $(addprefix --extra ,dev docs joblib slurm optuna postgres) -o requirements.lock
 
-lock-ray: $(VENV)/ready ## requirements-ray.lock likewise
+lock-ray: $(VENV)/ready ## update requirements-ray.lock
 	@$(COMPILE) --extra dev --extra ray -o requirements-ray.lock
 
-lock-bench: $(VENV)/ready ## requirements-bench.lock, what it shares with requirements.lock as there
+lock-bench: $(VENV)/ready ## update requirements-bench.lock, consistent with requirements.lock
 	@$(COMPILE) --extra dev --extra bench -c requirements.lock -o requirements-bench.lock

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Make .venv with the locked requirements; `make` calls it when they are not there or have changed.
-# Another lock has a folder of its own: `sh setup.sh requirements-ray.lock` makes .venv-ray; or name
-# the folder: `PYTHON=python3.12 sh setup.sh requirements.lock .venv-3.12`.
+# Create .venv with the locked requirements; `make` calls this if they are missing or have changed.
+# `sh setup.sh requirements-ray.lock` creates .venv-ray; a second argument names the folder:
+# `PYTHON=python3.12 sh setup.sh requirements.lock .venv-3.12`.
 set -eu
 
 LOCK=${1:-requirements.lock}
@@ -14,18 +14,18 @@ fail() {
 }
 
 PYTHON=${PYTHON:-python3}
-command -v "$PYTHON" >/dev/null || fail "$PYTHON is not there: install Python 3.11, 3.12 or 3.13, or name one: make PYTHON=python3.12"
+command -v "$PYTHON" >/dev/null || fail "$PYTHON was not found: install Python 3.11, 3.12 or 3.13, or name one: make PYTHON=python3.12"
 "$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' ||
-    fail "$("$PYTHON" --version) does not serve: Python 3.11, 3.12 or 3.13 does; name one: make PYTHON=python3.12"
+    fail "$("$PYTHON" --version) is not supported: use Python 3.11, 3.12 or 3.13, such as make PYTHON=python3.12"
 "$PYTHON" -c 'import venv, ensurepip' 2>/dev/null ||
     fail "$PYTHON has no venv module: install it (on Debian and Ubuntu: apt-get install python3-venv)"
 [ "$(git rev-parse --show-toplevel 2>/dev/null)" = "$(pwd -P)" ] ||
-    fail "this folder is no git clone, which DVC needs: git clone the repository, or run git init here"
-[ -w . ] || fail "$(pwd) is read-only: clone the repository to a folder that you may write to"
+    fail "this folder is not a git clone, which DVC needs: git clone the repository, or run git init here"
+[ -w . ] || fail "$(pwd) is read-only: clone the repository to a writable folder"
 
 echo "Setting up $VENV with the locked requirements (once; about a minute)"
 [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
-# uv installs ten times as fast as pip, and comes from the same lock, by its hash.
+# uv installs ten times as fast as pip; it comes from the same lock, verified by hash.
 sed -n '/^uv==/,/# via/p' "$LOCK" >"$VENV/uv.txt"
 "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$VENV/uv.txt"
 uv() { "$VENV/bin/uv" pip "$@" --quiet --python "$VENV/bin/python"; }

@@ -1,13 +1,12 @@
-"""How long an epoch takes: actlab beside its peers and the matrix products alone, in turn.
+"""Time an epoch of actlab, of other libraries and of the matrix products alone.
 
     make bench          # half an hour: writes docs/benchmarks.md, docs/study/bench/
     make bench-quick    # a minute: actlab and NumPy's products, against benchmarks/baseline.json
 
-`peers.py` has what is run. Each side is a process of its own that is started with the cores it
-may use: all of them, or one. In a round each side trains an epoch each way, one side after the
-other in an order drawn for the round, so that a slow minute of the machine falls on all of them; a
-ratio is of two times of one round. The losses of the epochs before the first round are compared:
-who has not trained the same is not timed.
+`peers.py` defines what runs. Each side runs in its own process, pinned to all cores or to one. In
+each round every side trains an epoch in every mode, one after the other in random order, so that a
+slow minute of the machine affects all of them; ratios are taken within rounds. The losses of the
+warm-up are compared, and nothing is timed if a side has trained something else.
 """
 
 import argparse
@@ -36,18 +35,18 @@ from actlab.reporting.provenance import hardware
 
 NETWORKS = {"mlp": (128, 64), "deep": (64,) * 8}
 BATCH_SIZES = (32, 128, 1024)
-#: What one core does; what all do, with a model on all of them, or one on each.
-ONE_CORE, ALL_CORES, MODEL_A_CORE = "one core", "one model", "a model a core"
+#: One model on one core; one model on all cores; one model on each core.
+ONE_CORE, ALL_CORES, MODEL_PER_CORE = "one core", "one model", "one model per core"
 ACTLAB = "actlab"
 TIMES = ROOT / "docs/study/bench/epochs.csv"
-#: Epochs before anything is timed; Keras's first ones are slower.
+#: Epochs before timing starts; Keras's first ones are slower.
 WARM_UP = 3
-#: Of the mean loss, relative: in the first epoch, and in those of the warm-up after it.
+#: Relative tolerance of the mean loss: in the first epoch, in the later epochs of the warm-up.
 SAME_ORDER, OTHER_ORDER = (0.01, 0.05), (0.1, 0.15)
 
 
 class UnequalError(Exception):
-    """A side that has not trained what the others have."""
+    """A side whose losses differ from actlab's."""
 
 
 # --- A process of a side ------------------------------------------------------------------
@@ -55,7 +54,7 @@ class UnequalError(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """What a process does: a side's epochs, `models` at once, or matrix products."""
+    """The work of a process: epochs of `models` models of a side at once, or matrix products."""
 
     data: Path
     side: str
@@ -68,15 +67,15 @@ class Job:
 
     @property
     def errors(self) -> Path:
-        """What its process says on the standard error."""
+        """The file for the standard error of its process."""
         name = f"{self.side}-{self.models}-{self.threads}-{self.seed}".replace(" ", "-")
         return self.data / f"{name}.err"
 
 
 def serve(job: Job, connection: Connection) -> None:
-    """Warm up; then do what is asked: train so many epochs more, or multiply."""
-    said = os.open(job.errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(said, 2)  # libraries greet there; it is shown where the process ends
+    """Warm up; then serve requests to train further epochs or to multiply."""
+    errors = os.open(job.errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(errors, 2)  # libraries print greetings there; shown only if the process fails
     images = np.load(job.data / "images.npy")
     labels = np.load(job.data / "labels.npy")
     trainings = [
@@ -91,8 +90,8 @@ def serve(job: Job, connection: Connection) -> None:
         multiply()
     pool, trained = ThreadPoolExecutor(job.models), WARM_UP
     connection.send((losses[0], peers.flop(trainings[0])))
-    while asked := connection.recv():
-        what, models, epochs = asked
+    while request := connection.recv():
+        what, models, epochs = request
         started = time.perf_counter()
         if what == "multiply":
             assert multiply
@@ -100,25 +99,25 @@ def serve(job: Job, connection: Connection) -> None:
                 multiply()
         else:
             numbers = range(trained + 1, trained + epochs + 1)
-            list(pool.map(lambda train: [train(each) for each in numbers], trainers[:models]))  # noqa: B023
+            list(pool.map(lambda train: [train(epoch) for epoch in numbers], trainers[:models]))  # noqa: B023
             trained += epochs
         connection.send(time.perf_counter() - started)
 
 
 class Side:
-    """A process that waits to be asked, and the cores that it may use."""
+    """A process that waits for requests, pinned to some cores."""
 
     def __init__(self, job: Job, cores: Sequence[int]) -> None:
         self.job = job
         context = get_context("spawn")
-        self._connection, there = context.Pipe()
+        self._connection, remote = context.Pipe()
         with _started_with(cores, job.threads):
-            self._process = context.Process(target=serve, args=(job, there), daemon=True)
+            self._process = context.Process(target=serve, args=(job, remote), daemon=True)
             self._process.start()
-        there.close()
+        remote.close()
 
     def first(self) -> tuple[list[float], int]:
-        """Give the mean losses of the warm-up, and the operations of an epoch's products."""
+        """Receive the mean losses of the warm-up, and the FLOP of an epoch's products."""
         try:
             return self._connection.recv()
         except EOFError:
@@ -126,34 +125,34 @@ class Side:
             sys.exit(f"bench: {self.job.side} ended: see above")
 
     def ask(self, what: str, models: int = 1, epochs: int = 1) -> None:
-        """Have it train epochs of so many models, or multiply as often."""
+        """Request epochs of some models, or as many rounds of products."""
         self._connection.send((what, models, epochs))
 
     def seconds(self) -> float:
-        """Wait for what it was asked; the seconds it took."""
+        """Wait for the requested work; return its seconds."""
         return self._connection.recv()
 
     def end(self) -> None:
-        """Let the process end."""
+        """End the process."""
         self._connection.send(None)
         self._process.join()
 
 
 @contextmanager
 def _started_with(cores: Sequence[int], threads: int) -> Iterator[None]:
-    """Hand cores and numbers of threads to the processes that are started meanwhile."""
+    """Set the cores and threads of processes that are started within the context."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     before = os.environ.copy()
     os.environ |= dict.fromkeys(names, str(threads))
     can_pin = hasattr(os, "sched_setaffinity")
-    mine = os.sched_getaffinity(0) if can_pin else set()
+    original = os.sched_getaffinity(0) if can_pin else set()
     try:
         if can_pin:
             os.sched_setaffinity(0, cores)
         yield
     finally:
         if can_pin:
-            os.sched_setaffinity(0, mine)
+            os.sched_setaffinity(0, original)
         os.environ.clear()
         os.environ |= before
 
@@ -163,7 +162,7 @@ def _started_with(cores: Sequence[int], threads: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds of a model-epoch of a side, in a round; `products` where it multiplied alone."""
+    """Seconds of a model-epoch of a side in a round, or of its products alone."""
 
     network: str
     batch_size: int
@@ -174,12 +173,12 @@ class Timed:
 
 
 def products_of(side: str) -> str:
-    """Name the matrix products that a side multiplies."""
+    """Name the matrix products computed with a side's library."""
     return f"products, {side.split(',')[0]}"
 
 
 def save_images(folder: Path) -> None:
-    """Write the training images and labels where each process reads them."""
+    """Save the training images and labels for the processes."""
     from actlab.data.datasets import load_raw
     from actlab.data.splits import build_splits
 
@@ -191,9 +190,9 @@ def save_images(folder: Path) -> None:
 def measure(
     data: Path, network: str, batch_size: int, rounds: int, names: Sequence[str]
 ) -> tuple[list[Timed], dict[str, list[float]], int]:
-    """Time actlab, the named peers, and the products of those that have them.
+    """Time actlab, the named peers, and their matrix products.
 
-    Gives the times, the losses of the warm-up by side, and the operations of the products.
+    Returns the times, the losses of the warm-up by side, and the FLOP of the products.
     """
     available = cores()
     pinned: dict[str, list[Side]] = {}
@@ -207,16 +206,16 @@ def measure(
     losses[ACTLAB], operations = whole[ACTLAB].first()
     losses[f"{ACTLAB}, one core"] = alone.first()[0]
     for name in names:
-        each = [
+        sides = [
             Side(Job(data, name, network, batch_size, 1, 1, seed, name in peers.SGEMM), [core])
             for seed, core in enumerate(available)
         ]
         whole[name] = Side(Job(data, name, network, batch_size, 1, len(available)), available)
-        first = [side.first()[0] for side in (whole[name], *each)]
+        first = [side.first()[0] for side in (whole[name], *sides)]
         losses[name], losses[f"{name}, one core"] = first[:2]
-        pinned[name] = each
-    for name, each in losses.items():
-        check_losses(name, each, losses[ACTLAB])
+        pinned[name] = sides
+    for name, warm_up in losses.items():
+        check_losses(name, warm_up, losses[ACTLAB])
 
     def one(side: Side, what: str, models: int = 1, epochs: int = 1) -> float:
         side.ask(what, models, epochs)
@@ -233,16 +232,16 @@ def measure(
     epochs, ours = 1 if batch_size < 100 else 2, whole[ACTLAB]
     work: list[tuple[str, str, Callable[[], float]]] = [
         (ACTLAB, ONE_CORE, partial(one, alone, "train")),
-        (ACTLAB, MODEL_A_CORE, partial(one, ours, "train", len(available), epochs)),
+        (ACTLAB, MODEL_PER_CORE, partial(one, ours, "train", len(available), epochs)),
     ]
     for name, sides in pinned.items():
         if sides[0].job.with_products:
             products = products_of(name)
             work.append((products, ONE_CORE, partial(one, sides[0], "multiply")))
-            work.append((products, MODEL_A_CORE, partial(each_core, sides, "multiply", epochs)))
+            work.append((products, MODEL_PER_CORE, partial(each_core, sides, "multiply", epochs)))
         work.append((name, ONE_CORE, partial(one, sides[0], "train")))
         work.append((name, ALL_CORES, partial(one, whole[name], "train")))
-        work.append((name, MODEL_A_CORE, partial(each_core, sides, "train", epochs)))
+        work.append((name, MODEL_PER_CORE, partial(each_core, sides, "train", epochs)))
     found: list[Timed] = []
     print(f"{network}, batches of {batch_size}: started in {time.monotonic() - start:.0f} s")
     for number in range(1, rounds + 1):
@@ -250,13 +249,13 @@ def measure(
             side, way, call = work[place]
             found.append(Timed(network, batch_size, number, side, way, round(call(), 5)))
         print(f"  round {number} of {rounds}, {time.monotonic() - start:.0f} s", flush=True)
-    for side in (alone, *whole.values(), *(side for each in pinned.values() for side in each)):
+    for side in (alone, *whole.values(), *(side for sides in pinned.values() for side in sides)):
         side.end()
     return found, losses, operations
 
 
 def check_losses(name: str, losses: Sequence[float], ours: Sequence[float]) -> None:
-    """Raise `UnequalError` where the losses of a warm-up are not those of actlab's."""
+    """Raise `UnequalError` if the losses of a warm-up differ from actlab's."""
     is_same = name.removesuffix(", one core") not in peers.OWN_ORDER
     first, later = SAME_ORDER if is_same else OTHER_ORDER
     for epoch, (loss, our) in enumerate(zip(losses, ours, strict=True), 1):
@@ -265,52 +264,52 @@ def check_losses(name: str, losses: Sequence[float], ours: Sequence[float]) -> N
 
 
 def seconds_of(times: Sequence[Timed], side: str, way: str) -> list[float]:
-    """Give the seconds of a side, by rounds."""
-    return [each.seconds for each in times if (each.side, each.way) == (side, way)]
+    """Give the seconds of a side in each round."""
+    return [entry.seconds for entry in times if (entry.side, entry.way) == (side, way)]
 
 
 def sides_of(times: Sequence[Timed]) -> tuple[list[str], list[str]]:
-    """Give those that were timed, and the products that were, each in an order of their own."""
-    timed = {each.side for each in times}
+    """List the sides that were timed, and the products that were, in a fixed order."""
+    timed = {entry.side for entry in times}
     sides, limits = (ACTLAB, *peers.PEERS), map(products_of, peers.SGEMM)
     return [name for name in sides if name in timed], [name for name in limits if name in timed]
 
 
 def fastest(times: Sequence[Timed], sides: Sequence[str], ways: Sequence[str]) -> tuple[str, str]:
-    """Give the side and the way with the least median."""
+    """Give the side and mode with the smallest median."""
     return min(
         ((side, way) for side in sides for way in ways if seconds_of(times, side, way)),
-        key=lambda each: statistics.median(seconds_of(times, *each)),
+        key=lambda pair: statistics.median(seconds_of(times, *pair)),
     )
 
 
 def ratios(one: Sequence[float], other: Sequence[float]) -> tuple[float, float, float]:
-    """Give the median, least and largest of what one took in units of the other, by rounds."""
-    each = [a / b for a, b in zip(one, other, strict=True)]
-    return statistics.median(each), min(each), max(each)
+    """Give the median, minimum and maximum over rounds of the ratio of two times."""
+    quotients = [a / b for a, b in zip(one, other, strict=True)]
+    return statistics.median(quotients), min(quotients), max(quotients)
 
 
-# --- What is written ----------------------------------------------------------------------
+# --- Output -------------------------------------------------------------------------------
 
 
-def _spread(of: tuple[float, float, float]) -> str:
-    return "{:.2f} ({:.2f} to {:.2f})".format(*of)
+def _spread(ratio: tuple[float, float, float]) -> str:
+    return "{:.2f} ({:.2f} to {:.2f})".format(*ratio)
 
 
 def table(times: Sequence[Timed], operations: int) -> str:
-    """Write the times of a network and a batch size as Markdown."""
+    """Render the times of a network and a batch size as a Markdown table."""
     sides, limits = sides_of(times)
     one_limit = seconds_of(times, *fastest(times, limits, [ONE_CORE]))
-    all_limit = seconds_of(times, *fastest(times, limits, [MODEL_A_CORE]))
-    ours = seconds_of(times, ACTLAB, MODEL_A_CORE)
+    all_limit = seconds_of(times, *fastest(times, limits, [MODEL_PER_CORE]))
+    ours = seconds_of(times, ACTLAB, MODEL_PER_CORE)
     lines = [
-        "| | one core, s | in units of the products | all cores, s a model | how"
+        "| | one core, s | in units of the products | all cores, s per model | how"
         " | in units of the products | actlab is faster by |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name in (*sides, *limits):
         one = seconds_of(times, name, ONE_CORE)
-        best = fastest(times, [name], [ALL_CORES, MODEL_A_CORE])
+        best = fastest(times, [name], [ALL_CORES, MODEL_PER_CORE])
         every = seconds_of(times, *best)
         cells = [
             name,
@@ -328,22 +327,22 @@ def table(times: Sequence[Timed], operations: int) -> str:
     )
     lines += [
         "",
-        f"{operations / 1e9:.1f} GFLOP of products an epoch: {speed[0]:.0f} GFLOP/s on one core,"
+        f"{operations / 1e9:.1f} GFLOP of products per epoch: {speed[0]:.0f} GFLOP/s on one core,"
         f" {speed[1]:.0f} on all.",
     ]
     return "\n".join(lines)
 
 
 def cells(times: Sequence[Timed]) -> dict[tuple[str, int], list[Timed]]:
-    """Give the times by network and batch size."""
+    """Group the times by network and batch size."""
     found: dict[tuple[str, int], list[Timed]] = {}
-    for each in times:
-        found.setdefault((each.network, each.batch_size), []).append(each)
+    for entry in times:
+        found.setdefault((entry.network, entry.batch_size), []).append(entry)
     return found
 
 
 def read(path: Path) -> list[Timed]:
-    """Read the times that `write` wrote."""
+    """Read the times that `write` has written."""
     with path.open(newline="") as file:
         return [
             Timed(
@@ -359,23 +358,23 @@ def read(path: Path) -> list[Timed]:
 
 
 def write(times: Sequence[Timed], operations: dict[tuple[str, int], int]) -> None:
-    """Write the times, the figure, and the tables into the page."""
+    """Write the times, the figure, and the tables of the page."""
     TIMES.parent.mkdir(parents=True, exist_ok=True)
     with TIMES.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Timed.__dataclass_fields__)
-        writer.writerows(vars(each).values() for each in times)
+        writer.writerows(vars(entry).values() for entry in times)
     plot(times).savefig(TIMES.with_suffix(".png"), dpi=120)
-    rounds = max(each.round for each in times)
-    said = [f"{hardware()}; {rounds} rounds, median (least to largest).", ""]
-    for (network, size), of in cells(times).items():
+    rounds = max(entry.round for entry in times)
+    lines = [f"{hardware()}; {rounds} rounds, median (minimum to maximum).", ""]
+    for (network, size), of_cell in cells(times).items():
         title = f"### {network}, batches of {size}"
-        said += [title, "", table(of, operations[network, size]), ""]
-    write_between("epochs", "\n".join(said))
+        lines += [title, "", table(of_cell, operations[network, size]), ""]
+    write_between("epochs", "\n".join(lines))
 
 
 def plot(times: Sequence[Timed]):
-    """Draw seconds of a model-epoch on all cores, in units of the products, by side."""
+    """Plot the time of a model-epoch on all cores, in units of the products, by side."""
     from matplotlib.figure import Figure
 
     found = cells(times)
@@ -383,13 +382,13 @@ def plot(times: Sequence[Timed]):
     rows = len(found) // columns
     figure = Figure((4 * columns, 3.2 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
-    for axis, ((network, size), of) in zip(axes, found.items(), strict=True):
-        sides, limits = sides_of(of)
-        limit = seconds_of(of, *fastest(of, limits, [MODEL_A_CORE]))
+    for axis, ((network, size), of_cell) in zip(axes, found.items(), strict=True):
+        sides, limits = sides_of(of_cell)
+        limit = seconds_of(of_cell, *fastest(of_cell, limits, [MODEL_PER_CORE]))
         sides.reverse()
         for place, name in enumerate(sides):
-            best = fastest(of, [name], [ALL_CORES, MODEL_A_CORE])
-            middle, least, most = ratios(seconds_of(of, *best), limit)
+            best = fastest(of_cell, [name], [ALL_CORES, MODEL_PER_CORE])
+            middle, least, most = ratios(seconds_of(of_cell, *best), limit)
             color = "#4477aa" if name == ACTLAB else "#bbbbbb"
             axis.barh(place, middle, color=color)
             axis.plot([least, most], [place, place], color="black", linewidth=1)
@@ -407,7 +406,7 @@ def plot(times: Sequence[Timed]):
 
 
 def compare_with_baseline(times: Sequence[Timed], path: Path, is_new: bool) -> None:
-    """Say how the ratios to NumPy's products stand to those that are committed."""
+    """Print the ratios to NumPy's products compared with the committed ones."""
     now = {
         way: statistics.median(
             a / b
@@ -417,19 +416,19 @@ def compare_with_baseline(times: Sequence[Timed], path: Path, is_new: bool) -> N
                 strict=True,
             )
         )
-        for way in (ONE_CORE, MODEL_A_CORE)
+        for way in (ONE_CORE, MODEL_PER_CORE)
     }
     if is_new:
-        told = {
+        baseline = {
             "hardware": hardware(),
-            "ratios": {way: round(each, 3) for way, each in now.items()},
+            "ratios": {way: round(ratio, 3) for way, ratio in now.items()},
         }
-        path.write_text(json.dumps(told, indent=2) + "\n")
+        path.write_text(json.dumps(baseline, indent=2) + "\n")
         print(f"written to {path.relative_to(ROOT)}")
         return
     baseline = json.loads(path.read_text())
     if baseline["hardware"] != hardware():
-        print(f"the baseline is of {baseline['hardware']}; this is {hardware()}")
+        print(f"the baseline was measured on {baseline['hardware']}; this is {hardware()}")
     for way, ratio in now.items():
         change = ratio / baseline["ratios"][way] - 1
         verdict = "MORE THAN 20 % WORSE" if change > 0.2 else "as before"
@@ -441,46 +440,50 @@ def compare_with_baseline(times: Sequence[Timed], path: Path, is_new: bool) -> N
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description="How long an epoch takes, beside others.")
-    parser.add_argument("--rounds", type=int, default=5, help="how many (default: 5)")
+    parser = argparse.ArgumentParser(description="Time an epoch, compared with other libraries.")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds (default: 5)")
     parser.add_argument("--network", choices=NETWORKS, nargs="+", default=list(NETWORKS))
     parser.add_argument("--batch-size", type=int, nargs="+", default=list(BATCH_SIZES))
     parser.add_argument("--peer", choices=peers.PEERS, nargs="*", default=list(peers.PEERS))
     parser.add_argument(
         "--quick", action="store_true", help="actlab and NumPy's products, mlp, 128"
     )
-    parser.add_argument("--new-baseline", action="store_true", help="commit what --quick measures")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and study")
-    asked = parser.parse_args()
-    if not set(asked.peer) & set(peers.SGEMM):
-        parser.error(f"--peer: one of {', '.join(peers.SGEMM)} has to be there, for its products")
-    subset = len(asked.network) < len(NETWORKS) or asked.batch_size != list(BATCH_SIZES)
-    if asked.write and (subset or len(asked.peer) < len(peers.PEERS)):
-        parser.error("--write: the page is of all networks, batch sizes and peers")
+    parser.add_argument("--new-baseline", action="store_true", help="write a new baseline.json")
+    parser.add_argument(
+        "--write", action="store_true", help="write docs/benchmarks.md and docs/study/bench"
+    )
+    arguments = parser.parse_args()
+    if not set(arguments.peer) & set(peers.SGEMM):
+        parser.error(f"--peer needs one of {', '.join(peers.SGEMM)}, for the matrix products")
+    subset = len(arguments.network) < len(NETWORKS) or arguments.batch_size != list(BATCH_SIZES)
+    if arguments.write and (subset or len(arguments.peer) < len(peers.PEERS)):
+        parser.error("--write needs all networks, batch sizes and peers")
     if not (ROOT / "data/raw").is_dir():
-        sys.exit("bench: there is no data/raw: run `dvc repro fetch-data`")
+        sys.exit("bench: data/raw is missing: run `dvc repro fetch-data`")
     with TemporaryDirectory() as folder:
         save_images(Path(folder))
-        if asked.quick or asked.new_baseline:
+        if arguments.quick or arguments.new_baseline:
             times, _, _ = measure(Path(folder), "mlp", 128, 15, ["NumPy"])
-            compare_with_baseline(times, ROOT / "benchmarks/baseline.json", asked.new_baseline)
+            compare_with_baseline(times, ROOT / "benchmarks/baseline.json", arguments.new_baseline)
         else:
-            run(asked, Path(folder))
+            run(arguments, Path(folder))
 
 
-def run(asked: argparse.Namespace, data: Path) -> None:
-    """Measure each network and batch size; print, and write where that is asked."""
+def run(arguments: argparse.Namespace, data: Path) -> None:
+    """Measure each network and batch size; print, and write if requested."""
     times: list[Timed] = []
     operations = {}
-    for network in asked.network:
-        for size in asked.batch_size:
-            found, losses, of_products = measure(data, network, size, asked.rounds, asked.peer)
+    for network in arguments.network:
+        for size in arguments.batch_size:
+            found, losses, of_products = measure(
+                data, network, size, arguments.rounds, arguments.peer
+            )
             print(table(found, of_products))
-            for name, each in losses.items():
-                print(f"{name}: loss {', '.join(f'{loss:.5f}' for loss in each)}", flush=True)
+            for name, warm_up in losses.items():
+                print(f"{name}: loss {', '.join(f'{loss:.5f}' for loss in warm_up)}", flush=True)
             times += found
             operations[network, size] = of_products
-    if asked.write:
+    if arguments.write:
         write(times, operations)
 
 

@@ -1,14 +1,13 @@
-"""How long a comparison, and a job's bookkeeping, take with 1,000 runs in the store.
+"""Time a comparison, and a job's bookkeeping, with 1,000 runs in the store.
 
     python benchmarks/compare.py --folder ../a-new-folder
 
-Fills a fresh SQLite store, through the calls that a training makes, with 1,000 finished runs: 143
-configurations (activations, depths, learning rates) with six seeds each, 20 epochs a seed, the
-numbers drawn at random; no network is trained. Then it runs `python -m actlab.stages.compare` as a
-user does, and prints the seconds; and those of what a job asks of that store. A folder that holds
-the store already is not filled again. No model is stored: a comparison reads none, and what
-storing one takes of a job is not in these numbers. The exit status is 1 where a comparison takes
-30 s or more.
+Fills a new SQLite store, through the calls that a training makes, with 1,000 finished runs: 143
+configurations (activations, depths, learning rates) with six seeds each, 20 epochs per seed, and
+random numbers; no network is trained. Then it times `python -m actlab.stages.compare`, and the
+calls that one job makes to that store. A folder that already holds the store is not filled again.
+No models are stored: a comparison reads none, and a job's numbers exclude the time to store one.
+The exit status is 1 if a comparison takes 30 s or more.
 """
 
 import argparse
@@ -35,9 +34,9 @@ MOST_SECONDS = 30
 
 
 def fill(name: str, first: int, last: int) -> None:
-    """Write runs into mlflow.db of the current folder, all in a sweep of that name.
+    """Write the runs of the sweep `name` to mlflow.db in the current folder.
 
-    Of the configurations from `first` up to `last`, in an order that is always the same.
+    They are the configurations from `first` up to `last`, in a fixed order.
     """
     sys.path.insert(0, str(ROOT / "tests"))
     from planted import activation_of, configured  # pyright: ignore[reportMissingImports]
@@ -48,7 +47,7 @@ def fill(name: str, first: int, last: int) -> None:
     from actlab.tracking.store import connect
     from actlab.training.config import TrainingConfig
 
-    publish.log_model = lambda *_: (None, 101_770)  # a second each, and nothing to compare
+    publish.log_model = lambda *_: (None, 101_770)  # takes a second each; not compared
     rng = np.random.default_rng(first)
     store = connect()
     base = configured(Path(), seeds=list(SEEDS))
@@ -71,7 +70,7 @@ def fill(name: str, first: int, last: int) -> None:
 
 
 def bookkeep() -> dict[str, float]:
-    """Time what a job of six seeds and 20 epochs asks of the store, without its model; seconds."""
+    """Time the store calls of a job of six seeds and 20 epochs, without its model; seconds."""
     sys.path.insert(0, str(ROOT / "tests"))
     from planted import configured  # pyright: ignore[reportMissingImports]
     from planted_run import folder_of, plant_run  # pyright: ignore[reportMissingImports]
@@ -95,26 +94,26 @@ def bookkeep() -> dict[str, float]:
     digest = f"{fingerprint(config)}-{time.time()}"
     timed("opening the store", connect)
     store = connect()
-    timed("looking for a finished one", lambda: store.find_finished(digest))
-    timed("closing unfinished ones", lambda: store.close_unfinished(digest))
+    timed("looking for a finished run", lambda: store.find_finished(digest))
+    timed("closing unfinished runs", lambda: store.close_unfinished(digest))
     publisher = publish.Publisher(config, folder, store)
     for epoch in range(1, EPOCHS + 1):
         plant_run(config, folder, epochs=dict.fromkeys(SEEDS, epoch), fingerprint=digest)
-        what = "opening seven runs" if epoch == 1 else "epochs (beside the training)"
+        what = "opening seven runs" if epoch == 1 else "epochs (during the training)"
         timed(what, publisher.publish)
     plant_run(config, folder, fingerprint=digest)
     timed("ending seven runs", publisher.publish)
-    timed("finding it finished: a job that is skipped", lambda: store.find_finished(digest))
+    timed("skipping a finished job", lambda: store.find_finished(digest))
     return took
 
 
 def around(took: dict[str, float]) -> float:
-    """Sum the seconds of a job's bookkeeping that are before and after its training."""
-    return sum(seconds for what, seconds in took.items() if "beside" not in what)
+    """Sum the seconds of a job's bookkeeping before and after its training."""
+    return sum(seconds for what, seconds in took.items() if "during" not in what)
 
 
 def prepare(folder: Path) -> None:
-    """Go into a folder that has what a comparison needs, but for the store."""
+    """Change to a folder with everything that a comparison needs except the store."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(ROOT / "conf", folder / "conf", dirs_exist_ok=True)
     shutil.copy(ROOT / "params.yaml", folder)
@@ -123,7 +122,7 @@ def prepare(folder: Path) -> None:
 
 
 def compare(name: str) -> float:
-    """Compare the configurations of a sweep as a user does; give the seconds."""
+    """Compare the configurations of a sweep as a user does; return the seconds."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "actlab.stages.compare", f"sweep={name}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -131,10 +130,10 @@ def compare(name: str) -> float:
 
 
 def main() -> None:
-    """Fill the store, compare, print how long it took; fail where that is too long."""
-    parser = argparse.ArgumentParser(description="How long a comparison of 1,000 runs takes.")
-    parser.add_argument("--folder", type=Path, help="where the store is made, or is already")
-    parser.add_argument("--rounds", type=int, default=3, help="comparisons that are timed")
+    """Fill the store, compare, print the times; fail if a comparison takes too long."""
+    parser = argparse.ArgumentParser(description="Time a comparison of 1,000 runs.")
+    parser.add_argument("--folder", type=Path, help="folder of the store, new or filled before")
+    parser.add_argument("--rounds", type=int, default=3, help="number of timed comparisons")
     given = parser.parse_args()
     prepare((given.folder or Path(tempfile.mkdtemp())).resolve())
     if not Path("mlflow.db").exists():
@@ -148,9 +147,9 @@ def main() -> None:
     took = bookkeep()
     for what, seconds in took.items():
         print(f"{seconds:.3f} s  {what}")
-    print(f"{around(took):.2f} s before and after the training, in all")
+    print(f"{around(took):.2f} s before and after the training in total")
     if slowest >= MOST_SECONDS:
-        sys.exit(f"a comparison took {slowest:.1f} s: it has to take less than {MOST_SECONDS}")
+        sys.exit(f"a comparison took {slowest:.1f} s, more than the allowed {MOST_SECONDS} s")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benchmarks write into docs/benchmarks.md, and the machine that they ran on."""
+"""The generated parts of docs/benchmarks.md, and the cores of this machine."""
 
 import os
 from pathlib import Path
@@ -8,14 +8,14 @@ PAGE = ROOT / "docs/benchmarks.md"
 
 
 def cores() -> list[int]:
-    """Give the cores of this process."""
+    """List the cores available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
 def write_between(mark: str, text: str) -> None:
-    """Put a text into the page, between the two comments that bear the mark."""
+    """Replace the text of the page between the two comments with this mark."""
     first, last = f"<!-- {mark} -->\n", f"<!-- /{mark} -->\n"
     before, rest = PAGE.read_text().split(first)
     _, after = rest.split(last)

@@ -1,9 +1,9 @@
-"""One epoch of the same training by each library, as its users write it for speed.
+"""Train one epoch of the same network with each library, written for speed as its users would.
 
-A peer is a function that takes what is trained and gives another: the number of an epoch, from 1,
--> the epoch's mean loss, its batches measured before their own update. All start from the same
-weights, and but for those of `OWN_ORDER`, which shuffle by themselves, see the same batches.
-`products` are the matrix products of an epoch, and nothing else.
+A peer takes a `Training` and returns a function from the number of an epoch (from 1) to its mean
+loss, each batch measured before its own update. All start from the same weights and see the same
+batches, except those in `OWN_ORDER`, which shuffle for themselves. `products` lists the matrix
+products of an epoch.
 """
 
 import os
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-LEARNING_RATE, BETA_1, BETA_2, EPSILON = 0.001, 0.9, 0.999, 1e-7  # Adam as Keras has it
+LEARNING_RATE, BETA_1, BETA_2, EPSILON = 0.001, 0.9, 0.999, 1e-7  # Keras's defaults for Adam
 
 Trainer = Callable[[int], float]
 Weights = list[tuple[np.ndarray, np.ndarray]]
@@ -23,9 +23,9 @@ Weights = list[tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained: a dense ReLU network (784, hidden, 10) by Adam on images.
+    """A training by Adam of a dense ReLU network (784, hidden, 10).
 
-    `images` (n, 784) float32 and `labels` (n,) int32.
+    `images` are (n, 784) float32, `labels` (n,) int32.
     """
 
     hidden: tuple[int, ...]
@@ -41,7 +41,7 @@ class Training:
         return list(pairwise(units))
 
     def initial_weights(self) -> Weights:
-        """Draw Glorot-uniform kernels; biases of zero."""
+        """Draw Glorot-uniform kernels; biases are zero."""
         rng = np.random.default_rng(self.seed)
         weights = []
         for inputs, outputs in self.shapes:
@@ -51,18 +51,18 @@ class Training:
         return weights
 
     def order(self, epoch: int) -> np.ndarray:
-        """Shuffle the images' places."""
+        """Shuffle the indices of the images."""
         rng = np.random.default_rng([self.seed, epoch])
         return rng.permutation(len(self.labels)).astype(np.int32)
 
     def batches(self, epoch: int) -> Sequence[np.ndarray]:
-        """Cut the order into batches, the last of what is left."""
+        """Split the order into batches, the last one possibly smaller."""
         count = len(self.labels)
         return np.split(self.order(epoch), range(self.batch_size, count, self.batch_size))
 
 
 def actlab(training: Training, threads: int) -> Trainer:
-    """Train by actlab's own program, on one thread whatever `threads` says."""
+    """Train by actlab's own program, which uses one thread whatever `threads` is."""
     from actlab.activations.config import ActivationConfig
     from actlab.backend import keras
     from actlab.data.splits import Split
@@ -102,21 +102,21 @@ def _keras_fit(training: Training, threads: int, **compiling: Any) -> Trainer:
     )
 
     def train(epoch: int) -> float:
-        told = model.fit(
+        history = model.fit(
             training.images, training.labels, batch_size=training.batch_size, verbose=0
         )
-        return told.history["loss"][0]
+        return history.history["loss"][0]
 
     return train
 
 
 def keras_fit(training: Training, threads: int) -> Trainer:
-    """Train by `model.fit` as the notebook calls it."""
+    """Train by `model.fit` with its defaults."""
     return _keras_fit(training, threads)
 
 
 def keras_fit_tuned(training: Training, threads: int) -> Trainer:
-    """Train by `model.fit` compiled by XLA, many steps an execution."""
+    """Train by `model.fit` compiled by XLA, with 64 steps per execution."""
     return _keras_fit(training, threads, jit_compile=True, steps_per_execution=64)
 
 
@@ -158,17 +158,17 @@ def _torch(training: Training, threads: int, is_compiled: bool) -> Trainer:
 
 
 def torch_eager(training: Training, threads: int) -> Trainer:
-    """Train by PyTorch, its Adam fused."""
+    """Train by PyTorch with fused Adam."""
     return _torch(training, threads, is_compiled=False)
 
 
 def torch_compiled(training: Training, threads: int) -> Trainer:
-    """Train likewise, forward and backward by `torch.compile`."""
+    """Train by PyTorch, forward and backward pass compiled by `torch.compile`."""
     return _torch(training, threads, is_compiled=True)
 
 
 def jax_scan(training: Training, threads: int) -> Trainer:
-    """Train by JAX, an epoch one program: `lax.scan` over the batches, Adam written out."""
+    """Train by JAX, one program per epoch: `lax.scan` over the batches, Adam written out."""
     import jax  # pyright: ignore[reportMissingImports]
     import jax.numpy as jnp  # pyright: ignore[reportMissingImports]
 
@@ -229,9 +229,9 @@ def numpy_arrays(training: Training, threads: int) -> Trainer:
     flat = np.concatenate([array.ravel() for pair in initial for array in pair])
     slopes, mean, square, scratch = (np.zeros_like(flat) for _ in range(4))
 
-    def views(of: np.ndarray) -> Weights:
-        cuts = np.cumsum([array.size for pair in initial for array in pair])[:-1]
-        parts = iter(np.split(of, cuts))
+    def views(array: np.ndarray) -> Weights:
+        cuts = np.cumsum([part.size for pair in initial for part in pair])[:-1]
+        parts = iter(np.split(array, cuts))
         return [(next(parts).reshape(kernel.shape), next(parts)) for kernel, _ in initial]
 
     weights, gradients = views(flat), views(slopes)
@@ -297,7 +297,7 @@ def scikit_learn(training: Training, threads: int) -> Trainer:
     weights = training.initial_weights()
     model.coefs_ = [kernel for kernel, _ in weights]
     model.intercepts_ = [bias for _, bias in weights]
-    del model._optimizer  # so that it makes a new one, of these weights
+    del model._optimizer  # it creates a new one for these weights
 
     def train(epoch: int) -> float:
         model.partial_fit(training.images, training.labels)
@@ -322,9 +322,9 @@ OWN_ORDER = {"Keras, model.fit", "Keras, model.fit tuned", "scikit-learn"}
 
 
 def products(training: Training) -> list[tuple[int, int, int, int]]:
-    """Give the matrix products of an epoch: rows, inner, columns, and how often.
+    """List the matrix products of an epoch: rows, inner size, columns, and number of repetitions.
 
-    A layer takes one forward, one for its kernel's gradient, and, but for the first, one for its
+    A layer takes one forward, one for its kernel's gradient and, except the first, one for its
     inputs' gradient.
     """
     whole, rest = divmod(len(training.labels), training.batch_size)
@@ -350,7 +350,7 @@ def _operands(m: int, k: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def sgemm_numpy(training: Training, threads: int) -> Callable[[], None]:
-    """Give the matrix products of an epoch by NumPy, its operands in cache."""
+    """Compute the matrix products of an epoch with NumPy, operands in cache."""
     work = [(*_operands(m, k, n), times) for m, k, n, times in products(training)]
 
     def multiply() -> None:
@@ -362,12 +362,12 @@ def sgemm_numpy(training: Training, threads: int) -> Callable[[], None]:
 
 
 def sgemm_torch(training: Training, threads: int) -> Callable[[], None]:
-    """Give the same by PyTorch."""
+    """Compute the same with PyTorch."""
     import torch  # pyright: ignore[reportMissingImports]
 
     torch.set_num_threads(threads)
     work = [
-        ([torch.from_numpy(each) for each in _operands(m, k, n)], times)
+        ([torch.from_numpy(operand) for operand in _operands(m, k, n)], times)
         for m, k, n, times in products(training)
     ]
 
@@ -380,9 +380,9 @@ def sgemm_torch(training: Training, threads: int) -> Callable[[], None]:
 
 
 def sgemm_xla(training: Training, threads: int) -> Callable[[], None]:
-    """Give the same by XLA, through JAX, an epoch one program.
+    """Compute the same with XLA, through JAX, as one program per epoch.
 
-    A value of each left operand changes from step to step: XLA takes what stays the same out of
+    One value of each left operand changes at each step, since XLA hoists what is constant out of
     the loop.
     """
     import jax  # pyright: ignore[reportMissingImports]

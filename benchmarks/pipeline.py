@@ -1,13 +1,12 @@
-"""Where each second of `dvc repro` goes: a sampled profile of all of its processes.
+"""Profile `dvc repro`: sample all of its processes to find where the time goes.
 
     python benchmarks/pipeline.py           # with the defaults, in a clone: as long as `make repro`
-    python benchmarks/pipeline.py --write   # and into docs/benchmarks.md
-    python benchmarks/pipeline.py --nothing # what `dvc repro` takes where there is nothing to do
+    python benchmarks/pipeline.py --write   # also writes docs/benchmarks.md
+    python benchmarks/pipeline.py --nothing # times `dvc repro` with nothing to do
 
-The pipeline runs from nothing in a clone of the last commit, in a temporary folder. Five times a
-second py-spy tells what each thread of each of its processes is in, whether in Python or in what
-Python called. A moment counts once, for the first of `WORK` that one of the threads does: for
-training, where a model is trained while another is watched.
+The pipeline runs from scratch in a clone of the last commit, in a temporary folder. Five times a
+second, py-spy reads the stack of each thread of each process. A sample counts once, for the first
+activity in `WORK` that any thread is in: training, if one model trains while another is evaluated.
 """
 
 import argparse
@@ -37,21 +36,21 @@ OTHER = "other"
 
 
 class Frame(NamedTuple):
-    """A function that a thread is in, and the file of it."""
+    """A function on a thread's stack, and its file."""
 
     name: str
     file: str
 
     @property
     def function(self) -> str:
-        """Its name without that of the function or class that holds it."""
+        """Its name without that of the enclosing function or class."""
         return self.name.rpartition(".")[2]
 
 
-#: By stage, and by what is done.
+#: By stage and activity.
 Seconds = dict[str, dict[str, float]]
 
-#: What a thread does, by a frame of its stack: part of the file's name, the name's beginning.
+#: Activities, by a frame of the stack: part of the file's name, beginning of the function's name.
 WORK: dict[str, Sequence[tuple[str, str]]] = {
     TRAINING: [("actlab/training/compiled.py", "run_epoch")],
     COMPILING: [
@@ -64,18 +63,18 @@ WORK: dict[str, Sequence[tuple[str, str]]] = {
         ("actlab/training/compiled.py", "evaluate"),
         ("actlab/training/compiled.py", "measure_step"),
     ],
-    "one layer's times": [("actlab/probes/kernels.py", "")],
+    "layer timing": [("actlab/probes/kernels.py", "")],
     "gradients and theory": [("actlab/probes/", ""), ("actlab/activations/", "")],
     "MLflow": [("/mlflow/", ""), ("actlab/tracking/", "")],
     "figures": [("/matplotlib/", ""), ("figures.py", "")],
     "statistics": [("actlab/evidence/", ""), ("findings.py", "")],
     "files": [
         (f"actlab/{name}.py", "")
-        for name in ("engine/files", "data/splits", "training/checkpoints", "results/tables")
+        for name in ("engine/files", "data/splits", "results/checkpoints", "results/tables")
     ],
     "DVC": [("/dvc/", ""), ("/dvc_", ""), ("bin/dvc", "")],
 }
-#: Where a thread waits for another.
+#: Files in which a thread waits for another.
 WAITS = (
     "threading.py",
     "queue.py",
@@ -86,37 +85,40 @@ WAITS = (
 
 
 def work_of(stack: Sequence[Frame]) -> str | None:
-    """Name what a thread does, by its stack, the innermost frame first; None where it waits."""
+    """Name a thread's activity from its stack, innermost frame first; None if it waits."""
     inner = stack[0]
     if inner.file.endswith(WAITS) or inner.function == "fit_seeds":
         return None
     for work, marks in WORK.items():
         for file, name in marks:
-            if any(file in each.file and each.function.startswith(name) for each in stack):
+            if any(file in frame.file and frame.function.startswith(name) for frame in stack):
                 return work
     return OTHER
 
 
 def stacks_of(process: psutil.Process) -> list[list[Frame]]:
-    """Give the stacks of a process's threads; none where it has ended or only begins."""
+    """Give the stacks of a process's threads; empty if it has ended or is only starting."""
     command = ["py-spy", "dump", "--json", "--pid", str(process.pid)]
-    told = subprocess.run(command, capture_output=True, check=False)
-    if told.returncode:
+    dump = subprocess.run(command, capture_output=True, check=False)
+    if dump.returncode:
         return []
-    threads: list[dict[str, Any]] = json.loads(told.stdout)
-    stacks = [[Frame(each["name"], each["filename"]) for each in one["frames"]] for one in threads]
+    threads: list[dict[str, Any]] = json.loads(dump.stdout)
+    stacks = [
+        [Frame(frame["name"], frame["filename"]) for frame in thread["frames"]]
+        for thread in threads
+    ]
     return [stack for stack in stacks if stack]
 
 
 def stage_of(process: psutil.Process) -> str | None:
-    """Name the stage that a process runs; None for DVC's own."""
+    """Name the stage that a process runs; None for DVC itself."""
     words = process.cmdline()
     modules = [word for word in words if word.startswith("actlab.stages.")]
     return modules[0].rpartition(".")[2] if modules else None
 
 
 def sample(root: psutil.Process, found: Seconds, seconds: float) -> None:
-    """Add some seconds to what is done in this moment."""
+    """Add some seconds to the current stage and activity."""
     stage, working = "DVC", []
     with suppress(psutil.NoSuchProcess):
         for process in (root, *root.children(recursive=True)):
@@ -129,7 +131,7 @@ def sample(root: psutil.Process, found: Seconds, seconds: float) -> None:
 
 
 def table(found: Seconds) -> str:
-    """Write the seconds of each stage as Markdown, the largest first."""
+    """Render the seconds of each stage as a Markdown table, the largest first."""
     seconds = pd.DataFrame(found).T.fillna(0)
     seconds = seconds.loc[seconds.sum(axis=1).sort_values(ascending=False).index]
     seconds.loc["all"] = seconds.sum()
@@ -150,7 +152,7 @@ def table(found: Seconds) -> str:
 
 
 def profile(folder: Path) -> Seconds:
-    """Run the pipeline in a clone; give the seconds of each stage by what was done."""
+    """Run the pipeline in a clone; give the seconds by stage and activity."""
     clone = folder / "actlab"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     (clone / "dvc.lock").unlink(missing_ok=True)
@@ -159,10 +161,8 @@ def profile(folder: Path) -> Seconds:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "MLFLOW_TRACKING_URI": "",
     }
-    with (folder / "said").open("w") as said:
-        running = psutil.Popen(
-            ["dvc", "repro"], cwd=clone, env=environment, stdout=said, stderr=said
-        )
+    with (folder / "log.txt").open("w") as log:
+        running = psutil.Popen(["dvc", "repro"], cwd=clone, env=environment, stdout=log, stderr=log)
         found: Seconds = {}
         last = time.perf_counter()
         while running.poll() is None:
@@ -171,16 +171,20 @@ def profile(folder: Path) -> Seconds:
             sample(running, found, now - last)
             last = now
     if running.returncode:
-        sys.exit(f"pipeline: dvc repro failed\n{(folder / 'said').read_text()[-2000:]}")
+        sys.exit(f"pipeline: dvc repro failed\n{(folder / 'log.txt').read_text()[-2000:]}")
     return found
 
 
 def time_nothing(folder: Path, rounds: int = 7) -> tuple[list[float], list[float]]:
-    """Time `dvc repro` with nothing to do: here, and of as many stages that only copy a file."""
+    """Time `dvc repro` with nothing to do: here, and for as many stages that only copy a file."""
     stages = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
     chain = {
-        f"stage-{at}": {"cmd": f"cp {at} {at + 1}", "deps": [str(at)], "outs": [str(at + 1)]}
-        for at in range(len(stages))
+        f"stage-{number}": {
+            "cmd": f"cp {number} {number + 1}",
+            "deps": [str(number)],
+            "outs": [str(number + 1)],
+        }
+        for number in range(len(stages))
     }
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     subprocess.run(["dvc", "init", "--quiet"], cwd=folder, check=True)
@@ -192,24 +196,24 @@ def time_nothing(folder: Path, rounds: int = 7) -> tuple[list[float], list[float
     for _ in range(rounds):
         for where, took in ((ROOT, ours), (folder, theirs)):
             started = time.perf_counter()
-            told = subprocess.run(
+            finished = subprocess.run(
                 ["dvc", "repro"], cwd=where, check=True, capture_output=True, text=True
             )
             took.append(time.perf_counter() - started)
-            if "Running stage" in told.stdout:
-                sys.exit(f"pipeline: there was something to do in {where}: run it again")
+            if "Running stage" in finished.stdout:
+                sys.exit(f"pipeline: dvc repro was not up to date in {where}: try again")
     return ours, theirs
 
 
 def main() -> None:
     """Profile, print and write."""
-    parser = argparse.ArgumentParser(description="Where each second of `dvc repro` goes.")
+    parser = argparse.ArgumentParser(description="Profile `dvc repro`.")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     parser.add_argument(
-        "--nothing", action="store_true", help="time `dvc repro` where there is nothing to do"
+        "--nothing", action="store_true", help="time `dvc repro` with nothing to do"
     )
-    asked = parser.parse_args()
-    if asked.nothing:
+    arguments = parser.parse_args()
+    if arguments.nothing:
         with TemporaryDirectory() as folder:
             ours, theirs = map(statistics.median, time_nothing(Path(folder)))
         print(f"dvc repro with nothing to do: {ours:.2f} s")
@@ -218,7 +222,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         text = table(profile(Path(folder)))
     print(text)
-    if asked.write:
+    if arguments.write:
         write_between("pipeline", f"{hardware()}.\n\n{text}\n")
 
 

@@ -1,11 +1,10 @@
-"""What sweeps hold to, measured with real trainings in a folder of its own.
+"""Test the robustness and speed of sweeps with real trainings, in temporary folders.
 
-    python benchmarks/sweeps.py stores --rounds 20     # processes that start on no store at once
+    python benchmarks/sweeps.py stores --rounds 20     # processes that create a store at once
     python benchmarks/sweeps.py kills --kills 5        # a sweep of 48 jobs, killed and resumed
-    python benchmarks/sweeps.py pairs --rounds 3       # two jobs at once beside one after the other
+    python benchmarks/sweeps.py pairs --rounds 3       # two jobs at once, or one after the other
 
-`dvc repro fetch-data` comes first. Each prints what it found and ends with status 1 where a
-sweep did not hold.
+Needs `dvc repro fetch-data`. Each command prints its result and exits with status 1 if it fails.
 """
 
 import argparse
@@ -35,7 +34,7 @@ METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 @contextmanager
 def study() -> Iterator[Path]:
-    """Give a folder with the configuration and the data of this repository, and no store."""
+    """Provide a folder with the configuration and data of this repository, without a store."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copytree(ROOT / "conf", folder / "conf")
@@ -63,7 +62,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen:
 
 
 def touch(number: int, at_once: Barrier, folders: list[Path]) -> None:
-    """Log a run of every metric to each folder's store, at the moment when all others do."""
+    """Log a run with every metric to each folder's store, at the same time as the others."""
     sys.path.insert(0, str(ROOT / "tests"))
     configured = import_module("planted").configured
     planted_run = import_module("planted_run")
@@ -88,7 +87,7 @@ def touch(number: int, at_once: Barrier, folders: list[Path]) -> None:
 
 
 def measure_stores(rounds: int) -> bool:
-    """Start processes at once on a store that does not exist; look for every metric."""
+    """Start processes at once without an existing store; verify every metric."""
     context = get_context("spawn")
     at_once = context.Barrier(PROCESSES, timeout=120)
     with tempfile.TemporaryDirectory() as name:
@@ -103,7 +102,7 @@ def measure_stores(rounds: int) -> bool:
             process.start()
         for process in processes:
             process.join()
-        held = 0
+        complete = 0
         for folder in folders:
             with closing(sqlite3.connect(folder / "mlflow.db")) as database:
                 (metrics,) = database.execute(
@@ -113,13 +112,13 @@ def measure_stores(rounds: int) -> bool:
                     "SELECT COUNT(*) FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid"
                     " WHERE t.key = 'actlab.seed' AND r.status = 'FINISHED'"
                 ).fetchone()
-            held += (runs, metrics) == (PROCESSES, PROCESSES * EPOCHS * len(METRICS))
-    ended = sum(process.exitcode == 0 for process in processes)
+            complete += (runs, metrics) == (PROCESSES, PROCESSES * EPOCHS * len(METRICS))
+    succeeded = sum(process.exitcode == 0 for process in processes)
     print(
-        f"{rounds} new stores, {PROCESSES} processes at once on each: {ended} of {PROCESSES}"
-        f" processes without an error; {held} of {rounds} stores hold every run and metric"
+        f"{rounds} new stores, {PROCESSES} processes at once on each: {succeeded} of {PROCESSES}"
+        f" processes without an error; {complete} of {rounds} stores contain every run and metric"
     )
-    return ended == PROCESSES and held == rounds
+    return succeeded == PROCESSES and complete == rounds
 
 
 # --- Kills --------------------------------------------------------------------------------
@@ -138,7 +137,7 @@ JOBS = 4 * 3 * 4
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Give the SHA-256 of every job's history, test results, logits and weights."""
+    """Compute the SHA-256 of every job's history, test results, logits and weights."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for pattern in (
@@ -151,7 +150,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def finished(folder: Path) -> Counter[str]:
-    """Count the finished configurations of the store by their fingerprints."""
+    """Count the finished configurations in the store by fingerprint."""
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:
         rows = database.execute(
             "SELECT t.value FROM tags t JOIN runs r ON r.run_uuid = t.run_uuid"
@@ -161,7 +160,7 @@ def finished(folder: Path) -> Counter[str]:
 
 
 def measure_kills(kills: int, seed: int) -> bool:
-    """Kill a sweep at random moments and start it again; compare with one left alone."""
+    """Kill a sweep at random moments and resume it; compare with an uninterrupted one."""
     with study() as alone, study() as killed:
         began = time.monotonic()
         if start(alone, *GRID).wait():
@@ -173,7 +172,7 @@ def measure_kills(kills: int, seed: int) -> bool:
         for _ in range(kills):
             process = start(killed, *GRID)
             time.sleep(moments.uniform(5, 10 + 1.2 * took / (kills + 1)))
-            process.send_signal(signal.SIGKILL)  # what it started goes on for a while
+            process.send_signal(signal.SIGKILL)  # its children run on for a while
             process.wait()
             store = killed / "mlflow.db"
             progress.append(sum(finished(killed).values()) if store.is_file() else 0)
@@ -181,8 +180,8 @@ def measure_kills(kills: int, seed: int) -> bool:
         counts, once = finished(killed), finished(alone)
         equal = digests(alone) == digests(killed)
         print(
-            f"{JOBS} jobs ({took:.0f} s left alone), killed {kills} times, after {progress} of"
-            f" them had finished; then status {status}: {len(counts)} configurations finished,"
+            f"{JOBS} jobs ({took:.0f} s uninterrupted), killed {kills} times, after {progress} of"
+            f" them had finished; final status {status}: {len(counts)} configurations finished,"
             f" {sum(counts.values()) - len(counts)} of them more than once; the same"
             f" configurations: {set(counts) == set(once)}; histories, test results, logits and"
             f" weights equal: {equal} ({len(digests(alone))} files)"
@@ -197,7 +196,7 @@ PAIR += ["training.epochs=3", "data.validation_size=10000"]
 
 
 def measure_pairs(rounds: int) -> bool:
-    """Time a sweep of eight jobs one after the other, and two at once on half the cores each."""
+    """Time a sweep of eight jobs one after the other, and two at a time on half the cores each."""
     ratios = []
     for number in range(rounds):
         seconds = {}
@@ -223,22 +222,22 @@ def measure_pairs(rounds: int) -> bool:
 
 
 def main() -> None:
-    """Measure what is asked for."""
+    """Run the chosen measurement."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     commands = parser.add_subparsers(dest="what", required=True)
     commands.add_parser("stores").add_argument("--rounds", type=int, default=20)
     kills = commands.add_parser("kills")
     kills.add_argument("--kills", type=int, default=5)
-    kills.add_argument("--seed", type=int, default=0, help="of the moments")
+    kills.add_argument("--seed", type=int, default=0, help="of the random moments")
     commands.add_parser("pairs").add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     if given.what == "stores":
-        held = measure_stores(given.rounds)
+        passed = measure_stores(given.rounds)
     elif given.what == "kills":
-        held = measure_kills(given.kills, given.seed)
+        passed = measure_kills(given.kills, given.seed)
     else:
-        held = measure_pairs(given.rounds)
-    sys.exit(0 if held else 1)
+        passed = measure_pairs(given.rounds)
+    sys.exit(0 if passed else 1)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""An activation of your own: copy this file, or add a function to it.
+"""A custom activation: copy this file, or add a function to it.
 
-A function here is `example.<its name>` to actlab. It gets a tensor of any shape and, as keywords,
-the constants of its configuration; it gives a tensor of the same shape and type:
+In a configuration, a function here is named `example.<function>`. It takes a tensor of any shape
+and, as keywords, the constants of its configuration, and returns a tensor of equal shape and type:
 
-- it works on each number by itself;
+- it is elementwise;
 - it is written with `keras.ops` and the operators + - * / **, which automatic differentiation
-  and XLA understand; constants are plain Python numbers;
-- the first line of its docstring stands in the report as its source.
+  and XLA support; constants are plain Python numbers;
+- the report shows the first line of its docstring as its source.
 
 Try it:  python -m actlab.stages.train activation=custom activation.function=example.snake \
              +activation.constants.frequency=1.0

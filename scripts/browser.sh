@@ -1,5 +1,5 @@
 #!/bin/sh
-# Chromium for the tests that look at pages, from Debian's packages: sh scripts/browser.sh
+# Install Chromium from Debian's packages, for the tests of pages: sh scripts/browser.sh
 set -eu
 # shellcheck source=scripts/debian.sh
 . "$(dirname "$0")/debian.sh"

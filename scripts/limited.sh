@@ -1,14 +1,14 @@
 #!/bin/sh
-# Run a command as on a processor without AVX, whose last bits are others: `sh scripts/limited.sh
-# make test`. XLA, oneDNN, NumPy and its OpenBLAS keep to SSE 4.2; what TensorFlow's own kernels were
-# built with stays. PYTHON names the interpreter that the command uses; by default .venv's.
+# Run a command as on a processor without AVX, which rounds differently: `sh scripts/limited.sh make
+# test`. XLA, oneDNN, NumPy and its OpenBLAS are limited to SSE 4.2; TensorFlow's own kernels stay as
+# built. PYTHON is the interpreter that the command uses (default: .venv's).
 set -eu
 
 if ! grep -qw avx2 /proc/cpuinfo 2>/dev/null; then
     echo "$0: nothing to limit: no x86-64 processor with AVX2" >&2
     exit 2
 fi
-# NumPy warns of a feature that the processor lacks or that NumPy was not built for.
+# List only features that NumPy and the processor have, since NumPy warns about others.
 numpy=$("${PYTHON:-$(dirname "$0")/../.venv/bin/python}" - <<'END'
 from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 

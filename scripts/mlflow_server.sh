@@ -1,16 +1,15 @@
 #!/bin/sh
-# An MLflow server that many jobs and people share: runs in PostgreSQL, artifacts in a folder, both
-# reached through the server alone.
+# A shared MLflow server: runs in PostgreSQL, artifacts in a folder, both accessed only through the
+# server.
 #
-#   scripts/mlflow_server.sh start [FOLDER]   makes what is missing, starts PostgreSQL and MLflow
-#   scripts/mlflow_server.sh stop [FOLDER]    ends both
+#   scripts/mlflow_server.sh start [FOLDER]   creates what is missing, starts PostgreSQL and MLflow
+#   scripts/mlflow_server.sh stop [FOLDER]    stops both
 #
-# FOLDER (/var/lib/actlab-mlflow) holds everything: database, artifacts, logs, the password. Started
-# again, the server has what it had; a folder that holds anything without being marked as its own is
-# left alone. MLFLOW_HOST (127.0.0.1) and MLFLOW_PORT (5000) say where it
-# listens; it asks nobody who they are. PostgreSQL listens on a socket in FOLDER, on no port.
-# Root is needed to install PostgreSQL, and runs it as the user postgres; any other user can start
-# it where it is installed, in a folder of their own.
+# FOLDER (/var/lib/actlab-mlflow) holds database, artifacts, logs and password, and survives
+# restarts; a non-empty folder without the marker is refused. The server listens on MLFLOW_HOST
+# (127.0.0.1) and MLFLOW_PORT (5000), without authentication; PostgreSQL on a socket in FOLDER only.
+# Installing PostgreSQL needs root, who then runs it as the user postgres; any other user can start
+# an installed one in their own folder.
 set -eu
 # shellcheck source=scripts/debian.sh
 . "$(dirname "$0")/debian.sh"
@@ -35,7 +34,7 @@ control() {
     as_owner "$binaries/pg_ctl" "$@" --pgdata="$folder/postgres/data"
 }
 
-# MLflow's workers outlive it when it alone is killed, and keep its port.
+# If only MLflow's main process is killed, its workers survive and keep the port.
 end_workers() {
     [ -s "$folder/mlflow.pid" ] || return 0
     for worker in $(sed -n "s/^\([0-9]*\) (python) [A-Z] [0-9]* $(cat "$folder/mlflow.pid") .*/\1/p" \
@@ -59,8 +58,8 @@ give_up() {
     fail "$1"
 }
 
-# No PostgreSQL runs in data.new, so what is left there of a start that was cut short can go; data
-# is whole, and nothing removes it.
+# No PostgreSQL runs in data.new, so leftovers of an interrupted start can be removed; data is
+# always complete and never removed.
 make_database() {
     mkdir -p "$folder/artifacts" "$folder/postgres"
     chmod 700 "$folder/postgres"
@@ -86,15 +85,15 @@ EOF
     mv "$folder/postgres/data.new" "$folder/postgres/data"
 }
 
-# libpq reads it from here: it is in no command line, environment or URI.
+# libpq reads the password from this file: it is in no command line, environment or URI.
 make_password() {
     password=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
     (umask 077 && echo "*:*:mlflow:mlflow:$password" >"$folder/pgpass.new")
     mv "$folder/pgpass.new" "$folder/pgpass"
 }
 
-# Each step is done if it is not yet: it may be up, when MLflow alone has ended, and a start may
-# have been cut short anywhere.
+# Each step is idempotent: PostgreSQL may be running already, and an earlier start may have been
+# interrupted anywhere.
 start_database() {
     control status >/dev/null 2>&1 ||
         control start --silent --wait --timeout=60 --log="$folder/postgres/postgres.log" >/dev/null ||
@@ -102,13 +101,13 @@ start_database() {
     wait_until 60 as_owner "$binaries/pg_isready" --host="$sockets" ||
         fail "PostgreSQL does not answer: see $folder/postgres/postgres.log"
     as_owner "$binaries/psql" --quiet --host="$sockets" --dbname=postgres --set=ON_ERROR_STOP=1 <<EOF ||
-set log_min_error_statement = panic; -- the log is not to have the password
+set log_min_error_statement = panic; -- keeps the password out of the log
 select 'create role mlflow' where not exists (select from pg_roles where rolname = 'mlflow') \gexec
 alter role mlflow login password '$(sed 's/.*://' "$folder/pgpass")';
 select 'create database mlflow owner mlflow'
 where not exists (select from pg_database where datname = 'mlflow') \gexec
 EOF
-        give_up "the database could not be made: see $folder/postgres/postgres.log"
+        give_up "the database could not be created: see $folder/postgres/postgres.log"
 }
 
 answers() {

@@ -1,14 +1,14 @@
 #!/bin/sh
-# A one-node SLURM of Debian's packages on this machine, for root: to try sweeps on a cluster.
+# A one-node SLURM on this machine from Debian's packages, to test sweeps on a cluster; needs root.
 #
 #   scripts/slurm.sh start [FOLDER]   installs what is missing, starts the daemons, waits for the node
-#   scripts/slurm.sh stop [FOLDER]    cancels its jobs, ends what start started
+#   scripts/slurm.sh stop [FOLDER]    cancels its jobs, stops the daemons
 #
-# Accounting (slurmdbd on a MariaDB of its own) is part of it: by sacct submitit learns of a job that
-# SLURM has ended. FOLDER (/var/lib/actlab-slurm) holds keys, configuration, state, logs and pid
-# files; start empties it, and takes none that holds anything without being marked as its own. The
-# daemons listen at SLURM_PORT (6817) and the two ports after it: on 127.0.0.1, but for slurmdbd,
-# which cannot be told to and listens on every address. /etc is left as it is.
+# It includes accounting (slurmdbd with its own MariaDB), since submitit detects jobs that SLURM has
+# ended through sacct. FOLDER (/var/lib/actlab-slurm) holds keys, configuration, state, logs and pid
+# files; start empties it, and refuses a non-empty folder without the marker. The daemons listen on
+# SLURM_PORT (6817) and the two ports after it, on 127.0.0.1, except slurmdbd, which can only listen
+# on every address. /etc is not changed.
 set -eu
 # shellcheck source=scripts/debian.sh
 . "$(dirname "$0")/debian.sh"
@@ -43,10 +43,10 @@ configure() {
     host=$(hostname -s)
     memory=$(awk '/^MemTotal:/ {print int($2 / 1024)}' /proc/meminfo)
     mark_folder "$folder" $marker
-    stop # what is left of a start or a daemon that was killed
+    stop # leftovers of an interrupted start or a killed daemon
     find "$folder/" -mindepth 1 -maxdepth 1 ! -name $marker -exec rm -rf {} +
     mkdir "$folder/state" "$folder/spool"
-    chmod 755 "$folder" # munge refuses a socket that others cannot reach
+    chmod 755 "$folder" # munge rejects a socket that others cannot reach
     (umask 077 && head -c 1024 /dev/urandom >"$folder/munge.key")
     (umask 077 && cat >"$folder/slurmdbd.conf") <<EOF
 DbdHost=localhost
@@ -81,7 +81,7 @@ AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort=$((port + 2))
 AccountingStoragePass=$folder/munge.socket
-# None of these asks for cgroups, which a container may not have.
+# None of these needs cgroups, which a container may lack.
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/affinity
 JobAcctGatherType=jobacct_gather/none
@@ -92,7 +92,7 @@ MailProg=/bin/true
 ReturnToService=2
 KillWait=2
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=100000
-# The node is what this says, also where a container has fewer cores than its machine.
+# Use these values even if a container has fewer cores than its machine.
 SlurmdParameters=config_overrides
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory State=UNKNOWN
 PartitionName=actlab Nodes=ALL Default=YES MaxTime=INFINITE State=UP
@@ -111,11 +111,11 @@ start() {
         --log-file="$folder/munged.log" || give_up "munged did not start: see $folder/munged.log"
     mariadb-install-db --no-defaults --user=root --auth-root-authentication-method=socket \
         --skip-test-db --datadir="$folder/database" >"$folder/mariadb.log" 2>&1 ||
-        give_up "the database could not be made: see $folder/mariadb.log"
+        give_up "the database could not be created: see $folder/mariadb.log"
     mariadbd --no-defaults --user=root --datadir="$folder/database" --skip-networking \
         --innodb-buffer-pool-size=64M --innodb-lock-wait-timeout=900 --socket="$MYSQL_UNIX_PORT" \
         --pid-file="$folder/mariadbd.pid" >>"$folder/mariadb.log" 2>&1 &
-    echo $! >"$folder/mariadbd.pid" # as it does itself, but only once it is up
+    echo $! >"$folder/mariadbd.pid" # mariadbd writes it itself only once it is running
     wait_until 30 mariadb --no-defaults --execute "select 1" ||
         give_up "the database does not answer: see $folder/mariadb.log"
     slurmdbd || give_up "slurmdbd did not start: see $folder/slurmdbd.log"
@@ -138,7 +138,7 @@ case $folder in
 /*) ;;
 *) fail "the folder is $folder: it has to be an absolute path" ;;
 esac
-[ "$(id -u)" = 0 ] || fail "only root can start and stop SLURM: become root, or use a cluster that is there"
+[ "$(id -u)" = 0 ] || fail "only root can start and stop SLURM: become root, or use an existing cluster"
 check_folder "$folder" $marker
 case $action in
 start)

@@ -1,12 +1,12 @@
 #!/bin/sh
-# The tests on each Python that actlab supports; `make test-all` calls it.
+# Run the tests on each Python that actlab supports; `make test-all` calls this.
 #
 #   scripts/test_all.sh 3.11 3.12 3.13
 #
-# Each has an environment of its own with the locked requirements: .venv where that is of this
-# Python, else .venv-3.12 and its like. pythonX.Y is taken from the PATH, else from pyenv. None of
-# them runs where one is missing; one that fails does not keep the others from running.
-# TESTS says which tests: all of them, or such as TESTS='tests/test_statistics.py'.
+# Each version has its own environment with the locked requirements: .venv if that has this Python,
+# otherwise .venv-3.12 etc. pythonX.Y is taken from the PATH, otherwise from pyenv. If one is
+# missing, nothing runs; if one fails, the others still run.
+# TESTS selects tests (default: all), such as TESTS='tests/test_statistics.py'.
 set -eu
 
 fail() {
@@ -18,7 +18,7 @@ version() {
     "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
 }
 
-# A shim of pyenv's is on the PATH for a version that is not chosen, too, and then fails.
+# pyenv has shims on the PATH for versions that are not selected, too; those fail.
 find_python() {
     for candidate in "$(command -v "python$1")" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1".*/bin/python; do
         if [ -x "$candidate" ] && [ "$(version "$candidate")" = "$1" ]; then
@@ -34,27 +34,27 @@ environment() {
 }
 
 missing=
-for each in "$@"; do
-    find_python "$each" >/dev/null || missing="$missing $each"
+for release in "$@"; do
+    find_python "$release" >/dev/null || missing="$missing $release"
 done
 [ -z "$missing" ] ||
-    fail "Python$missing is not there: install it as python${missing##* } on the PATH, or with pyenv install${missing}"
+    fail "Python$missing was not found: install it as python${missing##* } on the PATH, or with pyenv install${missing}"
 
-said= failed=0
-for each in "$@"; do
-    folder=$(environment "$each")
+summary= failed=0
+for release in "$@"; do
+    folder=$(environment "$release")
     if [ ! -f "$folder/ready" ] || [ -n "$(find requirements.lock pyproject.toml -newer "$folder/ready")" ]; then
-        PYTHON=$(find_python "$each") sh setup.sh requirements.lock "$folder"
+        PYTHON=$(find_python "$release") sh setup.sh requirements.lock "$folder"
     fi
-    echo "Python $each, in $folder"
+    echo "Python $release, in $folder"
     # shellcheck disable=SC2086 # TESTS may be several
     if PATH="$PWD/$folder/bin:$PATH" VIRTUAL_ENV="$PWD/$folder" \
         pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder ${TESTS:-}; then
-        said="$said Python $each: passed."
+        summary="$summary Python $release: passed."
     else
-        said="$said Python $each: failed."
+        summary="$summary Python $release: failed."
         failed=1
     fi
 done
-echo "${said# }"
+echo "${summary# }"
 exit $failed

@@ -1,8 +1,8 @@
-"""The pages of docs/lessons, written from templates that hold no measured number: `make lessons`.
+"""Write the pages of docs/lessons from templates that hold no measured number: `make lessons`.
 
-A template (`scripts/lessons/*.md.jinja`) takes numbers and verdicts from the tables of docs/study,
-and shows what its Python prints. What its words take for granted it says with `expect`: where a
-new study says otherwise, nothing is written, and the error names the words to be written anew.
+A template (`scripts/lessons/*.md.jinja`) takes numbers and verdicts from the tables of docs/study
+and shows what its Python prints. It states what its text presumes with `expect`: if a new study
+says otherwise, nothing is written, and the error names the text to rewrite.
 """
 
 import contextlib
@@ -27,21 +27,21 @@ TEMPLATES = ROOT / "scripts/lessons"
 PAGES = ROOT / "docs/lessons"
 STUDY = ROOT / "docs/study"
 
-#: What a verdict of the ledger says of the notebook.
+#: What a verdict of the table of claims means for the notebook.
 JUDGED = {"supported": "right", "refuted": "wrong", "undecided": "not proved"}
 
 
 class LessonError(Exception):
-    """A lesson says what its study does not."""
+    """The text of a lesson contradicts its study."""
 
 
 class Numbers:
-    """What the templates may ask of a study.
+    """The numbers of a study, for the templates.
 
     Attributes
     ----------
     folder
-        Where the study's tables are, `docs/study` or one like it.
+        The folder of the study's tables, such as `docs/study`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,11 +63,11 @@ class Numbers:
         return found[0]
 
     def claim(self, name: str) -> dict[str, Any]:
-        """Give a row of the ledger."""
+        """Give a row of the table of claims."""
         return self.row("claims", name=name)
 
-    def ledger(self, *names: str) -> str:
-        """Give rows of the ledger as a table."""
+    def claims_table(self, *names: str) -> str:
+        """Render rows of the table of claims."""
         lines = ["| the notebook says | it is | because |", "| --- | --- | --- |"]
         for name in names:
             row = self.claim(name)
@@ -76,7 +76,7 @@ class Numbers:
         return "\n".join(lines)
 
     def counts(self) -> dict[str, int]:
-        """Count the verdicts of the ledger."""
+        """Count the verdicts in the table of claims."""
         claims = self.rows("claims")
         counted = dict.fromkeys(JUDGED, 0)
         for row in claims:
@@ -107,7 +107,7 @@ class Numbers:
         return differences.difference_text(metric, self.pair(metric, network, first, second))
 
     def score(self, metric: str, network: str, activation: str) -> float:
-        """Give the mean over seeds of what two activations are compared by."""
+        """Give the mean over seeds of a metric by which activations are compared."""
         found = self.rows("scores", metric=metric, network=network, activation=activation)
         return sum(row["value"] for row in found) / len(found)
 
@@ -153,7 +153,7 @@ def share(row: dict[str, Any], key: str = "share", digits: int = 1) -> str:
 
 
 def thousands(value: float) -> str:
-    """Write a large number without the digits that nobody needs.
+    """Write a large number rounded to thousands.
 
     >>> thousands(24_830.2)
     '25,000'
@@ -162,13 +162,13 @@ def thousands(value: float) -> str:
 
 
 def expect(holds: bool, words: str) -> None:
-    """Refuse to go on where the study does not bear out a template's words."""
+    """Stop if the study does not support a template's text."""
     if not holds:
-        raise LessonError(f"the study does not say that {words}: write that anew")
+        raise LessonError(f"the study does not say that {words}: rewrite this")
 
 
 def run(code: str) -> str:
-    """Show Python and what it prints, run at the root of the repository."""
+    """Run Python at the root of the repository; render the code and its output."""
     printed = io.StringIO()
     with contextlib.chdir(ROOT), contextlib.redirect_stdout(printed):
         exec(compile(code.strip(), "a lesson", "exec"), {})
@@ -176,7 +176,7 @@ def run(code: str) -> str:
 
 
 def reflow(text: str, width: int = 105) -> str:
-    r"""Break paragraphs and points anew: numbers of any length stand where a template names them.
+    r"""Rewrap paragraphs and list items, as inserted numbers have any length.
 
     >>> print(reflow("one two\nthree\n\n| a | table |\n\n- four five\n", width=9))
     one two
@@ -201,7 +201,7 @@ def reflow(text: str, width: int = 105) -> str:
     return "\n\n".join(blocks)
 
 
-#: What stays on one line: code, a number with its sign or unit, one that would look like a list's.
+#: Never split over lines: code, a number with its sign or unit, one that would look like a list's.
 _TIED = re.compile(r"`[^`]+`|× [\d(]|\d (?:%|×)|\S+ \d+[.)](?=\s|$)")
 
 
@@ -217,17 +217,17 @@ def _fill(paragraph: str, width: int) -> str:
 
 
 def templates() -> list[str]:
-    """Name the pages that there are templates of."""
+    """List the pages that have a template."""
     return sorted(path.name.removesuffix(".jinja") for path in TEMPLATES.glob("*.md.jinja"))
 
 
 def render(page: str, study: Path = STUDY) -> str:
-    """Write a page from its template and a study.
+    """Render a page from its template and a study.
 
     Raises
     ------
     LessonError
-        When the study does not bear out the template's words.
+        If the study does not support the template's text.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),

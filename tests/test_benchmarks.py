@@ -8,7 +8,7 @@ import numpy as np
 import peers
 import pipeline
 import pytest
-from bench import ALL_CORES, MODEL_A_CORE, ONE_CORE, Timed
+from bench import ALL_CORES, MODEL_PER_CORE, ONE_CORE, Timed
 from peers import Training
 from pipeline import Frame
 
@@ -61,12 +61,12 @@ def test_initial_weights_and_orders_depend_on_the_seed_alone(mnist):
 #: Seconds of each side and way; each of three rounds is slower by a tenth.
 SECONDS = {
     ("actlab", ONE_CORE): 0.2,
-    ("actlab", MODEL_A_CORE): 0.1,
+    ("actlab", MODEL_PER_CORE): 0.1,
     ("products, NumPy", ONE_CORE): 0.16,
-    ("products, NumPy", MODEL_A_CORE): 0.08,
+    ("products, NumPy", MODEL_PER_CORE): 0.08,
     ("NumPy", ONE_CORE): 0.5,
     ("NumPy", ALL_CORES): 0.3,
-    ("NumPy", MODEL_A_CORE): 0.24,
+    ("NumPy", MODEL_PER_CORE): 0.24,
 }
 TIMES = [
     Timed("mlp", 128, number, side, way, value * (1 + number / 10))
@@ -79,9 +79,10 @@ def test_a_table_tells_ratios_within_rounds():
     lines = bench.table(TIMES, 16_000_000_000).splitlines()
     cells = {line.split(" | ")[0].strip("| "): line for line in lines if line.startswith("| ")}
     same = "1.25 (1.25 to 1.25)"
-    assert cells["actlab"] == f"| actlab | 0.220 | {same} | 0.110 | a model a core | {same} |  |"
+    row = f"| actlab | 0.220 | {same} | 0.110 | one model per core | {same} |  |"
+    assert cells["actlab"] == row
     assert cells["NumPy"].endswith(
-        "| 0.264 | a model a core | 3.00 (3.00 to 3.00) | 2.40 (2.40 to 2.40) |"
+        "| 0.264 | one model per core | 3.00 (3.00 to 3.00) | 2.40 (2.40 to 2.40) |"
     )
     assert "91 GFLOP/s on one core, 182 on all" in lines[-1]
 
@@ -98,11 +99,11 @@ def test_the_page_has_the_table_of_the_measurements(root):
 )
 def test_a_slower_trainer_is_told(before, said, tmp_path, capsys):
     path = tmp_path / "baseline.json"
-    ratios = dict.fromkeys((ONE_CORE, MODEL_A_CORE), before)
+    ratios = dict.fromkeys((ONE_CORE, MODEL_PER_CORE), before)
     path.write_text(json.dumps({"hardware": "another", "ratios": ratios}))
     bench.compare_with_baseline(TIMES, path, is_new=False)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("the baseline is of another; this is ")
+    assert lines[0].startswith("the baseline was measured on another; this is ")
     assert [line.endswith(said) for line in lines[1:]] == [True, True]
 
 

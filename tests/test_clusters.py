@@ -70,7 +70,7 @@ def test_a_script_says_what_it_can_be_told(script, arguments, line, root):
         (
             "slurm.sh",
             ("id", "echo 1000"),
-            "only root can start and stop SLURM: become root, or use a cluster that is there",
+            "only root can start and stop SLURM: become root, or use an existing cluster",
         ),
         (
             "mlflow_server.sh",
@@ -100,7 +100,7 @@ def test_a_folder_of_something_else_is_left_alone(script, marker, action, plante
     write_stub(tmp_path, "id", "echo 0")
     before = {path: path.is_dir() or path.read_text() for path in folder.rglob("*")}
     assert said(root, script, action, str(folder), path=str(tmp_path)) == (
-        f"actlab: {folder} holds something else (no {marker} is in it): name another folder"
+        f"actlab: {folder} contains other files (and no {marker}): name another folder"
     )
     assert {path: path.is_dir() or path.read_text() for path in folder.rglob("*")} == before
 

@@ -42,7 +42,9 @@ def machine(root, tmp_path):
     return run
 
 
-NO_CLONE = "this folder is no git clone, which DVC needs: git clone the repository, or run git init"
+NO_CLONE = (
+    "this folder is not a git clone, which DVC needs: git clone the repository, or run git init"
+)
 
 
 @pytest.mark.parametrize(
@@ -50,13 +52,13 @@ NO_CLONE = "this folder is no git clone, which DVC needs: git clone the reposito
     [
         (
             {"python": "python9"},
-            "python9 is not there: install Python 3.11, 3.12 or 3.13,"
+            "python9 was not found: install Python 3.11, 3.12 or 3.13,"
             " or name one: make PYTHON=python3.12",
         ),
         (
             {"version_serves": 1},
-            "Python 3.10.9 does not serve: Python 3.11, 3.12 or 3.13 does;"
-            " name one: make PYTHON=python3.12",
+            "Python 3.10.9 is not supported: use Python 3.11, 3.12 or 3.13,"
+            " such as make PYTHON=python3.12",
         ),
         (
             {"has_venv": 1},
@@ -124,7 +126,7 @@ def test_a_python_that_is_missing_is_named_before_anything_is_set_up(pythons, tm
     status, out, err = run()
     assert (status, out) == (1, [])
     assert err == (
-        "actlab: Python 3.12 is not there: install it as python3.12 on the PATH,"
+        "actlab: Python 3.12 was not found: install it as python3.12 on the PATH,"
         " or with pyenv install 3.12\n"
     )
 
