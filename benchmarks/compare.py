@@ -96,7 +96,7 @@ def bookkeep() -> dict[str, float]:
     timed("opening the store", connect)
     store = connect()
     timed("looking for a finished one", lambda: store.find_finished(digest))
-    timed("closing unfinished ones", lambda: store.close_unfinished(digest))
+    timed("closing unfinished ones", lambda: store.close_ended(digest))
     publisher = publish.Publisher(config, folder, store)
     for epoch in range(1, EPOCHS + 1):
         plant_run(config, folder, epochs=dict.fromkeys(SEEDS, epoch), fingerprint=digest)

@@ -363,7 +363,7 @@ def test_a_run_of_a_live_process_is_left_running(sweep):
     store = connect()
     tags = {"actlab.kind": "configuration", "actlab.fingerprint": fingerprint(config)}
     store.create_run("at work", tags)  # by this process
-    store.close_unfinished(fingerprint(config))
+    store.close_ended(fingerprint(config))
     assert [run.info.run_name for run in store.search("RUNNING", {})] == ["at work"]
 
 
