@@ -51,7 +51,7 @@ def test_gradients_go_to_the_newest_run_of_their_weights() -> None:
         plant_run(CONFIG, FOLDER, began=10 * number)
         # As if each had been trained: equal weights are published once.
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(store.Store, "find_configuration", lambda *_: None)
+            patch.setattr(store.Store, "find_complete", lambda *_: None)
             publish_live(config)
     table = tables.read_table(GRADIENTS, tables.GRADIENTS)
     log_gradients()

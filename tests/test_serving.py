@@ -88,7 +88,7 @@ def run_client(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_server_gives_the_models_own_probabilities(served):
     assert served.said == (
-        f"Serving models:/actlab-mnist@lowest-training-loss on {served.address}; Ctrl-C ends it\n"
+        f"Serving models:/actlab-mnist@best on {served.address}; Ctrl-C ends it\n"
     )
     images = load_processed(served.folder / "data/processed").test.images[:8]
     given = classify.ask(served.address, list(images))

@@ -191,7 +191,7 @@ def test_results_that_lack_a_row_are_left_out(root: Path, table: str, lines: int
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-lines]))
     done = sync(CONFIG, [])
     assert done.left_out[0] == (
-        f"{NAME}: results/leaky_relu-mlp and timings/leaky_relu-mlp.csv do not hold every epoch of"
+        f"{NAME}: results/leaky_relu-mlp and timings/leaky_relu-mlp.csv do not have every epoch of"
         " each seed: run `dvc repro`"
     )
     assert NAME not in statuses()

@@ -8,25 +8,6 @@ In a notebook, `import actlab` gives the functions of `api`:
     actlab.plot_gradients(actlab.probe(fitted, mnist))
 
 They import what they need when they are used: `import actlab` itself imports nothing.
-
-The packages, each of which imports only those above it:
-
-=============  ==============================================================
-`engine`       commands, sweeps, locks, atomic files, fingerprints; no domain
-`backend`      TensorFlow and Keras as actlab runs them
-`activations`  definitions; values and derivatives, also of a user's own
-`data`         data sets, download, splits
-`models`       networks, initialisers, weights
-`training`     the compiled epoch, seeds in parallel, checkpoints
-`probes`       gradients, unit health, mean-field theory, times of a layer
-`results`      run folders, columns of CSVs, tables of a study
-`evidence`     summaries, intervals, comparisons, claims
-`schema`       the whole configuration, from the sections of the packages
-`tracking`     MLflow: written, read, its pages and registry
-`reporting`    figures, sentences, sections, HTML and Markdown
-`stages`       the commands that DVC and Hydra run
-`api`          what `import actlab` gives a notebook
-=============  ==============================================================
 """
 
 from typing import TYPE_CHECKING

@@ -68,13 +68,11 @@ def refresh(store: Store, config: Config, stale: Collection[str]) -> list[str]:
         report = find_report(store, Path(config.paths.reports))
     data = parents[0].data.params["data.name"]
     runs = ", ".join(repr(run.info.run_id) for run in parents)
-    # Ids tell these runs from older trainings; a tag has no room for the ids of many.
-    selected = "tags.`actlab.kind` = 'configuration' and tags.`actlab.source` = 'dvc'"
-    selected = f"attributes.run_id IN ({runs})" if len(parents) <= 200 else selected
+    selected = f"attributes.run_id IN ({runs})"  # not those of older trainings
     is_saved = save_view(store, _VIEW, "Configurations", selected, _KEYS, parents)
     models = registry.register(store, data, parents)
     is_described = _describe(store, parents, report, registry.name_of(data))
-    done = {"descriptions": is_described, "the saved view": is_saved}
+    done = {"descriptions": is_described, "saved view": is_saved}
     return [f"MLflow's {name}" for name, is_done in done.items() if is_done] + models
 
 
@@ -122,7 +120,7 @@ def save_sweep(sweep: str, keys: Sequence[str]) -> str | None:
         key = re.sub("[^A-Za-z0-9_-]", "-", f"sweep-{sweep}")
         selected = f"tags.`sweep.{sweep}` = 'yes' AND tags.actlab.kind = 'configuration'"
         parameters = [name for name in keys if "." in name]
-        save_view(store, key, f"Sweep {sweep}", selected, parameters, runs)
+        save_view(store, key, f"Sweep {sweep}", selected, parameters, runs, "activation.name")
     except Exception as error:  # as in `store.warn_on_failure`
         return format_store_error(error, "its view is not saved", advice=False)
     return notes.view_link(store.experiment, key)

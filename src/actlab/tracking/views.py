@@ -32,7 +32,13 @@ def tag_of(key: str) -> str:
 
 
 def save_view(
-    store: Store, key: str, title: str, selected: str, keys: Iterable[str], runs: Iterable[Run]
+    store: Store,
+    key: str,
+    title: str,
+    selected: str,
+    keys: Iterable[str],
+    runs: Iterable[Run],
+    group: str | None = None,
 ) -> bool:
     """Save the view of some configurations, unless it is saved; return whether it was not.
 
@@ -46,11 +52,19 @@ def save_view(
         The parameters that tell configurations apart: columns, and axes of a chart.
     runs
         What is selected now.
+    group
+        A parameter: curves are means over the configurations with the same value, with a band from
+        their least to their greatest.
     """
     metrics = sorted({name for run in runs for name in run.data.metrics})
     # Of the runs that it shows: a view that is saved again is the same.
     changed = max(run.info.end_time or 0 for run in runs)
-    view = _pack(title, changed, _compose(selected, [*keys], metrics))
+    state = _compose(selected, [*keys], metrics)
+    if group:
+        by = {"mode": "param", "groupByData": group}
+        state["groupBy"] = {"aggregateFunction": "average", "groupByKeys": [by]}
+        state["useGroupedValuesInCharts"] = True
+    view = _pack(title, changed, state)
     if store.client.get_experiment(store.experiment).tags.get(tag_of(key)) == view:
         return False
     store.client.set_experiment_tag(store.experiment, tag_of(key), view)
