@@ -170,7 +170,6 @@ def content() -> dict[str, Any]:
                 for name in run.data.metrics
             },
             "artifacts": artifacts(run.info.run_id),
-            "datasets": [str(given.dataset) for given in run.inputs.dataset_inputs],
             "models": [
                 (model.name, model.params, {each.key: each.value for each in model.metrics})
                 for model in models

@@ -4,7 +4,6 @@ Everything that is written follows from the folder, times included, so that publ
 nothing. Nothing is written into the folder.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 
-from actlab.data.datasets import DATASETS
 from actlab.engine import csvs
 from actlab.results.layout import HISTORY, Run, RunFolder, weights_path
 from actlab.schema import Config
@@ -129,13 +127,10 @@ def _record(config: Config, folder: RunFolder) -> Record:
 
 
 def _publisher(config: Config, folder: RunFolder, store: Store | None = None) -> Publisher:
-    def log_dataset(store: Store, run: str) -> None:
-        _log_dataset(store, run, folder.read_config(config))
-
     def complete(store: Store, record: Record, runs: Mapping[int | None, str]) -> Any:
         return _complete(store, record, runs, folder.read(config), folder)
 
-    return Publisher(lambda: _record(config, folder), complete, log_dataset, store)
+    return Publisher(lambda: _record(config, folder), complete, store)
 
 
 def _complete(
@@ -147,10 +142,8 @@ def _complete(
         store.client.log_artifact(parent, str(path))
     model, parameters = log_model(store, parent, record, config, folder.models)
     # For the page of the model; to the run it is nothing new.
-    dataset = _describe_dataset(config)
     last = csvs.where(record.metrics, seed=first).drop_duplicates("metric", keep="last")
-    given = {"model_id": model, "dataset_name": dataset.name, "dataset_digest": dataset.digest}
-    store.write(runs[first], to_metrics(csvs.where(last, metric=_OF_MODEL), **given))
+    store.write(runs[first], to_metrics(csvs.where(last, metric=_OF_MODEL), model_id=model))
     params: dict[str, object] = {"network.parameters": parameters}
     reached = summarise(record.metrics, record.confidence)
     note = notes.describe_configuration(
@@ -165,33 +158,6 @@ def _complete(
     if run.objective is not None:
         totals[OBJECTIVE] = run.objective
     return totals, params, {NOTE: note, "actlab.outcome": outcome}
-
-
-def _describe_dataset(config: Config) -> Any:
-    """Describe the data set and its split by their digest; the data are not read."""
-    from mlflow.entities import Dataset
-
-    data, held_out = DATASETS[config.data.name], config.data.validation_size
-    split = f"{held_out}:{config.data.split_seed}" if held_out else ""
-    digest = sha256(*(file.sha256.encode() for file in data.files), split.encode())
-    source = json.dumps({"uri": config.paths.raw})
-    # MLflow takes 36 characters of a digest.
-    return Dataset(config.data.name, digest[:16], source_type="local", source=source)
-
-
-def _log_dataset(store: Store, run: str, config: Config) -> None:
-    from mlflow.entities import DatasetInput, InputTag
-    from mlflow.exceptions import MlflowException
-
-    given = [DatasetInput(_describe_dataset(config), [InputTag("mlflow.data.context", "training")])]
-    for attempt in range(5):
-        try:
-            store.client.log_inputs(run, given)
-            return
-        except MlflowException as error:
-            # MLflow looks for the data set, then makes it: another process may be between.
-            if attempt == 4 or "UNIQUE constraint" not in str(error):
-                raise
 
 
 # --- Publishing ---------------------------------------------------------------------------

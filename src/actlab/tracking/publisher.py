@@ -79,13 +79,13 @@ class Record:
         return set(self.digests) == set(self.seeds)
 
 
-def to_metrics(rows: pd.DataFrame, **given: Any) -> list[Metric]:
-    """Convert rows of `METRICS` to MLflow's metrics."""
+def to_metrics(rows: pd.DataFrame, model_id: str | None = None) -> list[Metric]:
+    """Convert rows of `METRICS` to MLflow's metrics, of a model if one is named."""
     from mlflow.entities import Metric
 
     values = rows[list(METRICS)].itertuples(index=False)
     return [
-        Metric(name, float(value), int(ended), int(step), **given)
+        Metric(name, float(value), int(ended), int(step), model_id=model_id)
         for name, step, value, ended in values
     ]
 
@@ -120,8 +120,6 @@ class Publisher:
         Called before the parent is finished, with the store, the record and the ids of the runs
         (by seed; None is the parent's): logs artifacts, and returns more metrics, parameters and
         tags of the parent.
-    on_create
-        Called with the store and the id of each new run.
     store
         Opened at the first write if it is not given.
     """
@@ -130,11 +128,9 @@ class Publisher:
         self,
         read: Callable[[], Record],
         complete: Callable[[Store, Record, Mapping[int | None, str]], tuple[dict, dict, dict]],
-        on_create: Callable[[Store, str], object] = lambda store, run: None,
         store: Store | None = None,
     ) -> None:
-        self._read, self._complete, self._on_create = read, complete, on_create
-        self._given = store
+        self._read, self._complete, self._given = read, complete, store
         self._runs: dict[int | None, str] = {}  # by seed; None is the parent
         self._open: list[str] = []
         self._counts: dict[int, int] = defaultdict(int)  # rows of each seed that are written
@@ -209,7 +205,6 @@ class Publisher:
     def _create(self, name: str, tags: Mapping[str, str], began: int) -> str:
         run = self._store.create_run(name, tags, began)
         self._open.append(run)
-        self._on_create(self._store, run)
         return run
 
     def _finish_parent(self, record: Record) -> None:

@@ -6,7 +6,6 @@ held out of training. Where the pipeline holds out none, its best is the one wit
 training loss. Nothing is chosen by test images.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,8 +25,6 @@ else:  # importing mlflow takes seconds
     Run = Any
 
 BEST = "best"
-
-_VERSIONS = "mlflow.modelVersions"
 
 _DESCRIPTION = (
     "Networks that return ten probabilities per image. A version is the model of a configuration's"
@@ -125,10 +122,9 @@ def _register(
 
 
 def _create_version(store: Store, name: str, run: Run, model: str) -> str:
-    """Register a logged model; return its version, which the model's own page shows too."""
-    client = store.client
+    """Register a logged model; return its version."""
     with _named_in_environment(tracking_uri()):
-        created = client.create_model_version(
+        created = store.client.create_model_version(
             name,
             f"models:/{model}",
             run.info.run_id,
@@ -136,10 +132,6 @@ def _create_version(store: Store, name: str, run: Run, model: str) -> str:
             await_creation_for=0,
             model_id=model,
         )
-    entry = {"name": name, "version": int(created.version)}
-    others = json.loads(client.get_logged_model(model).tags.get(_VERSIONS, "[]"))
-    if not any(other.get("name") == name for other in others):  # a server has done so itself
-        client.set_logged_model_tags(model, {_VERSIONS: json.dumps([*others, entry])})
     return str(created.version)
 
 
