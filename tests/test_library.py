@@ -277,17 +277,6 @@ def test_a_folder_with_something_else_is_left_alone(tiny, tmp_path):
     assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
 
 
-def test_where_no_source_serves_the_line_says_what_a_notebook_can_do(tiny, tmp_path):
-    for path in list(tiny.iterdir()):
-        path.unlink()
-    with pytest.raises(UserError, match=r"no source of Tiny serves: .*load_data\(\.\.\., folder="):
-        actlab.load_data("tiny", tmp_path / "new")
-
-
-# Mistakes
-
-
-#: What is done wrong with some data, and how its one line begins.
 MISTAKES = [
     (lambda _: actlab.load_data("mnits"), "name is 'mnits': it has to be one of mnist,"),
     (

@@ -134,18 +134,6 @@ def test_a_report_that_cannot_be_written_is_failed_and_written_again(
     assert [run.info.status for run in stored_runs()] == ["FINISHED", "FINISHED", "FAILED"]
 
 
-def test_a_report_that_is_interrupted_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlflow import MlflowClient
-
-    def interrupt(*args: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(MlflowClient, "log_artifacts", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        log_report()
-    assert statuses() == {"report": "KILLED"}
-
-
 @pytest.mark.parametrize("log", [log_gradients, log_report, log_comparison])
 def test_whoever_writes_next_closes_the_runs_of_a_killed_process(log: Any) -> None:
     store.connect().create_run("killed", of_ended_process())

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from planted import REPORT, plant
 from planted_sweep import LEVELS, Runs, plant_fair, plant_fair_depths, plant_grid
-from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from actlab.engine.csvs import where
@@ -70,9 +69,8 @@ def test_the_keys_are_those_that_tell_configurations_apart(runs, keys, tied):
         (["4-8", "8-4"], ["network.hidden"]),
     ],
 )
-@pytest.mark.parametrize("swept", [[], ["network.hidden", "activation"]])
-def test_layers_are_told_apart_by_depth_and_width_where_these_do(shapes, keys, swept):
-    runs = Runs(swept)
+def test_layers_are_told_apart_by_depth_and_width_where_these_do(shapes, keys):
+    runs = Runs(["network.hidden", "activation"])
     for activation, shape in product(("tanh", "relu"), shapes):
         runs.add(activation, [0.9, 0.91])
         units = shape.split("-")
@@ -95,21 +93,6 @@ def test_the_keys_of_a_launch_are_those_that_were_swept():
         runs.add("leaky_relu", [0.9, 0.91], activation__negative_slope=slope)
     runs.launch = Runs(["activation", "activation.constants.negative_slope"]).launch
     assert runs.gather().keys == ("activation.negative_slope", "activation")
-
-
-def test_what_was_swept_is_not_enough_where_it_does_not_tell_all_apart():
-    """The key that was swept may be a group of a user's own, which no run has as a parameter."""
-    runs = Runs(["+setting", "activation"])
-    for activation, rate in product(("relu", "tanh"), ("0.001", "0.003")):
-        runs.add(activation, [0.9, 0.91], training__learning_rate=rate)
-    assert runs.gather().keys == ("training.learning_rate", "activation")
-
-
-def test_networks_by_name_are_told_apart_by_it():
-    runs = Runs()
-    for name, depth in (("mlp", "2"), ("deep", "8")):
-        runs.add("relu", [0.9, 0.91], network__name=name, network__depth=depth)
-    assert list(runs.gather().keys) == ["network"]
 
 
 def test_runs_that_differ_are_not_pooled():
@@ -139,13 +122,10 @@ def test_one_configuration_is_no_comparison():
     ("older", "newer", "accuracies"),
     [
         (("a", [0, 1, 2]), ("a", [0]), {0: 0.9, 1: 0.5, 2: 0.5}),
-        (("", [0, 1, 2]), ("", [0]), {0: 0.9, 1: 0.5, 2: 0.5}),
         (("a", [0, 1, 2]), ("b", [0]), {0: 0.9}),
-        (("", [0, 1, 2]), ("b", [0]), {0: 0.9}),
         (("a", [0, 1]), ("b", [2]), {2: 0.9}),
-        (("a", [0, 1]), ("b", [0, 1, 2]), {0: 0.9, 1: 0.9, 2: 0.9}),
     ],
-    ids=["same", "both unknown", "other", "one unknown", "no seed shared", "newest has all"],
+    ids=["same", "other", "no seed shared"],
 )
 def test_of_a_seed_the_newest_run_counts_and_runs_of_other_code_are_not_pooled(
     older, newer, accuracies
@@ -159,15 +139,6 @@ def test_of_a_seed_the_newest_run_counts_and_runs_of_other_code_are_not_pooled(
     assert dict(zip(of["seed"], of["test_accuracy"], strict=True)) == accuracies
     history = where(sweep.history, activation="relu")
     assert (set(history["seed"]), len(history)) == (set(accuracies), 4 * len(accuracies))
-
-
-def test_a_run_without_any_seed_does_not_supersede_one_of_other_code():
-    runs = Runs()
-    runs.add("relu", [0.5, 0.5], code="a")
-    runs.add("relu", [0.9, 0.9], code="b")
-    runs.add("tanh", [0.7, 0.7])
-    runs.seeds = [row for row in runs.seeds if row[0] != "run-1"]
-    assert where(runs.gather().test, activation="relu")["test_accuracy"].tolist() == [0.5, 0.5]
 
 
 def test_constants_of_other_activations_tell_nothing_apart():
@@ -259,17 +230,6 @@ def test_configurations_that_differ_in_several_keys_are_compared_all_with_all():
     assert "training.learning_rate" in chosen.tied
 
 
-def test_pairs_are_compared_over_the_seeds_that_both_have():
-    runs = Runs()
-    runs.add("relu", [0.90, 0.91, 0.93], seeds=[0, 1, 2])
-    runs.add("tanh", [0.80, 0.82, 0.99], seeds=[1, 2, 7])
-    sweep = runs.gather()
-    (row,) = where(compared_of(sweep), metric="test_accuracy").to_dict("records")
-    assert (row["pairs"], row["pairs_dropped"]) == (2, 2)
-    assert row["mean"] == pytest.approx((0.91 - 0.80 + 0.93 - 0.82) / 2)
-    assert "Seeds differ between configurations (0, 1, 2 in 1; 1, 2, 7 in 1)" in sweep.notes[0]
-
-
 def test_a_diverged_configuration_is_there_and_shows_nothing():
     runs = Runs()
     runs.add("relu", [0.9, 0.91, 0.93])
@@ -300,15 +260,6 @@ def test_validation_accuracy_counts_where_images_were_held_out(held_out):
     assert ("val_accuracy" in set(compared_of(sweep)["metric"])) == (held_out == "10000")
 
 
-def test_curves_are_means_over_the_seeds_of_an_epoch():
-    sweep = plant_grid(["relu", "tanh"], {}).gather()
-    curves = summaries.learning_curves(sweep, "accuracy", 0.95)
-    of = where(sweep.history, activation="tanh", epoch=2)["val_accuracy"]
-    (row,) = where(curves, activation="tanh", epoch=2, split="validation").to_dict("records")
-    low, high = stats.ttest_1samp(of, 0).confidence_interval(0.95)
-    assert (row["mean"], row["low"], row["high"]) == pytest.approx((of.mean(), low, high))
-
-
 # --- Fair mode ----------------------------------------------------------------------------
 
 
@@ -334,22 +285,6 @@ def test_sensitivity_is_the_spread_over_the_grid():
     assert sigmoid["near_best"] == pytest.approx(1 / 3)
     assert (sigmoid["chosen"], relu["chosen"]) == ("learning rate 0.003", "learning rate 0.001")
     assert relu["worst"] == pytest.approx(LEVELS["relu"] - 0.1)
-
-
-def test_one_run_may_be_tuned_and_baseline_both():
-    """relu's best setting is the baseline's: it is trained once, and has both roles."""
-    runs = plant_fair()
-    tuned = {"activation.name": "relu", "phase": "tuned"}
-    baseline = {"activation.name": "relu", "phase": "baseline"}
-    (run,) = [row["run"] for row in runs.parents if baseline.items() <= row.items()]
-    for row in runs.parents:
-        if tuned.items() <= row.items():
-            row["run"] = run
-    study = runs.gather()
-    assert len(study.configurations) == 4
-    rows = where(compared_of(study), metric="test_accuracy", key="phase")
-    (relu,) = where(rows, activation="relu").to_dict("records")
-    assert (relu["pairs"], relu["mean"]) == (4, 0.0)
 
 
 @pytest.mark.parametrize("phase", ["tuned", "baseline"])
