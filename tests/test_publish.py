@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from planted_run import plant_run
 from published import (
@@ -208,6 +209,25 @@ def test_the_model_gives_keras_probabilities(monkeypatch: pytest.MonkeyPatch) ->
     expected = with_probabilities(load_model(MODELS, 0), spec)(images)
     np.testing.assert_allclose(given, expected, rtol=1e-6)
     np.testing.assert_allclose(given.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_seeds_of_any_other_study_are_published_from_one_table() -> None:
+    rows = [(seed, "score", 0, 0.5 + seed / 10, 1_700_000_000_000) for seed in SEEDS]
+    record = publisher.Record(
+        name="svm",
+        seeds=SEEDS,
+        params={"model.c": 1.0},
+        tags={"actlab.fingerprint": "svm"},
+        metrics=pd.DataFrame(rows, columns=["seed", *publisher.METRICS]),
+        began=dict.fromkeys(SEEDS, 1_699_999_999_000),
+        digests={0: "a", 1: "b"},
+    )
+    assert publisher.Publisher(lambda: record).publish_once()
+    assert not publisher.Publisher(lambda: record).publish_once()
+    assert statuses() == dict.fromkeys(("svm", "svm/seed-0", "svm/seed-1"), "FINISHED")
+    parent = run_named("svm").data
+    assert (parent.params["model.c"], parent.metrics["score_mean"]) == ("1.0", 0.55)
+    assert store.connect().find_finished("svm")
 
 
 # --- What ends early, and stores that fail ------------------------------------------------

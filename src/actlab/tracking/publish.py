@@ -6,8 +6,8 @@ nothing. Nothing is written into the folder.
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,20 +127,22 @@ def _record(config: Config, folder: RunFolder) -> Record:
 
 
 def _publisher(config: Config, folder: RunFolder, store: Store | None = None) -> Publisher:
-    def complete(store: Store, record: Record, runs: Mapping[int | None, str]) -> Any:
-        return _complete(store, record, runs, folder.read(config), folder)
-
-    return Publisher(lambda: _record(config, folder), complete, store)
+    return Publisher(lambda: _record(config, folder), partial(_complete, config, folder), store)
 
 
 def _complete(
-    store: Store, record: Record, runs: Mapping[int | None, str], run: Run, folder: RunFolder
+    config: Config,
+    folder: RunFolder,
+    store: Store,
+    record: Record,
+    runs: Mapping[int | None, str],
 ) -> tuple[dict[str, float], dict[str, object], dict[str, str]]:
     """Log artifacts and the first seed's model; return the parent's metrics, parameters, tags."""
-    parent, config, first = str(runs[None]), run.config, run.config.seeds[0]
+    run = folder.read(config)
+    parent, first = runs[None], run.config.seeds[0]
     for path in (*map(folder.table, ("history", "layers", "test")), folder.models / "model.json"):
         store.client.log_artifact(parent, str(path))
-    model, parameters = log_model(store, parent, record, config, folder.models)
+    model, parameters = log_model(store, parent, record, run.config, folder.models)
     # For the page of the model; to the run it is nothing new.
     last = csvs.where(record.metrics, seed=first).drop_duplicates("metric", keep="last")
     store.write(runs[first], to_metrics(csvs.where(last, metric=_OF_MODEL), model_id=model))
@@ -150,14 +152,14 @@ def _complete(
         record.name,
         {**record.params, **params},
         dict(zip(reached["metric"], reached["value"], strict=True)),  # of a curve, the last
-        config.seeds,
+        run.config.seeds,
         run.diverged_seeds,
     )
-    outcome = "diverged" if run.diverged_seeds else "trained"
     totals = {"diverged_seeds": float(len(run.diverged_seeds))}
     if run.objective is not None:
         totals[OBJECTIVE] = run.objective
-    return totals, params, {NOTE: note, "actlab.outcome": outcome}
+    outcome = {"actlab.outcome": "diverged"} if run.diverged_seeds else {}
+    return totals, params, {NOTE: note, **outcome}
 
 
 # --- Publishing ---------------------------------------------------------------------------
@@ -172,13 +174,7 @@ class LivePublisher(publisher.LivePublisher):
 
 def publish(config: Config, folder: RunFolder, store: Store) -> bool:
     """Bring a store to what a run folder holds; return whether it lacked something."""
-    whole = _publisher(config, folder, store)
-    try:
-        return whole.publish()
-    except BaseException as error:
-        with suppress(Exception):  # the first failure is the one to report
-            whole.close(error)
-        raise
+    return _publisher(config, folder, store).publish_once()
 
 
 def record_failure(store: Store, config: Config, fingerprint: str, cause: str) -> None:

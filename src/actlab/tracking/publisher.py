@@ -8,6 +8,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -107,6 +108,14 @@ def summarise(metrics: pd.DataFrame, confidence: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(METRICS))
 
 
+#: Metrics, parameters and tags of a parent run, from the store, the record and the ids of its runs
+#: by seed; None is the parent's.
+Completion = Callable[
+    [Store, Record, Mapping[int | None, str]],
+    tuple[Mapping[str, float], Mapping[str, object], Mapping[str, str]],
+]
+
+
 class Publisher:
     """Brings MLflow to what a run folder holds; publishing again writes only what is new.
 
@@ -117,9 +126,7 @@ class Publisher:
     read
         Reads the folder.
     complete
-        Called before the parent is finished, with the store, the record and the ids of the runs
-        (by seed; None is the parent's): logs artifacts, and returns more metrics, parameters and
-        tags of the parent.
+        Called before the parent is finished: logs artifacts, and returns more of the parent.
     store
         Opened at the first write if it is not given.
     """
@@ -127,7 +134,7 @@ class Publisher:
     def __init__(
         self,
         read: Callable[[], Record],
-        complete: Callable[[Store, Record, Mapping[int | None, str]], tuple[dict, dict, dict]],
+        complete: Completion = lambda store, record, runs: ({}, {}, {}),
         store: Store | None = None,
     ) -> None:
         self._read, self._complete, self._given = read, complete, store
@@ -158,6 +165,15 @@ class Publisher:
         if record.is_complete:
             self._finish_parent(record)
         return True
+
+    def publish_once(self) -> bool:
+        """Publish, and close the runs if it fails."""
+        try:
+            return self.publish()
+        except BaseException as error:
+            with suppress(Exception):  # the first failure is the one to report
+                self.close(error)
+            raise
 
     def close(self, error: BaseException | None) -> None:
         """Set what is unfinished to FAILED, described by the error; to KILLED by an interrupt."""
@@ -214,7 +230,8 @@ class Publisher:
         rows = [(name, 0, value, ended) for name, value in totals.items()]
         more = pd.DataFrame(rows, columns=list(METRICS))
         summary = summarise(record.metrics, record.confidence)
-        tags |= {WEIGHTS: digest_of_seeds(record.digests)}
+        digest = digest_of_seeds(record.digests)
+        tags = {"actlab.outcome": "trained", WEIGHTS: digest, **tags}
         self._store.write(parent, to_metrics(summary) + to_metrics(more), params, tags)
         self._end(parent, "FINISHED", ended)
         self._is_finished = True
