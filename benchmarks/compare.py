@@ -97,7 +97,7 @@ def bookkeep() -> dict[str, float]:
     store = connect()
     timed("looking for a finished one", lambda: store.find_finished(digest))
     timed("closing unfinished ones", lambda: store.close_ended(digest))
-    publisher = publish.Publisher(config, folder, store)
+    publisher = publish.create_publisher(config, folder, store)
     for epoch in range(1, EPOCHS + 1):
         plant_run(config, folder, epochs=dict.fromkeys(SEEDS, epoch), fingerprint=digest)
         what = "opening seven runs" if epoch == 1 else "epochs (beside the training)"

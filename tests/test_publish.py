@@ -152,7 +152,7 @@ def test_what_has_diverged_is_said_and_what_is_held_out_selects() -> None:
 
 
 def test_only_what_is_new_is_written_and_all_of_it_at_once(log_batches: list[int]) -> None:
-    publisher = publish._publisher(CONFIG, FOLDER)
+    publisher = publish.create_publisher(CONFIG, FOLDER)
     plant_run(CONFIG, FOLDER, epochs={0: 1})
     publisher.publish()
     assert log_batches == [0, 5]  # the parent's parameters; an epoch

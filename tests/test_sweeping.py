@@ -250,7 +250,7 @@ def test_what_a_killed_process_left_running_is_closed(sweep):
     tags = {"actlab.kind": "configuration", "actlab.fingerprint": fingerprint(config)}
     parent = store.create_run("cut short", tags | {"actlab.process": "another-host:1"})
     below = {"mlflow.parentRunId": parent, "actlab.process": "another-host:1"}
-    store.create_run("its seed", {"actlab.kind": "seed", **below})
+    store.create_run("its seed", tags | below | {"actlab.kind": "seed"})
     sweep.run("activation=relu", HELD_OUT, "force=true")
     assert not store.search("RUNNING", {})
     assert {run.info.run_name for run in store.search("FAILED", {})} == {"cut short", "its seed"}

@@ -126,7 +126,8 @@ def _record(config: Config, folder: RunFolder) -> Record:
     )
 
 
-def _publisher(config: Config, folder: RunFolder, store: Store | None = None) -> Publisher:
+def create_publisher(config: Config, folder: RunFolder, store: Store | None = None) -> Publisher:
+    """Create the publisher of a run folder; `config` names paths and what is trained."""
     return Publisher(lambda: _record(config, folder), partial(_complete, config, folder), store)
 
 
@@ -169,12 +170,12 @@ class LivePublisher(publisher.LivePublisher):
     """Publishes a run folder while it is written; see `publisher.LivePublisher`."""
 
     def __init__(self, config: Config, folder: RunFolder) -> None:
-        super().__init__(_publisher(config, folder), advice=source_of(config) == "dvc")
+        super().__init__(create_publisher(config, folder), advice=source_of(config) == "dvc")
 
 
 def publish(config: Config, folder: RunFolder, store: Store) -> bool:
     """Bring a store to what a run folder holds; return whether it lacked something."""
-    return _publisher(config, folder, store).publish_once()
+    return create_publisher(config, folder, store).publish_once()
 
 
 def record_failure(store: Store, config: Config, fingerprint: str, cause: str) -> None:
