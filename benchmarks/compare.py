@@ -95,8 +95,8 @@ def bookkeep() -> dict[str, float]:
     timed("opening the store", connect)
     store = connect()
     timed("looking for a finished run", lambda: store.find_finished(digest))
-    timed("closing unfinished runs", lambda: store.close_unfinished(digest))
-    publisher = publish.Publisher(config, folder, store)
+    timed("closing unfinished runs", lambda: store.close_ended(digest))
+    publisher = publish.create_publisher(config, folder, store)
     for epoch in range(1, EPOCHS + 1):
         plant_run(config, folder, epochs=dict.fromkeys(SEEDS, epoch), fingerprint=digest)
         what = "opening seven runs" if epoch == 1 else "epochs (during the training)"

@@ -6,6 +6,7 @@ the pipeline nor the tests need it: `uv pip install playwright` brings what driv
 on Debian and Ubuntu `apt-get install chromium` the browser.
 """
 
+import json
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import time
 import urllib.request
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from actlab.tracking import notes, registry
 from actlab.tracking.store import connect, tracking_uri
@@ -39,19 +41,22 @@ def find_pages() -> dict[str, Page]:
     """Give the pages by the names of their pictures."""
     store = connect()
     number = store.experiment
-    parents = store.search("FINISHED", {"actlab.kind": "configuration", "actlab.network": "mlp"})
+    parents = store.search("FINISHED", {"actlab.kind": "configuration", "actlab.source": "dvc"})
     newest = {run.info.run_name: run for run in reversed(parents)}  # the newest comes last
     relu = newest["relu/mlp"]
     compared = [newest[f"{name}/mlp"].info.run_id for name in ("sigmoid", "tanh", "relu")]
-    model = registry.model_of(relu) or ""
+    place = f"#/experiments/{number}"
+    runs, experiments = quote(json.dumps(compared)), quote(json.dumps([number]))
+    compare = f"#/compare-runs?runs={runs}&experiments={experiments}&{notes.TRAINING}"
     return {
-        "mlflow": Page(notes.view_link(number, "curves-mlp"), "val_loss"),
         "mlflow_table": Page(
             notes.view_link(number, "configurations", charts=False), "test_accuracy_ci_low"
         ),
         "mlflow_run": Page(notes.run_link(number, relu.info.run_id), "test_accuracy_mean"),
-        "mlflow_compare": Page(notes.comparison_link(number, compared), "Run details"),
-        "mlflow_model": Page(notes.logged_model_link(number, model), "test_accuracy"),
+        "mlflow_compare": Page(compare, "Run details"),
+        "mlflow_model": Page(
+            f"{place}/models/{registry.model_of(relu)}?{notes.TRAINING}", "test_accuracy"
+        ),
     }
 
 

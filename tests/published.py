@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import socket
 import subprocess
 from itertools import product
 from pathlib import Path
@@ -16,6 +15,7 @@ from planted_run import folder_of, plant_run
 
 from actlab.activations.config import ActivationConfig
 from actlab.engine import csvs
+from actlab.engine.files import this_machine
 from actlab.models.config import NetworkConfig
 from actlab.results import tables
 from actlab.schema import PathsConfig
@@ -170,7 +170,6 @@ def content() -> dict[str, Any]:
                 for name in run.data.metrics
             },
             "artifacts": artifacts(run.info.run_id),
-            "datasets": [str(given.dataset) for given in run.inputs.dataset_inputs],
             "models": [
                 (model.name, model.params, {each.key: each.value for each in model.metrics})
                 for model in models
@@ -196,4 +195,4 @@ def ended_process() -> int:
 
 def of_ended_process() -> dict[str, str]:
     """The tag of a run that such a process had begun."""
-    return {"actlab.process": f"{socket.gethostname()}:{ended_process()}:1"}
+    return {"actlab.process": f"{this_machine()}:{ended_process()}:1"}

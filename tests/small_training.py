@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from planted_run import plant_run
 from actlab.activations.config import ActivationConfig
 from actlab.data import splits
 from actlab.engine import csvs
+from actlab.engine.files import this_machine
 from actlab.models.config import NetworkConfig
 from actlab.results import layout, tables
 from actlab.results.layout import RunFolder
@@ -149,7 +149,7 @@ def mended(epochs: int = EPOCHS) -> list[str]:
     ended = subprocess.Popen(["true"])
     ended.wait()
     for run in store.search("RUNNING", {}):  # as if the process of the training had ended
-        process = f"{socket.gethostname()}:{ended.pid}"
+        process = f"{this_machine()}:{ended.pid}:1"
         store.client.set_tag(run.info.run_id, "actlab.process", process)
     synced = [sync(small(epochs), ["gradients", "report"]).written for _ in range(2)]
     wrong = []

@@ -53,8 +53,8 @@ def probed(fitted, small):
     return actlab.probe(fitted, small, images=200)
 
 
-def planted(accuracies, history=None):
-    """A fit whose test accuracies are given, a list a name."""
+def planted(accuracies):
+    """A fit with given test accuracies, one list per name."""
     names = list(accuracies)
     seeds = tuple(range(len(accuracies[names[0]])))
     rows = [
@@ -63,8 +63,7 @@ def planted(accuracies, history=None):
         for seed, value in zip(seeds, values, strict=True)
     ]
     columns = ["activation", "network", "seed", "test_loss", "test_accuracy"]
-    if history is None:
-        history = pd.DataFrame(columns=["activation", "network", "seed", "epoch", "val_accuracy"])
+    history = pd.DataFrame(columns=["activation", "network", "seed", "epoch", "val_accuracy"])
     activations = {name: ActivationConfig(name, "relu", {}) for name in names}
     network = NetworkConfig("4x8", "4x8")
     table = pd.DataFrame(rows, columns=columns)
@@ -100,17 +99,13 @@ def test_a_fit_is_that_of_the_core(fitted, small):
         np.testing.assert_array_equal(mine, core)
 
 
-def test_a_fit_has_a_row_an_epoch_of_a_seed_of_an_activation(fitted):
-    keys = ["activation", "network", "seed", "epoch"]
-    assert fitted.history[keys].to_records(index=False).tolist() == [
-        (name, "16_8", seed, epoch)
-        for name in ("relu", "leaky")
-        for seed in (1, 3)
-        for epoch in (1, 2)
-    ]
-    assert (fitted.history["epoch_seconds"] > 0).all()
-    assert len(fitted.test) == 4
+def test_the_tables_have_one_row_per_epoch_and_per_seed(fitted):
+    assert len(fitted.history) == 2 * 2 * 2
+    assert list(fitted.test["seed"]) == [1, 3, 1, 3]
     assert repr(fitted) == "relu, leaky on 16_8: seeds 3, 1, 2 epochs"
+    row = fitted.summarise(confidence=0.9).iloc[1]
+    values = fitted.test.query("activation == 'leaky'")["test_accuracy"]
+    assert (row["activation"], row["mean"]) == ("leaky", pytest.approx(values.mean()))
 
 
 def test_before_training_a_model_is_what_build_gives(fitted):
@@ -129,18 +124,6 @@ def test_build_takes_constants_and_shapes():
     limit = math.sqrt(6 / 4)  # He's uniform, of 4 inputs
     kernel = model.layers[0].kernel.numpy()
     assert 0.5 * limit < np.abs(kernel).max() <= limit
-
-
-def test_a_summary_has_students_interval_over_seeds(fitted):
-    row = fitted.summarise(confidence=0.9).iloc[1]
-    values = fitted.test.query("activation == 'leaky'")["test_accuracy"]
-    low, high = stats.t.interval(0.9, 1, values.mean(), values.std() / math.sqrt(2))
-    assert row["activation"] == "leaky"
-    assert [row["mean"], row["low"], row["high"]] == pytest.approx([values.mean(), low, high])
-    assert {row["seed_1"], row["seed_3"]} == set(values)
-
-
-# Probe
 
 
 def test_a_probe_measures_the_gradient_that_keras_gives(fitted, small, probed):
@@ -180,66 +163,11 @@ def test_a_difference_that_is_plain_is_found():
     interval = stats.ttest_rel(first, second).confidence_interval(0.95)
     assert [row["low"], row["high"]] == pytest.approx([interval.low, interval.high])
     assert math.isnan(row["seeds_needed"])
+    wide = actlab.compare(planted({"tanh": first, "sigmoid": second}), margin=0.1).iloc[0]
+    assert wide["verdict"] == "equivalent"
     losses = actlab.compare(planted({"tanh": first, "sigmoid": second}), "test_loss").iloc[0]
     assert losses["verdict"] == "better"  # the smaller loss
     assert losses["mean"] == pytest.approx(-row["mean"])
-
-
-@pytest.mark.parametrize(
-    ("accuracies", "margin", "verdict"),
-    [
-        ({"a": [0.97, 0.971, 0.969], "b": [0.9701, 0.9709, 0.9691]}, None, "equivalent"),
-        ({"a": [0.97, 0.971, 0.969], "b": [0.9701, 0.9709, 0.9691]}, 1e-6, "undecided"),
-        ({"a": [0.97, 0.95, 0.96], "b": [0.96, 0.955, 0.95]}, None, "undecided"),
-    ],
-)
-def test_the_margin_decides_what_is_equivalent(accuracies, margin, verdict):
-    row = actlab.compare(planted(accuracies), margin=margin).iloc[0]
-    assert row["verdict"] == verdict
-    # How many seeds would settle it.
-    assert row["seeds_needed"] > 3 if verdict == "undecided" else math.isnan(row["seeds_needed"])
-
-
-def test_pairs_are_adjusted_together():
-    three = {"a": [0.97, 0.96, 0.98], "b": [0.95, 0.955, 0.952], "c": [0.9, 0.93, 0.91]}
-    table = actlab.compare(planted(three))
-    alone = [stats.ttest_rel(three[x], three[y]).pvalue for x, y in ("ab", "ac", "bc")]
-    assert list(table["first"] + table["second"]) == ["ab", "ac", "bc"]
-    np.testing.assert_allclose(table["p_holm"], holm(alone))
-
-
-def holm(p_values):
-    """Holm 1979, by its definition: the greatest of what is before, times those that are left."""
-    order = sorted(range(len(p_values)), key=lambda at: p_values[at])
-    adjusted, least = [0.0] * len(p_values), 0.0
-    for step, at in enumerate(order):
-        least = max(least, (len(p_values) - step) * p_values[at])
-        adjusted[at] = min(least, 1.0)
-    return adjusted
-
-
-def test_epochs_to_the_target_count_to_the_first_that_reaches_it():
-    curves = {("a", 0): [0.5, 0.8, 0.9], ("a", 1): [0.8, 0.7, 0.9], ("b", 0): [0.1, 0.2, 0.8]}
-    curves["b", 1] = [0.1, 0.2, 0.3]  # never: one more than the three
-    history = pd.DataFrame(
-        [
-            (name, "4x8", seed, epoch, value)
-            for (name, seed), values in curves.items()
-            for epoch, value in enumerate(values, start=1)
-        ],
-        columns=["activation", "network", "seed", "epoch", "val_accuracy"],
-    )
-    fit = planted({"a": [0.9, 0.9], "b": [0.8, 0.3]}, history)
-    row = actlab.compare(fit, "epochs_to_target", target=0.8).iloc[0]
-    assert row["mean"] == ((2 - 3) + (1 - 4)) / 2
-    # What the seed that never reaches it would take is not known: no equivalence, however wide.
-    epochs = actlab.compare(fit, "epochs_to_target", margin=1e6, target=0.8).iloc[0]
-    assert epochs["p_equivalence_holm"] == 1
-    accuracy = actlab.compare(fit, "test_accuracy", margin=1e6, target=0.8).iloc[0]
-    assert accuracy["p_equivalence_holm"] < 0.05
-
-
-# Figures
 
 
 @pytest.fixture
@@ -349,17 +277,6 @@ def test_a_folder_with_something_else_is_left_alone(tiny, tmp_path):
     assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
 
 
-def test_where_no_source_serves_the_line_says_what_a_notebook_can_do(tiny, tmp_path):
-    for path in list(tiny.iterdir()):
-        path.unlink()
-    with pytest.raises(UserError, match=r"no source of Tiny serves: .*load_data\(\.\.\., folder="):
-        actlab.load_data("tiny", tmp_path / "new")
-
-
-# Mistakes
-
-
-#: What is done wrong with some data, and how its one line begins.
 MISTAKES = [
     (lambda _: actlab.load_data("mnits"), "name is 'mnits': it has to be one of mnist,"),
     (
@@ -373,23 +290,13 @@ MISTAKES = [
         ' actlab.activation("leaky_relu", negative_slope=...)',
     ),
     (
-        lambda _: actlab.activation("tanh", slope=2.0),
-        "slope is unknown: tanh has the constants none",
-    ),
-    (
-        lambda _: actlab.activation("leaky_relu", negative_slope=-1),
-        "negative_slope is -1: it has to be a number from 0 to 1",
-    ),
-    (
         lambda _: actlab.activation("__main__.mine"),
         "__main__.mine exists in this session only",
     ),
-    (lambda _: actlab.build("relu", [0]), "hidden is [0]: it has to be a list of whole"),
     (
         lambda _: actlab.build("relu", kernel_initializer="he"),
         "kernel_initializer is 'he': it has to be one of glorot_uniform,",
     ),
-    (lambda data: actlab.fit("relu", data, epochs=0), "epochs is 0: it has to be at least 1"),
     # Past beartype, which the tests alone have before the library.
     (
         lambda data: inspect.unwrap(actlab.fit)("relu", data, seeds=3),
@@ -450,16 +357,9 @@ def test_a_tensorflow_that_runs_already_is_one_line(monkeypatch):
 # Names and defaults
 
 
-def test_every_public_name_is_there_documented_and_typed():
-    for name in actlab.__all__:
-        value = getattr(actlab, name)
-        assert inspect.getdoc(value), name
-        if inspect.isfunction(value):
-            signature = inspect.signature(value)
-            assert signature.return_annotation is not signature.empty, name
-            for parameter in signature.parameters.values():
-                assert parameter.annotation is not parameter.empty, (name, parameter)
+def test_the_public_names_are_there():
     assert set(actlab.__all__) <= set(dir(actlab))
+    assert all(hasattr(actlab, name) for name in actlab.__all__)
     with pytest.raises(AttributeError, match="module 'actlab' has no attribute 'train'"):
         actlab.train  # noqa: B018
 

@@ -51,7 +51,7 @@ def test_gradients_go_to_the_newest_run_of_their_weights() -> None:
         plant_run(CONFIG, FOLDER, began=10 * number)
         # As if each had been trained: equal weights are published once.
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(store.Store, "find_configuration", lambda *_: None)
+            patch.setattr(store.Store, "find_complete", lambda *_: None)
             publish_live(config)
     table = tables.read_table(GRADIENTS, tables.GRADIENTS)
     log_gradients()
@@ -132,18 +132,6 @@ def test_a_report_that_cannot_be_written_is_failed_and_written_again(
     (REPORTS / "report.md").write_text("another")
     log_report()
     assert [run.info.status for run in stored_runs()] == ["FINISHED", "FINISHED", "FAILED"]
-
-
-def test_a_report_that_is_interrupted_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlflow import MlflowClient
-
-    def interrupt(*args: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(MlflowClient, "log_artifacts", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        log_report()
-    assert statuses() == {"report": "KILLED"}
 
 
 @pytest.mark.parametrize("log", [log_gradients, log_report, log_comparison])

@@ -27,6 +27,7 @@ from published import (
     trained,  # noqa: F401
 )
 
+from actlab.engine.files import this_machine
 from actlab.errors import UserError
 from actlab.tracking import publish_study, store
 from actlab.tracking.publish import LivePublisher
@@ -109,14 +110,6 @@ def test_no_credentials_are_shown(
     assert store.format_store_error(error, "lost", advice=False) == f"{shown}: lost"
 
 
-def test_a_password_that_is_cut_in_pieces_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:s3c/ret@127.0.0.1:9")
-    with pytest.raises(UserError) as refused:
-        sync(CONFIG, [])
-    assert "127.0.0.1:9" in str(refused.value)
-    assert "s3c" not in str(refused.value)
-
-
 def test_a_temporary_experiment_logs_to_the_main_checkout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,28 +121,22 @@ def test_a_temporary_experiment_logs_to_the_main_checkout(
 
 
 def test_runs_are_closed_whose_process_has_ended(root: Path) -> None:  # noqa: F811
-    host, other, ended = socket.gethostname(), f"{socket.gethostname()}-2", ended_process()
+    here, ended = this_machine(), ended_process()
     unreaped = subprocess.Popen(["true"])
     while store._started(unreaped.pid):
         time.sleep(0.01)
     tagged = {
-        "ended": (f"{host}:{ended}", "RUNNING", "FAILED"),
-        "unreaped": (f"{host}:{unreaped.pid}", "RUNNING", "FAILED"),
-        "number reused": (f"{host}:{os.getppid()}:1", "RUNNING", "FAILED"),
+        "ended": (f"{here}:{ended}:1", "RUNNING", "FAILED"),
+        "unreaped": (f"{here}:{unreaped.pid}:1", "RUNNING", "FAILED"),
+        "number reused": (f"{here}:{os.getppid()}:1", "RUNNING", "FAILED"),
         "this process": (store.this_process(), "RUNNING", "RUNNING"),
-        "this process, no start told": (f"{host}:{os.getpid()}", "RUNNING", "RUNNING"),
-        "other process": (f"{host}:{os.getppid()}", "RUNNING", "RUNNING"),
-        "other host": (f"{other}:{ended}", "RUNNING", "RUNNING"),
-        "reused there": (f"{other}:{os.getppid()}:1", "RUNNING", "RUNNING"),
-        "finished": (f"{host}:{ended}", "FINISHED", "FINISHED"),
-        "killed": (f"{host}:{ended}", "KILLED", "KILLED"),
-        "not ours": (None, "RUNNING", "RUNNING"),
+        "other machine": (f"{here}-2:{ended}:1", "RUNNING", "RUNNING"),
+        "finished": (f"{here}:{ended}:1", "FINISHED", "FINISHED"),
+        "not ours": ("", "RUNNING", "RUNNING"),
     }
     opened = store.connect()
     for name, (process, status, _) in tagged.items():
-        run = opened.create_run(name, {"actlab.process": process} if process else {})
-        if process is None:
-            opened.client.delete_tag(run, "actlab.process")
+        run = opened.create_run(name, {"actlab.process": process})
         if status != "RUNNING":
             opened.client.set_terminated(run, status)
     done = sync(CONFIG, ["train@leaky_relu-mlp", "gradients", "report"])
@@ -262,17 +249,3 @@ def test_a_store_whose_making_was_killed_is_made_again(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     assert store.connect().search("FINISHED", {}) == []
-
-
-def test_importing_sync_imports_neither_mlflow_nor_tensorflow() -> None:
-    heavy = {"mlflow", "tensorflow", "hydra"}
-    code = f"import sys, actlab.tracking.sync; print({heavy} & {{*sys.modules}})"
-    source = str(Path(__file__).parents[1] / "src")
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONPATH": source},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "set()\n"

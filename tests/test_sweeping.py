@@ -250,7 +250,7 @@ def test_what_a_killed_process_left_running_is_closed(sweep):
     tags = {"actlab.kind": "configuration", "actlab.fingerprint": fingerprint(config)}
     parent = store.create_run("cut short", tags | {"actlab.process": "another-host:1"})
     below = {"mlflow.parentRunId": parent, "actlab.process": "another-host:1"}
-    store.create_run("its seed", {"actlab.kind": "seed", **below})
+    store.create_run("its seed", tags | below | {"actlab.kind": "seed"})
     sweep.run("activation=relu", HELD_OUT, "force=true")
     assert not store.search("RUNNING", {})
     assert {run.info.run_name for run in store.search("FAILED", {})} == {"cut short", "its seed"}
@@ -363,7 +363,7 @@ def test_a_run_of_a_live_process_is_left_running(sweep):
     store = connect()
     tags = {"actlab.kind": "configuration", "actlab.fingerprint": fingerprint(config)}
     store.create_run("at work", tags)  # by this process
-    store.close_unfinished(fingerprint(config))
+    store.close_ended(fingerprint(config))
     assert [run.info.run_name for run in store.search("RUNNING", {})] == ["at work"]
 
 

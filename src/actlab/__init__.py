@@ -8,10 +8,6 @@ In a notebook, `import actlab` gives the functions of `api`:
     actlab.plot_gradients(actlab.probe(fitted, mnist))
 
 They import what they need when they are used: `import actlab` itself imports nothing.
-
-The packages, each of which imports only those above it:
-
-=============  ==============================================================
 `engine`       commands, sweeps, locks, atomic files, fingerprints; no domain
 `backend`      TensorFlow and Keras as actlab runs them
 `activations`  definitions; values and derivatives, also of a user's own
@@ -27,6 +23,7 @@ The packages, each of which imports only those above it:
 `stages`       the commands that DVC and Hydra run
 `api`          what `import actlab` gives a notebook
 =============  ==============================================================
+=======
 """
 
 from typing import TYPE_CHECKING

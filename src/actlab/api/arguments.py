@@ -60,7 +60,7 @@ to 1; write actlab.activation("leaky_relu", negative_slope=...)
 
 
 def resolve_activations(given: Named | Sequence[Named]) -> dict[str, ActivationConfig]:
-    """Name the activations that are given as names, or as results of `activation`."""
+    """Return activations by name, from names or results of `activation`."""
     listed = [given] if isinstance(given, str | ActivationConfig) else given
     if not isinstance(listed, Sequence) or not all(
         isinstance(entry, str | ActivationConfig) for entry in listed
@@ -81,7 +81,7 @@ def resolve_activations(given: Named | Sequence[Named]) -> dict[str, ActivationC
 
 
 def resolve_activation(given: Named) -> ActivationConfig:
-    """Take an activation by its name, or as it is."""
+    """Return an activation, given it or its name."""
     return activation(given) if isinstance(given, str) else given
 
 
@@ -102,7 +102,7 @@ def specify_model(
     inputs: int,
     classes: int,
 ) -> ModelSpec:
-    """Give what `build_model` needs, once the initializer is valid."""
+    """Return what `build_model` needs, once the initializer is valid."""
     ModelConfig(kernel_initializer)
     import_tensorflow()
     from actlab.models.network import ModelSpec

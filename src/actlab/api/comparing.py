@@ -40,13 +40,9 @@ def compare(
         Result of `fit`.
     metric
         test_accuracy, test_loss, or epochs_to_target: the first epoch whose val_accuracy reaches
-        the target; a seed that never does counts as one epoch more than were trained.
+        `target`; a seed that never does counts as one epoch more than were trained.
     margin
         The largest difference that does not matter; by default the pipeline's, `MARGINS`.
-    confidence
-        Level of the intervals.
-    target
-        Accuracy to reach in epochs_to_target, a fraction.
 
     Returns
     -------

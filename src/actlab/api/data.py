@@ -17,16 +17,11 @@ class Data:
 
     Attributes
     ----------
-    title
-        Its name in prose.
-    classes
-        The name of each label.
-    train
-        `images`, float32 (n, pixels) from 0 to 1, and `labels`, int32 (n,).
-    validation
-        The same for the images held out; None where none are.
-    test
-        The same for the test images.
+    title, classes
+        Its name in prose, and that of each label.
+    train, validation, test
+        `images`, float32 (n, pixels) from 0 to 1, and `labels`, int32 (n,). `validation` are the
+        images held out; None where none are.
     """
 
     title: str
@@ -52,8 +47,7 @@ def load_data(
 ) -> Data:
     """Load a data set, downloading it the first time.
 
-    Downloads come from the pipeline's sources (`actlab.data.download`). The SHA-256
-    digests of the four files are verified wherever they come from.
+    The SHA-256 digests of the four files are verified wherever they come from.
 
     Parameters
     ----------
@@ -63,20 +57,13 @@ def load_data(
         Folder of the four files, plain or gzipped; if it is empty or missing, they are downloaded
         to it. By default the folder in the environment variable `ACTLAB_DATA`, else one in the
         user's cache.
-    validation_size
-        Number of training images held out, stratified by class.
-    split_seed
-        Seed of the choice of these images.
+    validation_size, split_seed
+        Number of training images held out, stratified by class, and the seed of their choice.
 
     Raises
     ------
     UserError
         If the data set is unknown, the folder holds something else, or no source works.
-
-    Examples
-    --------
-        mnist = actlab.load_data("mnist")
-        mnist.train.images.shape    # (60000, 784)
     """
     chosen = DataConfig(name, validation_size, split_seed)
     place = _data_folder(name) if folder is None else Path(folder).expanduser()

@@ -1,8 +1,6 @@
 """Networks built, trained over seeds, and probed."""
 
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -32,11 +30,10 @@ from actlab.training.config import TrainingConfig
 if TYPE_CHECKING:
     from actlab.backend import keras
     from actlab.models.network import ModelSpec
-    from actlab.training.trainer import Protocol
 
     Model = keras.Sequential
 else:  # importing TensorFlow takes seconds
-    ModelSpec = Protocol = Model = Any
+    ModelSpec = Model = Any
 
 Curve = Literal["accuracy", "loss"]
 
@@ -59,30 +56,19 @@ def build(
     inputs: int = 784,
     classes: int = 10,
 ) -> Model:
-    """Build an untrained dense network that returns logits.
+    """Build an untrained dense network: images (n, inputs) -> logits (n, classes).
 
     Networks of one seed that differ only in their activation start from the same weights.
 
     Parameters
     ----------
     activation
-        Activation of every hidden layer: a function's name, or the result of `actlab.activation`.
+        Of every hidden layer: a function's name, or the result of `actlab.activation`.
     hidden
         Units of the hidden layers, or `8x64` for eight layers of 64.
-    seed
-        Seed of the initial kernels; biases start at zero.
     kernel_initializer
         A Glorot, He or LeCun initializer by its Keras name, such as `he_uniform`, or `recommended`:
-        the one recommended in the activation's literature.
-    inputs
-        Pixels per image.
-    classes
-        Number of logits.
-
-    Returns
-    -------
-    keras.Sequential
-        Images (n, inputs) -> logits (n, classes); layers hidden_1, ..., output.
+        the one recommended in the activation's literature. Biases start at zero.
 
     Raises
     ------
@@ -109,13 +95,9 @@ class Fit:
     Attributes
     ----------
     activations
-        Activations by name, in the order given.
+        By name, in the order given.
     network
         The hidden layers.
-    seeds
-        Seeds, in the order given.
-    epochs
-        Number of epochs.
     history
         One row per epoch and seed: activation, network, seed, epoch (from 1), loss (nats) and
         accuracy (a fraction) over the epoch, val_loss and val_accuracy after it (on the images
@@ -155,21 +137,9 @@ class Fit:
         return sorted({epoch for _, _, epoch in self._weights})
 
     def model(self, activation: str, seed: int, epoch: int | None = None) -> Model:
-        """Return a trained network.
+        """Return a trained network: images (n, pixels) -> logits (n, classes).
 
-        Parameters
-        ----------
-        activation
-            Name of its activation.
-        seed
-            Its seed.
-        epoch
-            One of `kept_epochs`; the last by default.
-
-        Returns
-        -------
-        keras.Sequential
-            Images (n, pixels) -> logits (n, classes).
+        `activation` is its name, `epoch` one of `kept_epochs`, by default the last.
 
         Raises
         ------
@@ -178,29 +148,24 @@ class Fit:
         """
         from actlab.models.network import build_model
 
-        chosen = self.epochs if epoch is None else epoch
-        if (activation, seed, chosen) not in self._weights:
+        key = (activation, seed, self.epochs if epoch is None else epoch)
+        if key not in self._weights:
             raise UserError(
-                f"there is no {activation} of seed {seed} after epoch {chosen}: there are"
+                f"there is no {activation} of seed {seed} after epoch {key[-1]}: there are"
                 f" {', '.join(self.activations)}, the seeds {', '.join(map(str, self.seeds))} and"
                 f" the epochs {', '.join(map(str, self.kept_epochs()))}"
             )
         model = build_model(self._specs[activation], seed)
-        model.set_weights(self._weights[activation, seed, chosen])
+        model.set_weights(self._weights[key])
         return model
 
     def summarise(
-        self,
-        metric: TestMetric = "test_accuracy",
-        confidence: float = 0.95,
+        self, metric: TestMetric = "test_accuracy", confidence: float = 0.95
     ) -> pd.DataFrame:
-        """Return mean, standard deviation and interval over seeds, one row per activation.
+        """Return one row per activation: mean, sd and interval over seeds.
 
-        Returns
-        -------
-        pd.DataFrame
-            Columns activation, network, mean, sd, low, high (Student's t interval of the mean),
-            then one column per seed.
+        Columns are activation, network, mean, sd, low, high (Student's t interval of the mean),
+        then one per seed.
         """
         validate(TestMetric, metric, "metric")
         validate(Fraction, confidence, "confidence")
@@ -230,19 +195,13 @@ def fit(
         One or a list: function names, or results of `actlab.activation`.
     data
         Result of `load_data`.
-    hidden
+    hidden, kernel_initializer
         As in `build`.
     seeds
         One network is trained per seed, which decides its initial weights and the order of its
         batches.
-    epochs
-        Number of passes over the training images.
     batch_size
         Images per step; the last step of an epoch takes the remainder.
-    learning_rate
-        Adam's learning rate; its other values are Keras's defaults.
-    kernel_initializer
-        As in `build`.
     probe_epochs
         Epochs after which weights are kept for `probe`, in addition to those before the first and
         after the last.
@@ -257,85 +216,50 @@ def fit(
     inputs, classes = data.train.images.shape[1], len(data.classes)
     training = TrainingConfig(epochs, batch_size, learning_rate, list(probe_epochs))
     specs = {
-        name: specify_model(each, network, kernel_initializer, inputs, classes)
-        for name, each in chosen.items()
+        name: specify_model(activation, network, kernel_initializer, inputs, classes)
+        for name, activation in chosen.items()
     }
     from actlab.activations.functions import check
-    from actlab.training.trainer import Protocol
+    from actlab.training.trainer import Epoch, Protocol, fit_seeds
 
-    for each in chosen.values():
-        if each.is_own:
-            check(each)
+    for activation in chosen.values():
+        if activation.is_own:
+            check(activation)
     protocol = Protocol(
         training.epochs, training.batch_size, training.learning_rate, training.kept_epochs()
     )
-    history, test, weights = [], [], {}
+    columns = ([*layout.HISTORY, "epoch_seconds"], list(layout.TEST))
+    rows: tuple[list[tuple], list[tuple]] = ([], [])
+    weights = {}
     for name, spec in specs.items():
-        rows, tested, kept = _fit_one(name, spec, distinct, data, protocol)
-        history += [(name, network.name, *row) for row in rows]
-        test += [(name, network.name, *row) for row in tested]
-        weights |= {(name, *key): arrays for key, arrays in kept.items()}
-    labels = ["activation", "network"]
-    return Fit(
-        chosen,
-        network,
-        distinct,
-        training.epochs,
-        pd.DataFrame(history, columns=[*labels, *layout.HISTORY, "epoch_seconds"]),
-        pd.DataFrame(test, columns=[*labels, *layout.TEST]),
-        specs,
-        weights,
+
+        def keep(seed: int, epoch: int, model: Any, next_step: Any, name: str = name) -> None:
+            weights[name, seed, epoch] = model.get_weights()
+
+        watched = data.validation or data.test
+        events = list(fit_seeds(spec, distinct, data.train, watched, data.test, protocol, keep))
+        of_epochs = [event for event in events if isinstance(event, Epoch)]
+        of_seeds = [event for event in events if not isinstance(event, Epoch)]
+        for table, found, names in zip(rows, (of_epochs, of_seeds), columns, strict=True):
+            table += [(name, network.name, *row) for row in sorted(map(attrgetter(*names), found))]
+    history, test = (
+        pd.DataFrame(table, columns=["activation", "network", *names])
+        for table, names in zip(rows, columns, strict=True)
     )
-
-
-def _fit_one(
-    name: str, spec: ModelSpec, seeds: tuple[int, ...], data: Data, protocol: Protocol
-) -> tuple[list[tuple], list[tuple], dict[tuple[int, int], list[np.ndarray]]]:
-    """Train one activation; return rows of history and test, and weights by seed and epoch."""
-    from actlab.training.trainer import Epoch, fit_seeds
-
-    weights: dict[tuple[int, int], list[np.ndarray]] = {}
-
-    def keep(seed: int, epoch: int, model: Any, next_step: Any) -> None:
-        weights[seed, epoch] = model.get_weights()
-
-    epochs, fitted = [], []
-    watched = data.validation or data.test
-    events = fit_seeds(spec, seeds, data.train, watched, data.test, protocol, keep)
-    with _progress(name, len(seeds) * protocol.epochs) as advance:
-        for event in events:
-            if isinstance(event, Epoch):
-                epochs.append(event)
-                advance(loss=event.loss, val_accuracy=event.val_accuracy)
-            else:
-                fitted.append(event)
-    history = sorted(map(attrgetter(*layout.HISTORY, "epoch_seconds"), epochs))
-    test = sorted(map(attrgetter(*layout.TEST), fitted))
-    return history, test, weights
-
-
-def _progress(title: str, model_epochs: int) -> AbstractContextManager[Any]:
-    """Show a bar on a terminal; nothing in a notebook, whose outputs are kept."""
-    if not sys.stdout.isatty():
-        return nullcontext(lambda **_: None)
-    from actlab.engine.progress import shown
-
-    return shown(title, model_epochs)
+    return Fit(chosen, network, distinct, training.epochs, history, test, specs, weights)
 
 
 def probe(
     fitted: Fit, data: Data, *, images: int = 2048, saturated_below: float = 0.05
 ) -> pd.DataFrame:
-    """Measure the gradients of every layer and the state of its units.
+    """Measure the gradients of every layer and the state of its units at each kept epoch.
 
     Parameters
     ----------
     fitted
-        Result of `fit`; measured at its `kept_epochs`, which include before training (0).
+        Result of `fit`.
     data
-        Its first test images are the batch.
-    images
-        Number of test images.
+        Its first `images` test images are the batch.
     saturated_below
         A unit is saturated on an image if |phi'| is below this fraction of its maximum.
 
@@ -373,6 +297,6 @@ def probe(
                     key = (name, fitted.network.name, seed, epoch, layer)
                     column = GRADIENT.get(statistic, statistic)
                     rows.setdefault(key, {})[column] = value
-    columns = [GRADIENT[each] for each in STATISTICS] + list(tables.HEALTH)
+    columns = [GRADIENT[name] for name in STATISTICS] + list(tables.HEALTH)
     table = pd.DataFrame(list(rows), columns=["activation", "network", "seed", "epoch", "layer"])
     return pd.concat([table, pd.DataFrame(list(rows.values()), columns=columns)], axis=1)

@@ -28,13 +28,7 @@ else:  # importing Matplotlib takes a second
 
 
 def plot_images(data: Data, count: int = 10) -> Figure:
-    """Plot the first training images, each titled with its class.
-
-    Raises
-    ------
-    UserError
-        If there are fewer, or images are not square.
-    """
+    """Plot the first training images, each titled with its class."""
     from actlab.reporting.activation_figures import plot_sample_images
 
     validate(Annotated[Count, Field(le=len(data.train.labels))], count, "count")
@@ -51,7 +45,7 @@ def plot_functions(*activations: Named) -> Figure:
     from actlab.reporting.activation_figures import plot_activation_functions
     from actlab.results.metadata import join_curves
 
-    described = [_describe(each) for each in resolve_activations(activations).values()]
+    described = [_describe(chosen) for chosen in resolve_activations(activations).values()]
     return _shown(plot_activation_functions(join_curves(described), described))
 
 
@@ -64,12 +58,9 @@ def _describe(activation: ActivationConfig) -> Description:
 
     if activation.is_own:
         check(activation)
-    row, phi, nan_prediction = (
-        get_activation(activation),
-        nonlinearity_of(activation),
-        (math.nan, math.nan),
-    )
-    return describe(activation, row, phi, nan_prediction, row.recommended_initializer, math.nan)
+    row, phi = get_activation(activation), nonlinearity_of(activation)
+    without_theory = (math.nan, math.nan)
+    return describe(activation, row, phi, without_theory, row.recommended_initializer, math.nan)
 
 
 def plot_curves(fitted: Fit, metric: Curve = "accuracy", confidence: float = 0.95) -> Figure:
@@ -89,17 +80,7 @@ def plot_curves(fitted: Fit, metric: Curve = "accuracy", confidence: float = 0.9
 def plot_gradients(probed: pd.DataFrame, epoch: int = 0) -> Figure:
     """Plot the norm of each kernel's gradient by layer for every seed, with the mean.
 
-    Parameters
-    ----------
-    probed
-        Result of `probe`.
-    epoch
-        A probed epoch; 0 is before training.
-
-    Raises
-    ------
-    UserError
-        If that epoch was not probed.
+    `probed` is the result of `probe`, `epoch` one of its epochs; 0 is before training.
     """
     from actlab.reporting.layer_figures import plot_gradients_by_layer
 
@@ -112,21 +93,12 @@ def plot_gradients(probed: pd.DataFrame, epoch: int = 0) -> Figure:
 def plot_health(probed: pd.DataFrame, statistic: str = "dead_fraction") -> Figure:
     """Plot a statistic of each layer at each probed epoch, averaged over seeds, as a map.
 
-    Parameters
-    ----------
-    probed
-        Result of `probe`.
-    statistic
-        dead_fraction, saturated_fraction, one_sign_batch_fraction or backprop_rms.
-
-    Raises
-    ------
-    UserError
-        If there is no map of that statistic.
+    `probed` is the result of `probe`, `statistic` one of dead_fraction, saturated_fraction,
+    one_sign_batch_fraction and backprop_rms.
     """
     from actlab.reporting.health_figures import HEALTH_MAPS, plot_health_map
 
-    known = [each for each in HEALTH_MAPS if each in tables.HEALTH]
+    known = [name for name in HEALTH_MAPS if name in tables.HEALTH]
     validate(Annotated[str, one_of(known)], statistic, "statistic")
     rows = probed.assign(statistic=statistic)
     if not HEALTH_MAPS[statistic].share:

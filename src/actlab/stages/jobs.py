@@ -32,7 +32,7 @@ def train_once(train: Callable[..., Any], config: Config, job: str) -> Outcome:
                 shutil.rmtree(checkpoints, ignore_errors=True)  # killed between the two
                 print(f"{job}: skipped, MLflow has it finished (force=true trains again)")
                 return Outcome("skipped", found.objective, 0.0)
-            store.close_unfinished(digest)
+            store.close_ended(digest)
         except Exception as error:  # MLflow lets through what its server or its database raises
             line = format_store_error(error, "nothing is trained", advice=False)
             raise UserError(line) from error

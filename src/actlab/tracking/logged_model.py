@@ -1,10 +1,8 @@
 """The model of a configuration's first seed, as MLflow keeps and serves it."""
 
-import importlib
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +10,16 @@ import numpy as np
 
 from actlab.data.splits import as_scaled
 from actlab.schema import Config
-from actlab.tracking import notes
+from actlab.tracking.publisher import Record
 from actlab.tracking.store import NOTE, Store
 
 
 def log_model(
-    store: Store, run: str, name: str, config: Config, params: Mapping[str, object], models: Path
+    store: Store, run: str, record: Record, config: Config, models: Path
 ) -> tuple[str, int]:
-    """Log the first seed's model, with probabilities as output; give its id and its parameters.
+    """Log the first seed's model, which returns probabilities; return its id and parameter count.
 
-    `name` and `params` are those of the run that it belongs to.
+    `run` is that of the configuration, `models` its folder of weights.
     """
     from actlab.models.network import ModelSpec, load_model, with_probabilities
 
@@ -31,22 +29,22 @@ def log_model(
     example = np.zeros((1, spec.inputs), np.float32)
     if images.is_file():
         example[:] = as_scaled(np.load(images, mmap_mode="r")[:1])
+    note = (
+        f"The network of {record.name}, seed {config.seeds[0]}: images (n, {spec.inputs}) from 0 to"
+        f" 1 in, probabilities (n, {spec.classes}) out."
+    )
     logged = store.client.create_logged_model(
         store.experiment,
-        name=re.sub("[^A-Za-z0-9_-]", "-", name),  # MLflow refuses a few
+        name=re.sub("[^A-Za-z0-9_-]", "-", record.name),  # MLflow refuses other characters
         source_run_id=run,
-        tags={
-            "actlab.activation": config.activation.name,
-            "actlab.network": config.network.name,
-            NOTE: notes.of_model(name, config.seeds[0]),
-        },
-        params={key: str(value) for key, value in params.items()},
+        tags={NOTE: note},
+        params={key: str(value) for key, value in record.params.items()},
         model_type="classifier",
     )
     try:
         _write_model(store, run, logged, model, example)
     except BaseException:
-        with suppress(Exception):  # what failed first is what is told
+        with suppress(Exception):  # the first failure is the one to report
             store.client.finalize_logged_model(logged.model_id, "FAILED")
         raise
     return logged.model_id, model.count_params()
@@ -62,7 +60,7 @@ def _write_model(store: Store, run: str, logged: Any, model: Any, example: np.nd
 
     identity = logged.model_id
     # MLflow's `log_model` does the same through a store that is global to the process.
-    with tempfile.TemporaryDirectory() as folder, _requirements_as_given():
+    with tempfile.TemporaryDirectory() as folder:
         save_model(
             model,
             f"{folder}/model",
@@ -81,23 +79,3 @@ def _write_model(store: Store, run: str, logged: Any, model: Any, example: np.nd
         store.client.log_model_artifacts(identity, f"{folder}/model")
     store.client.finalize_logged_model(identity, "READY")
     store.client.log_outputs(run, [LoggedModelOutput(identity, 0)])
-
-
-@contextmanager
-def _requirements_as_given() -> Iterator[None]:
-    """Have MLflow take requirements without looking for them among all that is installed.
-
-    It warns of versions that are not the running ones, which these are, and goes through the names
-    of all files of all packages for it. A version of MLflow that does so elsewhere takes its time.
-    """
-    environment: Any = importlib.import_module("mlflow.utils.environment")
-    name = "warn_dependency_requirement_mismatches"
-    warn = getattr(environment, name, None)
-    if warn is None:
-        yield
-        return
-    setattr(environment, name, lambda requirements: None)
-    try:
-        yield
-    finally:
-        setattr(environment, name, warn)

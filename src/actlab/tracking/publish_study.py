@@ -1,13 +1,12 @@
-"""What a whole study gives -> MLflow: gradients, the report, comparisons of finished runs."""
+"""Results of a whole study -> MLflow: gradients, the report, comparisons of finished runs."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import product
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -15,14 +14,16 @@ from actlab.engine.csvs import where
 from actlab.results.layout import RunFolder
 from actlab.results.tables import CLAIMS, HEALTH, read_table
 from actlab.schema import Config
+from actlab.tracking.publish import find_training
+from actlab.tracking.publisher import to_metrics
 from actlab.tracking.store import Store, connect_to_write, sha256, warn_on_failure
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Run
 else:  # importing mlflow takes seconds
-    Metric = Run = Any
+    Run = Any
 
-#: The folder of reports/ that holds comparisons of runs, which are no part of the report.
+#: The folder of reports/ for comparisons of runs, which are no part of the report.
 COMPARED = "compare"
 
 
@@ -32,15 +33,14 @@ COMPARED = "compare"
 def log_gradients(config: Config, table: pd.DataFrame) -> None:
     """Log the table `tables.GRADIENTS` to the runs of the trainings that it was measured on.
 
-    A seed's run gets metrics such as `gradient/notebook/mean_abs/hidden_1`, the epoch as their
-    step; the parent gets their means over seeds, `gradient/notebook/mean_abs/hidden_1_mean`.
-    The health of a layer on held-out images is `health/dead_fraction/hidden_1`.
-    Measured again on other images they stand next to the older ones: MLflow shows the newest.
+    A seed's run gets metrics such as `gradient/notebook/mean_abs/hidden_1` and
+    `health/dead_fraction/hidden_1`, the epoch as their step; the parent gets their means over
+    seeds, which end in `_mean`.
 
     Raises
     ------
     UserError
-        When a training's folder of models is not whole.
+        When a training's folder of models is not complete.
     """
     with warn_on_failure("the gradients are not logged"):
         store = connect_to_write()
@@ -61,45 +61,32 @@ def write_gradients(
 ) -> bool | None:
     """Write a configuration's rows; False when MLflow has them, None when it has no such run."""
     folder = RunFolder.finished(config.paths.runs, activation, network)
-    trained = folder.read_config(config)
-    found = store.find_configuration(trained, folder.find_weights(trained))
-    if found is None:
+    if (found := find_training(store, folder, config)) is None:
         return None
     parent, seeds = found
     rows = where(table, activation=activation, network=network)
     mark = {"actlab.gradients_sha256": sha256(rows.to_csv(index=False).encode())}
     if parent.data.tags.items() >= mark.items():
         return False
-    for seed, run in seeds.items():
-        if not run.data.tags.items() >= mark.items():  # cut short before
-            store.write(run.info.run_id, _gradient_metrics(run, where(rows, seed=seed)))
-            store.write(run.info.run_id, tags=mark)
-    store.write(parent.info.run_id, _gradient_metrics(parent, rows, "_mean"))
-    store.write(parent.info.run_id, tags=mark)
+    kind = np.where(rows["statistic"].isin(HEALTH), "health", "gradient/" + rows["probe"])
+    rows = rows.assign(metric=kind + "/" + rows["statistic"] + "/" + rows["layer"])
+    rows = rows.rename(columns={"epoch": "step"})
+    values = rows[["metric", "step", "value"]].assign(metric=rows["metric"] + "_mean")
+    means: Any = values.groupby(["metric", "step"], sort=False, as_index=False).mean()
+    tables = [(run, where(rows, seed=seed)) for seed, run in seeds.items()]
+    for run, values in [*tables, (parent, means)]:
+        # The time at which the run ended: written twice, a metric is there once.
+        metrics = to_metrics(values.assign(time=run.info.end_time))
+        store.write(run.info.run_id, metrics)
+        store.write(run.info.run_id, tags=mark)
     return True
-
-
-def _gradient_metrics(run: Run, rows: pd.DataFrame, suffix: str = "") -> list[Metric]:
-    """Give the metrics of a run from rows of gradients, their mean where there are several seeds.
-
-    They bear the time at which the run ended: written twice, they are there once.
-    """
-    from mlflow.entities import Metric
-
-    values: dict[tuple[str, int], list[float]] = defaultdict(list)
-    for row in rows.to_dict("records"):
-        kind = "health" if row["statistic"] in HEALTH else f"gradient/{row['probe']}"
-        name = f"{kind}/{row['statistic']}/{row['layer']}{suffix}"
-        values[name, row["epoch"]].append(row["value"])
-    ended = run.info.end_time or 0
-    return [Metric(name, fmean(seeds), ended, epoch) for (name, epoch), seeds in values.items()]
 
 
 # --- The report ---------------------------------------------------------------------------
 
 
 def find_report(store: Store, reports: Path) -> Run | None:
-    """Give the run of the report that a folder holds."""
+    """Find the run of the report that a folder holds."""
     try:
         tags = _report_tags(reports)
     except FileNotFoundError:
@@ -119,7 +106,7 @@ def log_report(config: Config, reports: Path) -> None:
 
 
 def write_report(store: Store, config: Config, reports: Path) -> bool:
-    """Write the report's run; False when MLflow has that report already."""
+    """Write the report's run; return False when MLflow has that report already."""
     if find_report(store, reports):
         return False
     claims = read_table(reports / "claims.csv", CLAIMS)
@@ -139,15 +126,12 @@ def write_report(store: Store, config: Config, reports: Path) -> bool:
 
 @contextmanager
 def _created_run(store: Store, name: str, tags: Mapping[str, str]) -> Iterator[str]:
-    """Give the id of a new run, which ends with the block.
-
-    FINISHED, or FAILED where it raises, KILLED by an interrupt.
-    """
+    """Create a run for the block: FINISHED after it, FAILED by an error, KILLED by an interrupt."""
     run = store.create_run(name, tags)
     try:
         yield run
     except BaseException as error:
-        with suppress(Exception):  # what failed first is what is told
+        with suppress(Exception):  # the first failure is the one to report
             failed = isinstance(error, Exception)
             store.client.set_terminated(run, "FAILED" if failed else "KILLED")
         raise
@@ -165,13 +149,13 @@ def log_comparison(
     Parameters
     ----------
     folder
-        Holds report.md, summary.csv and comparisons.csv, by which it is known again.
+        Holds report.md, summary.csv and comparisons.csv, whose digest identifies the comparison.
     sweep
-        Its name, which the run bears; empty for runs that were selected in another way.
+        The sweep's name; empty for runs that were selected in another way.
     params
-        What was selected, and how it is spoken of.
+        How the runs were selected and compared.
     verdicts
-        By the names of their tags; MLflow takes up to a hundred at once.
+        By the names of their tags.
     """
     with warn_on_failure("the comparison is not logged", advice=False):
         store = connect_to_write()
@@ -184,6 +168,6 @@ def log_comparison(
         with _created_run(store, f"comparison {sweep or 'runs'}", tags) as run:
             store.write(run, params=params)
             marks = list(verdicts.items())
-            for start in range(0, len(marks), 100):
+            for start in range(0, len(marks), 100):  # MLflow takes 100 tags per call
                 store.write(run, tags=dict(marks[start : start + 100]))
             store.client.log_artifacts(run, str(folder))

@@ -1,18 +1,19 @@
 """Finished runs of MLflow, read as plain tables."""
 
-import math
-import sys
+import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from actlab.engine import csvs
 from actlab.engine.launches import Launch, is_selection, load_launch
 from actlab.errors import UserError
 from actlab.evidence.wording import counted
-from actlab.results.layout import HISTORY
+from actlab.results.layout import COLUMNS
 from actlab.tracking.store import (
     Store,
     connect,
@@ -34,21 +35,18 @@ class FoundRuns:
     Attributes
     ----------
     parents
-        One row per finished run of a configuration, the oldest first: run, outcome (trained or
-        diverged), code (the tag `actlab.code`; empty of older runs), phase, then its parameters.
-        The phase is the run's role in a fair sweep (`launches.ROLES`): one row per role. It is
-        empty in what is no fair sweep.
-    seeds
-        parent, seed, test_loss, test_accuracy: one row per finished run of a seed.
-    history
-        parent, then the columns of `layout.HISTORY`.
+        One row per finished configuration, the oldest first: run, outcome (trained or diverged),
+        code (the tag `actlab.code`), phase, then its parameters. The phase is the role in a fair
+        sweep (`launches.ROLES`), one row per role; otherwise empty.
+    seeds, history
+        parent, then the columns of `layout.TEST` and `layout.HISTORY`.
     unfinished
-        Names of runs that are selected likewise and are running or failed, unless the same
+        Names of runs that were selected as well, and are running or failed, unless the same
         configuration finished.
     launch
-        The launch of the sweep that they are of; None where none is recorded.
+        The launch of the sweep; None where none is recorded.
     notes
-        What was left out, in sentences.
+        Sentences on what was left out.
     """
 
     parents: pd.DataFrame
@@ -65,9 +63,9 @@ def find_runs(sweep: str | None, conditions: str) -> FoundRuns:
     Parameters
     ----------
     sweep
-        The sweep's name; None for configurations of any and of none.
+        The sweep's name; None for all configurations.
     conditions
-        More conditions on the configurations' runs, in MLflow's search language; may be empty.
+        More conditions, in MLflow's search language; may be empty.
 
     Raises
     ------
@@ -82,15 +80,15 @@ def find_runs(sweep: str | None, conditions: str) -> FoundRuns:
         if not finished:
             raise UserError(_nothing_found(store, sweep, conditions, len(found)))
         chosen, notes = _choose(finished, sweep, launch)
-        trained = [_trained_with(run) for run in chosen]
+        known = [_made_with(run) for run in chosen]
         unfinished = [
             f"{run.info.run_name} ({run.info.status.lower()})"
             for run in found
             if run.info.status != "FINISHED"
             and (launch is None or launch.roles(run.data.tags))
-            and _trained_with(run) not in trained
+            and _made_with(run) not in known
         ]
-        seeds, history = _read_seeds(store, [run.info.run_id for run in chosen])
+        seeds, history = (_read_tables(store, chosen, name) for name in ("test", "history"))
         return FoundRuns(_tabulate(chosen, launch), seeds, history, unfinished, launch, notes)
     except UserError:
         raise
@@ -99,7 +97,7 @@ def find_runs(sweep: str | None, conditions: str) -> FoundRuns:
 
 
 def _search(store: Store, sweep: str | None, conditions: str) -> list[Run]:
-    """Give configurations' runs of any status, the oldest first."""
+    """Find configurations' runs of any status, the oldest first."""
     from mlflow.exceptions import MlflowException
 
     asked = ["tags.`actlab.kind` = 'configuration'"]
@@ -125,16 +123,16 @@ def _search(store: Store, sweep: str | None, conditions: str) -> list[Run]:
 def _choose(
     finished: Sequence[Run], sweep: str | None, launch: Launch | None
 ) -> tuple[list[Run], list[str]]:
-    """Give the runs that are compared, and a sentence on those that are not.
+    """Choose the runs to compare, and write a sentence on those that are left out.
 
-    Of a sweep these are the runs of its latest launch. Where no launch is recorded, all but those
-    on which fair sweeps chose their settings: what these reached on the test images is not told.
+    Of a sweep, these are the runs of its latest launch. Where no launch is recorded, they are all
+    but those on which fair sweeps chose their settings.
     """
     if launch:
         chosen = [run for run in finished if launch.roles(run.data.tags)]
         left_out = (
             f"of earlier launches of sweep {sweep}: its latest, launch {launch.number}, does not"
-            f" ask for them"
+            " include them"
         )
         if not chosen:
             raise UserError(
@@ -147,8 +145,12 @@ def _choose(
                 f"{sweep} is a fair sweep of which no launch is recorded: run it again, which"
                 " skips what is finished"
             )
-        chosen = [run for run in finished if not _served_selection(run)]
-        left_out = "on which a fair sweep chose its settings: nothing is tested on them"
+        chosen = [
+            run
+            for run in finished
+            if run.data.tags.get("actlab.source") == "dvc" or not is_selection(run.data.tags)
+        ]
+        left_out = "on which a fair sweep chose its settings: they are not tested"
         if not chosen:
             raise UserError(f"there are only runs {left_out}")
     left = len(finished) - len(chosen)
@@ -156,12 +158,8 @@ def _choose(
     return chosen, [f"{counted(left, 'run')} {verb} left out, {left_out}."] if left else []
 
 
-def _served_selection(run: Run) -> bool:
-    return run.data.tags.get("actlab.source") != "dvc" and is_selection(run.data.tags)
-
-
-def _trained_with(run: Run) -> dict[str, str]:
-    """Give what a run was trained with; how many parameters that makes is known at its end."""
+def _made_with(run: Run) -> dict[str, str]:
+    """Return a run's parameters but the number of weights, which is known at its end."""
     return {key: value for key, value in run.data.params.items() if key != "network.parameters"}
 
 
@@ -181,44 +179,20 @@ def _tabulate(chosen: Iterable[Run], launch: Launch | None) -> pd.DataFrame:
     )
 
 
-def _read_seeds(store: Store, parents: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read what is below finished configurations: the tests and curves of their seeds."""
-    below = {"actlab.kind": "seed"}
-    if len(parents) <= 50:
-        found = [
-            run
-            for parent in parents
-            for run in store.search("FINISHED", below | {"mlflow.parentRunId": parent})
-        ]
-    else:  # one search for all takes as long as fifty for one
-        found = store.search("FINISHED", below)
-    chosen, tests, epochs = set(parents), [], []
-    for run in found:
-        parent, seed = run.data.tags["mlflow.parentRunId"], int(run.data.tags["actlab.seed"])
-        if parent not in chosen:
-            continue
-        reached = (run.data.metrics.get(name, math.nan) for name in ("test_loss", "test_accuracy"))
-        tests.append((parent, seed, *reached))
-        curves = [_read_curve(store, run, name) for name in HISTORY[2:]]
-        epochs += [
-            (parent, seed, epoch, *(curve.get(epoch, math.nan) for curve in curves))
-            for epoch in sorted(set().union(*curves))
-        ]
-    return (
-        pd.DataFrame(tests, columns=["parent", "seed", "test_loss", "test_accuracy"]),
-        pd.DataFrame(epochs, columns=["parent", *HISTORY]),
-    )
-
-
-def _read_curve(store: Store, run: Run, name: str) -> dict[int, float]:
-    """Give a metric by epoch; MLflow keeps an infinite value as the greatest number."""
-    logged = store.client.get_metric_history(run.info.run_id, name)
-    infinite = sys.float_info.max
-    return {each.step: math.inf if each.value == infinite else each.value for each in logged}
+def _read_tables(store: Store, parents: Iterable[Run], name: str) -> pd.DataFrame:
+    """Read a table of run folders from the artifacts of configurations' runs."""
+    tables = []
+    for run in parents:
+        with tempfile.TemporaryDirectory() as folder:
+            path = store.client.download_artifacts(run.info.run_id, f"{name}.csv", folder)
+            table = csvs.read_table(Path(path), COLUMNS[name], ())
+        table.insert(0, "parent", run.info.run_id)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
 
 
 def _nothing_found(store: Store, sweep: str | None, conditions: str, unfinished: int) -> str:
-    """Say why there is nothing to compare, and what there is."""
+    """Explain why there is nothing to compare, and what there is."""
     place = f"MLflow at {hide_credentials(tracking_uri())}"
     if unfinished:
         selected = f"of sweep {sweep}" if sweep else "that compare.filter selects"
@@ -226,19 +200,14 @@ def _nothing_found(store: Store, sweep: str | None, conditions: str, unfinished:
             f"{place} has {counted(unfinished, 'run')} {selected}, none of them finished: let the"
             " sweep end, or run it again"
         )
-    known = _count_sweeps(store)
-    if sweep is not None and sweep not in known:
-        named = ", ".join(f"{name} ({count})" for name, count in sorted(known.items()))
-        has = f"it has {named}" if named else "it has no finished sweep"
-        return f"{place} has no run of a sweep named {sweep!r}: {has}"
+    if sweep:
+        runs = store.search("FINISHED", {"actlab.kind": "configuration"})
+        tags = (tag.partition(".") for run in runs for tag in run.data.tags)
+        known = Counter(rest for kind, _, rest in tags if kind == "sweep" and ".launch" not in rest)
+        if sweep not in known:
+            named = ", ".join(f"{name} ({count})" for name, count in sorted(known.items()))
+            has = f"it has {named}" if named else "it has no finished sweep"
+            return f"{place} has no run of a sweep named {sweep!r}: {has}"
     if conditions:
         return f"{place} has no configuration for which compare.filter={conditions!r} holds"
     return f"{place} has no finished configuration: run `dvc repro` or a sweep first"
-
-
-def _count_sweeps(store: Store) -> Mapping[str, int]:
-    """Count the finished configurations of each sweep in the store."""
-    runs = store.search("FINISHED", {"actlab.kind": "configuration"})
-    tags = Counter(tag for run in runs for tag in run.data.tags if tag.startswith("sweep."))
-    names = {tag.removeprefix("sweep."): count for tag, count in tags.items()}
-    return {name: count for name, count in names.items() if ".launch" not in name}

@@ -1,13 +1,12 @@
-"""Finished runs of MLflow -> a study: which of them count, and what tells configurations apart.
+"""Finished runs of MLflow -> a study: which of them count, and which keys tell them apart.
 
 A run has its configuration as parameters: dotted keys with texts as values
 (`training.learning_rate`, `0.001`). Runs with equal keys are one configuration; runs that differ in
-a key are never pooled.
+a key are never pooled. A sweep's launch (`launches`) records which keys were swept.
 
-What a sweep was launched with (`launches`) says which keys were swept. In a fair sweep each value
-of one key was tuned on validation images (phase selection), then trained on fresh seeds with the
-best setting (tuned) and with one setting for all (baseline). The selection runs enter no
-comparison; they show how sensitive a value is to its tuning.
+In a fair sweep, each value of one key was tuned on validation images (phase selection), then
+trained on fresh seeds with the best setting (tuned) and with one setting for all (baseline). The
+selection runs enter no comparison; they show how sensitive a value is to its tuning.
 """
 
 from collections import Counter
@@ -29,13 +28,13 @@ else:  # the tables alone are needed, of whatever read them
 #: What MLflow calls the keys that name an activation and a network.
 _NAMES = {"activation.name": ACTIVATION, "network.name": NETWORK}
 
-#: What describes the hidden layers: where it tells them apart, a depth and not a list of layers.
+#: What describes the hidden layers: depth and width, and their list only where these are equal.
 _SHAPE = ("network.depth", "network.width", "network.hidden")
 
 #: The keys that come first in tables and sentences; those of the activation come last.
 _FIRST = (NETWORK, *_SHAPE, "model.kernel_initializer", "training.learning_rate")
 
-#: They say nothing of what was trained, or follow from other keys.
+#: Parameters that change no training, or follow from others.
 _NO_KEYS = {"network.parameters", "report.confidence", "training.probe_epochs"}
 
 
@@ -49,27 +48,25 @@ def parameter(key: str) -> str:
 
 
 def gather(found: FoundRuns, name: str | None, by: Sequence[str] | None = None) -> Study:
-    """Make configurations out of finished runs.
+    """Group finished runs into the configurations of a study.
 
     Parameters
     ----------
     found
         What was read from MLflow.
     name
-        Of the sweep; None for runs that were selected in another way.
+        The sweep's; None for runs that were selected in another way.
     by
-        The keys that tell groups apart; None for what was swept or, where no launch is recorded or
-        that does not tell all configurations apart, for all keys that differ.
+        The keys that tell groups apart. By default those that were swept, or all that differ where
+        no launch is recorded, or the swept ones do not tell all configurations apart.
 
     Raises
     ------
     UserError
-        When there is no configuration or only one, when `by` names something that is not a key,
-        and when it would pool runs that differ.
+        When there are fewer than two configurations, or `by` has an unknown key or would pool runs
+        that differ.
     """
     named = f"sweep {name}" if name else "what compare.filter selects"
-    if found.seeds.empty:
-        raise UserError(f"{named} has no run of a seed: delete its runs, and run it again")
     launch, runs = found.launch, found.parents.rename(columns=_NAMES)
     known = sorted((column for column in runs if _is_key(column)), key=_rank)
     runs[known] = runs[known].astype(str).fillna("none")
@@ -116,18 +113,18 @@ def gather(found: FoundRuns, name: str | None, by: Sequence[str] | None = None) 
 
 
 def _is_key(column: str) -> bool:
-    """Tell whether a column holds a key of the configuration."""
+    """Return whether a column holds a key of the configuration."""
     return ("." in column or column in (ACTIVATION, NETWORK)) and column not in _NO_KEYS
 
 
 def _rank(key: str) -> tuple[bool, int, str]:
-    """Give the place of a key in tables and sentences."""
+    """Return the place of a key in tables and sentences."""
     place = _FIRST.index(key) if key in _FIRST else len(_FIRST)
     return key.partition(".")[0] == ACTIVATION, place, key
 
 
 def _columns(key: str, table: pd.DataFrame) -> list[str]:
-    """Give the columns that hold what an override calls `key`; none where no run has it."""
+    """Find the columns that hold what an override calls `key`; none where no run has it."""
     key = key.lstrip("+").replace("activation.constants.", "activation.")
     if key == "network.hidden":
         return _tell_apart(table, _SHAPE) or [_SHAPE[0]]
@@ -141,7 +138,7 @@ def _choose_keys(
     tuned_for: Sequence[str],
     by: Sequence[str] | None,
 ) -> list[str]:
-    """Give the keys that tell configurations apart, the activation last."""
+    """Choose the keys that tell configurations apart, the activation last."""
     if tuned_for:
         keys = [PHASE, *tuned_for]
         if by is not None:
@@ -156,10 +153,9 @@ def _choose_keys(
             raise UserError(f"compare.by has {unknown[0]!r}: the runs have {', '.join(known)}")
         more = [key for key in _tell_apart(configurations, [*keys, *differing]) if key not in keys]
         if more:
-            them = "it" if len(more) == 1 else "them"
             raise UserError(
                 f"compare.by=[{','.join(keys)}] would pool runs that differ in {', '.join(more)}:"
-                f" add {them} to compare.by, or hold {them} fixed by compare.filter"
+                " add these to compare.by, or fix them by compare.filter"
             )
     else:
         swept = {
@@ -174,23 +170,23 @@ def _choose_keys(
 
 
 def _list_differing(table: pd.DataFrame, known: Sequence[str]) -> list[str]:
-    """Give the keys that differ, but for those that an activation or a network decides.
+    """List the keys that differ, without those that an activation or a network decides.
 
-    Of an activation's own keys, such as its constants, only those count that tell more rows apart
-    than its name; likewise of a network's. Nothing decides the others: where they go along with an
-    activation, that was chance, and would be taken for its effect.
+    An activation's own keys, such as its constants, are listed only where they tell more rows apart
+    than its name; likewise a network's. All others are listed: one that happens to vary with the
+    activation would otherwise be taken for its effect.
     """
     differing = [key for key in known if varies(table, key)]
-    of_names = {
-        group: [key for key in differing if key.partition(".")[0] == group]
-        for group in (NETWORK, ACTIVATION)
-    }
-    needed = {key for keys in of_names.values() for key in _tell_apart(table, keys)}
-    return [key for key in differing if key in needed or key.partition(".")[0] not in of_names]
+    needed: list[str] = []
+    for group in (NETWORK, ACTIVATION):
+        own = [key for key in differing if key.partition(".")[0] == group]
+        needed += _tell_apart(table, own)
+        differing = [key for key in differing if key not in own or key in needed]
+    return differing
 
 
 def _tell_apart(table: pd.DataFrame, keys: Iterable[str]) -> list[str]:
-    """Give those of the keys that tell more rows apart than the ones before them."""
+    """Choose the keys that tell more rows apart than the ones before them."""
     chosen: list[str] = []
     groups = 1
     for key in keys:
@@ -205,11 +201,10 @@ def _tell_apart(table: pd.DataFrame, keys: Iterable[str]) -> list[str]:
 def _merge(
     runs: pd.DataFrame, identity: Sequence[str], seeds: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Make one configuration of all runs with equal keys; of a seed the newest run counts.
+    """Merge runs with equal keys into one configuration; the newest run of each seed counts.
 
-    Runs of different code are not pooled: those of the newest run's code count. Give the
-    configurations, each as its newest run has it, and what counts of each: configuration, parent,
-    seed.
+    Runs of different code are not pooled: those of the newest run's code count. Returns the
+    configurations, each as its newest run has it, and what counts: configuration, parent, seed.
     """
     runs = runs.assign(configuration=runs.groupby(list(identity), sort=False).ngroup())
     measured = runs.merge(seeds[["parent", "seed"]], left_on="run", right_on="parent")
@@ -257,7 +252,7 @@ def _sort(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 def _place(
     table: pd.DataFrame, counting: pd.DataFrame, configurations: pd.DataFrame, keys: Sequence[str]
 ) -> pd.DataFrame:
-    """Give the rows of a table that count, behind the keys of their configuration, in its order."""
+    """Select the rows of a table that count, with the keys of their configuration, in its order."""
     places = configurations[["configuration", *keys]].assign(place=range(len(configurations)))
     joined = counting.merge(places, on="configuration").merge(table, on=["parent", "seed"])
     order = [column for column in ("place", "seed", "epoch") if column in joined]
@@ -266,7 +261,7 @@ def _place(
 
 
 def _compare_seeds(study: Study) -> Iterator[str]:
-    """Say where configurations have other seeds than others."""
+    """Report where seeds differ between configurations."""
     sets = study.test.groupby(list(study.keys))["seed"].agg(lambda seeds: tuple(sorted(seeds)))
     if len(set(sets)) > 1:
         counts = Counter(sets.tolist()).most_common()

@@ -2,7 +2,7 @@
 
 What listens is MLflow's own server, `mlflow models serve`, in this environment: neither conda nor a
 network is needed. It takes `{"inputs": [[784 numbers from 0 to 1], ...]}` at `/invocations` and
-gives `{"predictions": [[10 probabilities], ...]}`.
+returns `{"predictions": [[10 probabilities], ...]}`.
 """
 
 import argparse
@@ -18,14 +18,8 @@ from actlab.tracking.store import connect, format_store_error, tracking_uri
 HOST = "127.0.0.1"
 
 
-def command(uri: str, port: int) -> list[str]:
-    """Give the command that serves a model."""
-    serve = "-m mlflow models serve --env-manager local --workers 1"
-    return [sys.executable, *serve.split(), "-m", uri, "--host", HOST, "--port", str(port)]
-
-
 def find(asked: str | None, data: str) -> str:
-    """Give the address of the model to serve, as `registry.find_model`.
+    """Return the address of the model to serve; see `registry.find_model`.
 
     Raises
     ------
@@ -67,10 +61,10 @@ def main() -> None:
     parser.add_argument(
         "model",
         nargs="?",
-        help="models:/<name>@<alias>, models:/<name>/<version> or models:/<id>; without one the"
-        f" data set's best ({registry.BEST}, or where it is not set {registry.LOWEST_LOSS})",
+        help="models:/<name>@<alias>, models:/<name>/<version> or models:/<id>; by default the"
+        f" alias {registry.BEST} of the data set's model",
     )
-    parser.add_argument("--data", default="mnist", help="the data set whose best is served")
+    parser.add_argument("--data", default="mnist", help="the data set whose best model is served")
     parser.add_argument("--port", type=int, default=5001)
     given = parser.parse_args()
     try:
@@ -88,7 +82,9 @@ def main() -> None:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         }
     )
-    os.execv(sys.executable, command(uri, given.port))
+    serve = "-m mlflow models serve --env-manager local --workers 1"
+    place = ["-m", uri, "--host", HOST, "--port", str(given.port)]
+    os.execv(sys.executable, [sys.executable, *serve.split(), *place])
 
 
 if __name__ == "__main__":

@@ -1,33 +1,29 @@
-"""MLflow's store: where it is, what is found in it, who writes to it, what is said when it fails.
+"""MLflow's store: where it is, what is written and found in it, how failures are reported.
 
-A configuration (activation, network) is a parent run `relu/mlp` with a child run per seed,
-`relu/mlp/seed-0`; the report is a run of its own. Importing mlflow takes 2 to 3 s: it happens with
+A configuration is a parent run (`relu/mlp`) with one child run per seed (`relu/mlp/seed-0`); the
+report and each comparison are runs of their own. Importing mlflow takes 2 to 3 s, so it happens at
 the first write, when the worker threads are training already.
 
 Runs are found by their tags:
 
 ==========================  ==================================================================
 `actlab.kind`               configuration, seed, report or comparison
-`actlab.activation`         name of the activation; likewise `actlab.network`, `actlab.seed`
 `actlab.source`             dvc (a stage of the pipeline) or sweep (a job of Hydra's multirun)
-`actlab.weights_sha256`     of the file of a seed's final weights; of a configuration, of its
-                            seeds' digests. No output of the pipeline names a run
-`actlab.fingerprint`        of a configuration: of all that decides its results (`fingerprint`)
-`actlab.code`               of a configuration: of the code and packages in its fingerprint
-`actlab.outcome`            of a finished configuration: trained, or diverged where a seed's loss
-                            stopped being a number
+`actlab.fingerprint`        identifies all that decides the results
+`actlab.code`               identifies the code and packages, which the fingerprint includes
+`actlab.seed`               seed of a child run
+`actlab.weights_sha256`     digest of a seed's final weights; of a parent, of its seeds' digests
+`actlab.outcome`            of a finished configuration: trained, or diverged
 `sweep.<name>`              yes for the configurations of a sweep; those of `fair.launch1.tuned`
-                            (`launches`) bear `sweep.fair` and `sweep.fair.launch1` too
-`actlab.gradients_sha256`   of a configuration's rows of gradients.csv, once they are logged
-`actlab.report_sha256`      of summary.csv and report.md
-`claim.<name>`              of the report: the verdict on a claim of the notebook
-`actlab.process`            machine:pid:start of the process that writes the run; the machine is the
-                            host and its namespace of processes, the start in clock ticks since the
-                            machine's; both are left out where /proc does not tell them
+                            (`launches`) also have `sweep.fair` and `sweep.fair.launch1`
+`actlab.gradients_sha256`   digest of the rows of gradients.csv that were logged
+`actlab.report_sha256`      digest of summary.csv and report.md
+`claim.<name>`              the report's verdict on a claim of the notebook
+`actlab.process`            machine:pid:start of the process that writes the run
 ==========================  ==================================================================
 
-A run is set to FINISHED after everything else of it is written. What a killed process left running
-is set to FAILED by the next that writes to the store from the same machine.
+A run is set to FINISHED after everything else has been written. Runs that a killed process left
+RUNNING are set to FAILED by the next process on that machine that writes to the store.
 """
 
 import getpass
@@ -48,8 +44,6 @@ from tqdm import tqdm
 
 from actlab.engine.files import atomic_write, is_alive, this_machine
 from actlab.errors import UserError
-from actlab.schema import Config
-from actlab.tracking import notes
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,13 +54,16 @@ else:  # importing mlflow takes seconds
 #: The experiment that holds every run.
 EXPERIMENT = "actlab"
 
+#: Begins the experiment's description; one that begins otherwise was written by a person.
+QUESTION = "What the choice of activation function does to a network."
+
 #: A configuration's metric that a sweep selects by: its mean validation accuracy over seeds.
 OBJECTIVE = "objective"
 
-#: The tag of a run's description on MLflow's page.
+#: The tag that MLflow shows as a run's description.
 NOTE = "mlflow.note.content"
 
-#: The tag of the SHA-256 of a seed's final weights, or over all seeds of a configuration.
+#: The tag with the digest of a seed's final weights, or over all seeds of a configuration.
 WEIGHTS = "actlab.weights_sha256"
 
 _SQLITE = "sqlite:///"
@@ -84,25 +81,25 @@ _ENVIRONMENT = {
 
 
 def sha256(*parts: bytes) -> str:
-    """Give the SHA-256 of some bytes, one after the other."""
+    """Compute the SHA-256 of some bytes, one after the other."""
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def digest_of_seeds(digests: Mapping[int, str]) -> str:
-    """Give the SHA-256 over seeds of those of their weights."""
+    """Compute the SHA-256 over the digests of all seeds."""
     return sha256(*(f"{seed}:{digests[seed]}\n".encode() for seed in sorted(digests)))
 
 
-# --- Where the store is, and what is said when it fails -----------------------------------
+# --- Where the store is, and how its failures are reported --------------------------------
 
 
 def _root() -> Path:
-    """Give the root of the main checkout: DVC's temporary experiments name it in DVC_ROOT."""
+    """Return the root of the main checkout: DVC's temporary experiments name it in DVC_ROOT."""
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 
 def tracking_uri() -> str:
-    """Give MLFLOW_TRACKING_URI, or mlflow.db; a relative SQLite file counts from the root."""
+    """Return MLFLOW_TRACKING_URI, or mlflow.db; a relative SQLite file counts from the root."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
     if not uri.startswith(_SQLITE):
         return uri
@@ -110,7 +107,7 @@ def tracking_uri() -> str:
 
 
 def hide_credentials(text: str) -> str:
-    """Give a text without the credentials of the URLs in it.
+    """Remove the credentials from the URLs in a text.
 
     >>> hide_credentials("no driver for postgresql://me:secret@host/mlflow?password=secret")
     'no driver for postgresql://host/mlflow'
@@ -119,20 +116,21 @@ def hide_credentials(text: str) -> str:
     return re.sub(r"(://[^\s?]*)\?[^\s'\")]*", r"\1", text)
 
 
-def _secrets(uri: str) -> list[str]:
-    """Give a URI's password, or the token in its place, and the values of its query.
+def _find_secrets(uri: str) -> list[str]:
+    """Find the pieces of a URI's password, or token, and of the values in its query.
 
-    >>> _secrets("https://me:secret@host/mlflow?token=another")
-    ['secret', 'another']
+    What parses a URL cuts a password at a slash, and may quote a piece of it.
     """
     if uri.startswith(_SQLITE):
         return []
     user, _, password = (re.findall(r"://(\S*)@", uri) or [""])[0].partition(":")
-    return [password or user, *re.findall(r"[?&][^=&]*=([^&]*)", uri)]
+    secrets = [password or user, *re.findall(r"[?&][^=&]*=([^&]*)", uri)]
+    pieces = [re.split("[/?#@:]", f"{secret}/{unquote(secret)}") for secret in secrets]
+    return [piece for found in pieces for piece in found if piece]
 
 
 def format_store_error(error: BaseException, loss: str, advice: bool = True) -> str:
-    """Say in one line which store failed, why, what is lost and, with `advice`, what to do.
+    """Write one line: which store failed, why, what is lost and, with `advice`, what to do.
 
     The reason is the error's first cause, without credentials.
     """
@@ -140,10 +138,8 @@ def format_store_error(error: BaseException, loss: str, advice: bool = True) -> 
         error = cause
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
     reason = " ".join(hide_credentials(words).split())
-    # What parses a URL cuts a password at a slash, and tells the piece.
-    for secret in _secrets(tracking_uri()):
-        for piece in re.split("[/?#@:]", f"{secret}/{unquote(secret)}"):
-            reason = reason.replace(piece, "***") if piece else reason
+    for piece in _find_secrets(tracking_uri()):
+        reason = reason.replace(piece, "***")
     silent = isinstance(error, ConnectionError | TimeoutError | socket.gaierror)
     failure, when = ("does not answer", "does") if silent else ("cannot be written", "can")
     line = f"MLflow at {hide_credentials(tracking_uri())} {failure} ({reason[:200]}): {loss}"
@@ -152,24 +148,24 @@ def format_store_error(error: BaseException, loss: str, advice: bool = True) -> 
 
 @contextmanager
 def warn_on_failure(loss: str, advice: bool = True) -> Iterator[None]:
-    """Leave the block where it raises, and print the line of `format_store_error`.
+    """Report an error of the store in the block in one line, and go on after the block.
 
-    MLflow lets through what its server, its database and the disk raise, each its own: none of it
-    is worth what was computed. A `UserError` is not the store's.
+    MLflow lets through whatever its server, its database and the disk raise. A `UserError` is not
+    the store's, and is raised.
     """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        tqdm.write(format_store_error(error, loss, advice))  # leaves a progress bar whole
+        tqdm.write(format_store_error(error, loss, advice))  # leaves a progress bar intact
 
 
 # --- The store ----------------------------------------------------------------------------
 
 
 def sweep_tags(sweep: str | None) -> dict[str, str]:
-    """Give the tags of the configurations of a sweep.
+    """Return the tags of the configurations of a sweep.
 
     >>> sweep_tags("depth.launch1")
     {'sweep.depth': 'yes', 'sweep.depth.launch1': 'yes'}
@@ -179,28 +175,11 @@ def sweep_tags(sweep: str | None) -> dict[str, str]:
 
 
 class Finished(NamedTuple):
-    """A finished configuration: its run, its outcome (trained or diverged), what it reached.
-
-    The objective is None where no validation images were held out.
-    """
+    """A finished configuration: its run, outcome (trained or diverged) and objective, if any."""
 
     run: str
     outcome: str
     objective: float | None
-
-
-def source_of(config: Config) -> str:
-    """Tell what trains a configuration: dvc, a stage of the pipeline, or sweep, a job of one."""
-    return "dvc" if config.paths.output == "." else "sweep"
-
-
-def name_tags(config: Config) -> dict[str, str]:
-    """Give the tags by which the runs of a configuration are found, other than its kind."""
-    return {
-        "actlab.source": source_of(config),
-        "actlab.activation": config.activation.name,
-        "actlab.network": config.network.name,
-    }
 
 
 @dataclass
@@ -211,7 +190,7 @@ class Store:
     experiment: str
 
     def create_run(self, name: str, tags: Mapping[str, str], start_time: int | None = None) -> str:
-        """Give the id of a new run, which is RUNNING since a time in milliseconds, or now."""
+        """Create a run, RUNNING since a time in milliseconds or now; return its id."""
         try:
             user = getpass.getuser()
         except (KeyError, OSError):  # a container's user without a name
@@ -223,8 +202,7 @@ class Store:
             "actlab.process": this_process(),
             **tags,
         }
-        run = self.client.create_run(self.experiment, start_time, tags, name)
-        return run.info.run_id
+        return self.client.create_run(self.experiment, start_time, tags, name).info.run_id
 
     def write(
         self,
@@ -233,7 +211,7 @@ class Store:
         params: Mapping[str, object] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Write metrics, parameters and tags, 1,000 a call as MLflow takes them, in no order."""
+        """Write metrics, parameters and tags in as few calls as MLflow allows."""
         from mlflow.entities import Param, RunTag
 
         given = [Param(key, str(value)) for key, value in (params or {}).items()]
@@ -241,9 +219,9 @@ class Store:
         self.client.log_batch(run, metrics, given, marks)
 
     def search(self, status: str, tags: Mapping[str, str], at_most: int = 50_000) -> list[Run]:
-        """Give the undeleted runs of a status that bear some tags, the newest first.
+        """Find the undeleted runs of a status that have some tags, the newest first.
 
-        50,000 is the most that MLflow gives at once.
+        50,000 is the most that MLflow returns at once.
         """
         conditions = [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
         return self.client.search_runs(
@@ -253,104 +231,72 @@ class Store:
             max_results=at_most,
         )
 
-    def find_configuration(
-        self, config: Config, weights: Mapping[int, Path], fingerprint: str | None = None
+    def find_complete(
+        self, tags: Mapping[str, str], digests: Mapping[int, str]
     ) -> tuple[Run, dict[int, Run]] | None:
-        """Give the newest whole training that ended in these files: its parent, its seeds' runs.
+        """Find the newest finished configuration with a finished run per seed, by its weights.
 
-        Whole is a finished parent with a finished run below it for each seed. With a fingerprint,
-        it is the training of that alone: others may end in the same weights.
+        Returns its run and those of its seeds.
         """
-        digests = {seed: sha256(path.read_bytes()) for seed, path in weights.items()}
-        tags = name_tags(config) | {WEIGHTS: digest_of_seeds(digests)}
-        tags |= {"actlab.kind": "configuration"}
-        tags |= {"actlab.fingerprint": fingerprint} if fingerprint else {}
-        for parent in self.search("FINISHED", tags):
+        wanted = {"actlab.kind": "configuration", WEIGHTS: digest_of_seeds(digests), **tags}
+        for parent in self.search("FINISHED", wanted):
             below = {"actlab.kind": "seed", "mlflow.parentRunId": parent.info.run_id}
-            runs = {
+            seeds = {
                 int(run.data.tags["actlab.seed"]): run for run in self.search("FINISHED", below)
             }
-            if {seed: run.data.tags.get(WEIGHTS) for seed, run in runs.items()} == digests:
-                return parent, runs
+            if {seed: run.data.tags.get(WEIGHTS) for seed, run in seeds.items()} == digests:
+                return parent, seeds
         return None
 
     def find_finished(self, fingerprint: str) -> Finished | None:
-        """Give the newest finished configuration of a fingerprint."""
+        """Find the newest finished configuration of a fingerprint."""
         tags = {"actlab.kind": "configuration", "actlab.fingerprint": fingerprint}
         for run in self.search("FINISHED", tags, at_most=1):
             outcome = run.data.tags["actlab.outcome"]
             return Finished(run.info.run_id, outcome, run.data.metrics.get(OBJECTIVE))
         return None
 
-    def has_model(self, name: str, alias: str | None, version: str | None) -> bool:
-        """Tell whether there is a registered model by an alias or a version, else one by its id."""
-        from mlflow.exceptions import MlflowException
+    def close_ended(self, fingerprint: str | None = None) -> list[str]:
+        """Set the running runs whose process has ended to FAILED; return their names.
 
-        try:
-            if alias:
-                self.client.get_model_version_by_alias(name, alias)
-            elif version:
-                self.client.get_model_version(name, version)
-            else:
-                self.client.get_logged_model(name)
-        except MlflowException:
-            return False
-        return True
-
-    def close_unfinished(self, fingerprint: str) -> None:
-        """Set the running runs of a fingerprint to FAILED, but those of live processes here."""
-        for parent in self.search("RUNNING", {"actlab.fingerprint": fingerprint}):
-            if _is_at_work(parent):
-                continue
-            below = {"mlflow.parentRunId": parent.info.run_id}
-            for run in (*self.search("RUNNING", below), parent):
-                self.client.set_terminated(run.info.run_id, "FAILED")
-
-    def close_ended(self) -> list[str]:
-        """Set this host's running runs to FAILED whose process has ended; give their names."""
+        Processes of other machines cannot be seen: their runs are closed only with a fingerprint,
+        whose lock this process holds.
+        """
         closed = []
-        for run in self.search("RUNNING", {}):
-            host = run.data.tags.get("actlab.process", "").partition(":")[0]
-            # Older runs name the host alone.
-            if host in (this_machine(), socket.gethostname()) and not _is_at_work(run):
+        tags = {"actlab.fingerprint": fingerprint} if fingerprint else {}
+        for run in self.search("RUNNING", tags):
+            process = run.data.tags.get("actlab.process", "")
+            is_here = process.startswith(f"{this_machine()}:")
+            if (is_here or fingerprint) and not (is_here and _is_running(process)):
                 self.client.set_terminated(run.info.run_id, "FAILED")
                 closed.append(run.info.run_name)
         return closed
 
 
 def this_process() -> str:
-    """Give the tag `actlab.process` of this process."""
-    started = _started(os.getpid())
-    return ":".join([this_machine(), str(os.getpid()), *([started] if started else [])])
+    """Return the tag `actlab.process` of this process."""
+    return f"{this_machine()}:{os.getpid()}:{_started(os.getpid())}"
 
 
-def _is_at_work(run: Run) -> bool:
-    """Tell whether a run's process is one of this host that has not ended."""
-    host, _, process = run.data.tags.get("actlab.process", "").partition(":")
-    number, _, started = process.partition(":")
-    if host not in (this_machine(), socket.gethostname()) or not is_alive(int(number)):
-        return False
-    # The number of a process that has ended may be another's by now; older runs bear no start.
-    now = _started(int(number))
-    return now is None or (now != "" and started in ("", now))
+def _is_running(process: str) -> bool:
+    """Tell whether a process of this machine is running, and its number is not another's by now."""
+    _, number, started = process.split(":")
+    return is_alive(int(number)) and _started(int(number)) == started
 
 
-def _started(process: int) -> str | None:
-    """Give when a process of this machine began, in clock ticks since the machine did.
-
-    Empty when it has ended and nobody has asked how; None where the system does not tell.
-    """
+def _started(process: int) -> str:
+    """Return when a process began, in clock ticks; empty where it has ended or /proc is missing."""
     try:
-        told = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None
+        return ""
     # The name before them, in parentheses, may hold spaces and parentheses.
-    state, *rest = told.rpartition(")")[2].split()
+    state, *rest = status.rpartition(")")[2].split()
     return "" if state in ("Z", "X") else rest[18]
 
 
 def connect() -> Store:
-    """Open the store that `tracking_uri` names, making it and the experiment if need be.
+    """Open the store at `tracking_uri`; create it and the experiment if they are missing.
 
     Raises whatever MLflow, its database, its server or the disk raise; see `format_store_error`.
     """
@@ -358,7 +304,7 @@ def connect() -> Store:
         os.environ.setdefault(key, value)
     from mlflow import MlflowClient
 
-    # The store's failures are told in one line; alembic tells each of 50 migrations.
+    # A failure is reported in one line; alembic would print each of 50 migrations.
     for name in ("alembic", "urllib3", "mlflow"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     uri = tracking_uri()
@@ -386,12 +332,12 @@ def _require_writable(file: Path) -> None:
         database.execute("BEGIN IMMEDIATE")  # fails at once where MLflow tries for minutes
 
 
-# Those in which this process has closed what others left running.
+# The stores in which this process has closed what others left running.
 _closed: set[str] = set()
 
 
 def connect_to_write() -> Store:
-    """Open the store to write to it; the first time, close what ended processes left running."""
+    """Open the store to write to it; the first time, close the runs of ended processes."""
     store, uri = connect(), tracking_uri()
     if uri not in _closed:
         store.close_ended()
@@ -400,16 +346,13 @@ def connect_to_write() -> Store:
 
 
 def _find_experiment(client: MlflowClient, folder: Path | None) -> str:
-    """Give the experiment's id; a new one keeps its artifacts in a folder, or on the server."""
+    """Return the experiment's id; a new one keeps its artifacts in a folder, or on the server."""
     from mlflow.exceptions import MlflowException
 
     if (found := client.get_experiment_by_name(EXPERIMENT)) is None:
         location = (folder / "mlruns" / EXPERIMENT).as_uri() if folder else None
         # The second tag opens the UI with charts and runs in place of traces.
-        tags = {
-            NOTE: notes.QUESTION,
-            "mlflow.experimentKind": "custom_model_development",
-        }
+        tags = {NOTE: QUESTION, "mlflow.experimentKind": "custom_model_development"}
         try:
             return client.create_experiment(EXPERIMENT, location, tags)
         except MlflowException:  # another process was faster

@@ -1,8 +1,7 @@
-"""What the pipeline left on the disk -> MLflow, where it lacks that."""
+"""The pipeline's outputs -> MLflow, where it lacks them."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -18,15 +17,7 @@ from actlab.tracking.store import Store, connect, format_store_error
 
 @dataclass
 class Synced:
-    """What `sync` did.
-
-    Attributes
-    ----------
-    written, left_out
-        A line for each training, for gradients and report; why one could not be written.
-    brought_up_to_date
-        What changed of MLflow's pages: descriptions, views, registered models.
-    """
+    """What `sync` did: lines on what was written, what could not be, and which pages changed."""
 
     written: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
@@ -34,13 +25,11 @@ class Synced:
 
 
 def sync(config: Config, stale: Collection[str]) -> Synced:
-    """Write the trainings, gradients and report that MLflow lacks, and what its pages say of them.
+    """Write the trainings, gradients and report that MLflow lacks, and update its pages.
 
-    A second time writes nothing.
-
-    `config` names activations, networks and paths; what a training was made with is read from
-    its outputs. The outputs of `stale`, stages by DVC's names, are left out. Runs of this host
-    that are running, though their process has ended, are set to FAILED; nothing is deleted.
+    A second time writes nothing. `config` names activations, networks and paths; what a training
+    was made with is read from its outputs. The outputs of `stale`, stages by DVC's names, are left
+    out. Runs of ended processes of this machine are set to FAILED; nothing is deleted.
 
     Raises
     ------
@@ -51,20 +40,20 @@ def sync(config: Config, stale: Collection[str]) -> Synced:
     try:
         store = connect()
         done.written += [f"{name}: FAILED, its process has ended" for name in store.close_ended()]
-        steps = [
-            (f"{one}/{on}", f"train@{one}-{on}", partial(_publish_run, store, config, one, on))
-            for one, on in product(config.activations, config.networks)
+        pairs = list(product(config.activations, config.networks))
+        steps: list[tuple[str, str, Callable[..., list[str]], tuple[str, ...]]] = [
+            *(("/".join(pair), f"train@{'-'.join(pair)}", _write_run, pair) for pair in pairs),
+            ("gradients", "gradients", _write_gradients, ()),
+            ("report", "report", _write_report, ()),
         ]
-        steps.append(("gradients", "gradients", partial(_write_gradients, store, config)))
-        steps.append(("report", "report", partial(_write_report, store, config)))
-        for name, stage, write in steps:
+        for name, stage, write, names in steps:
             try:
                 if stage in stale:
                     raise UserError(
                         "its outputs are not what params.yaml and the code would give now:"
                         " run `dvc repro`"
                     )
-                done.written.extend(write())
+                done.written += write(store, config, *names)
             except UserError as error:
                 done.left_out.append(f"{name}: {error}")
         done.brought_up_to_date += overview.refresh(store, config, stale)
@@ -73,22 +62,24 @@ def sync(config: Config, stale: Collection[str]) -> Synced:
     return done
 
 
-def _publish_run(store: Store, config: Config, activation: str, network: str) -> Iterator[str]:
+def _write_run(store: Store, config: Config, activation: str, network: str) -> list[str]:
     folder = RunFolder.finished(config.paths.runs, activation, network)
     run = folder.read(config)
+    folder.find_weights(run.config)
     if not run.is_complete:
-        raise UserError(f"{folder.path} does not hold every epoch of each seed: run `dvc repro`")
-    if publish(config, folder, store):
-        yield f"{activation}/{network}: {len(run.config.seeds)} seeds"
+        raise UserError(f"{folder.path} does not have every epoch of each seed: run `dvc repro`")
+    is_new = publish(config, folder, store)
+    return [f"{activation}/{network}: {len(run.config.seeds)} seeds"] if is_new else []
 
 
-def _write_gradients(store: Store, config: Config) -> Iterator[str]:
+def _write_gradients(store: Store, config: Config) -> list[str]:
     table = read_table(Path(config.paths.results) / "gradients.csv", GRADIENTS)
-    for activation, network in product(config.activations, config.networks):
-        if write_gradients(store, config, activation, network, table):
-            yield f"{activation}/{network}: gradients"
+    return [
+        f"{activation}/{network}: gradients"
+        for activation, network in product(config.activations, config.networks)
+        if write_gradients(store, config, activation, network, table)
+    ]
 
 
-def _write_report(store: Store, config: Config) -> Iterator[str]:
-    if write_report(store, config, Path(config.paths.reports)):
-        yield "report"
+def _write_report(store: Store, config: Config) -> list[str]:
+    return ["report"] if write_report(store, config, Path(config.paths.reports)) else []
