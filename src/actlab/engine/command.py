@@ -47,7 +47,7 @@ def run(stage: Callable[..., Any], project: Project, sweepable: bool = False) ->
         with interrupts.listening(interrupts.ADVICE, watch_parent="DVC_STAGE" in os.environ):
             failures = _run_hydra(stage, project, sweepable)
         sys.stdout.flush()
-        interrupts.finish(1 if failures else 0)
+        interrupts.finish()
     except interrupts.Interrupted as interrupted:
         interrupts.leave(interrupted.number, interrupts.ADVICE)
     except KeyboardInterrupt:  # before anything listens, or after

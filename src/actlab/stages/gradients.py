@@ -5,7 +5,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from actlab.engine.interrupts import process_beside
+from actlab.engine.parallel import helper_process, share
 from actlab.errors import UserError
 from actlab.schema import Config
 from actlab.stages.entry import run
@@ -16,7 +16,6 @@ def gradients(config: Config) -> None:
     from actlab.data.splits import first_images, load_processed
     from actlab.engine import csvs
     from actlab.engine.files import atomic_write
-    from actlab.engine.parallel import do_beside, tell_after
     from actlab.models.files import run_path
     from actlab.probes.gradients import probe_configuration
     from actlab.results import tables
