@@ -318,7 +318,7 @@ def tiny(monkeypatch, tmp_path):
 def test_data_is_downloaded_once_into_the_folder_that_is_named(tiny, tmp_path, capsys):
     data = actlab.load_data("tiny", tmp_path / "mine" / "tiny")
     assert data.train.images.shape == (20, 25)
-    assert "SHA-256 right" in capsys.readouterr().out
+    assert "SHA-256 verified" in capsys.readouterr().out
     again = actlab.load_data("tiny", str(tmp_path / "mine" / "tiny"), validation_size=5)
     assert capsys.readouterr().out == ""
     assert again.validation
@@ -352,7 +352,7 @@ def test_a_folder_with_something_else_is_left_alone(tiny, tmp_path):
 def test_where_no_source_serves_the_line_says_what_a_notebook_can_do(tiny, tmp_path):
     for path in list(tiny.iterdir()):
         path.unlink()
-    with pytest.raises(UserError, match=r"no source of Tiny serves: .*load_data\(\.\.\., folder="):
+    with pytest.raises(UserError, match=r"no source of Tiny works: .*load_data\(\.\.\., folder="):
         actlab.load_data("tiny", tmp_path / "new")
 
 

