@@ -112,7 +112,7 @@ def test_load_raw_gives_the_arrays(raw):
             lambda content: b"<html>no</html>",
             " is not a valid idx file: it begins with b'<html>no'",
         ),
-        (lambda content: OTHER, " is other's file, not tiny's"),
+        (lambda content: OTHER, " is other's "),
         (lambda content: TINY, " is tiny's "),
     ],
 )
@@ -324,14 +324,14 @@ AGAIN = "run `dvc repro -f -s preprocess` to make it again"
         ),
         (
             lambda folder: (folder / "data.json").write_text("[]"),
-            f"data.json says no SHA-256 of the files beside it: {AGAIN}",
+            f"data.json has no SHA-256 of the other files: {AGAIN}",
         ),
         (
             edit_description(sha256=[]),
-            f"data.json says no SHA-256 of the files beside it: {AGAIN}",
+            f"data.json has no SHA-256 of the other files: {AGAIN}",
         ),
-        (forget_a_digest, "validation_images.npy is none of the files that"),
-        (forget_a_file, "data.json says no SHA-256 of validation_images.npy: run"),
+        (forget_a_digest, "validation_images.npy is not one of the files in "),
+        (forget_a_file, "data.json has no SHA-256 of validation_images.npy: run"),
         (
             lambda folder: (folder / "train_labels.npy").unlink(),
             "train_labels.npy is missing: run `dvc repro preprocess`",

@@ -4,6 +4,7 @@ import functools
 import operator
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
@@ -37,16 +38,24 @@ def test_a_failure_of_the_helper_is_raised_here():
 def test_what_a_killed_helper_leaves_runs_here(tmp_path):
     known = {"parent": os.getpid(), "path": str(tmp_path / "begun elsewhere")}
     fatal = functools.partial(exec, DIE_ELSEWHERE, known)
-    with helper_process() as helper:
-        assert share({"fatal": fatal, **TASKS}, helper) == {"fatal": None, **RESULTS}
-    assert (tmp_path / "begun elsewhere").is_file()
+    with (
+        helper_process() as helper,
+        sharing({"fatal": fatal, **TASKS}, helper) as results,
+    ):
+        while not (tmp_path / "begun elsewhere").is_file():
+            time.sleep(0.05)
+    assert results == {"fatal": None, **RESULTS}
 
 
 def test_the_helper_ends_when_the_block_fails():
     started = []
-    with pytest.raises(ZeroDivisionError), helper_process() as helper:
+
+    def fail_with(helper):
         started.append(psutil.Process(helper.submit(os.getpid).result()))
         blocked = helper.submit(signal.pthread_sigmask, signal.SIG_BLOCK, []).result()
         assert signal.SIGINT in blocked  # Ctrl-C is the parent's to answer
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), helper_process() as helper:
+        fail_with(helper)
     assert not psutil.wait_procs(started, timeout=20)[1]

@@ -72,7 +72,7 @@ FOLDER_FAULTS = {
     "missing": ({NAMES[2]: None}, f"neither {NAMES[2]} nor {NAMES[2]}.gz is in it"),
     "corrupted": ({NAMES[1]: TINY[NAMES[1]][:-1] + b"\xff"}, f"{NAMES[1]} is corrupted"),
     "too long": ({NAMES[3]: bytes(5000)}, f"{NAMES[3]} has more than the 18 bytes"),
-    "other": (OTHER, f"{NAMES[0]} is other's file, not tiny's"),
+    "other": (OTHER, f"{NAMES[0]} is other's {NAMES[0]}, not tiny's {NAMES[0]}"),
     "nowhere": (dict.fromkeys(NAMES), "there is no such folder"),
     "broken": (
         {NAMES[0]: None, f"{NAMES[0]}.gz": gzip.compress(TINY[NAMES[0]])[:-20]},
@@ -175,7 +175,7 @@ def test_when_all_fail_one_line_has_every_reason(tmp_path, fetch):
         fetch(Folder(one), Folder(two))
     assert str(caught.value) == (
         f"no source of Tiny works: the folder {one}: there is no such folder;"
-        f" the folder {two}: {NAMES[0]} is other's file, not tiny's."
+        f" the folder {two}: {NAMES[0]} is other's {NAMES[0]}, not tiny's {NAMES[0]}."
         " Name a folder that has the files: ACTLAB_DATA=folder dvc repro"
     )
     assert_nothing_left(tmp_path)
@@ -324,7 +324,7 @@ def test_a_program_that_hangs_is_ended(fetch, program):
     [
         ({NAMES[1]: b""}, None, f"{NAMES[1]} is empty"),
         ({NAMES[3]: bytes(10**6)}, None, "has more than the 18 bytes"),
-        (OTHER, None, f"{NAMES[0]} is other's file, not tiny's"),
+        (OTHER, None, f"{NAMES[0]} is other's {NAMES[0]}, not tiny's {NAMES[0]}"),
         ({}, 0, r"its archive is broken|not in it"),
         ({}, 400, r"package/data|its archive is broken"),
     ],

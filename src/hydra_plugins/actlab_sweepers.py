@@ -1,5 +1,15 @@
-"""Where Hydra looks for sweepers: those of `actlab.engine.sweepers`."""
+"""The sweepers of `actlab.engine.sweepers`; Hydra accepts sweepers of this package only."""
 
-from actlab.engine.sweepers import FairSweeper, GridSweeper, OptunaSweeper
+from actlab.engine import sweepers
 
-__all__ = ["FairSweeper", "GridSweeper", "OptunaSweeper"]
+
+class GridSweeper(sweepers.GridSweeper):
+    """Every combination."""
+
+
+class FairSweeper(sweepers.FairSweeper):
+    """The best setting for each value of one key, then a comparison on fresh seeds."""
+
+
+class OptunaSweeper(sweepers.OptunaSweeper):
+    """Optuna."""

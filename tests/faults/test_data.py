@@ -264,7 +264,7 @@ MIRROR_FAULTS = {
     ),
     "another data set": (
         lambda handler, name: send(handler, gzip.compress(OTHER[name])),
-        "NAME is other's file, not tiny's",
+        "NAME is other's NAME, not tiny's NAME",
     ),
     "corrupted": (
         lambda handler, name: send(handler, gzip.compress(TINY[name][:-1] + b"!")),

@@ -18,7 +18,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from actlab.engine.project import Project
 from actlab.engine.sweeping import CONTROL, Jobs, find_best, get_key, list_swept_keys
@@ -28,7 +28,7 @@ from actlab.errors import UserError
 class GridSweeper(BasicSweeper):
     """Every combination, in Hydra's own order."""
 
-    def setup(self, *, hydra_context: HydraContext, task_function: Any, config: DictConfig) -> None:
+    def setup(self, *, hydra_context: HydraContext, task_function: Any, config: Any) -> None:
         """Prepare the sweep of a task that `command.run` made."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.project: Project = vars(task_function)["project"]
@@ -136,7 +136,7 @@ class OptunaSweeper(Sweeper):
         self._trials, self._at_once = n_trials, n_jobs
         self._params = dict(params or {})
 
-    def setup(self, *, hydra_context: HydraContext, task_function: Any, config: DictConfig) -> None:
+    def setup(self, *, hydra_context: HydraContext, task_function: Any, config: Any) -> None:
         """Prepare the sweep of a task that `command.run` made."""
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
