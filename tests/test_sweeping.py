@@ -352,7 +352,7 @@ def test_a_job_waits_for_the_process_that_trains_the_same(sweep):
     released = float(holder.stdout.readline())
     assert holder.wait() == 0
     holder.stdout.close()
-    assert "job 1: another process trains the same, waiting for it" in out
+    assert "job 1: waiting for another process that trains the same" in out
     assert len(began) == 1
     assert began[0] > released
 

@@ -250,12 +250,13 @@ def make_distribution(override: Override) -> Any:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value: Any = override.value()
-    if isinstance(value, RangeSweep):
+    kind = type(value)
+    if kind is RangeSweep:
         steps = (value.start, value.stop, value.step)
         if all(isinstance(step, int) for step in steps):
             last = range(*steps)[-1]  # Hydra leaves out the end
             return IntDistribution(value.start, last, step=value.step)
-    if isinstance(value, ChoiceSweep | RangeSweep):
+    if kind in (ChoiceSweep, RangeSweep):
         return CategoricalDistribution(list(override.sweep_string_iterator()))
     log = "log" in value.tags
     if isinstance(value.start, int) and isinstance(value.end, int):

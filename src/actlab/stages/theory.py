@@ -3,13 +3,19 @@
 import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
 from actlab.errors import UserError
 from actlab.models.config import NetworkConfig
 from actlab.schema import Config
 from actlab.stages.entry import run
+
+
+def load_yaml(path: str) -> dict[str, Any]:
+    """Load the keys of a YAML file."""
+    return yaml.safe_load(Path(path).read_text())
 
 
 def theory(config: Config) -> None:
@@ -33,10 +39,7 @@ def theory(config: Config) -> None:
             f"theory.images is {probe.images}: there are {len(test.labels)} test images"
         )
     images = first_images(test, probe.images)
-    networks = [
-        NetworkConfig(**OmegaConf.to_container(OmegaConf.load(f"conf/network/{name}.yaml")))
-        for name in config.networks
-    ]
+    networks = [NetworkConfig(**load_yaml(f"conf/network/{name}.yaml")) for name in config.networks]
     ratios, mean_field, moments, born_dead = [], [], [], []
     for name in config.activations:
         activation = metadata.load(name, Path(config.paths.results) / "activations")
