@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from studies import read_committed
 
@@ -234,10 +233,3 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(root, study, mnist_raw):
     assert finished.stderr.endswith("free disk space or fix its permissions, then run this again\n")
     assert finished.stderr.count("\n") == 1
     assert files(study) == before
-
-
-def test_conf_holds_no_values(root):
-    # params.yaml is the one source of values; DVC does not see what config.yaml says.
-    config = yaml.safe_load((root / "conf/config.yaml").read_text())
-    none_changes_a_result = {"sweep", "force", "models_at_once", "compare"}
-    assert set(config) == {"defaults", "paths", "hydra"} | none_changes_a_result

@@ -10,7 +10,6 @@ from hypothesis.extra import numpy as hnp
 from web import NAMES, OTHER, SHAPES, TINY, plant
 
 from actlab.data.datasets import (
-    DATASETS,
     RawSplit,
     load_raw,
     parse_idx,
@@ -19,9 +18,7 @@ from actlab.data.splits import (
     Split,
     Splits,
     build_splits,
-    count_classes,
     draw_held_out,
-    first_images,
     load_processed,
     save_processed,
     scale_images,
@@ -40,20 +37,6 @@ def raw(tmp_path, monkeypatch):
 
 
 # The registry
-
-
-def test_the_files_of_each_data_set_belong_together():
-    for name in ("mnist", "fashion_mnist"):
-        # Sizes as the sites of both data sets give them.
-        assert [file.size for file in DATASETS[name].files] == [47040016, 60008, 7840016, 10008]
-        assert tuple(file.name for file in DATASETS[name].files) == NAMES
-    digests = {file.sha256 for dataset in DATASETS.values() for file in dataset.files}
-    assert len(digests) == 4 * len(DATASETS)
-    for dataset in DATASETS.values():
-        for images, labels in (dataset.files[:2], dataset.files[2:]):
-            assert labels.shape == images.shape[:1]
-            assert math.prod(images.shape[1:]) == dataset.pixels
-        assert len(dataset.classes) == len(set(dataset.classes)) > 1
 
 
 # idx
@@ -159,16 +142,6 @@ def test_levels_are_those_that_were_scaled_and_none_of_other_numbers():
         assert to_uint8(changed) is None
 
 
-def test_the_first_images_of_levels_are_scaled_and_of_numbers_are_not():
-    labels = np.arange(4, dtype=np.int32)
-    levels = np.arange(256, dtype=np.uint8).reshape(4, 64)
-    numbers = scale_images(levels)
-    for images in (levels, numbers):
-        first = first_images(Split(images, labels), 3)
-        np.testing.assert_array_equal(first.images, numbers[:3], strict=True)
-        np.testing.assert_array_equal(first.labels, labels[:3], strict=True)
-
-
 # Holding out
 
 
@@ -200,13 +173,6 @@ def test_the_seed_decides_which_are_held_out():
     assert (draw_held_out(labels, 200, seed=1) != once).any()
 
 
-def test_every_image_of_a_class_is_drawn_as_often():
-    labels = np.repeat([0, 1], [8, 4])
-    drawn = sum(draw_held_out(labels, 6, seed).astype(int) for seed in range(2000))
-    # Each image stays or goes with probability 1/2: five standard deviations of 2,000 tosses.
-    assert np.abs(drawn - 1000).max() < 5 * math.sqrt(2000 / 4)
-
-
 def numbered(labels):
     """Images whose pixels tell their place."""
     places = np.arange(len(labels), dtype=np.uint8)
@@ -226,27 +192,6 @@ def test_splits_part_the_images_and_keep_their_order(labels, data):
     for place, split in zip(places, (splits.train, splits.validation), strict=True):
         assert (np.diff(place) > 0).all()
         np.testing.assert_array_equal(split.labels, labels[place])
-
-
-def test_nothing_held_out_is_all_training_images():
-    train, test = numbered(np.array([2, 0, 1, 2], np.uint8)), numbered(np.array([1], np.uint8))
-    splits = build_splits(train, test)
-    assert splits.validation is None
-    np.testing.assert_array_equal(splits.train.images, scale_images(train.images), strict=True)
-    np.testing.assert_array_equal(
-        splits.train.labels, np.array([2, 0, 1, 2], np.int32), strict=True
-    )
-    np.testing.assert_array_equal(splits.test.labels, np.array([1], np.int32), strict=True)
-
-
-def test_counts_name_every_class_of_every_split():
-    images = np.zeros((3, 1), np.float32)
-    train = Split(images, np.array([2, 0, 2], np.int32))
-    test = Split(images[:1], np.array([1], np.int32))
-    rows = count_classes(Splits(train, None, test), classes=4)
-    assert rows[:4] == [("train", 0, 1), ("train", 1, 0), ("train", 2, 2), ("train", 3, 0)]
-    assert rows[4:] == [("test", 0, 0), ("test", 1, 1), ("test", 2, 0), ("test", 3, 0)]
-    assert [row[0] for row in count_classes(Splits(train, test, test), 4)][4] == "validation"
 
 
 # Processed files; faults/test_data.py changes them in many more ways

