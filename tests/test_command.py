@@ -106,7 +106,7 @@ OWN = "activation=custom +activation.constants.a=1.0 activation.function="
         ),
         (
             f"{OWN}example.cosine",
-            "activation.function is 'example.cosine': example has no cosine: it has snake",
+            "activation.function is 'example.cosine': example (",
         ),
         (
             "activation=snake +activation.constants.a=1.0",

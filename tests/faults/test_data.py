@@ -319,10 +319,6 @@ MIRROR_FAULTS = {
         trickling(b"HTTP/1.1 200 OK\r\n\r\n", b"\x1f"),
         "NAME.gz: not there after 1 s, given up",
     ),
-    "sends its headers slowly": (
-        trickling(b"HTTP/1.1 200 OK\r\n", b"X-Nothing: 1\r\n"),
-        "NAME.gz: not there after 1 s, given up",
-    ),
 }
 
 
