@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
@@ -55,8 +53,3 @@ def test_one_seed_has_no_interval(reports):
     answer = read_answer(reports, 0.95)
     assert {row[3] for row in answer.rows} == {"none"}
     assert answer.sentences[0].startswith("Means over 1 seed;")
-
-
-def test_a_report_that_is_not_there_is_an_oserror():
-    with pytest.raises(OSError, match=r"summary\.csv"):
-        read_answer(Path("nowhere"), 0.95)

@@ -159,18 +159,6 @@ def test_a_data_set_without_a_source_comes_from_a_folder_alone(tmp_path):
     assert_nothing_left(tmp_path)
 
 
-def test_when_all_fail_one_line_has_every_reason(tmp_path, fetch):
-    one, two = tmp_path / "one", write_folder(tmp_path / "two", OTHER)
-    with pytest.raises(UserError) as caught:
-        fetch(Folder(one), Folder(two))
-    assert str(caught.value) == (
-        f"no source of Tiny works: the folder {one}: there is no such folder;"
-        f" the folder {two}: {NAMES[0]} is other's {NAMES[0]}, not tiny's {NAMES[0]}."
-        " Name a folder that has the files: ACTLAB_DATA=folder dvc repro"
-    )
-    assert_nothing_left(tmp_path)
-
-
 # Mirrors; those that fail are in faults/test_data.py
 
 

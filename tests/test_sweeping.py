@@ -170,18 +170,6 @@ def test_a_launch_is_recorded_and_continued_by_the_same_grid(sweep):
     assert counts == [2, 2, 2]
 
 
-def test_a_job_alone_is_no_launch_but_may_belong_to_one(sweep):
-    sweep.accuracy = lambda config: ValueError() if config.activation.name == "tanh" else 0.5
-    _, err = sweep.run("activation=relu,tanh", "sweep=mine", status=1)
-    launch = sweep.launch("mine")
-    sweep.accuracy = lambda config: 0.5
-    sweep.run(*shlex.split(err.splitlines()[0].partition("; again: ")[2])[4:])
-    sweep.run("activation=gelu", "sweep=mine")
-    assert sweep.launch("mine") == launch
-    assert len(sweep.runs(**{"sweep.mine.launch1": "yes"})) == 2
-    assert len(sweep.runs(**{"sweep.mine": "yes"})) == 3
-
-
 def test_a_failure_leaves_the_others_alone_and_is_told(sweep):
     def accuracy(config):
         return ValueError("broken\nin two lines") if config.activation.name == "tanh" else 0.5
@@ -519,20 +507,6 @@ def test_every_preset_says_what_it_asks(root):
         header = (root / f"conf/experiment/{name}.yaml").read_text().split("sweep:")[0]
         for word in ("# Question: ", "# Cost: ", "# Expected: "):
             assert word in header, name
-
-
-@pytest.mark.parametrize(
-    ("name", "jobs"),
-    [("smoke", 4), ("depth", 40), ("width", 18), ("initializer", 28), ("learning_rate", 24)],
-)
-def test_a_preset_runs_as_many_jobs_as_it_says(name, jobs, root, sweep):
-    header = (root / f"conf/experiment/{name}.yaml").read_text()
-    assert f"# Cost:     {jobs} jobs" in header
-    sweep.logs = False
-    sweep.run(f"+experiment={name}")
-    assert len({fingerprint(config) for config in sweep.trained}) == jobs
-    assert {config.sweep for config in sweep.trained} == {f"{name}.launch1"}
-    assert {config.data.validation_size for config in sweep.trained} == {10_000}
 
 
 def test_the_fair_preset_chooses_and_tests(sweep):
