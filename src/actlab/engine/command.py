@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 import yaml
@@ -32,10 +32,9 @@ def run(stage: Callable[..., Any], project: Project, sweepable: bool = False) ->
     """
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print on several lines
-    failures: list[Exception] = []
     try:
         with interrupts.listening(interrupts.ADVICE, watch_parent="DVC_STAGE" in os.environ):
-            failures = _run_hydra(stage, project, sweepable)
+            failure = _run_hydra(stage, project, sweepable)
         sys.stdout.flush()
         interrupts.finish()
     except interrupts.Interrupted as interrupted:
@@ -44,18 +43,18 @@ def run(stage: Callable[..., Any], project: Project, sweepable: bool = False) ->
         sys.exit(130)
     except BrokenPipeError:  # `--help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
     except Exception as error:
-        if full_error:
-            raise
-        _leave([explain(error, project)])
-    if failures:
-        if full_error:
-            raise failures[0]
-        _leave([explain(error, project) for error in failures])
+        failure = error
+    if failure and full_error:
+        raise failure
+    if failure:
+        print(f"actlab: {explain(failure, project)}", file=sys.stderr)
+        sys.exit(1)
 
 
-def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> list[Exception]:
-    """Run the stage, or a sweep of it; return the failures that the user can fix."""
+def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> Exception | None:
+    """Run the stage, or a sweep of it; return what the user can fix."""
     root = Path.cwd()
     if not ((root / "conf/config.yaml").is_file() and (root / "params.yaml").is_file()):
         raise UserError(
@@ -69,19 +68,18 @@ def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> 
         if not any(argument.startswith("run=") for argument in sys.argv):
             sys.argv.append("run=stage")
     ConfigStore.instance().store("schema", project.schema)
-    failures: list[Exception] = []
-
+    failure: Exception | None = None
     composed_once = False
 
     def job(composed: Any) -> Any:
-        nonlocal composed_once
+        nonlocal composed_once, failure
         composed_once = True
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             return sweeping.run_job(stage, composed, project, root)
         try:
             stage(compose(composed, project, root))
         except (UserError, OmegaConfBaseException, OSError) as error:
-            failures.append(error)
+            failure = error  # Hydra would print several lines
             remove_untouched(root)
         return None
 
@@ -101,7 +99,7 @@ def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> 
             f"params.yaml, conf/ and {arguments or 'no arguments'} are not a valid configuration:"
             f" {reason}"
         ) from error
-    return failures
+    return failure
 
 
 def _find_broken_file(root: Path, project: Project) -> str | None:
@@ -133,9 +131,3 @@ def _find_misfit(values: dict, project: Project) -> str | None:
             if fault["type"] in ("dataclass_type", "list_type"):
                 return explain_fault(fault, project.schema)
     return None
-
-
-def _leave(lines: list[str]) -> NoReturn:
-    for line in lines:
-        print(f"actlab: {line}", file=sys.stderr)
-    sys.exit(1)

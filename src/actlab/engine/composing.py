@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,6 @@ def remove_untouched(root: Path) -> None:
     names = {path.name for path in folder.iterdir()}
     if folder != root and names <= {".hydra", f"{HydraConfig.get().job.name}.log"}:
         shutil.rmtree(folder)
-        for parent in folder.parents:  # multirun/single, multirun
-            if parent == root or any(parent.iterdir()):
-                break
-            parent.rmdir()
+        with suppress(OSError):  # multirun/single and multirun, if they are empty
+            for parent in folder.relative_to(root).parents[:-1]:
+                (root / parent).rmdir()

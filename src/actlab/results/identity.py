@@ -7,14 +7,16 @@ sweep that is started again skips what is finished.
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from actlab.activations.config import ActivationConfig
-from actlab.data.config import DataConfig
 from actlab.data.datasets import DATASETS
 from actlab.engine.fingerprint import digest, digest_sources, find_versions
-from actlab.models.config import ModelConfig, NetworkConfig
-from actlab.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from actlab.schema import Config
+else:
+    Config = Any
 
 #: The folders and files of the package that compute a training; the stage `train` in dvc.yaml
 #: depends on the same.
@@ -35,19 +37,7 @@ CODE = (
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scipy")
 
 
-@runtime_checkable
-class Trained(Protocol):
-    """The part of a configuration that determines the results of its training."""
-
-    data: DataConfig
-    activation: ActivationConfig
-    network: NetworkConfig
-    model: ModelConfig
-    training: TrainingConfig
-    seeds: list[int]
-
-
-def fingerprint(config: Trained) -> str:
+def fingerprint(config: Config) -> str:
     """Compute the SHA-256 of a configuration's values, its data, and the code that computes.
 
     Keys that change no result (paths, report options, models in parallel) are left out. Raw files
