@@ -110,7 +110,7 @@ OWN = "activation=custom +activation.constants.a=1.0 activation.function="
         ),
         (
             "activation=snake +activation.constants.a=1.0",
-            "activation.constants.a is unknown: example.snake has the constants frequency",
+            "activation.constants: got an unexpected keyword argument 'a': example.snake takes (x",
         ),
     ],
 )

@@ -93,25 +93,13 @@ def _require_constants(
 ) -> None:
     """Verify constants against a function's keywords, if Python knows its signature."""
     try:
-        _, *parameters = inspect.signature(phi).parameters.values()
-    except ValueError:  # built into Python, or without parameters: calling it shows
+        signature = inspect.signature(phi)
+    except ValueError:  # built into Python: calling it shows
         return
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    required = {
-        parameter.name: parameter.default is parameter.empty
-        for parameter in parameters
-        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    }
-    for name in constants:
-        if name not in required:
-            allowed = ", ".join(required) or "none"
-            raise UserError(
-                f"activation.constants.{name} is unknown: {function} has the constants {allowed}"
-            )
-    for name, is_required in required.items():
-        if is_required and name not in constants:
-            raise UserError(f"activation.constants.{name} is missing: {function} needs it")
+    try:
+        signature.bind(None, **constants)
+    except TypeError as error:
+        raise UserError(f"activation.constants: {error}: {function} takes {signature}") from error
 
 
 def digest_sources(function: str) -> str:
