@@ -6,7 +6,7 @@ from actlab.stages.answer import read_answer
 
 @pytest.fixture
 def reports(root, tmp_path):
-    """Give the CSVs of the committed study, where they may be changed."""
+    """Return the CSVs of the committed study, where they may be changed."""
     for name in ("summary", "comparisons", "claims"):
         text = (root / f"docs/study/{name}.csv").read_text()
         (tmp_path / f"{name}.csv").write_text(text)
@@ -23,8 +23,8 @@ def test_the_answer_is_that_of_the_committed_study(root):
     ]
     assert [row[0] for row in answer.rows if row[0]] == ["mlp", "deep"]
     claims = pd.read_csv(root / "docs/study/claims.csv")["verdict"].value_counts()
-    told = ", ".join(f"{claims[name]} {name}" for name in ("supported", "refuted", "undecided"))
-    assert answer.sentences[-1] == f"The teaching notebook's {claims.sum()} claims: {told}."
+    counted = ", ".join(f"{claims[name]} {name}" for name in ("supported", "refuted", "undecided"))
+    assert answer.sentences[-1] == f"The teaching notebook's {claims.sum()} claims: {counted}."
 
 
 def test_verdicts_are_those_against_the_best_whichever_comes_first(root):

@@ -36,7 +36,7 @@ def study(root, tmp_path):
 
 @pytest.fixture
 def run(study, monkeypatch, capsys):
-    """Run a stage in this process, as its command does; gives its status and what it printed."""
+    """Run a stage in this process, as its command does; return its status and what it printed."""
     monkeypatch.chdir(study)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -124,7 +124,7 @@ def test_a_wrong_configuration_is_one_line(arguments, line, study, run):
 
 
 def replace(name, old, new):
-    """Give a change of a file of the study."""
+    """Return a change of a file of the study."""
 
     def change(study):
         text = (study / name).read_text()

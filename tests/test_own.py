@@ -109,7 +109,7 @@ def needing(x, slope):
 
 @pytest.fixture
 def custom(tmp_path, monkeypatch):
-    """A root with a folder custom/ that holds a module of its own name; gives a configuration."""
+    """A root with a folder custom/ that holds a module of its own name; return a configuration."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     folder = tmp_path / "custom"

@@ -70,7 +70,7 @@ class Sweep:
         return Trained(objective, diverged, True)
 
     def run(self, *arguments, status=0):
-        """Run `train -m` with some arguments; gives what it printed, and on the standard error."""
+        """Run `train -m` with some arguments; return what it printed, and on the standard error."""
         self._monkeypatch.setattr(sys, "argv", ["train.py", "-m", *arguments])
         self._monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # a command sets it for its own process
         ended = 0
@@ -186,11 +186,11 @@ def test_a_failure_leaves_the_others_alone_and_is_told(sweep):
         "actlab: training.epochs is 0: it has to be at least 1; again: python -m"
         f" actlab.stages.train -m activation=relu training.epochs=0 {HELD_OUT}"
     )
-    told, _, again = failures[1].partition("; again: ")
-    assert told.startswith("actlab: ValueError: broken in two lines (the traceback is in ")
-    written = told.rpartition(" ")[2].rstrip(")")
+    cause, _, again = failures[1].partition("; again: ")
+    assert cause.startswith("actlab: ValueError: broken in two lines (the traceback is in ")
+    written = cause.rpartition(" ")[2].rstrip(")")
     assert "raise reached\nValueError: broken\nin two lines" in Path(written).read_text()
-    # The command that is told runs that job, and no other.
+    # The printed command runs that job, and no other.
     sweep.accuracy = lambda config: 0.5
     sweep.trained.clear()
     sweep.run(*shlex.split(again)[4:])
@@ -330,14 +330,14 @@ def test_fair_mode_chooses_for_each_and_tests_on_fresh_seeds(sweep):
     out, _ = sweep.run(*FAIR, *grid, "training.epochs=3", "sweep=mine")
     assert "activation=relu: training.learning_rate=0.01" in out
     assert "activation=tanh: training.learning_rate=0.001" in out
-    told = [
+    settings = [
         (each.activation.name, each.training.learning_rate, each.seeds, each.training.epochs)
         for each in sweep.trained
     ]
-    assert told[:6] == [
+    assert settings[:6] == [
         (name, rate, [0, 1], 3) for name in ("relu", "tanh") for rate in (0.01, 0.001, 0.1)
     ]
-    assert told[6:] == [  # tanh's own setting is the one for all: it is trained once
+    assert settings[6:] == [  # tanh's own setting is the one for all: it is trained once
         ("relu", 0.01, [8, 9], 3),
         ("relu", 0.001, [8, 9], 3),
         ("tanh", 0.001, [8, 9], 3),
@@ -378,7 +378,7 @@ def test_an_unfair_comparison_is_refused(arguments, line, sweep):
 
 
 def test_fair_mode_tests_nothing_that_was_chosen_from_less(sweep):
-    """And the command that is told is that of the whole sweep, which completes it."""
+    """And the printed command is that of the whole sweep, which completes it."""
 
     def accuracy(config):
         broken = config.activation.name == "tanh" and config.training.learning_rate == 0.1

@@ -63,7 +63,7 @@ CALLS = {
 
 
 def unsafe(source: str) -> list[str]:
-    """Give what a module does that could run what it reads."""
+    """Return what a module does that could run what it reads."""
     found = []
     for node in ast.walk(ast.parse(source)):
         names = []
@@ -349,7 +349,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
 
 @pytest.fixture
 def packed(tmp_path, monkeypatch):
-    """Give a function that writes an archive for a planted npm to fetch, and reads it."""
+    """Return a function that writes an archive for a planted npm to fetch, and reads it."""
     programs, scratch = tmp_path / "programs", tmp_path / "scratch"
     programs.mkdir()
     scratch.mkdir()
@@ -423,7 +423,7 @@ def test_no_script_of_an_npm_package_runs(tmp_path, monkeypatch):
     }
     assert read == {"one": CONTENT, "two": CONTENT}
     assert list(tmp_path.glob("*.ran")) == []
-    # They would, were they not told to be left out.
+    # They would, were they not instructed to be left out.
     subprocess.run(["npm", "pack", str(package)], cwd=tmp_path, check=True, capture_output=True)
     assert {path.stem for path in tmp_path.glob("*.ran")} >= {"prepack", "postpack"}
 
@@ -458,14 +458,14 @@ def test_setup_installs_nothing_without_its_hash(root):
 
 
 def test_the_ui_is_open_to_this_machine_alone(root):
-    told = subprocess.run(
+    output = subprocess.run(
         ["make", "--dry-run", "--assume-old=.venv/ready", "ui"],
         cwd=root,
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    (line,) = (line for line in told.splitlines() if "mlflow ui" in line)
+    (line,) = (line for line in output.splitlines() if "mlflow ui" in line)
     assert "--host 127.0.0.1 " in line
 
 
@@ -546,7 +546,7 @@ TEMPLATES = Path(report.__file__).parent / "templates"
 
 
 def hold_svg(path: Path) -> None:
-    """Hold a drawing to what neither runs nor fetches."""
+    """Verify that a drawing neither runs nor fetches anything."""
     for element in ElementTree.parse(path).iter():
         if not isinstance(element.tag, str):
             continue
