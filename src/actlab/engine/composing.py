@@ -89,6 +89,6 @@ def remove_untouched(root: Path) -> None:
     names = {path.name for path in folder.iterdir()}
     if folder != root and names <= {".hydra", f"{HydraConfig.get().job.name}.log"}:
         shutil.rmtree(folder)
-        with suppress(OSError):  # multirun/single and multirun, if they are empty
+        with suppress(OSError, ValueError):  # multirun/single and multirun, if empty, in the root
             for parent in folder.relative_to(root).parents[:-1]:
                 (root / parent).rmdir()
