@@ -285,7 +285,7 @@ MIRROR_FAULTS = {
         "NAME.gz is a broken gzip file",
     ),
     "never ends": (pour, "NAME.gz: more than "),
-    "senseless length": (answering(b"", Content_Length="many"), "NAME.gz: "),
+    "senseless length": (answering(b"", Content_Length="many"), "NAME is empty"),
     "a bomb": (answering(make_bomb(10**6)[:1030]), "NAME.gz "),
     "a declared bomb": (
         answering(make_bomb(10**6), Content_Encoding="gzip"),
