@@ -77,19 +77,19 @@ def plant(folder: Path) -> None:
 
 
 def train(epochs: int = EPOCHS) -> str:
-    """Train it anew in the current folder; give what it says."""
+    """Train it anew in the current folder; return what it says."""
     from actlab.stages.train import train
 
     for path in (MODELS, RESULTS):
         shutil.rmtree(path, ignore_errors=True)
-    told = io.StringIO()
-    with redirect_stdout(told), redirect_stderr(told):
+    output = io.StringIO()
+    with redirect_stdout(output), redirect_stderr(output):
         train(small(epochs))
-    return told.getvalue()
+    return output.getvalue()
 
 
 def digests() -> dict[str, str]:
-    """Give the SHA-256 of what it wrote and can repeat."""
+    """Return the SHA-256 of what it wrote and can repeat."""
     return {
         str(path): hashlib.sha256(path.read_bytes()).hexdigest()
         for folder in (MODELS, RESULTS)
@@ -110,7 +110,7 @@ class Fault:
 
 
 def survive(fault: Fault, undisturbed: dict[str, str], epochs: int = EPOCHS) -> list[str]:
-    """Train while a store fails, mend it, sync twice; give a line for each thing that is wrong."""
+    """Train while a store fails, repair it, sync twice; return a line for each fault."""
     said, _, took = train_under(fault, epochs)
     wrong = [] if digests() == undisturbed else ["the outputs are not those of an easy training"]
     lines = [line for line in said.splitlines() if "MLflow" in line]
@@ -121,7 +121,7 @@ def survive(fault: Fault, undisturbed: dict[str, str], epochs: int = EPOCHS) -> 
 
 
 def train_under(fault: Fault, epochs: int = EPOCHS) -> tuple[str, int, float]:
-    """Train while a store fails, then mend it; give what was said, the writes, the seconds."""
+    """Train while a store fails, then mend it; return what was said, the writes, the seconds."""
     writes, write = [], Store.write
 
     def counted(self: Store, *args: Any, **named: Any) -> None:
@@ -144,7 +144,7 @@ def train_under(fault: Fault, epochs: int = EPOCHS) -> tuple[str, int, float]:
 
 
 def mended(epochs: int = EPOCHS) -> list[str]:
-    """Sync twice; give a line for each thing of the store that is not as in the files."""
+    """Sync twice; return a line for each thing of the store that is not as in the files."""
     store = connect()
     ended = subprocess.Popen(["true"])
     ended.wait()
@@ -159,7 +159,7 @@ def mended(epochs: int = EPOCHS) -> list[str]:
 
 
 def compared(store: Store) -> list[str]:
-    """Give a line for each thing of the store that is not as in the files, or is there twice."""
+    """Return a line for each thing of the store that is not as in the files, or is there twice."""
     wrong = []
     if running := store.search("RUNNING", {}):
         wrong.append(f"{len(running)} runs claim to be running")

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
@@ -8,7 +6,7 @@ from actlab.stages.answer import read_answer
 
 @pytest.fixture
 def reports(root, tmp_path):
-    """Give the CSVs of the committed study, where they may be changed."""
+    """Return the CSVs of the committed study, where they may be changed."""
     for name in ("summary", "comparisons", "claims"):
         text = (root / f"docs/study/{name}.csv").read_text()
         (tmp_path / f"{name}.csv").write_text(text)
@@ -25,8 +23,8 @@ def test_the_answer_is_that_of_the_committed_study(root):
     ]
     assert [row[0] for row in answer.rows if row[0]] == ["mlp", "deep"]
     claims = pd.read_csv(root / "docs/study/claims.csv")["verdict"].value_counts()
-    told = ", ".join(f"{claims[name]} {name}" for name in ("supported", "refuted", "undecided"))
-    assert answer.sentences[-1] == f"The teaching notebook's {claims.sum()} claims: {told}."
+    counted = ", ".join(f"{claims[name]} {name}" for name in ("supported", "refuted", "undecided"))
+    assert answer.sentences[-1] == f"The teaching notebook's {claims.sum()} claims: {counted}."
 
 
 def test_verdicts_are_those_against_the_best_whichever_comes_first(root):
@@ -55,8 +53,3 @@ def test_one_seed_has_no_interval(reports):
     answer = read_answer(reports, 0.95)
     assert {row[3] for row in answer.rows} == {"none"}
     assert answer.sentences[0].startswith("Means over 1 seed;")
-
-
-def test_a_report_that_is_not_there_is_an_oserror():
-    with pytest.raises(OSError, match=r"summary\.csv"):
-        read_answer(Path("nowhere"), 0.95)

@@ -208,7 +208,7 @@ def test_no_checkpoint_is_unpickled(saved, tmp_path):
             return (open, (str(tmp_path / "sprung"), "w"))
 
     packed = io.BytesIO()
-    np.savez(packed, known=np.array([Trap()], dtype=object))
+    np.savez(packed, values=np.array([Trap()], dtype=object))
     content = packed.getvalue()
     path.write_bytes(hashlib.sha256(content).digest() + content)
     assert load(saved, KEPT).states == {}

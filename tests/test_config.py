@@ -10,11 +10,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError
 from planted import configured
 
-from actlab.activations.config import ActivationConfig
 from actlab.activations.definitions import ACTIVATIONS
 from actlab.engine.validation import Count, Real, Seeds, validate
 from actlab.errors import UserError
-from actlab.models.config import KERNEL_INITIALIZERS, RECOMMENDED, NetworkConfig
+from actlab.models.config import KERNEL_INITIALIZERS, RECOMMENDED
 from actlab.schema import Config
 from actlab.training.config import TrainingConfig
 
@@ -36,21 +35,6 @@ def changed(key, value):
         section = section[each]
     section[name] = value
     return values
-
-
-@pytest.mark.parametrize(
-    ("kind", "values", "expected"),
-    [
-        (Count, ["3", 2.0, True, None, [], {}, "???"], "a valid integer"),
-        (Count, [np.float64(3), np.True_], "a valid integer"),
-        (Real, ["3", True, None, [], 10**400], "a valid number"),
-        (Real, [float("nan"), float("inf"), float("-inf")], "a finite number"),
-    ],
-)
-def test_other_values_are_refused_as_python_writes_them(kind, values, expected):
-    for value in values:
-        written = repr(value.item() if isinstance(value, np.generic) else value)[:200]
-        assert refusal(kind, value) == f"key is {written}: it has to be {expected}"
 
 
 @pytest.mark.parametrize(
@@ -112,47 +96,26 @@ def test_a_refusal_names_the_key_as_it_is_typed(key, value, line):
         ("training.batch_size", -1, "at least 1"),
         ("training.learning_rate", 0.0, "from 1e-45"),
         ("training.learning_rate", float("nan"), "a finite number"),
-        ("training.learning_rate", float("inf"), "a finite number"),
-        ("seeds", [], "a list of at least one entry"),
         ("seeds", [1, 1], "a list of at least one entry, without repetitions"),
-        ("activations", [], "a list of at least one entry"),
         ("activations", ["relu", "relu"], "a list of at least one entry, without repetitions"),
         ("network.hidden", [0], "a list of whole numbers from 1 to"),
-        ("network.hidden", [1.5], "a list of whole numbers from 1 to"),
         ("network.hidden", 8, "a list of whole numbers from 1 to"),
         ("models_at_once", 0, "at least 1"),
         ("sweep", "a/b", "at most 100 letters, digits, _ and ."),
         ("activation.function", "f", "one of sigmoid,"),
-        ("activation.name", "a-b", "at most 100 letters"),
         ("data.name", "cifar", "one of mnist, fashion_mnist"),
         ("model.kernel_initializer", "z", "one of glorot_uniform,"),
-        ("gradients.test_images", 0, "at least 1"),
         ("gradients.saturated_below", 1.5, "between 0 and 1"),
         ("gradients.preactivation_bins", 2, "at least 3"),
-        ("theory.width", 0, "at least 1"),
         ("theory.depth", 1, "at least 2"),
-        ("theory.images", 0, "at least 1"),
-        ("theory.seeds", [], "a list of at least one entry"),
-        ("theory.initializers", [], "a list of at least one entry"),
         ("report.confidence", 95.0, "between 0 and 1"),
-        ("report.target_accuracy", 97.0, "between 0 and 1"),
-        ("report.equivalence_margin", 0.0, "greater than 0"),
         ("report.equivalence_margin_ratio", float("inf"), "a finite number"),
         ("timing.blocks", 1, "at least 2"),
-        ("timing.block_epochs", 0, "at least 1"),
-        ("timing.kernel_units", 0, "at least 1"),
-        ("timing.kernel_repetitions", 0, "at least 1"),
-        ("timing.elementwise_repetitions", 0, "at least 1"),
     ],
 )
 def test_every_key_has_its_bounds(key, value, expected):
     line = refusal(Config, changed(key, value), "")
     assert line.startswith(f"{key} is {value!r}: it has to be {expected}")
-
-
-@pytest.mark.parametrize("key", ["training.probe_epochs", "seeds", "theory.seeds"])
-def test_an_entry_of_a_list_is_named_by_its_place(key):
-    assert refusal(Config, changed(key, [0, -1]), "") == f"{key}[1] is -1: it has to be at least 0"
 
 
 @pytest.mark.parametrize(
@@ -179,14 +142,6 @@ def test_what_is_constructed_by_hand_is_validated_too():
         replace(CONFIG.training, epochs=True)
     with pytest.raises(TypeError, match="batch_sizes"):
         TrainingConfig(1, 128, 0.001, [], batch_sizes=2)  # pyright: ignore[reportCallIssue]
-
-
-def test_a_configuration_is_json_in_and_out():
-    values = asdict(CONFIG)
-    assert validate(Config, values) == CONFIG
-    assert asdict(validate(Config, values)) == values
-    assert NetworkConfig("uniform", "2x8") == NetworkConfig("uniform", [8, 8])
-    assert ActivationConfig(**values["activation"]) == CONFIG.activation
 
 
 def test_hydra_reads_the_plain_types():

@@ -64,11 +64,9 @@ def test_preprocess_writes_splits_and_counts_classes(config, tmp_path, capsys):
     assert splits.validation.images.shape == (6, 784)
     assert splits.test.images.max() == np.float32(5) / np.float32(255)
     assert capsys.readouterr().out.splitlines() == [
-        "train: images (24, 784) float32 from 0 to 0.113725, of each class 8, 8, 8",
-        "validation: images (6, 784) float32 from "
-        f"{splits.validation.images.min():g} to {splits.validation.images.max():g},"
-        " of each class 2, 2, 2",
-        "test: images (6, 784) float32 from 0 to 0.0196078, of each class 2, 2, 2",
+        "train: images (24, 784), of each class 8, 8, 8",
+        "validation: images (6, 784), of each class 2, 2, 2",
+        "test: images (6, 784), of each class 2, 2, 2",
     ]
 
 

@@ -57,7 +57,7 @@ class Replaceable:
 
 
 def is_near_a_kink(model, kinks, images):
-    """Tell of each image whether a pre-activation comes within 1e-5 of a kink."""
+    """Compute for each image whether a pre-activation comes within 1e-5 of a kink."""
     near = np.zeros(len(images), bool)
     for layer in model.layers[:-1]:
         preactivations = images @ layer.kernel.numpy() + layer.bias.numpy()
@@ -86,7 +86,7 @@ def largest(tensors):
 
 
 def contributions(model, images, labels):
-    """Give the scale of each gradient's rounding: the largest sum of absolute terms of an entry.
+    """Return the scale of each gradient's rounding: the largest sum of absolute terms of an entry.
 
     A gradient is the sum of what the images contribute to it. Its rounding error is relative to
     these terms, not to their sum, which is smaller where they cancel: a bias's often does. The

@@ -58,12 +58,6 @@ def test_what_decides_no_result_is_not_in_it(changes):
     assert identity.fingerprint(replace(CONFIG, **changes)) == identity.fingerprint(CONFIG)
 
 
-def test_equal_layers_are_the_list_that_they_stand_for():
-    listed = replace(CONFIG, network=NetworkConfig("mlp", [16, 16]))
-    short = replace(CONFIG, network=NetworkConfig("mlp", "2x16"))
-    assert identity.fingerprint(listed) == identity.fingerprint(short)
-
-
 def test_every_file_of_the_code_counts_and_no_other(root, tmp_path):
     shutil.copytree(root / "src/actlab", tmp_path, dirs_exist_ok=True)
     before = digest_sources(tmp_path, identity.CODE)

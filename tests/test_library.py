@@ -246,7 +246,7 @@ def tiny(monkeypatch, tmp_path):
 def test_data_is_downloaded_once_into_the_folder_that_is_named(tiny, tmp_path, capsys):
     data = actlab.load_data("tiny", tmp_path / "mine" / "tiny")
     assert data.train.images.shape == (20, 25)
-    assert "SHA-256 right" in capsys.readouterr().out
+    assert "SHA-256 verified" in capsys.readouterr().out
     again = actlab.load_data("tiny", str(tmp_path / "mine" / "tiny"), validation_size=5)
     assert capsys.readouterr().out == ""
     assert again.validation

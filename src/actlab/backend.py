@@ -1,9 +1,8 @@
-"""TensorFlow as actlab runs it: quiet, and one thread a model.
+"""TensorFlow as actlab runs it: quiet, and with one thread per model.
 
-`from actlab.backend import keras, tf` in place of importing either: the settings below have
-to be in the environment before TensorFlow reads it. One thread a model makes the result
-independent of how many cores a machine has (two threads change the order of sums, and with
-it the bits); the cores are kept busy by training several models side by side.
+Import `from actlab.backend import keras, tf`: the settings must be in the environment before
+TensorFlow reads it. With one thread per model, results do not depend on the number of cores; these
+are used by training several models in parallel.
 """
 
 import os
@@ -12,13 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # announces itself at every start otherwise
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or it prints a notice at every start
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # or the first process takes all of it
-# XLA would hand the kernels of a deep network to TensorFlow's one intra-op thread, which all
-# models share: two trained side by side took turns (0.57 s an epoch each, against 0.30 s).
-# With the sequential schedule each program stays on the thread that called it.
-# Vectors as wide as the processor has: XLA stops at 256 bits. The same numbers, to the bit.
+# XLA would hand the kernels of a deep network to TensorFlow's one intra-op thread, which all models
+# share (0.57 s per epoch of two models, 0.30 s without). The second flag lifts XLA's limit of 256
+# bits per vector. Neither changes a bit of the results.
 os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
@@ -30,7 +28,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 
 @contextmanager
 def _absent(*names: str) -> Iterator[None]:
-    """Let modules that nobody has imported be missing, as where they are not installed."""
+    """Hide modules that are not imported yet, as if they were not installed."""
     hidden = [name for name in names if name not in sys.modules]
     for name in hidden:
         sys.modules[name] = None  # pyright: ignore[reportArgumentType]
@@ -41,20 +39,19 @@ def _absent(*names: str) -> Iterator[None]:
             del sys.modules[name]
 
 
-# Keras imports both where it can, for its wrappers and galleries: a quarter of the time it takes.
-# Who wants those in the same process imports keras, or the two, before actlab.
+# Keras would import both, for wrappers that actlab does not use: a quarter of its import time.
 with _absent("sklearn", "matplotlib"):
     import keras
     import tensorflow as tf
 
-# A warning at every second model that its programs are compiled anew, which is meant.
+# It would warn that every second model compiles its programs again.
 tf.get_logger().setLevel("ERROR")
 try:
     tf.config.threading.set_intra_op_parallelism_threads(1)
-except RuntimeError as error:  # TensorFlow was in use before actlab was imported
+except RuntimeError as error:  # TensorFlow was used before actlab was imported
     if tf.config.threading.get_intra_op_parallelism_threads() != 1:
         raise RuntimeError(
-            "TensorFlow already runs with several threads a model: import actlab before using it"
+            "TensorFlow already runs with several threads per model: import actlab before using it"
         ) from error
 
 __all__ = ["keras", "tf"]

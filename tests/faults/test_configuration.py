@@ -158,7 +158,7 @@ def write_override(key: str, value: Any) -> str:
 
 
 def place_of(key: str) -> tuple[str, str]:
-    """Give the file that a key stands in, and its name there."""
+    """Return the file that a key stands in, and its name there."""
     section, _, name = key.partition(".")
     if section in ("sweep", "force", "models_at_once", "compare"):
         return "conf/config.yaml", key
@@ -261,7 +261,7 @@ broken = st.builds(
 
 
 def several(changes: st.SearchStrategy) -> st.SearchStrategy:
-    """Give lists of changes; a constant's are two, and a file that is broken has no other."""
+    """Return lists of changes; a constant's are two, and a file that is broken has no other."""
 
     def flatten(found: list) -> list[Change]:
         flat = [each for some in found for each in (some if isinstance(some, tuple) else (some,))]
@@ -316,7 +316,7 @@ class Study:
             )
 
     def try_out(self, how: str, changes: list[Change]) -> str | None:
-        """Run a command with some changes; give what does not hold, None when all does."""
+        """Run a command with some changes; return what does not hold, None when all does."""
         held = {
             path: (self.folder / path).read_bytes()
             for path in {each.path for each in changes if each.path is not None}
@@ -382,14 +382,14 @@ class Study:
         if code != 1:
             return f"exit status {code!r}"
         jobs = how == "sweep" and lines and lines[-1].endswith("skips what is finished")
-        told = lines[:-1] if jobs else lines
-        if len(told) != 1 or not told[0].startswith("actlab: "):
-            return f"{len(told)} lines: {err[:400]!r}"
+        messages = lines[:-1] if jobs else lines
+        if len(messages) != 1 or not messages[0].startswith("actlab: "):
+            return f"{len(messages)} lines: {err[:400]!r}"
         names = {name for each in changes for name in each.names if name}
         if how == "compare":  # which finds too few runs
             names |= {"compare.filter", "no finished run", "no finished configuration"}
-        if not any(name in told[0] for name in names):
-            return f"names none of its keys: {told[0][:300]}"
+        if not any(name in messages[0] for name in names):
+            return f"names none of its keys: {messages[0][:300]}"
         if jobs:  # a job that failed in training has a run that says why
             left = {name for name in new if "history.csv" in name}
             return f"it left {left}" if left or grew.get("FINISHED") else None

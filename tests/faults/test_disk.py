@@ -66,8 +66,8 @@ def suffer_stage(study: Study, name: str, parts: list[float]) -> list[list[str]]
     """Run a stage on a disk with room for a part of its largest output; lines on what is wrong."""
     command, outs = commands(study.folder)[name]
     paths = [study.folder / each for each in outs]
-    status, said = run(study, command)
-    assert status == 0, said
+    status, output = run(study, command)
+    assert status == 0, output
     new = contents(study, outs)
     for each in (file for path in paths for file in files_of(path)):
         with each.open("ab") as file:
@@ -80,13 +80,13 @@ def suffer_stage(study: Study, name: str, parts: list[float]) -> list[list[str]]
     for part in parts:
         before = contents(study, outs)
         filler = fill(study.folder.parent, int(part * largest) * PAGE)
-        status, said = run(study, command)
+        status, output = run(study, command)
         filler.unlink()
         wrong = []
-        lines = [line for line in said.splitlines() if line.startswith("actlab: ")]
-        is_last = lines and said.endswith(f"{lines[0]}\n")
-        if status != 1 or len(lines) != 1 or not is_last or "Traceback" in said:
-            wrong.append(f"status {status}, said {said[-2000:]!r}")
+        lines = [line for line in output.splitlines() if line.startswith("actlab: ")]
+        is_last = lines and output.endswith(f"{lines[0]}\n")
+        if status != 1 or len(lines) != 1 or not is_last or "Traceback" in output:
+            wrong.append(f"status {status}, printed {output[-2000:]!r}")
         elif not (
             "free disk space" in lines[0] and any(out in lines[0] for out in [*outs, "checkpoints"])
         ):
@@ -100,10 +100,10 @@ def suffer_stage(study: Study, name: str, parts: list[float]) -> list[list[str]]
         if {key: value for key, value in study.digests(*kept).items() if key in others} != others:
             wrong.append("what is no output of the stage has changed")
         found.append([f"{name}, room for {part:.0%}: {each}" for each in wrong])
-    status, said = run(study, command)
+    status, output = run(study, command)
     again = contents(study, outs)
     if status != 0:
-        found[-1].append(f"{name}, with room again: status {status}, said {said[-2000:]!r}")
+        found[-1].append(f"{name}, with room again: status {status}, printed {output[-2000:]!r}")
     elif any(again[out] == old[out] for out in outs):
         found[-1].append(f"{name}, with room again: not all outputs are new")
     elif name.startswith(("fetch", "pre", "activ", "gradients", "theory")) and again != new:
@@ -128,8 +128,8 @@ def suffer_stages(
         if name in stages:
             found[name] = suffer_stage(study, name, parts)
         elif len(found) < len(stages):
-            status, said = run(study, command)
-            assert status == 0, said
+            status, output = run(study, command)
+            assert status == 0, output
     return found
 
 

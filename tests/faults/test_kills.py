@@ -170,8 +170,8 @@ def test_a_killed_training_trains_no_epoch_again(prepared, start, tally):
     assert begun.wait_until(lambda: "resuming: seed 0 finished" in begun.said()), begun.said()
     assert begun.end(signal.SIGTERM) < 2
     assert begun.process.returncode == 128 + signal.SIGTERM
-    said = prepared.run(*TRAIN, *SMALL, PYTHONPATH="src")
-    assert re.search(r"relu-mlp: resuming: seed 0 finished, seed 1 from epoch \d", said)
+    output = prepared.run(*TRAIN, *SMALL, PYTHONPATH="src")
+    assert re.search(r"relu-mlp: resuming: seed 0 finished, seed 1 from epoch \d", output)
     after = times(prepared)
     again = [f"{each}" for each, value in seconds.items() if after[each] != value]
     tally("epochs behind a killed training, not trained again", len(seconds), again)
@@ -202,7 +202,7 @@ def test_a_training_that_is_asked_to_end_does_and_goes_on(number, prepared, star
             for status in all_of[len(before.get(name, [])) :]
         }
         last = begun.said().rstrip().splitlines()[-1:]
-        told = [
+        expected = [
             f"actlab: stopped by {number.name}; completed work is kept;"
             " run the same command to resume"
         ]
@@ -212,7 +212,7 @@ def test_a_training_that_is_asked_to_end_does_and_goes_on(number, prepared, star
         if (
             seconds > 2
             or ended != 128 + number
-            or last != told
+            or last != expected
             or not new <= {"KILLED", "FINISHED"}
         ):
             failures.append(f"{moment:.1f} s: {seconds:.2f} s, {ended}, {last}, {new}")
@@ -303,11 +303,11 @@ def test_a_killed_pipeline_completes_as_if_nothing_had_been(
     undisturbed = outputs(study)
     study.run("dvc", "repro", "--force")
     of_times = changed(undisturbed, outputs(study))
-    # Times are told by the report alone: in its texts, in what it says of everything, of times.
-    told = {"report.md", "report.html", "summary.csv", "comparisons.csv", "claims.csv"}
-    told |= {"scores.csv"}
+    # Only the report has times: in its texts, in what it says of everything, of times.
+    timed = {"report.md", "report.html", "summary.csv", "comparisons.csv", "claims.csv"}
+    timed |= {"scores.csv"}
     assert all(name.startswith("reports/") for name in of_times), of_times
-    of_others = {Path(name).name for name in of_times} - told
+    of_others = {Path(name).name for name in of_times} - timed
     assert all("time" in name or "second" in name for name in of_others), of_others
 
     rng, failures, kills, cut = random.Random(0), [], 0, 0

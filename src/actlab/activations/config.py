@@ -8,7 +8,7 @@ from pydantic import field_validator
 from actlab.activations.definitions import ACTIVATIONS, REFUSED
 from actlab.engine.validation import Name, only, section, validate
 
-#: A function of a user's own: one or more modules, then the function.
+#: A custom function: one or more modules, then the function.
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 _OwnConstant = Annotated[
@@ -22,10 +22,10 @@ _OwnConstant = Annotated[
 
 @section
 class ActivationConfig:
-    """One activation: the name it goes by, its function, the function's constants.
+    """One activation: its name, function and constants.
 
-    The function is a row of `definitions.ACTIVATIONS`, or a user's own by its dotted name
-    (`my_module.my_function`): that one is checked by `functions.check`, and not here.
+    The function is a key of `definitions.ACTIVATIONS`, or the dotted name of a custom one
+    (`my_module.my_function`), which `functions.check` verifies later.
     """
 
     name: Name
@@ -38,8 +38,8 @@ class ActivationConfig:
         if function in REFUSED:
             raise ValueError(REFUSED[function])
         if function not in ACTIVATIONS and not _DOTTED.fullmatch(function):
-            known = ", ".join(ACTIVATIONS)
-            raise ValueError(f"it has to be one of {known}, or your own: my_module.my_function")
+            names = ", ".join(ACTIVATIONS)
+            raise ValueError(f"it has to be one of {names}, or your own: my_module.my_function")
         return function
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ class ActivationConfig:
 
     @property
     def is_own(self) -> bool:
-        """Whether the function is a user's own, and not a row of the table.
+        """Whether the function is a custom one.
 
         >>> ActivationConfig("mine", "example.snake", {"frequency": 1.0}).is_own
         True

@@ -1,9 +1,7 @@
-"""What is known of each activation function: formula, range, initializer, source, constants.
+"""Activation functions of Keras: formula, range, initializer, source, constants.
 
-One table, `ACTIVATIONS`; an activation is a row of it. It holds every function of
-`keras.activations` that takes one number to one number, and PReLU. The functions themselves are
-Keras's; `functions` evaluates and differentiates them, and makes a row for a function of a user's
-own.
+`ACTIVATIONS` has every function of `keras.activations` that maps one number to one number, and
+PReLU. `functions` evaluates and differentiates them, and makes an entry for a custom function.
 """
 
 import math
@@ -16,7 +14,7 @@ from actlab.errors import UserError
 
 @dataclass(frozen=True)
 class Constant:
-    """A constant of an activation, with what it may be."""
+    """A constant of an activation: its type and allowed values."""
 
     kind: type
     allowed: str
@@ -24,7 +22,7 @@ class Constant:
 
 
 class Range(NamedTuple):
-    """The infimum and the supremum of a function's values, and whether it takes them."""
+    """The infimum and supremum of a function's values, and whether they are attained."""
 
     low: float
     high: float
@@ -32,7 +30,7 @@ class Range(NamedTuple):
     takes_high: bool = False
 
     def __str__(self) -> str:
-        """Write it as an interval, closed where the bound is a value.
+        """Format it as an interval, closed where the bound is attained.
 
         >>> str(Range(0.0, math.inf, takes_low=True)), str(Range(-1.0, 1.0))
         ('[0, ∞)', '(−1, 1)')
@@ -46,33 +44,27 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True)
 class Activation:
-    """What is known of one activation function phi.
+    """An activation function phi.
 
     Attributes
     ----------
     title
-        The name as it is written in a sentence.
+        The name in a sentence.
     formula, derivative_formula
-        phi(x) and phi'(x), in mathtext without the dollars; a function of the constants where
-        they decide what is written.
+        phi(x) and phi'(x), in mathtext without dollar signs; a function of the constants if they
+        change the formula.
     range
-        Gives the bounds of phi's values; keywords are the constants.
+        The bounds of phi's values, as a function of the constants.
     recommended_initializer
-        Keras's name of the kernel initializer that `model.kernel_initializer: recommended` takes:
-        the one that the activation's literature recommends, where its source names one. By
-        mean-field theory (`mean_field.chi`) it is, of Glorot, He and LeCun, the one with chi_1 next
-        to 1 in layers of one width; for rows whose source names none, that is why it stands
-        here (`functions.recommend_initializer`). Next to 1 can be far from it: for GELU and SiLU it
-        is 1/2. For ELU theory prefers Glorot or LeCun (chi_1 = 1) to He, of which the signal grows;
-        with sigmoid no initializer comes near 1 (Glorot 0.06, He 0.10).
-    source
-        Where the activation comes from.
+        The kernel initializer that the source recommends; if it names none, the one of Glorot, He
+        and LeCun whose chi_1 (`mean_field.chi`) is closest to 1 in layers of equal width. Closest
+        may be far: GELU and SiLU reach 1/2, sigmoid 0.1.
     constants
-        The keywords that Keras's function takes.
+        The keywords of Keras's function.
     neutral
-        Constants that may be left out, with the values at which they do nothing: not shown.
+        Constants that may be omitted, with the values at which they have no effect: not shown.
     trained
-        Constants that are only where training starts from: each unit has one of its own.
+        Constants that are initial values of parameters, one per unit.
     """
 
     title: str
@@ -86,49 +78,42 @@ class Activation:
     trained: tuple[str, ...] = ()
 
     def check_constants(self, constants: Mapping[str, Any]) -> None:
-        """Hold given constants to the activation's own.
-
-        Raises
-        ------
-        UserError
-            When one is missing, unknown, of another type or out of range.
-        """
+        """Raise a `UserError` for a constant that is missing, unknown, or not allowed."""
         for name in sorted(constants.keys() - self.constants.keys()):
             allowed = ", ".join(self.constants) or "none"
             raise UserError(
                 f"activation.constants.{name} is unknown: {self.title} has the constants {allowed}"
             )
         for name, constant in self.constants.items():
-            if name not in constants:
-                if name in self.neutral:
-                    continue
+            value = constants.get(name, self.neutral.get(name))
+            if value is None and self.neutral.get(name, ...) is None:
+                continue
+            if name not in constants and name not in self.neutral:
                 raise UserError(
                     f"activation.constants.{name} is missing: it has to be {constant.allowed}"
                 )
-            value = constants[name]
-            number = constant.kind is float and type(value) is int
-            if value is None and name in self.neutral and self.neutral[name] is None:
-                continue
-            fits = type(value) is constant.kind or number
-            if not fits or not constant.accepts(_as_float(value) if number else value):
+            if constant.kind is float and type(value) is int:
+                value = float(value) if abs(value) < 2**1023 else math.copysign(math.inf, value)
+            if type(value) is not constant.kind or not constant.accepts(value):
                 raise UserError(
-                    f"activation.constants.{name} is {value!r}: it has to be {constant.allowed}"
+                    f"activation.constants.{name} is {constants[name]!r}: it has to be"
+                    f" {constant.allowed}"
                 )
 
     def write_formulas(self, **constants: Any) -> tuple[str, str]:
-        """Give phi(x) and phi'(x) in mathtext for given constants.
+        """Return phi(x) and phi'(x) in mathtext, for these constants.
 
         >>> ACTIVATIONS["linear"].write_formulas()
         ('x', '1')
         """
         value, derivative = (
-            each if isinstance(each, str) else each(**constants)
-            for each in (self.formula, self.derivative_formula)
+            formula if isinstance(formula, str) else formula(**constants)
+            for formula in (self.formula, self.derivative_formula)
         )
         return value, derivative
 
     def shown_constants(self, constants: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the constants that tell this function from the row's plain one.
+        """Return the constants that have an effect.
 
         >>> ACTIVATIONS["relu"].shown_constants({"max_value": 2.0, "threshold": 0.0})
         {'max_value': 2.0}
@@ -138,10 +123,6 @@ class Activation:
             for name, value in constants.items()
             if name not in self.neutral or self.neutral[name] != value
         }
-
-
-def _as_float(value: Any) -> float:
-    return float(value) if abs(value) < 2**1023 else math.copysign(math.inf, value)
 
 
 _POSITIVE = Constant(float, "a number above 0", lambda value: 0 < value < math.inf)
@@ -201,7 +182,7 @@ def _gelu_formulas(approximate: bool) -> tuple[str, str]:
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
 
-#: Every activation of the package that a configuration may name as `activation.function`.
+#: The built-in values of `activation.function`.
 ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": Activation(
         title="sigmoid",
@@ -250,7 +231,7 @@ ACTIVATIONS: dict[str, Activation] = {
         derivative_formula=_piecewise("1", "x > 0", "s"),
         range=lambda slope: _REAL if slope > 0 else Range(0.0, math.inf, takes_low=True),
         recommended_initializer="he_uniform",
-        source="He et al. 2015; a slope a unit, which is trained",
+        source="He et al. 2015; one trained slope per unit",
         constants={"slope": _SLOPE},
         trained=("slope",),
     ),
@@ -284,7 +265,7 @@ ACTIVATIONS: dict[str, Activation] = {
         title="GELU",
         formula=lambda approximate: _gelu_formulas(approximate)[0],
         derivative_formula=lambda approximate: _gelu_formulas(approximate)[1],
-        # The minimum, at x = -0.7518: found by root finding of the derivative, in the tests.
+        # The minimum, at x = -0.7518; a test finds the root of the derivative.
         range=lambda approximate: Range(
             -0.1700408 if approximate else -0.1699712, math.inf, takes_low=True
         ),
@@ -448,12 +429,12 @@ ACTIVATIONS: dict[str, Activation] = {
     ),
 }
 
-#: Functions of `keras.activations` that are no row of the table, and why.
+#: Functions of `keras.activations` that are refused, and why.
 REFUSED: dict[str, str] = {
-    "softmax": "it takes all units of a layer together, not each number by itself",
-    "log_softmax": "it takes all units of a layer together, not each number by itself",
-    "sparsemax": "it takes all units of a layer together, not each number by itself",
-    "glu": "it makes one unit of two, not each number by itself",
-    "swish": "it is silu by another name",
-    "hard_swish": "it is hard_silu by another name",
+    "softmax": "it combines all units of a layer",
+    "log_softmax": "it combines all units of a layer",
+    "sparsemax": "it combines all units of a layer",
+    "glu": "it combines two units into one",
+    "swish": "it is another name of silu",
+    "hard_swish": "it is another name of hard_silu",
 }

@@ -1,10 +1,9 @@
 """An activation's function: found by its name, evaluated, differentiated, checked.
 
-A configuration names one of Keras's, or a user's own as `my_module.my_function`; the module lies
-in the folder `custom/` of the repository's root, or wherever Python finds modules. The function
-takes a tensor and, as keywords, the constants of the configuration; it is written with
-`keras.ops`, works on each number by itself and gives a tensor of the same shape and type.
-`get_activation` and `nonlinearity_of` give what the rest of actlab asks of an activation.
+A configuration names a function of Keras, or a custom one as `my_module.my_function`, whose module
+is in `custom/` or anywhere on Python's path. A custom function takes a tensor and, as keywords, the
+constants of the configuration; it is written with `keras.ops`, is elementwise, and keeps shape and
+type.
 """
 
 import hashlib
@@ -36,10 +35,11 @@ from actlab.errors import UserError
 
 Array = Float[np.ndarray, "..."]
 
-#: Where a user's modules lie, from the root of the repository.
+#: Where custom modules are, relative to the root of the repository.
 FOLDER = Path("custom")
 
-#: Autodiff and central differences of a smooth function agree to this, relative to 1 + |phi'|.
+#: The accepted deviation of automatic differentiation from central differences, relative to
+#: 1 + |phi'|.
 TOLERANCE = 1e-5
 
 
@@ -47,111 +47,82 @@ def _refuse(function: str, reason: str) -> UserError:
     return UserError(f"activation.function is {function!r}: {reason}")
 
 
-def _said(error: BaseException) -> str:
+def _summarize(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 def find_function(function: str) -> Callable[..., Any]:
-    """Give Keras's activation of a name; import one of a dotted name, from `FOLDER` or elsewhere.
-
-    Raises
-    ------
-    UserError
-        When there is no such module, it fails, or it has no such function.
+    """Return Keras's activation of a name, or import the function of a dotted name.
 
     >>> find_function("math.tau")
     Traceback (most recent call last):
-    actlab.errors.UserError: activation.function is 'math.tau': tau of math is no function
+    actlab.errors.UserError: activation.function is 'math.tau': tau of math is not a function
     """
     name, _, attribute = function.rpartition(".")
     if not name:
         return getattr(keras.activations, function, None) or _IN_DOUBLE[function]
-    folder = FOLDER.resolve()
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))  # behind all others: a user's random.py hides no module
+    folder = str(FOLDER.resolve())
+    if folder not in sys.path:
+        sys.path.append(folder)  # last, so that a user's random.py hides no module
     importlib.invalidate_caches()
     try:
         module = importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # whatever a user's module raises
+    except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             raise _refuse(
                 function, f"there is no module {error.name} in {FOLDER}/ or among Python's"
             ) from error
-        raise _refuse(function, f"importing {name} raises {_said(error)}") from error
-    top = name.partition(".")[0]
-    if (folder / f"{top}.py").is_file() or (folder / top / "__init__.py").is_file():
-        file = getattr(sys.modules[top], "__file__", None)
-        if file is None or not Path(file).resolve().is_relative_to(folder):
-            raise _refuse(
-                function,
-                f"another module named {top} comes before the one in {FOLDER}/: rename yours",
-            )
+        raise _refuse(function, f"importing {name} raises {_summarize(error)}") from error
     if not hasattr(module, attribute):
-        raise _refuse(function, f"{name} has no {attribute}: it has {_functions_of(module)}")
+        defined = [
+            key
+            for key, value in vars(module).items()
+            if inspect.isfunction(value) and value.__module__ == name and key[0] != "_"
+        ]
+        place, names = getattr(module, "__file__", "built-in"), ", ".join(defined[:20])
+        reason = f"{name} ({place}) has no {attribute}: it has {names or 'no function'}"
+        raise _refuse(function, reason)
     if not callable(getattr(module, attribute)):
-        raise _refuse(function, f"{attribute} of {name} is no function")
+        raise _refuse(function, f"{attribute} of {name} is not a function")
     return getattr(module, attribute)
-
-
-def _functions_of(module: Any) -> str:
-    """List the functions that a module defines; those that it imports are no activations of its."""
-    defined = [
-        name
-        for name, value in vars(module).items()
-        if inspect.isfunction(value) and value.__module__ == module.__name__ and name[0] != "_"
-    ]
-    return f"{', '.join(defined[:20])}{', ...' * (len(defined) > 20)}" or "no function"
 
 
 def _require_constants(
     function: str, phi: Callable[..., Any], constants: Mapping[str, Any]
 ) -> None:
-    """Hold constants to a function's keywords, where Python can tell them."""
+    """Verify constants against a function's keywords, if Python knows its signature."""
     try:
-        _, *parameters = inspect.signature(phi).parameters.values()
-    except ValueError:  # built into Python, or without any parameter: calling it tells
+        signature = inspect.signature(phi)
+    except ValueError:  # built into Python: calling it shows
         return
-    if any(each.kind is each.VAR_KEYWORD for each in parameters):
-        return
-    named = {
-        each.name: each.default is each.empty
-        for each in parameters
-        if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD)
-    }
-    for name in constants:
-        if name not in named:
-            allowed = ", ".join(named) or "none"
-            raise UserError(
-                f"activation.constants.{name} is unknown: {function} has the constants {allowed}"
-            )
-    for name, is_needed in named.items():
-        if is_needed and name not in constants:
-            raise UserError(f"activation.constants.{name} is missing: {function} needs it")
+    try:
+        signature.bind(None, **constants)
+    except TypeError as error:
+        raise UserError(f"activation.constants: {error}: {function} takes {signature}") from error
 
 
 def digest_sources(function: str) -> str:
-    """Give the SHA-256 of what a function is made of: the files of its folder, or its module.
+    """Compute the SHA-256 of a custom function's sources.
 
-    Modules in `FOLDER` may import each other, so that every source there counts. Of a module
-    elsewhere its own file counts alone: what that imports is not followed.
+    All modules in `FOLDER` count, since they may import each other; of a module elsewhere, its own
+    file only.
     """
     find_function(function)
-    module = sys.modules[function.rpartition(".")[0]]
-    file, folder = getattr(module, "__file__", None), FOLDER.resolve()
+    file = getattr(sys.modules[function.rpartition(".")[0]], "__file__", None)
     if file is None:  # built into Python
         return hashlib.sha256(sys.version.encode()).hexdigest()
-    path = Path(file).resolve()
-    inside = path.is_relative_to(folder)
+    path, folder = Path(file).resolve(), FOLDER.resolve()
+    is_inside = path.is_relative_to(folder)
     digest = hashlib.sha256()
-    for each in sorted(folder.rglob("*.py")) if inside else [path]:
-        digest.update(f"{each.relative_to(folder if inside else path.parent)}\n".encode())
-        digest.update(each.read_bytes())
+    for source in sorted(folder.rglob("*.py")) if is_inside else [path]:
+        digest.update(f"{source.relative_to(folder if is_inside else path.parent)}\n".encode())
+        digest.update(source.read_bytes())
     return digest.hexdigest()
 
 
 def get_activation(activation: ActivationConfig) -> Activation:
-    """Give an activation's row: that of the table, or one made of a user's own function."""
+    """Return the description of an activation, of the table or derived from a custom function."""
     if not activation.is_own:
         return ACTIVATIONS[activation.function]
     return _own_row(activation.function, json.dumps(activation.constants, sort_keys=True))
@@ -189,10 +160,10 @@ def _tanh_shrink(x: Any) -> Any:
     return tf.where(abs(x) < 0.03, series, x - tf.tanh(x))
 
 
-#: What is described in place of Keras's functions, which training takes, where in double
-#: precision theirs are less exact: constants are rounded to single precision (relu, leaky_relu,
-#: gelu), digits are lost (the slopes of sigmoid, elu and selu far from zero, tanh_shrink near it;
-#: squareplus), or the slope at 0 is that of both sides together (celu). PReLU is a layer.
+#: Formulas for theory and figures where Keras's functions, which training uses, are inexact in
+#: double precision: constants are rounded to single precision (relu, leaky_relu, gelu), digits are
+#: lost (the slopes of sigmoid, elu and selu far from zero, tanh_shrink near it; squareplus), or the
+#: slope at 0 is the sum of both sides (celu). PReLU is a layer.
 _IN_DOUBLE: dict[str, Callable[..., Any]] = {
     "sigmoid": lambda x: tf.exp(-tf.nn.softplus(-x)),
     "relu": _relu,
@@ -208,23 +179,23 @@ _IN_DOUBLE: dict[str, Callable[..., Any]] = {
 
 
 def nonlinearity_of(activation: ActivationConfig, **learned: Array) -> mean_field.Nonlinearity:
-    """Give phi and, by automatic differentiation, phi' in double precision, of NumPy arrays.
+    """Return phi and, by automatic differentiation, phi' of NumPy arrays in double precision.
 
-    `learned` are constants that training changes, one per unit, in place of the configured ones;
-    the last axis of what phi is given is then that of the units.
+    `learned` are trained constants, one per unit (the last axis of phi's argument), that replace
+    the configured ones.
     """
     function, constants = activation.function, activation.constants
     if learned:
-        return _compile(function, _described(function), {**constants, **learned})
+        return _compile(function, _find_exact(function), {**constants, **learned})
     return _nonlinearity(function, json.dumps(constants, sort_keys=True))
 
 
 @cache
 def _nonlinearity(function: str, constants: str) -> mean_field.Nonlinearity:
-    return _compile(function, _described(function), json.loads(constants))
+    return _compile(function, _find_exact(function), json.loads(constants))
 
 
-def _described(function: str) -> Callable[..., Any]:
+def _find_exact(function: str) -> Callable[..., Any]:
     return _IN_DOUBLE.get(function) or find_function(function)
 
 
@@ -247,17 +218,16 @@ def _compile(
     def apply(program: Any, x: Array) -> Array:
         try:
             return program(tf.constant(x, tf.float64)).numpy()
-        except Exception as error:  # whatever a user's function raises
-            raise _refuse(function, f"it raises {_said(error)}") from error
+        except Exception as error:
+            raise _refuse(function, f"it raises {_summarize(error)}") from error
 
     return mean_field.Nonlinearity(partial(apply, value), partial(apply, derivative))
 
 
 def recommend_initializer(phi: mean_field.Nonlinearity) -> str:
-    """Give the one of Glorot, He and LeCun with chi_1 next to 1 in layers of one width.
+    """Return the one of Glorot, He and LeCun with log(chi_1) closest to 0 in layers of equal width.
 
-    Next by the logarithm, from images of variance 1. Where they are as good (Glorot and LeCun
-    are the same there), and where theory cannot tell of any, the first.
+    If several are equally good (Glorot and LeCun always are), or theory fails, the first.
 
     >>> recommend_initializer(nonlinearity_of(ActivationConfig("relu", "relu", {})))
     'he_uniform'
@@ -290,19 +260,13 @@ def _own_row(function: str, constants: str) -> Activation:
     )
 
 
-#: Decades of |x| over which `find_range` watches the bounds grow.
-_DECADES = tuple(10.0**power for power in range(2, 7))
-
-
 def find_range(phi: mean_field.Nonlinearity) -> Range:
-    """Find the bounds of a function's values, from -1e6 to 1e6 and by how they grow on the way.
+    """Estimate the bounds of a function's values from -1e6 to 1e6 and their growth per decade.
 
-    It is assumed that the function has no feature narrower than 1/1000 within 30 of zero, none
-    narrower than a thousandth of |x| farther out unless it repeats, and that what it approaches
-    it approaches at least like |x|^-0.3: a bound that still moves by more than half of what it
-    moved over the last factor of 10 is taken to be infinite (a logarithm grows by as much). A
-    bound is called taken where the function is constant there, or has an extremum there, within
-    15 of zero.
+    A bound that still moves by more than half of what it moved in the decade before is infinite
+    (even a logarithm is); one that converges is extrapolated. A bound is attained if the function
+    is constant there, or has an extremum there, within 15 of zero. Features narrower than 1/1000
+    near zero, or than |x|/1000 farther out, are missed.
 
     >>> str(find_range(nonlinearity_of(ActivationConfig("tanh", "tanh", {}))))
     '(−1, 1)'
@@ -318,7 +282,7 @@ def _supremum(value: mean_field.Function, derivative: mean_field.Function) -> tu
         values = value(near)
         inner = float(np.nanmax(values))
         highest = [inner]
-        for end in _DECADES:
+        for end in 10.0 ** np.arange(2, 7):
             x = np.geomspace(end / 10, end, 2001)
             highest.append(max(highest[-1], *(float(np.nanmax(value(s * x))) for s in (1, -1))))
     if math.isinf(highest[-1]):
@@ -326,39 +290,38 @@ def _supremum(value: mean_field.Function, derivative: mean_field.Function) -> tu
     before, last = highest[-2] - highest[-3], highest[-1] - highest[-2]
     if last > 1e-6 * max(1.0, abs(highest[-1])) and last > before / 2:
         return math.inf, False
-    # What shrinks by one factor a decade goes on to shrink by it.
+    # A geometric series: the growth shrinks by the same ratio in every decade.
     ratio = last / before if before > 0 else 0.0
     bound = highest[-1] + last * ratio / (1 - ratio)
-    at = int(np.nanargmax(values))
-    if abs(near[at]) <= 15 and 0 < at < len(near) - 1:
+    top = int(np.nanargmax(values))
+    if abs(near[top]) <= 15 and 0 < top < len(near) - 1:
         found: Any = optimize.minimize_scalar(
             lambda x: -float(value(np.array([x]))[0]),
-            bounds=(near[at - 1], near[at + 1]),
+            bounds=(near[top - 1], near[top + 1]),
             method="bounded",
             options={"xatol": 1e-10},
         )
-        around = value(near[at] + np.array([-0.5, 0.5]))
+        around = value(near[top] + np.array([-0.5, 0.5]))
         peak = max(inner, -float(found.fun))
         if peak >= bound - 1e-9 * max(1.0, abs(bound)) and (around < peak - 1e-9).all():
             return peak, True
     within = np.abs(near) <= 15
     flat = within & (values == bound)
-    takes = bool(flat.any()) and bool((derivative(near[flat]) == 0).any())
-    return bound, takes
+    return bound, bool(flat.any()) and bool((derivative(near[flat]) == 0).any())
 
 
 def check_derivative(
     value: mean_field.Function, derivative: mean_field.Function
 ) -> tuple[float, float]:
-    """Hold a derivative to central differences between -10 and 10, away from kinks.
+    """Verify a derivative against central differences between -10 and 10, away from kinks.
 
     Returns
     -------
     float
         The largest deviation, relative to 1 + |phi'|.
     float
-        The share of 4,001 points that count as kinks: the slopes on either side of them
-        differ by more than a thousandth of 1 + |phi'|.
+        The share of kinks among 4,001 points, whose one-sided slopes differ by more than a
+        thousandth of 1 + |phi'|.
     """
     x, step = np.linspace(-10, 10, 4001) + 1e-4 / 3, 1e-5
     below, here, above = value(x - step), value(x), value(x + step)
@@ -369,23 +332,16 @@ def check_derivative(
 
 
 def check(activation: ActivationConfig) -> float:
-    """Hold an activation's function to what it has to be, before anything is computed with it.
+    """Verify an activation's function before anything is computed with it.
 
-    Of the table's, that the derivative that is described is that of Keras's function, which
-    training takes; the rest is for a user's own.
+    For a built-in function, that the described derivative is that of Keras's function. A custom
+    one must exist, keep shape and type, be finite, elementwise, deterministic and differentiable,
+    and consist of operations that Keras can trace and save and XLA can compile.
 
     Returns
     -------
     float
-        The largest deviation of automatic differentiation from central differences
-        (`check_derivative`).
-
-    Raises
-    ------
-    UserError
-        When the function is not there, raises, gives another shape or type or numbers that are
-        not finite, is no function of one number, has another derivative than automatic
-        differentiation gives it, or is not made of what Keras can trace, save and compile.
+        The largest deviation of automatic differentiation from central differences.
     """
     function, constants = activation.function, activation.constants
     phi = find_function(function)
@@ -398,11 +354,11 @@ def check(activation: ActivationConfig) -> float:
         trained, described = _compile(function, phi, constants), nonlinearity_of(activation)
         deviation, kinks = check_derivative(trained.value, described.derivative)
     if kinks > 0.05:
-        raise _refuse(function, f"at {kinks:.0%} of the points from -10 to 10 it has no slope")
+        raise _refuse(function, f"it has no slope at {kinks:.0%} of the points from -10 to 10")
     if not deviation <= TOLERANCE:
         raise _refuse(
             function,
-            "automatic differentiation gives another derivative than central differences do: by"
+            "automatic differentiation and central differences give different derivatives: by"
             f" {deviation:.2g}, from -10 to 10",
         )
     return deviation
@@ -413,15 +369,15 @@ def _check_values(
 ) -> None:
     x = np.linspace(-10, 10, 1024, dtype=dtype)
 
-    def apply(given: np.ndarray) -> np.ndarray:
+    def apply(inputs: np.ndarray) -> np.ndarray:
         try:
-            result: Any = tf.convert_to_tensor(phi(tf.constant(given), **constants))
-        except (Exception, SystemExit) as error:  # whatever a user's function raises
-            raise _refuse(function, f"it raises {_said(error)}") from error
-        if result.shape != given.shape or result.dtype != tf.as_dtype(given.dtype):
+            result: Any = tf.convert_to_tensor(phi(tf.constant(inputs), **constants))
+        except (Exception, SystemExit) as error:
+            raise _refuse(function, f"it raises {_summarize(error)}") from error
+        if result.shape != inputs.shape or result.dtype != tf.as_dtype(inputs.dtype):
             raise _refuse(
                 function,
-                f"of {given.dtype} numbers {given.shape} it gives {result.dtype.name}"
+                f"it turns {inputs.dtype} {inputs.shape} into {result.dtype.name}"
                 f" {tuple(result.shape)}: it has to keep shape and type",
             )
         return result.numpy()
@@ -429,21 +385,18 @@ def _check_values(
     values = apply(x)
     if not np.isfinite(values).all():
         first = x[~np.isfinite(values)][0]
-        raise _refuse(function, f"at {first:.4g} it is not finite: it has to be from -10 to 10")
+        raise _refuse(function, f"it is not finite at {first:.4g}: it has to be from -10 to 10")
     close = partial(np.allclose, rtol=1e-5, atol=1e-6)
     if not close(apply(x), values):
-        raise _refuse(function, "it gives other values the second time")
-    alone = np.concatenate([apply(x[[at]]) for at in range(0, 1024, 93)])
-    backward, square = apply(x[::-1])[::-1], apply(x.reshape(32, 32)).ravel()
-    apart = all(close(other, values) for other in (backward, square))
-    if not (apart and close(alone, values[::93])):
-        raise _refuse(
-            function, "it takes numbers together: it has to work on each number by itself"
-        )
+        raise _refuse(function, "it gives different values when called again")
+    single = np.concatenate([apply(x[[place]]) for place in range(0, 1024, 93)])
+    reverse, square = apply(x[::-1])[::-1], apply(x.reshape(32, 32)).ravel()
+    if not (close(reverse, values) and close(square, values) and close(single, values[::93])):
+        raise _refuse(function, "it has to be elementwise, and combines several numbers")
 
 
 def _check_traced(function: str, phi: Callable[..., Any], constants: Mapping[str, Any]) -> None:
-    """Hold a function to Keras's own operations, which can be saved, and to what XLA compiles."""
+    """Verify that XLA compiles a function, and that Keras can trace and save it."""
 
     @tf.function(jit_compile=True, autograph=False)
     def slope_program(x: tf.Tensor) -> Any:
@@ -455,7 +408,7 @@ def _check_traced(function: str, phi: Callable[..., Any], constants: Mapping[str
     try:
         slope = slope_program(tf.linspace(-1.0, 1.0, 8))
     except Exception as error:
-        raise _refuse(function, f"TensorFlow cannot compile it: {_said(error)}") from error
+        raise _refuse(function, f"TensorFlow cannot compile it: {_summarize(error)}") from error
     if slope is None:
         raise _refuse(function, "it has no derivative by automatic differentiation")
     try:
@@ -463,13 +416,12 @@ def _check_traced(function: str, phi: Callable[..., Any], constants: Mapping[str
         model: Any = keras.Model(inputs, phi(inputs, **constants))
         keras.Model.from_config(model.get_config())
     except Exception as error:
-        raise _refuse(
-            function, f"Keras cannot trace it, write it with keras.ops: {_said(error)}"
-        ) from error
-    foreign = [type(each) for each in model.operations]
-    foreign = [each for each in foreign if not each.__module__.startswith("keras.")]
-    if foreign or any(isinstance(each, keras.layers.Lambda) for each in model.operations):
-        name = foreign[0].__name__ if foreign else "Lambda"
-        raise _refuse(function, f"{name} is no operation of Keras's: write it with keras.ops")
+        reason = f"Keras cannot trace it, write it with keras.ops: {_summarize(error)}"
+        raise _refuse(function, reason) from error
+    for operation in map(type, model.operations):
+        if not operation.__module__.startswith("keras.") or operation is keras.layers.Lambda:
+            raise _refuse(
+                function, f"{operation.__name__} is no operation of Keras: write it with keras.ops"
+            )
     if model.weights:
-        raise _refuse(function, "it has weights of its own: only prelu has")
+        raise _refuse(function, "it has weights: only prelu may have them")

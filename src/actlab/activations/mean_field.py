@@ -1,10 +1,9 @@
-"""Mean-field theory's two maps: what a wide random layer makes of a signal's variance.
+"""Mean-field theory: the maps of a signal's variance through one wide random layer.
 
-Where layers are wide, the pre-activations of one image are Gaussian with mean 0 and a variance q
-that follows a map from layer to layer (Poole et al. 2016, equation 3), and what backpropagation
-sends back shrinks or grows by a factor chi a layer (Schoenholz et al. 2017, equation 8). The
-moments are integrals over an activation, for any that is smooth between jumps of its value,
-slope and curvature. `theory` follows the maps through a network.
+In wide layers, the pre-activations of one image are Gaussian with mean 0 and a variance q that
+follows a map from layer to layer (Poole et al. 2016, equation 3); backpropagation multiplies the
+gradient's variance by chi per layer (Schoenholz et al. 2017, equation 8). Both are integrals over
+an activation that is smooth between jumps of its value, slope and curvature.
 """
 
 import math
@@ -22,21 +21,21 @@ from actlab.errors import UserError
 Array = Float[np.ndarray, "..."]
 Function = Callable[[Array], Array]
 
-#: How far from the centre, in standard deviations, a Gaussian is integrated: beyond is 4e-33.
+#: Limit of integration in standard deviations: the mass beyond is 4e-33.
 _REACH = 12.0
 
-# Panels of about one width on a logarithmic scale: an activation that is steep beside the
-# Gaussian (sqrt(q) up to 1e8) is as smooth on them as one that is not.
+# Panels of about equal width on a logarithmic scale, so that an activation that is steep compared
+# with the Gaussian (sqrt(q) up to 1e8) is smooth on them too.
 _OFFSETS = _REACH * np.concatenate([[0.0, 1.0, 0.5], 0.25 ** np.arange(1.0, 15.0)])
 _COARSE, _FINE = (np.polynomial.legendre.leggauss(order) for order in (12, 18))
 
-#: What two orders of quadrature may differ by, as a share of the mean absolute integrand.
+#: The largest accepted difference of the two orders, relative to the mean absolute integrand.
 TOLERANCE = 1e-7
 
-#: Parts of a panel, one after the other until the two orders agree: an activation may oscillate.
+#: Parts of a panel, tried in turn until the two orders agree: an activation may oscillate.
 _PARTS = (1, 4, 16)
 
-#: Between these variances a fixed point is looked for.
+#: The range of variances in which a fixed point is sought.
 _SMALL, _LARGE = 1e-9, 1e9
 
 #: Step of the second derivative, by differences of the first.
@@ -44,12 +43,12 @@ _BEND = 1e-5
 
 
 class UncertainError(UserError):
-    """An integral over an activation that the quadrature cannot tell."""
+    """An integral over an activation that the quadrature cannot compute reliably."""
 
 
 @dataclass(frozen=True)
 class Nonlinearity:
-    """An activation as the theory sees it: phi and phi', elementwise."""
+    """An activation in theory: phi and phi', elementwise."""
 
     value: Function
     derivative: Function
@@ -72,8 +71,8 @@ class Nonlinearity:
     def steepest_slope(self, reach: int) -> float:
         """Find the largest |phi'| from -reach to reach, to a relative 1e-12.
 
-        On a grid, and on a finer one around its best point, neither of which meets a round
-        number: at a kink automatic differentiation may give a slope that is on neither side.
+        On a grid, and on a finer one around its maximum. Both avoid round numbers: at a kink,
+        automatic differentiation may return the slope of neither side.
 
         >>> Nonlinearity(np.sin, np.cos).steepest_slope(10)
         1.0
@@ -88,8 +87,8 @@ class Nonlinearity:
 def find_jumps(*functions: Function, resolution: float = 1e-12) -> tuple[float, ...]:
     """Find where functions jump, between -30 and 30, to a resolution.
 
-    A cell of a grid in which a function changes is halved towards the larger change; where the
-    change stays, it is a jump. Values that are not finite count as 0.
+    Grid cells in which a function changes are bisected towards the larger change; a change that
+    remains is a jump. Values that are not finite count as 0.
 
     >>> find_jumps(lambda x: np.maximum(x, 0), lambda x: np.where(x > 0, 1.0, 0.0))
     (0.0,)
@@ -119,9 +118,9 @@ def find_jumps(*functions: Function, resolution: float = 1e-12) -> tuple[float, 
             high, above = np.where(left, middle, high), np.where(left, between, above)
             low, below = np.where(right, middle, low), np.where(right, between, below)
         jumps = np.abs(above - below) > change[cells] / 4
-        places = (low[jumps] + high[jumps]) / 2
         digits = 10 if resolution < 1e-10 else 4
-        found |= {round(float(place), digits) + 0.0 for place in places}
+        midpoints = (low[jumps] + high[jumps]) / 2
+        found |= {round(float(midpoint), digits) + 0.0 for midpoint in midpoints}
     return tuple(sorted(found))
 
 
@@ -131,33 +130,31 @@ def gaussian_mean(
     kinks: Sequence[float] = (),
     mean: float = 0.0,
 ) -> Float[np.ndarray, "*moment gaussian"]:
-    """Give E[f(x, u)] for Gaussian x = mean + sqrt(variance) u, by piecewise Gauss-Legendre.
+    """Compute E[f(x, u)] for Gaussian x = mean + sqrt(variance) u, by piecewise Gauss-Legendre.
 
-    The integral over u is cut at 0, at every kink, and in panels that halve towards each of
-    them, so that the integrand is smooth on every panel. The error is bounded by how far the
-    rules of 12 and 18 points a panel differ: for a smooth integrand that is the error of the
-    first, and the second's is far below it.
+    The integral over u is divided at 0, at every kink, and into panels that shrink towards each of
+    them, so that the integrand is smooth on every panel. The difference of the rules of 12 and 18
+    points per panel bounds the error.
 
     Parameters
     ----------
     function
-        Of x and u, both (gaussian, node); leading axes of its values are kept, so that several
-        moments cost one evaluation.
+        Of x and u, both (gaussian, node); leading axes of its values are kept.
     variance
-        Above 0, from 1e-16 to 1e16.
+        From 1e-16 to 1e16.
     kinks
-        Values of x at which f is not smooth; 0 always counts as one.
+        Values of x at which f is not smooth, besides 0.
 
     Returns
     -------
     np.ndarray
-        Infinite or NaN where f is: such as where it overflows. NaN too where 12 standard
-        deviations do not hold the integral, as of exp(x)^2 for a variance above 10.
+        Infinite or NaN where f overflows; NaN where mass lies beyond 12 standard deviations, such
+        as of exp(x)^2 for a variance above 10.
 
     Raises
     ------
     UncertainError
-        When the two rules differ by more than 1e-7 of E|f|, in 16 parts of every panel too.
+        When the two rules differ by more than 1e-7 of E|f|, even with 16 parts per panel.
 
     >>> gaussian_mean(lambda x, u: np.maximum(x, 0) ** 2, np.array([3.0]))
     array([1.5])
@@ -167,7 +164,7 @@ def gaussian_mean(
     offsets = np.concatenate([-_OFFSETS[1:], _OFFSETS])
     cuts = np.concatenate([[np.zeros_like(deviation)], centres])[..., None] + offsets
     edges = np.sort(np.clip(np.concatenate(list(cuts), axis=-1), -_REACH, _REACH), axis=-1)
-    # Cuts closer than rounding can tell apart, and those beyond the reach, leave empty panels.
+    # Cuts that rounding cannot separate, and those beyond the limit, leave empty panels.
     used = (np.diff(edges, axis=-1) > 0).any(axis=0)
     left, right = edges[:, :-1][:, used], edges[:, 1:][:, used]
     for parts in _PARTS:
@@ -188,7 +185,7 @@ def _integrate(
     right: Float[np.ndarray, "gaussian panel"],
     parts: int,
 ) -> Float[np.ndarray, "*moment gaussian"] | None:
-    """Integrate over every panel in so many parts; None where the two rules do not agree."""
+    """Integrate over every panel in `parts`; None if the two rules disagree."""
     shares = np.arange(parts + 1) / parts
     width = (right - left)[..., None]
     starts = (left[..., None] + width * shares[:-1]).reshape(len(deviation), -1)
@@ -203,22 +200,22 @@ def _integrate(
             values = function(mean + deviation[:, None] * u, u)
             results.append(((mass * values).sum(axis=-1), (mass * np.abs(values)).sum(axis=-1)))
     (coarse, _), (fine, size) = results
-    at_reach = math.exp(-(_REACH**2) / 2) / math.sqrt(2 * math.pi)
-    ends = (np.abs(values[..., 0]) + np.abs(values[..., -1])) * at_reach
+    density_at_end = math.exp(-(_REACH**2) / 2) / math.sqrt(2 * math.pi)
+    ends = (np.abs(values[..., 0]) + np.abs(values[..., -1])) * density_at_end
     with np.errstate(invalid="ignore"):
-        held = ends <= TOLERANCE * size + 1e-300
-        uncertain = held & (np.abs(fine - coarse) > TOLERANCE * size + 1e-300)
+        is_contained = ends <= TOLERANCE * size + 1e-300
+        uncertain = is_contained & (np.abs(fine - coarse) > TOLERANCE * size + 1e-300)
     if uncertain.any():
         return None
-    return np.where(held | ~np.isfinite(fine), fine, np.nan)
+    return np.where(is_contained | ~np.isfinite(fine), fine, np.nan)
 
 
 def q_map(
     phi: Nonlinearity, q: Float[np.ndarray, " image"], sigma_w2: float, sigma_b2: float = 0.0
 ) -> Float[np.ndarray, " image"]:
-    """Give the next layer's variance, sigma_w^2 E[phi(sqrt(q) u)^2] + sigma_b^2, u standard normal.
+    """Compute the next layer's variance, sigma_w^2 E[phi(sqrt(q) u)^2] + sigma_b^2, u ~ N(0, 1).
 
-    Poole et al. 2016, equation 3. Of ReLU it is sigma_w^2 q / 2 (He et al. 2015).
+    Poole et al. 2016, equation 3. For ReLU it is sigma_w^2 q / 2 (He et al. 2015).
     """
     return sigma_w2 * gaussian_mean(lambda x, u: phi.value(x) ** 2, q, phi.kinks) + sigma_b2
 
@@ -226,10 +223,10 @@ def q_map(
 def chi(
     phi: Nonlinearity, q: Float[np.ndarray, " image"], sigma_w2: float
 ) -> Float[np.ndarray, " image"]:
-    """Give sigma_w^2 E[phi'(sqrt(q) u)^2]: the factor by which a gradient's variance goes back.
+    """Compute sigma_w^2 E[phi'(sqrt(q) u)^2], the factor of a gradient's variance per layer.
 
-    Schoenholz et al. 2017, equation 8; at the fixed point of `q_map` it is their chi_1. Above 1
-    gradients explode, below they vanish.
+    Schoenholz et al. 2017, equation 8; at the fixed point of `q_map` it is their chi_1. Gradients
+    explode above 1 and vanish below.
     """
     return sigma_w2 * gaussian_mean(lambda x, u: phi.derivative(x) ** 2, q, phi.kinks)
 
@@ -237,16 +234,16 @@ def chi(
 def fixed_point(
     phi: Nonlinearity, sigma_w2: float, sigma_b2: float = 0.0, start: float = 1.0
 ) -> float:
-    """Give the variance q* that the layers of a deep network tend to from `start`.
+    """Compute the variance q* to which the layers of a deep network converge from `start`.
 
     It is the first fixed point of `q_map` in the direction in which the map moves `start`.
 
     Returns
     -------
     float
-        q*; `start` itself where that is a fixed point, as every q is of ReLU with sigma_w^2 = 2;
-        0 where the variance falls below 1e-9 and infinity where it rises above 1e9, or beyond
-        what `gaussian_mean` can tell, without one. NaN where that cannot tell at `start`.
+        q*; `start` if that is a fixed point (every q is, for ReLU with sigma_w^2 = 2); 0 if the
+        variance falls below 1e-9, infinity if it exceeds 1e9 or what `gaussian_mean` can compute.
+        NaN if that fails at `start`.
 
     >>> relu = Nonlinearity(lambda x: np.maximum(x, 0), lambda x: np.where(x > 0, 1.0, 0.0))
     >>> [fixed_point(relu, sigma_w2) for sigma_w2 in (1.0, 2.0, 3.0)]
@@ -258,41 +255,41 @@ def fixed_point(
         with np.errstate(divide="ignore"):
             return float(np.log(q_map(phi, q, sigma_w2, sigma_b2) / q)[0])
 
-    at = math.log(start)
-    direction = growth(at)
+    log_q = math.log(start)
+    direction = growth(log_q)
     if math.isnan(direction):
         return math.nan
     if abs(direction) < 1e-9:
         return start
     step = math.copysign(0.1, direction)
-    while math.log(_SMALL) < at < math.log(_LARGE):
+    while math.log(_SMALL) < log_q < math.log(_LARGE):
         try:
-            following = growth(at + step)
+            following = growth(log_q + step)
         except UncertainError:
             break
         if not math.isfinite(following):
             break
         if following * direction <= 0:
-            low, high = sorted([at, at + step])
+            low, high = sorted([log_q, log_q + step])
             root: Any = optimize.brentq(growth, low, high, xtol=1e-12)
             return math.exp(root)
-        at += step
+        log_q += step
     return 0.0 if direction < 0 else math.inf
 
 
 def chi_at_fixed_point(
     phi: Nonlinearity, sigma_w2: float, sigma_b2: float = 0.0, start: float = 1.0
 ) -> float:
-    """Give chi_1, `chi` at the `fixed_point`; its limit where that is 0 or infinite.
+    """Compute chi_1, `chi` at the `fixed_point`; its limit if that is 0 or infinite.
 
-    NaN where there is none that `gaussian_mean` can tell.
+    NaN if `gaussian_mean` cannot compute it.
     """
     point = fixed_point(phi, sigma_w2, sigma_b2, start)
     if math.isnan(point):
         return math.nan
     if math.isfinite(point):
         return float(chi(phi, np.array([max(point, 1e-16)]), sigma_w2)[0])
-    for power in (16, 12, 8, 6, 4, 3, 2):  # what oscillates is told up to some variance alone
+    for power in (16, 12, 8, 6, 4, 3, 2):  # an oscillating function has a limit
         try:
             return float(chi(phi, np.array([10.0**power]), sigma_w2)[0])
         except UncertainError:
@@ -301,7 +298,7 @@ def chi_at_fixed_point(
 
 
 def weight_variance(initializer: str, inputs: int, units: int) -> float:
-    """Give sigma_w^2, the variance of a kernel's entries times its inputs.
+    """Compute sigma_w^2, the variance of a kernel's entries times its inputs.
 
     Glorot & Bengio 2010 (equation 12), He et al. 2015 (equation 10), LeCun et al. 1998 (equation
     16); Keras's uniform and normal initializers of a name have one variance.

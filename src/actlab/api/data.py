@@ -69,7 +69,7 @@ def load_data(
     place = _data_folder(name) if folder is None else Path(folder).expanduser()
     if not place.is_dir() or not any(place.iterdir()):
         download.fetch_dataset(
-            name, place, otherwise='Name a folder that has the files: load_data(..., folder="...")'
+            name, place, advice='Name a folder that has the files: load_data(..., folder="...")'
         )
     splits = build_splits(*_read_raw(name, place), chosen.validation_size, chosen.split_seed)
     dataset = DATASETS[name]

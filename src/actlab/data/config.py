@@ -10,7 +10,7 @@ from actlab.engine.validation import Seed, Whole, one_of, section
 
 @section
 class DataConfig:
-    """Which images, and how many of the training images are held out."""
+    """The data set, and how many training images are held out."""
 
     name: Annotated[str, one_of(DATASETS)]
     validation_size: Annotated[Whole, Field(ge=0)]

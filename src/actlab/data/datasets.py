@@ -1,7 +1,6 @@
-"""The data sets: what their files hold, by digest; raw idx bytes -> arrays -> splits.
+"""The data sets and the digests of their files; raw idx bytes -> arrays.
 
-`download` has the sources of the raw files. Whatever the source, a file is right when the SHA-256
-of its uncompressed bytes is.
+Wherever a raw file comes from (`download`), the SHA-256 of its uncompressed bytes decides.
 """
 
 import hashlib
@@ -18,17 +17,7 @@ from actlab.errors import UserError
 
 @dataclass(frozen=True)
 class RawFile:
-    """One idx file of unsigned bytes.
-
-    Attributes
-    ----------
-    name
-        What the file is called, uncompressed.
-    shape
-        Of the array that it holds.
-    sha256
-        Of its uncompressed bytes.
-    """
+    """One idx file of unsigned bytes: the shape of its array, the SHA-256 of its bytes."""
 
     name: str
     shape: tuple[int, ...]
@@ -36,23 +25,13 @@ class RawFile:
 
     @property
     def size(self) -> int:
-        """Its uncompressed bytes: a magic number, a number for each axis, the values."""
+        """Number of bytes: a magic number, the length of each axis, the values."""
         return 4 + 4 * len(self.shape) + math.prod(self.shape)
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set of labelled images, as four idx files.
-
-    Attributes
-    ----------
-    title
-        The name as it is written in a sentence.
-    classes
-        The name of each label, in the order of the labels.
-    train_images, train_labels, test_images, test_labels
-        The files.
-    """
+    """A data set of labelled images: its title in a sentence, class names, four idx files."""
 
     title: str
     classes: tuple[str, ...]
@@ -68,74 +47,52 @@ class DataSet:
 
     @property
     def training_images(self) -> int:
-        """How many labelled images there are to train on."""
+        """Number of training images."""
         return self.train_labels.shape[0]
 
     @property
     def pixels(self) -> int:
-        """How many numbers an image is: what a network takes."""
+        """Number of pixels of an image, the inputs of a network."""
         return math.prod(self.train_images.shape[1:])
 
 
-#: Every data set that a configuration may name as `data.name`.
+def _idx_files(*digests: str) -> list[RawFile]:
+    """List the files of a data set in MNIST's format."""
+    shapes = {
+        "train-images-idx3-ubyte": (60000, 28, 28),
+        "train-labels-idx1-ubyte": (60000,),
+        "t10k-images-idx3-ubyte": (10000, 28, 28),
+        "t10k-labels-idx1-ubyte": (10000,),
+    }
+    return [
+        RawFile(name, shape, digest)
+        for (name, shape), digest in zip(shapes.items(), digests, strict=True)
+    ]
+
+
+#: The allowed values of `data.name`.
 DATASETS: dict[str, DataSet] = {
     "mnist": DataSet(
-        title="MNIST",
-        classes=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
-        train_images=RawFile(
-            "train-images-idx3-ubyte",
-            (60000, 28, 28),
+        "MNIST",
+        tuple("0123456789"),
+        *_idx_files(
             "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        ),
-        train_labels=RawFile(
-            "train-labels-idx1-ubyte",
-            (60000,),
             "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        ),
-        test_images=RawFile(
-            "t10k-images-idx3-ubyte",
-            (10000, 28, 28),
             "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        ),
-        test_labels=RawFile(
-            "t10k-labels-idx1-ubyte",
-            (10000,),
             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ),
     ),
     # Xiao, Rasul & Vollgraf 2017: https://arxiv.org/abs/1708.07747
     "fashion_mnist": DataSet(
-        title="Fashion-MNIST",
-        classes=(
-            "T-shirt/top",
-            "Trouser",
-            "Pullover",
-            "Dress",
-            "Coat",
-            "Sandal",
-            "Shirt",
-            "Sneaker",
-            "Bag",
-            "Ankle boot",
+        "Fashion-MNIST",
+        (
+            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
         ),
-        train_images=RawFile(
-            "train-images-idx3-ubyte",
-            (60000, 28, 28),
+        *_idx_files(
             "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-        ),
-        train_labels=RawFile(
-            "train-labels-idx1-ubyte",
-            (60000,),
             "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-        ),
-        test_images=RawFile(
-            "t10k-images-idx3-ubyte",
-            (10000, 28, 28),
             "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-        ),
-        test_labels=RawFile(
-            "t10k-labels-idx1-ubyte",
-            (10000,),
             "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         ),
     ),
@@ -143,39 +100,24 @@ DATASETS: dict[str, DataSet] = {
 
 
 class RawSplit(NamedTuple):
-    """Images and labels as the files hold them."""
+    """Images and labels as in the raw files."""
 
     images: UInt8[np.ndarray, "image row column"]
     labels: UInt8[np.ndarray, "image"]
 
 
 def explain_mismatch(content: bytes, name: str, file: RawFile) -> str | None:
-    """Say what is wrong with a file's uncompressed bytes; None when their digest is right.
+    """Explain why bytes are not a file of the data set `name`; None if their digest is right.
 
-    Parameters
-    ----------
-    content
-        The bytes.
-    name
-        The data set that they should be of, in `DATASETS`.
-    file
-        The file that they should be.
-
-    Examples
-    --------
     >>> file = DATASETS["mnist"].test_labels
     >>> explain_mismatch(b"<!DOCTYPE html>", "mnist", file)
     "is not a valid idx file: it begins with b'<!DOCTYP'"
-    >>> explain_mismatch(bytes([0, 0, 8, 1, 0, 0, 0, 1, 5]), "mnist", file)
-    'has 9 bytes instead of 10008'
     """
     digest = hashlib.sha256(content).hexdigest()
     if digest == file.sha256:
         return None
     for other, dataset in DATASETS.items():
         for known in dataset.files:
-            if digest == known.sha256 and known.name == file.name:
-                return f"is {other}'s file, not {name}'s"
             if digest == known.sha256:
                 return f"is {other}'s {known.name}, not {name}'s {file.name}"
     if not content:
@@ -192,12 +134,7 @@ _MAGIC = bytes([0, 0, 8])
 
 
 def parse_idx(content: bytes) -> UInt8[np.ndarray, "..."]:
-    """Give the array that an idx file of unsigned bytes holds.
-
-    Raises
-    ------
-    ValueError
-        When the bytes are not such a file, or fewer or more than its shape says.
+    """Return the array in an idx file of unsigned bytes; `ValueError` if it is not valid.
 
     Source: LeCun, Cortes & Burges, "The MNIST database of handwritten digits", section
     "the IDX file format".
@@ -221,13 +158,7 @@ def parse_idx(content: bytes) -> UInt8[np.ndarray, "..."]:
 
 
 def load_raw(name: str, folder: Path) -> tuple[RawSplit, RawSplit]:
-    """Read a data set's training and test split from its four files.
-
-    Raises
-    ------
-    UserError
-        When a file is missing or unreadable, or its digest is not the data set's.
-    """
+    """Load a data set's training and test split from its four files, and verify their digests."""
     dataset = DATASETS[name]
     arrays = {}
     for file in dataset.files:
@@ -236,7 +167,7 @@ def load_raw(name: str, folder: Path) -> tuple[RawSplit, RawSplit]:
             raise UserError(f"{path} is missing: run `dvc repro fetch-data` to fetch it")
         fault, content = _read_raw(path, name, file)
         if fault is not None:
-            # DVC takes what kept its size and time for unchanged, so that it has to be forced.
+            # DVC considers a file of the same size and time unchanged: it must be forced.
             raise UserError(f"{path} {fault}: run `dvc repro -f -s fetch-data` to fetch it again")
         arrays[file] = parse_idx(content)
     return (
@@ -246,7 +177,7 @@ def load_raw(name: str, folder: Path) -> tuple[RawSplit, RawSplit]:
 
 
 def _read_raw(path: Path, name: str, file: RawFile) -> tuple[str | None, bytes]:
-    """Give what is wrong with a file, and its bytes, no more than the largest known file has."""
+    """Return what is wrong with a file, if anything, and its bytes."""
     largest = max(known.size for dataset in DATASETS.values() for known in dataset.files)
     try:
         with path.open("rb") as stream:

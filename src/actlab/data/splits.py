@@ -1,4 +1,4 @@
-"""Splits of a data set: held-out images, arrays on the disk, their digests."""
+"""Splits of a data set: held-out images, arrays on disk, their digests."""
 
 import hashlib
 import json
@@ -14,17 +14,14 @@ from actlab.errors import UserError
 
 
 class Split(NamedTuple):
-    """Images, flattened and scaled to 0..1, and their labels.
-
-    Where a function says so, images may be their levels of grey instead, uint8 from 0 to 255.
-    """
+    """Images, flattened and scaled to 0..1 or (where stated) as uint8 from 0 to 255; labels."""
 
     images: Float32[np.ndarray, "image pixel"] | UInt8[np.ndarray, "image pixel"]
     labels: Int32[np.ndarray, "image"]
 
 
 class Splits(NamedTuple):
-    """What a network trains on, is selected on (None: nothing is held out), is tested on."""
+    """Training, validation (None: nothing is held out) and test split."""
 
     train: Split
     validation: Split | None
@@ -32,7 +29,7 @@ class Splits(NamedTuple):
 
 
 def scale_images(images: UInt8[np.ndarray, "image ..."]) -> Float32[np.ndarray, "image pixel"]:
-    """Flatten each image, row after row, and scale levels of 0..255 to 0..1.
+    """Flatten each image and scale it from 0..255 to 0..1.
 
     >>> scale_images(np.array([[[0, 51], [204, 255]]], np.uint8))
     array([[0. , 0.2, 0.8, 1. ]], dtype=float32)
@@ -43,9 +40,7 @@ def scale_images(images: UInt8[np.ndarray, "image ..."]) -> Float32[np.ndarray, 
 def to_uint8(
     images: Float32[np.ndarray, "image pixel"] | UInt8[np.ndarray, "image pixel"],
 ) -> UInt8[np.ndarray, "image pixel"] | None:
-    """Give the levels of grey of scaled images; None where the images are others.
-
-    What is uint8 already is given back as it is.
+    """Return the uint8 levels of scaled images; None if they are not multiples of 1/255.
 
     >>> to_uint8(np.array([[0, 0.2, 0.8, 1]], np.float32))
     array([[  0,  51, 204, 255]], dtype=uint8)
@@ -53,46 +48,37 @@ def to_uint8(
     if images.dtype == np.uint8:
         return images
     levels = np.empty(images.shape, np.uint8)
-    for start in range(0, len(images), 1000):  # which fit the processor's cache
-        some = images[start : start + 1000]
+    for start in range(0, len(images), 1000):  # small enough for the processor's cache
+        chunk = images[start : start + 1000]
         with np.errstate(invalid="ignore"):
-            levels[start : start + 1000] = np.rint(some * np.float32(255))
-        if not np.array_equal(scale_images(levels[start : start + 1000]), some):
+            levels[start : start + 1000] = np.rint(chunk * np.float32(255))
+        if not np.array_equal(scale_images(levels[start : start + 1000]), chunk):
             return None
     return levels
 
 
 def as_scaled(images: Any) -> Float32[np.ndarray, "image pixel"]:
-    """Give images (n, pixels) as numbers, scaled where they are levels of grey."""
+    """Return images (n, pixels) as float32, scaled if they are uint8."""
     if images.dtype == np.uint8:
         return scale_images(images)
     return images.astype(np.float32, copy=False)
 
 
 def first_images(split: Split, count: int) -> Split:
-    """Give the first images of a split, scaled, and their labels; its images may be levels."""
+    """Return the first `count` images of a split, scaled, and their labels."""
     return Split(as_scaled(split.images[:count]), split.labels[:count])
 
 
 def draw_held_out(
     labels: Integer[np.ndarray, "image"], size: int, seed: int
 ) -> Bool[np.ndarray, "image"]:
-    """Draw the images to hold out: of each class its share, by largest remainder.
-
-    Parameters
-    ----------
-    labels
-        The label of each image.
-    size
-        How many images to hold out, 0 to all.
-    seed
-        The same seed draws the same images.
+    """Draw the images to hold out, stratified by class.
 
     Returns
     -------
     mask
-        True for `size` images. A class with a fraction p of the images has p * size of
-        them, rounded down or up; remainders that tie are given to the lower label.
+        True for `size` images. Each class has its share, rounded by largest remainder; ties go to
+        the lower label.
 
     >>> labels = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
     >>> np.bincount(labels[draw_held_out(labels, 5, seed=0)])
@@ -112,16 +98,9 @@ def draw_held_out(
 def build_splits(
     train: RawSplit, test: RawSplit, validation_size: int = 0, split_seed: int = 0
 ) -> Splits:
-    """Scale the images, and hold some of the training images out.
+    """Scale the images of `load_raw`, and hold out training images, see `draw_held_out`.
 
-    Parameters
-    ----------
-    train, test
-        From `load_raw`.
-    validation_size
-        How many training images to hold out, each class by its share; 0: none.
-    split_seed
-        Which ones. Those that stay keep their order, and so do those held out.
+    Images keep their order in both parts.
     """
     images, labels = scale_images(train.images), train.labels.astype(np.int32)
     tested = Split(scale_images(test.images), test.labels.astype(np.int32))
@@ -136,7 +115,7 @@ def build_splits(
 
 
 def count_classes(splits: Splits, classes: int) -> list[tuple[str, int, int]]:
-    """Count the images of each label in each split: rows of `tables.CLASS_COUNTS`."""
+    """Count the images per label and split: rows of `tables.CLASS_COUNTS`."""
     return [
         (name, label, int(images))
         for name, split in splits._asdict().items()
@@ -146,18 +125,10 @@ def count_classes(splits: Splits, classes: int) -> list[tuple[str, int, int]]:
 
 
 def save_processed(splits: Splits, folder: Path, made_with: Mapping[str, Any]) -> None:
-    """Write splits into a folder, and make it.
+    """Write splits as `<split>_images.npy` and `<split>_labels.npy`, and `data.json`.
 
-    Parameters
-    ----------
-    splits
-        Become `<split>_images.npy` and `<split>_labels.npy`. Images that are levels of grey,
-        scaled, are written as the levels: a quarter of the bytes.
-    folder
-        Need not be there.
-    made_with
-        The values that the splits depend on: `data.json`, for `load_processed` to compare. The
-        SHA-256 of each file stands beside them.
+    Scaled images are written as uint8 if possible. `data.json` holds `made_with`, the values that
+    the splits depend on, and the SHA-256 of each file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     digests = {}
@@ -176,23 +147,21 @@ def save_processed(splits: Splits, folder: Path, made_with: Mapping[str, Any]) -
 def load_processed(
     folder: Path, made_with: Mapping[str, Any] | None = None, *, is_scaled: bool = True
 ) -> Splits:
-    """Read what `save_processed` wrote; the validation split is None where it wrote none.
+    """Load what `save_processed` wrote, and verify it.
 
     Parameters
     ----------
     folder
-        Holds the files.
+        Where the files are.
     made_with
-        What the splits have to have been made with; None takes them as they are.
+        Values that the splits must have been made with; None accepts any.
     is_scaled
-        Whether images are scaled. Otherwise they are what the files hold: levels of grey, or
-        numbers.
+        Whether to scale images; otherwise they are as in the files, uint8 or float32.
 
     Raises
     ------
     UserError
-        When a file is missing, unreadable, or not the one that was written, or the splits were
-        made with other values.
+        When a file is missing, unreadable or modified, or the splits were made with other values.
     """
     described, digests = _read_description(folder)
     for key, value in (made_with or {}).items():
@@ -203,7 +172,7 @@ def load_processed(
             )
     for path in sorted(folder.glob("*.npy")):
         if path.name not in digests:
-            raise UserError(f"{path} is none of the files that {folder} was made with{_AGAIN}")
+            raise UserError(f"{path} is not one of the files in {folder / 'data.json'}{_AGAIN}")
     splits = {
         split: Split(*(_load_array(folder, f"{split}_{kind}.npy", digests) for kind in _KINDS))
         for split in Splits._fields
@@ -216,7 +185,7 @@ def load_processed(
 
 _KINDS = Split._fields
 
-# DVC takes what kept its size and time for unchanged, so that it has to be forced.
+# DVC considers a file of the same size and time unchanged: it must be forced.
 _AGAIN = ": run `dvc repro -f -s preprocess` to make it again"
 
 
@@ -226,7 +195,7 @@ def _digest(path: Path) -> str:
 
 
 def _read_description(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give what data.json says, and the digests in it."""
+    """Return what data.json holds, and the digests in it."""
     path = folder / "data.json"
     if not path.is_file():
         raise UserError(f"{path} is missing: run `dvc repro preprocess` to make it")
@@ -236,14 +205,14 @@ def _read_description(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise UserError(f"{path} cannot be read{_AGAIN}") from error
     digests = described.get("sha256") if isinstance(described, dict) else None
     if not isinstance(digests, dict):
-        raise UserError(f"{path} says no SHA-256 of the files beside it{_AGAIN}")
+        raise UserError(f"{path} has no SHA-256 of the other files{_AGAIN}")
     return described, digests
 
 
 def _load_array(folder: Path, name: str, digests: Mapping[str, Any]) -> np.ndarray:
     path = folder / name
     if name not in digests:
-        raise UserError(f"{folder / 'data.json'} says no SHA-256 of {name}{_AGAIN}")
+        raise UserError(f"{folder / 'data.json'} has no SHA-256 of {name}{_AGAIN}")
     if not path.is_file():
         raise UserError(f"{path} is missing: run `dvc repro preprocess` to make it")
     try:
@@ -252,7 +221,7 @@ def _load_array(folder: Path, name: str, digests: Mapping[str, Any]) -> np.ndarr
         raise UserError(f"{path} cannot be read ({error.strerror}){_AGAIN}") from error
     if digest != digests[name]:
         raise UserError(
-            f"{path} is not the file that was made: its SHA-256 begins with {digest[:12]} instead"
+            f"{path} was modified: its SHA-256 begins with {digest[:12]} instead"
             f" of {str(digests[name])[:12]}{_AGAIN}"
         )
     return np.load(path, allow_pickle=False)

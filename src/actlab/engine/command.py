@@ -1,11 +1,11 @@
-"""A function that takes a configuration -> a command with Hydra's grammar and one-line errors."""
+"""Stages as commands, with Hydra's grammar and one-line errors."""
 
 import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 import yaml
@@ -24,48 +24,37 @@ from actlab.errors import UserError
 
 
 def run(stage: Callable[..., Any], project: Project, sweepable: bool = False) -> None:
-    """Run a stage as a command, with Hydra's grammar for its arguments.
+    """Run a stage, which takes the validated configuration (in a sweep, also the job's name).
 
-    Whatever the user can fix (configuration, files, space, permissions) ends in one line on
-    the standard error and exit status 1; HYDRA_FULL_ERROR=1 shows the traceback too. SIGINT and
-    SIGTERM end it as `interrupts` describes, with status 130 and 143.
-
-    Parameters
-    ----------
-    stage
-        Takes the validated configuration; in a sweep, the name of the job too.
-    project
-        Whose configuration it is.
-    sweepable
-        Whether Hydra's multirun may run it, each job in a folder of its own. Other stages
-        write where DVC expects their outputs.
+    What the user can fix ends in one line on standard error and exit status 1, with a traceback if
+    HYDRA_FULL_ERROR=1; signals end it with status 128 + number. Only a `sweepable` stage may run in
+    Hydra's multirun: the others write DVC's outputs.
     """
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print on several lines
-    failures: list[Exception] = []
     try:
         with interrupts.listening(interrupts.ADVICE, watch_parent="DVC_STAGE" in os.environ):
-            failures = _run_hydra(stage, project, sweepable)
+            failure = _run_hydra(stage, project, sweepable)
         sys.stdout.flush()
-        interrupts.finish(1 if failures else 0)
+        interrupts.finish()
     except interrupts.Interrupted as interrupted:
         interrupts.leave(interrupted.number, interrupts.ADVICE)
     except KeyboardInterrupt:  # before anything listens, or after
         sys.exit(130)
     except BrokenPipeError:  # `--help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
     except Exception as error:
-        if full_error:
-            raise
-        _leave([explain(error, project)])
-    if failures:
-        if full_error:
-            raise failures[0]
-        _leave([explain(error, project) for error in failures])
+        failure = error
+    if failure and full_error:
+        raise failure
+    if failure:
+        print(f"actlab: {explain(failure, project)}", file=sys.stderr)
+        sys.exit(1)
 
 
-def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> list[Exception]:
-    """Run the stage, or a sweep of it; return the failures that the user can fix."""
+def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> Exception | None:
+    """Run the stage, or a sweep of it; return what the user can fix."""
     root = Path.cwd()
     if not ((root / "conf/config.yaml").is_file() and (root / "params.yaml").is_file()):
         raise UserError(
@@ -79,43 +68,42 @@ def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> 
         if not any(argument.startswith("run=") for argument in sys.argv):
             sys.argv.append("run=stage")
     ConfigStore.instance().store("schema", project.schema)
-    failures: list[Exception] = []
-
+    failure: Exception | None = None
     composed_once = False
 
     def job(composed: Any) -> Any:
-        nonlocal composed_once
+        nonlocal composed_once, failure
         composed_once = True
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             return sweeping.run_job(stage, composed, project, root)
         try:
             stage(compose(composed, project, root))
         except (UserError, OmegaConfBaseException, OSError) as error:
-            failures.append(error)
+            failure = error  # Hydra would print several lines
             remove_untouched(root)
         return None
 
-    vars(job)["project"] = project  # for the sweeper, which Hydra makes
+    vars(job)["project"] = project  # read by the sweeper
     try:
         hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="config")(job)()
-    except Exception as error:  # Hydra and OmegaConf let through what Python and YAML raise
+    except Exception as error:  # Hydra lets through what Python and YAML raise
         if composed_once or isinstance(error, UserError):
             raise
         if broken := _find_broken_file(root, project):
             raise UserError(broken) from error
         if isinstance(error, HydraException | OmegaConfBaseException | OSError):
             raise
-        given = " ".join(" ".join(sys.argv[1:]).split())[:200]
+        arguments = " ".join(" ".join(sys.argv[1:]).split())[:200]
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise UserError(
-            f"params.yaml, conf/ and {given or 'no arguments'} are not a valid configuration:"
+            f"params.yaml, conf/ and {arguments or 'no arguments'} are not a valid configuration:"
             f" {reason}"
         ) from error
-    return failures
+    return failure
 
 
 def _find_broken_file(root: Path, project: Project) -> str | None:
-    """Describe the file at fault, where Hydra's own message does not name it."""
+    """Describe which configuration file is wrong, since Hydra's message does not name it."""
     for path in [root / "params.yaml", *sorted((root / "conf").rglob("*.yaml"))]:
         name = path.relative_to(root)
         try:
@@ -135,7 +123,7 @@ def _find_broken_file(root: Path, project: Project) -> str | None:
 
 
 def _find_misfit(values: dict, project: Project) -> str | None:
-    """Describe which value is not a section, or not a list, where one has to be."""
+    """Describe which value should be a section or a list, and is not."""
     try:
         TypeAdapter(project.schema).validate_python(values)
     except ValidationError as error:
@@ -143,9 +131,3 @@ def _find_misfit(values: dict, project: Project) -> str | None:
             if fault["type"] in ("dataclass_type", "list_type"):
                 return explain_fault(fault, project.schema)
     return None
-
-
-def _leave(lines: list[str]) -> NoReturn:
-    for line in lines:
-        print(f"actlab: {line}", file=sys.stderr)
-    sys.exit(1)

@@ -1,9 +1,10 @@
-"""A configuration that Hydra composed, validated; what went wrong, in one line."""
+"""Validate the configuration that Hydra composed; describe errors in one line."""
 
 import hashlib
 import os
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +34,11 @@ def shorten(name: str) -> str:
     return f"{name.encode()[: LONGEST - 13].decode(errors='ignore')}-{digest}"
 
 
-# Hydra resolves it in every process that runs a job.
 OmegaConf.register_new_resolver("shorten", shorten, replace=True)
 
 
 def compose(composed: Any, project: Project, root: Path) -> Any:
-    """Turn the DictConfig that Hydra composed into a validated configuration.
-
-    Raises
-    ------
-    UserError, OmegaConfBaseException
-        If a key is missing or unknown, or a value has the wrong type or is out of range.
-    """
+    """Turn the DictConfig that Hydra composed into a validated configuration."""
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         raise UserError(f"{missing[0]} is missing: give it in params.yaml or conf/")
@@ -54,13 +48,7 @@ def compose(composed: Any, project: Project, root: Path) -> Any:
 
 
 def explain(error: Exception, project: Project) -> str:
-    """Describe in one line what the user can fix.
-
-    Raises
-    ------
-    Exception
-        The error itself, if the user cannot fix it.
-    """
+    """Describe in one line what the user can fix; raise any other error again."""
     match error:
         case UserError():
             return str(error)
@@ -81,8 +69,8 @@ def explain(error: Exception, project: Project) -> str:
             allowed = ": it has to be a list" if "is not a ListConfig" in line else ""
             return f"{place}: {line.splitlines()[0].rstrip('.')}{allowed}"
         case OverrideParseException(override=str(override)):
-            given = " ".join(override.split())[:200]
-            return f"{given} is not a valid override: {str(error).splitlines()[0]}"
+            override = " ".join(override.split())[:200]
+            return f"{override} is not a valid override: {str(error).splitlines()[0]}"
         case HydraException():
             return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
         case yaml.YAMLError():
@@ -101,7 +89,6 @@ def remove_untouched(root: Path) -> None:
     names = {path.name for path in folder.iterdir()}
     if folder != root and names <= {".hydra", f"{HydraConfig.get().job.name}.log"}:
         shutil.rmtree(folder)
-        for parent in folder.parents:  # multirun/single, multirun
-            if parent == root or any(parent.iterdir()):
-                break
-            parent.rmdir()
+        with suppress(OSError, ValueError):  # multirun/single and multirun, if empty, in the root
+            for parent in folder.relative_to(root).parents[:-1]:
+                (root / parent).rmdir()

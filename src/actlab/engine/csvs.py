@@ -9,26 +9,14 @@ import pandas as pd
 
 from actlab.errors import UserError
 
-#: Columns that have a sum, where they are shown.
+#: Columns with a total.
 _SUMMED = {"parameters"}
 
 
 def read_table(path: Path, columns: tuple[str, ...], text: Collection[str]) -> pd.DataFrame:
     """Read a CSV to the same bits that were written, and verify its columns.
 
-    Parameters
-    ----------
-    path
-        The CSV.
-    columns
-        Those that it has to have.
-    text
-        Columns whose cells are text, even where a name reads "nan" or "NA".
-
-    Raises
-    ------
-    UserError
-        When the file is missing, is not a valid CSV, or its columns are others.
+    `text` are columns of strings, such as a name that reads "nan".
     """
     if not path.is_file():
         raise UserError(f"{path} is missing: run `dvc repro` to make it")
@@ -65,7 +53,7 @@ def write_frame(table: pd.DataFrame, path: Path) -> None:
 
 
 def as_text(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> str:
-    """Rows as lines of a terminal: words to the left, numbers to the right, a total of parameters.
+    """Format rows for a terminal: words to the left, numbers to the right, a total of parameters.
 
     >>> print(as_text([("hidden_1", 100480), ("output", 650)], ("layer", "parameters")))
     layer     parameters
@@ -74,18 +62,21 @@ def as_text(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> str:
     total        101,130
     """
     body = [list(row) for row in rows]
-    right = [any(isinstance(row[at], int | float) for row in body) for at in range(len(columns))]
+    right = [
+        any(isinstance(cell, int | float) for cell in cells)
+        for cells in zip(columns, *body, strict=True)
+    ]
     if body and _SUMMED & set(columns):
         sums = [
-            sum(row[at] for row in body) if name in _SUMMED else ""
-            for at, name in enumerate(columns)
+            sum(cells) if name in _SUMMED else ""
+            for name, *cells in zip(columns, *body, strict=True)
         ]
         body.append(["total", *sums[1:]])
     cells = [
         [f"{cell:,}" if isinstance(cell, int | float) else str(cell) for cell in row]
         for row in [list(columns), *body]
     ]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(columns))]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
         "  ".join(
             cell.rjust(width) if numeric else cell.ljust(width)
@@ -96,7 +87,7 @@ def as_text(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> str:
 
 
 def where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
-    """Give the rows that hold a value, or one of a list of values, in each named column.
+    """Select the rows with a given value, or one of a list of values, in each named column.
 
     >>> table = pd.DataFrame({"epoch": [0, 1, 2], "loss": [3.0, 2.0, 1.0]})
     >>> where(table, epoch=[0, 2])["loss"].tolist()

@@ -14,21 +14,18 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path, sync: bool = True) -> Iterator[Path]:
-    """Give a temporary path beside `path`; what the block writes there becomes `path`.
+    """Yield a temporary path next to `path`; what the block writes there replaces `path`.
 
-    The block may write a file or make a folder at the temporary path. When it
-    ends, that takes the place of whatever `path` held before; when it raises,
-    `path` stays as it was and nothing is left behind; an OSError that it raises names the file or
-    folder by its place at `path`. What a killed process left behind here,
-    the next call for the same `path` removes.
+    The block may write a file or make a folder. When it raises, `path` stays as it was and nothing
+    is left behind; an OSError names the file by its final place. Leftovers of killed processes for
+    the same `path` are removed.
 
     Parameters
     ----------
     path
-        Where the file or folder is to be; its parents are made.
+        The file or folder; its parents are made.
     sync
-        Whether what was written is on the disk before it becomes `path`, so that it is whole
-        after a power failure too.
+        Whether to sync to disk first, so that `path` is complete after a power failure too.
 
     Examples
     --------
@@ -36,7 +33,7 @@ def atomic_write(path: Path, sync: bool = True) -> Iterator[Path]:
     >>> target = Path(tempfile.mkdtemp()) / "results" / "answer.txt"
     >>> with atomic_write(target) as path:
     ...     _ = path.write_text("42")
-    >>> target.read_text(), [each.name for each in target.parent.iterdir()]
+    >>> target.read_text(), [file.name for file in target.parent.iterdir()]
     ('42', ['answer.txt'])
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,10 +56,10 @@ def atomic_write(path: Path, sync: bool = True) -> Iterator[Path]:
             raise
         if sync:
             _sync_one(path.parent)
-    except OSError as error:  # what `write` raises names no file, and what names one, a passing one
-        told = Path(os.fsdecode(error.filename or new))
-        if told.is_relative_to(new):
-            error.filename = str(path / told.relative_to(new))
+    except OSError as error:  # name the file by its final place
+        named = Path(os.fsdecode(error.filename or new))
+        if named.is_relative_to(new):
+            error.filename = str(path / named.relative_to(new))
         raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -70,10 +67,7 @@ def atomic_write(path: Path, sync: bool = True) -> Iterator[Path]:
 
 @cache
 def this_machine() -> str:
-    """Name what the numbers of processes hold for: a host, and a namespace where there are such.
-
-    Containers on one host, or of one host's name, number their processes each for itself.
-    """
+    """Return the host and, since containers number processes separately, the namespace."""
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
@@ -82,23 +76,23 @@ def this_machine() -> str:
 
 
 def is_alive(process: int) -> bool:
-    """Tell whether a process of this machine has not ended."""
+    """Return whether a process of this machine is running."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's
         pass
     return True
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove what processes of this machine that have ended were writing."""
+    """Remove partial files of this machine's processes that have ended."""
     name = re.compile(rf"\.{re.escape(path.name)}\.(.+)\.(\d+)\.[^.]+\.partial")
     for entry in os.scandir(path.parent):
         found = name.fullmatch(entry.name)
         if found and found[1] == this_machine() and not is_alive(int(found[2])):
-            # A kill between two renames: what was there before is there no more.
+            # Killed between two renames: restore the previous content.
             before = Path(entry.path, "before")
             if before.is_dir() and not path.exists():
                 with suppress(OSError):
@@ -107,10 +101,9 @@ def _remove_abandoned(path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Have a file, or a folder with all that is in it, on the disk."""
-    if path.is_dir():
-        for each in path.iterdir():
-            _sync(each)
+    """Sync a file, or a folder with its content, to disk."""
+    for content in path.rglob("*"):
+        _sync_one(content)
     _sync_one(path)
 
 
@@ -119,7 +112,7 @@ def _sync_one(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems know no such thing of a folder.
+        # Some network file systems cannot sync folders.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
             raise
     finally:

@@ -24,15 +24,15 @@ def digest_sources(folder: Path, names: Iterable[str]) -> str:
 
 def list_sources(folder: Path, names: Iterable[str]) -> list[Path]:
     """List Python files in a folder: those named, and all in the named folders, sorted."""
-    paths = [folder / name for name in names]
-    return sorted(
-        each for path in paths for each in ([path] if path.is_file() else path.rglob("*.py"))
-    )
+    sources = []
+    for path in (folder / name for name in names):
+        sources += [path] if path.is_file() else path.rglob("*.py")
+    return sorted(sources)
 
 
 @cache
 def find_versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """Look up the versions of packages; those that are not installed are left out."""
+    """Return the versions of the packages that are installed."""
     found = {}
     for name in packages:
         try:

@@ -1,11 +1,9 @@
-"""Launches of sweeps: MLflow records what each was launched with when it starts.
+"""Launches of sweeps, recorded in MLflow when they start.
 
-A launch is named after its sweep and numbered: `fair.launch1`. That name, in a fair sweep followed
-by the job's role (`fair.launch1.tuned`), is the `sweep` of every job, and so a tag of its run. What
-else is known of a sweep's latest launch is a tag of the experiment, `actlab.sweep.<name>`.
-
-The same grid launched again continues its launch; another grid under the same name is the next
-launch.
+A launch is named after its sweep and numbered: `fair.launch1`. That name, in a fair sweep with the
+job's role (`fair.launch1.tuned`), is the `sweep` of every job, and so a tag of its run. The latest
+launch of a sweep is a tag of the experiment, `actlab.sweep.<name>`. Starting the same grid again
+continues its launch; another grid under the same name is the next launch.
 """
 
 import json
@@ -13,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-#: What a job of a fair sweep is trained for.
+#: The roles of jobs in a fair sweep.
 ROLES = ("selection", "baseline", "tuned")
 
 
@@ -24,13 +22,13 @@ class Launch:
     Attributes
     ----------
     sweep, number
-        The sweep's name, and which launch under that name this is, from 1.
+        The sweep's name, and the launch's number, from 1.
     keys
-        The keys that have several values, by the names that Hydra's overrides give them.
+        The keys that have several values, as in Hydra's overrides.
     tuned_for
-        In a fair sweep, the one of them for each of whose values a setting of the others is chosen.
+        In a fair sweep, the key for each of whose values a setting of the others is chosen.
     grid
-        A digest of all that its jobs were asked for.
+        A digest of the jobs.
     """
 
     sweep: str
@@ -40,7 +38,7 @@ class Launch:
     grid: str
 
     def name(self, role: str = "") -> str:
-        """Give the name that a job bears as its `sweep`.
+        """Return the `sweep` of a job.
 
         >>> Launch("fair", 1, ["activation"], "activation", "").name("tuned")
         'fair.launch1.tuned'
@@ -53,16 +51,13 @@ class Launch:
         return self.tuned_for is not None
 
     def roles(self, tags: Collection[str]) -> list[str]:
-        """Give the roles that a run has in this launch, by its tags: several, one, or none.
-
-        The only role in a sweep that is not fair is the empty text.
-        """
+        """List the roles that a run has in this launch, by its tags; "" if it is not fair."""
         roles = ROLES if self.is_fair else ("",)
         return [role for role in roles if f"sweep.{self.name(role)}" in tags]
 
 
 def load_launch(store: Any, sweep: str) -> Launch | None:
-    """Read the latest launch of a sweep from a `tracking.Store`; None where none is recorded."""
+    """Load the latest launch of a sweep from a `tracking.Store`; None if there is none."""
     recorded = store.client.get_experiment(store.experiment).tags.get(f"actlab.sweep.{sweep}")
     return Launch(**json.loads(recorded)) if recorded else None
 
@@ -70,7 +65,7 @@ def load_launch(store: Any, sweep: str) -> Launch | None:
 def record_launch(
     store: Any, sweep: str, keys: Sequence[str], tuned_for: str | None, grid: str
 ) -> Launch:
-    """Record a launch as the latest of its sweep, unless it continues that one; give it."""
+    """Record and return a launch of a sweep, unless it continues the latest."""
     latest = load_launch(store, sweep)
     if latest and latest.grid == grid:
         return latest
@@ -82,7 +77,7 @@ def record_launch(
 
 
 def is_selection(tags: Collection[str]) -> bool:
-    """Tell from its tags whether a run served to choose the settings of fair sweeps, and no more.
+    """Return whether a run, by its tags, only served to choose settings in fair sweeps.
 
     >>> is_selection(["sweep.fair", "sweep.fair.launch1", "sweep.fair.launch1.selection"])
     True

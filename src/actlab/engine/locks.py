@@ -8,20 +8,11 @@ from pathlib import Path
 
 @contextmanager
 def training_lock(folder: str, fingerprint: str, title: str) -> Iterator[Path]:
-    """Give the folder of a training's checkpoints, once no other process here trains it.
+    """Lock a training, and yield the folder of its checkpoints; wait for another process first.
 
-    A process that has it already gets it again. The lock ends with its process; its file stays,
-    since a file that is locked cannot be removed safely on a network file system.
-
-    Parameters
-    ----------
-    folder
-        Of all checkpoints, relative to the root of the main checkout: DVC's temporary
-        experiments name that in DVC_ROOT.
-    fingerprint
-        Of a configuration.
-    title
-        Of the training, for the line that is said when there is to wait.
+    The lock is reentrant within a process and ends with it. `folder` is relative to the root of the
+    main checkout (DVC's temporary experiments name it in DVC_ROOT); `title` names the training in
+    the line that is printed while waiting.
     """
     from filelock import FileLock, Timeout
 
@@ -32,7 +23,7 @@ def training_lock(folder: str, fingerprint: str, title: str) -> Iterator[Path]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"{title}: another process trains the same, waiting for it", flush=True)
+        print(f"{title}: waiting for another process that trains the same", flush=True)
         lock.acquire()
     try:
         yield place

@@ -1,92 +1,72 @@
-"""Tasks of which another process of this machine does its part."""
+"""Tasks shared between this process and a helper process."""
 
 import os
-from collections import deque
+import signal
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future, wait
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from threading import Lock
+from multiprocessing import get_context
 from typing import TypeVar
+
+from actlab.engine.interrupts import end_with_parent
 
 Name = TypeVar("Name", bound=Hashable)
 Result = TypeVar("Result")
 
 
 @contextmanager
-def begun_beside(
-    tasks: Mapping[Name, Callable[[], Result]], beside: Executor
+def helper_process() -> Iterator[Executor]:
+    """Start a process that works in parallel with this one, and ends with it."""
+    helper = ProcessPoolExecutor(1, get_context("spawn"), initializer=end_with_parent)
+    try:
+        # Ctrl-C reaches both processes: this one answers it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        helper.submit(os.getpid)  # starts the process now
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        yield helper
+    except BaseException:
+        helper.shutdown(cancel_futures=True)
+        raise
+    helper.shutdown(wait=False)
+
+
+@contextmanager
+def sharing(
+    tasks: Mapping[Name, Callable[[], Result]], helper: Executor
 ) -> Iterator[dict[Name, Result]]:
-    """Let another process do tasks while the block runs, and then do here what is left of them.
+    """Run tasks in the helper while the block runs, and the rest of them here after it.
 
-    When the block raises, nothing is begun any more.
-
-    Parameters
-    ----------
-    tasks
-        What gives each result. They have to be what pickle can take, and so have the results.
-    beside
-        Does the first ones first, one at a time; what is raised there is raised here. Where its
-        process is killed, this one does what it leaves.
+    Tasks and results must be picklable. The helper starts with the first task, this process with
+    the last; a task whose helper was killed runs here.
 
     Yields
     ------
     dict
-        Empty; behind the block every result by its name, in the order of the tasks.
+        Empty; after the block, every result by its name, in the order of the tasks.
     """
-    waiting, begun = deque(tasks), dict[Name, Future[Result]]()
-    taking = Lock()
-
-    def begin_next(ended: Future[Result] | None = None) -> None:
-        # Not all at once: what an executor has in its queue it does not give back.
-        if ended and (ended.cancelled() or isinstance(ended.exception(), BrokenExecutor)):
-            return  # an executor that breaks may hold the lock that `submit` takes
-        with taking:
-            if not waiting:
-                return
-            try:
-                future = beside.submit(tasks[waiting[0]])
-            except BrokenExecutor:
-                return
-            begun[waiting.popleft()] = future
-        future.add_done_callback(begin_next)
-
-    def take_last() -> Name | None:
-        with taking:
-            return waiting.pop() if waiting else None
-
+    futures = {name: helper.submit(task) for name, task in tasks.items()}
     results: dict[Name, Result] = {}
-    begin_next()
     try:
         yield results
-        here: dict[Name, Result] = {}
-        while (name := take_last()) is not None:
-            here[name] = tasks[name]()
+        here = {name: tasks[name]() for name in reversed(futures) if futures[name].cancel()}
         for name, task in tasks.items():
             try:
-                results[name] = here[name] if name in here else begun[name].result()
+                results[name] = here[name] if name in here else futures[name].result()
             except BrokenExecutor:
                 results[name] = task()
     except BaseException:
-        with taking:
-            waiting.clear()
-        wait([each for each in begun.values() if each.running()])
+        for future in futures.values():
+            future.cancel()
         raise
 
 
-def do_beside(tasks: Mapping[Name, Callable[[], Result]], beside: Executor) -> dict[Name, Result]:
-    """Do tasks in this process and in another; give their results, in order."""
-    with begun_beside(tasks, beside) as results:
+def share(tasks: Mapping[Name, Callable[[], Result]], helper: Executor) -> dict[Name, Result]:
+    """Run tasks in this process and in the helper; return their results, in order."""
+    with sharing(tasks, helper) as results:
         pass
     return results
 
 
-def tell_after(line: str, task: Callable[[], Result]) -> Result:
-    """Do a task, in whichever process, and then say a line on its standard output."""
-    result = task()
-    print(line, flush=True)
-    return result
-
-
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

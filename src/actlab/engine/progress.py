@@ -1,4 +1,4 @@
-"""How far a training is: a bar on a terminal, five plain lines elsewhere."""
+"""The progress of a training: a bar on a terminal, five plain lines elsewhere."""
 
 import shutil
 import sys
@@ -10,10 +10,10 @@ from tqdm import tqdm
 
 
 class Advance(Protocol):
-    """Shows that one more model-epoch is finished, and its result."""
+    """Show that one more epoch of a model is finished, with its loss and accuracy."""
 
     def __call__(self, *, loss: float, val_accuracy: float) -> None:
-        """Take in a model-epoch's training loss and validation accuracy."""
+        """Advance by one."""
 
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
@@ -21,17 +21,7 @@ _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remain
 
 @contextmanager
 def shown(title: str, model_epochs: int, done: int = 0) -> Iterator[Advance]:
-    """Show the progress of a configuration: model-epochs finished, loss, accuracy.
-
-    Parameters
-    ----------
-    title
-        Stands in front.
-    model_epochs
-        How many there will be: seeds x epochs.
-    done
-        How many there were before, when a training resumes.
-    """
+    """Show a training's progress: finished of all epochs of all models, `done` at the start."""
     terminal = sys.stdout.isatty()
     lines_at = {round(model_epochs * fifth / 5) for fifth in range(1, 6)}
     with tqdm(

@@ -1,4 +1,4 @@
-"""What the engine asks of a project: its configurations, its jobs, the store of their runs."""
+"""What the engine needs to know about a project: its configurations, jobs and store of runs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job.
+    """The outcome of a job.
 
     Attributes
     ----------
     status
-        done; diverged: done, but a seed's loss is not finite; skipped: finished before; failed.
+        done; diverged: done, but a loss is not finite; skipped: finished earlier; failed.
     objective
-        What a sweep maximises; None where there is nothing to select by.
+        What a sweep maximises; None if there is nothing to select by.
     seconds
-        How long the job took.
+        Duration of the job.
     cause
-        Of a failure, in one line; empty otherwise.
+        Of a failure, in one line.
     """
 
     status: str
@@ -35,29 +35,25 @@ class Project:
     Attributes
     ----------
     schema
-        The dataclass of a whole configuration, made by `validation.section`. It has the keys
-        `sweep`, `force` and `models_at_once`.
+        The dataclass of a whole configuration, made by `validation.section`, with the keys `sweep`,
+        `force` and `models_at_once`.
     check
-        Takes a valid configuration and the root of the repository; raises `UserError` for what
-        the types cannot refuse.
+        Validates a configuration, given the root of the repository, beyond its types.
     run_once
-        Takes what a command runs, a valid configuration and the name of a job; runs it, unless it
-        is finished.
+        Runs a stage with a configuration and the name of a job, unless it is finished.
     connect
-        Opens the store of runs. It has `close_ended()`, which ends the runs of killed processes
-        and gives their names, and MLflow's `client` and `experiment`.
+        Opens the store of runs, which has MLflow's `client` and `experiment`, and `close_ended()`:
+        it ends the runs of killed processes and returns their names.
     explain_store
-        Gives one line for an error of the store and what was lost by it.
-    has_objective
-        Tells whether a configuration has something to select by.
-    no_objective
-        One line for one that has not.
+        Describes an error of the store, and its consequence, in one line.
+    has_objective, no_objective
+        Whether a configuration has something to select by; one line for one that has not.
     sections
-        The keys of a configuration that decide results.
+        The keys of a configuration that determine results.
     train, compare
-        The modules whose commands run a sweep, and compare its jobs.
+        The modules that run a sweep and compare its jobs.
     objective
-        What it is called.
+        Its name.
     """
 
     schema: type

@@ -1,8 +1,8 @@
-"""Jobs of Hydra's multirun: what fails, what runs again, what is reported at the end.
+"""The jobs of a sweep: run, recover, repeat, report.
 
-A job is one configuration. It never raises: whatever becomes of it is an `Outcome`, which Hydra's
-launchers carry back from their processes and which lies in the job's folder too. What a job does,
-and where its runs are recorded, is the project's (`project.Project`).
+A job is one configuration. It never raises: its `Outcome` is returned through Hydra's launchers,
+and is also saved in the job's folder. What a job does, and where its runs are recorded, is defined
+by the `Project`.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import shlex
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -32,10 +33,10 @@ from actlab.engine.parallel import available_cores
 from actlab.engine.project import Outcome, Project
 from actlab.errors import UserError
 
-#: The file of a job's folder that says what became of it.
+#: The file in a job's folder that holds its outcome.
 OUTCOME = "outcome.json"
 
-#: The keys that change no result.
+#: Keys that change no result.
 CONTROL = ("sweep", "force", "models_at_once")
 
 
@@ -43,16 +44,16 @@ CONTROL = ("sweep", "force", "models_at_once")
 
 
 def run_job(stage: Callable[..., Any], composed: Any, project: Project, root: Path) -> Outcome:
-    """Check a job's configuration and train it, unless MLflow has it; say what became of it.
+    """Validate a job's configuration and run it, unless it is finished; return its outcome.
 
-    In a process of a launcher's it ends that process when it is interrupted.
+    An interrupt ends the process if it is a launcher's worker.
     """
-    in_launchers = not interrupts.is_listening()
+    is_worker = not interrupts.is_listening()
     try:
-        with interrupts.listening("", watch_parent=in_launchers):
+        with interrupts.listening("", watch_parent=is_worker):
             return _run_job(stage, composed, project, root)
     except interrupts.Interrupted as interrupted:
-        if in_launchers:
+        if is_worker:
             interrupts.leave(interrupted.number)
         raise
 
@@ -63,9 +64,9 @@ def _run_job(stage: Callable[..., Any], composed: Any, project: Project, root: P
     try:
         config = compose(composed, project, root)
         outcome = project.run_once(stage, config, f"job {HydraConfig.get().job.num + 1}")
-    except Exception as error:  # one job's failure leaves the others alone
-        outcome = Outcome("failed", None, 0.0, _cause(error, folder, project))
-        with suppress(OSError):  # the cause is what is told
+    except Exception as error:  # one job's failure does not stop the others
+        outcome = Outcome("failed", None, 0.0, _explain_failure(error, folder, project))
+        with suppress(OSError):
             remove_untouched(root)
     outcome = replace(outcome, seconds=time.monotonic() - started)
     with suppress(OSError):
@@ -75,43 +76,38 @@ def _run_job(stage: Callable[..., Any], composed: Any, project: Project, root: P
     return outcome
 
 
-def _cause(error: Exception, folder: Path, project: Project) -> str:
-    """Say in one line why a job failed; a traceback goes to a file beside what the job wrote."""
+def _explain_failure(error: Exception, folder: Path, project: Project) -> str:
+    """Describe a failure in one line; save the traceback if it is not the user's mistake."""
     try:
         return explain(error, project)
-    except Exception:  # no mistake of the user's
-        written, said = folder / "traceback.txt", format_error(error)
+    except Exception:
+        path = folder / "traceback.txt"
         with suppress(OSError):
-            written.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-            said += f" (the traceback is in {written})"
-        return said
+            path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+            return f"{format_error(error)} (the traceback is in {path})"
+        return format_error(error)
 
 
 def format_error(error: Exception) -> str:
-    """Give the type and the first 200 characters of an error's message, in one line."""
+    """Return the type and the first 200 characters of an error's message, in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def count_cores() -> int:
-    """Give the cores that are this job's own; `Jobs.launch` shares out those of joblib's jobs."""
+    """Count the cores that belong to this job; `share_cores` divides them for joblib."""
     cores, launcher = available_cores(), HydraConfig.get().launcher
     if launcher._target_.endswith(".RayLauncher"):
         return int(OmegaConf.select(launcher, "ray.remote.num_cpus") or 1)
-    if given := os.environ.get("SLURM_CPUS_PER_TASK"):
-        return min(cores, int(given))
-    return cores
+    return min(cores, int(os.environ.get("SLURM_CPUS_PER_TASK") or cores))
 
 
 def share_cores(launcher: Any, config: Any, jobs: int) -> list[str]:
-    """Give the override that shares this machine's cores out among joblib's jobs; else none.
-
-    `jobs` are those that are launched together: fewer jobs than cores have several each.
-    """
+    """Return the override that divides this machine's cores among joblib's `jobs`, or none."""
     if not launcher._target_.endswith(".JoblibLauncher") or config.models_at_once is not None:
         return []
     from joblib import cpu_count, effective_n_jobs
 
-    # What loky's tracker says when a sweep is interrupted is of no use to a user.
+    # An interrupted sweep would print warnings of loky's resource tracker.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     at_once = min(effective_n_jobs(launcher.n_jobs), jobs)
     return [f"models_at_once={max(1, cpu_count() // at_once)}"]
@@ -120,84 +116,70 @@ def share_cores(launcher: Any, config: Any, jobs: int) -> list[str]:
 # --- A sweep ------------------------------------------------------------------------------
 
 
-def key_of(override: str) -> str:
-    """Give the key of an override, with a + before it where the override adds it."""
+def get_key(override: str) -> str:
+    """Return the key of an override, with its + if it has one."""
     return override.partition("=")[0]
 
 
-def swept_keys(grid: Sequence[Sequence[str]]) -> list[str]:
-    """Give the keys that have several values in a grid, in their order.
+def list_swept_keys(grid: Sequence[Sequence[str]]) -> list[str]:
+    """List the keys that have several values in a grid, in their order.
 
-    >>> swept_keys([["a=1", "b=1", "c=1"], ["a=1", "b=2", "c=2"]])
+    >>> list_swept_keys([["a=1", "b=1", "c=1"], ["a=1", "b=2", "c=2"]])
     ['b', 'c']
     """
-    values: dict[str, set[str]] = {}
-    for override in chain.from_iterable(grid):
-        values.setdefault(key_of(override), set()).add(override)
-    return [key for key, given in values.items() if len(given) > 1]
+    counts = Counter(map(get_key, dict.fromkeys(chain.from_iterable(grid))))
+    return [key for key, count in counts.items() if count > 1]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job of a sweep: its overrides, its folder, and what became of it."""
+    """A job of a sweep: its overrides, folder and outcome."""
 
     overrides: tuple[str, ...]
     folder: Path
     outcome: Outcome
 
     def command(self, module: str) -> str:
-        """Give the command of a module that runs this job alone."""
+        """Return the command that runs this job alone."""
         return shlex.join(["python", "-m", module, "-m", *self.overrides])
 
 
 class Jobs:
-    """Launches jobs in batches, and tells at the end what became of them all.
-
-    `default` is the sweep's name where the configuration gives none.
-    """
+    """The jobs of a sweep: launched in batches, reported at the end."""
 
     def __init__(
-        self,
-        config: Any,
-        context: HydraContext,
-        launcher: Launcher,
-        project: Project,
-        default: str | None = None,
+        self, config: Any, context: HydraContext, launcher: Launcher, project: Project
     ) -> None:
         self._config, self._context, self._launcher = config, context, launcher
         self._project = project
-        self._sweep = config.sweep or default
         self._launch: Launch | None = None
+        self.name: str | None = config.sweep
         self.done: list[Job] = []
 
     def open(
-        self,
-        grid: Sequence[Sequence[str]],
-        keys: Sequence[str],
-        tuned_for: str | None = None,
+        self, grid: Sequence[Sequence[str]], keys: Sequence[str], tuned_for: str | None = None
     ) -> None:
-        """Open the store before any job does, and record what is launched.
+        """Open the store, close runs that a kill left open, and record the launch.
 
-        A new store needs the first; what a kill left running is closed. `grid` describes all jobs
-        by their overrides, `keys` and `tuned_for` are those of `launches.Launch`. A job alone is
-        no launch: it bears the name that it is given.
+        `grid` describes all jobs by their overrides; for `keys` and `tuned_for` see
+        `launches.Launch`. A single job is not a launch.
         """
         try:
             store = self._project.connect()
             for name in store.close_ended():
                 print(f"{name}: FAILED, its process has ended", flush=True)
-            if self._sweep and keys:
+            if self.name and keys:
                 digest = self._digest(grid, keys, tuned_for)
-                self._launch = record_launch(store, self._sweep, keys, tuned_for, digest)
-        except Exception as error:  # the store lets through what its server or database raises
+                self._launch = record_launch(store, self.name, keys, tuned_for, digest)
+        except Exception as error:  # whatever MLflow's server or database raises
             line = self._project.explain_store(error, "the sweep has not begun")
             raise UserError(line) from error
 
     def _digest(self, grid: Sequence[Sequence[str]], *others: Any) -> str:
-        """Digest what jobs are asked for: their overrides, and the values that these override."""
+        """Compute a digest of the jobs' overrides and of the values that these override."""
         decisive = OmegaConf.masked_copy(self._config, list(self._project.sections))
         values = OmegaConf.to_container(decisive)
-        jobs = [[each for each in job if key_of(each) not in CONTROL] for job in grid]
+        jobs = [[override for override in job if get_key(override) not in CONTROL] for job in grid]
         return hashlib.sha256(json.dumps([values, jobs, others]).encode()).hexdigest()
 
     def require_objective(self, batch: Iterable[Sequence[str]]) -> None:
@@ -209,22 +191,20 @@ class Jobs:
     def launch(
         self, batch: Sequence[Sequence[str]], roles: Sequence[str] | None = None
     ) -> list[Job]:
-        """Run a batch; what each job came to, in the order of the batch.
+        """Run a batch, whose jobs may have roles in a fair sweep; return its jobs, in order.
 
-        `roles` are those of its jobs in a fair sweep, one per job.
-
-        A launcher gives up all when one process dies: killed, or out of memory. What the others had
-        done lies in their folders; the rest runs again, together, then each for itself, until two
-        in a row end in the same way.
+        If a worker is killed, its launcher gives up the whole batch. Outcomes of finished jobs are
+        then read from their folders; the rest run again, first together, then one by one, until two
+        in a row fail in this way.
         """
         if launch := self._launch:
             names = [launch.name(role) for role in roles or [""] * len(batch)]
             batch = [
-                [*(each for each in overrides if key_of(each) != "sweep"), f"sweep={name}"]
+                [*(part for part in overrides if get_key(part) != "sweep"), f"sweep={name}"]
                 for overrides, name in zip(batch, names, strict=True)
             ]
-        folders = [self._folder(overrides) for overrides in batch]
-        known: dict[int, Outcome] = {}
+        folders = [self._find_folder(overrides) for overrides in batch]
+        outcomes: dict[int, Outcome] = {}
 
         def attempt(numbers: Sequence[int]) -> str:
             shared = share_cores(self._config.hydra.launcher, self._config, len(numbers))
@@ -232,44 +212,52 @@ class Jobs:
             try:
                 returns = self._launcher.launch(jobs, initial_job_idx=len(self.done) + numbers[0])
             except Exception as error:
-                found = {number: _read_outcome(folders[number], began) for number in numbers}
-                known.update({number: each for number, each in found.items() if each})
+                for number in numbers:
+                    if outcome := _read_outcome(folders[number], began):
+                        outcomes[number] = outcome
                 return format_error(error)
-            known.update(zip(numbers, map(_returned, returns), strict=True))
+            outcomes.update(zip(numbers, map(_get_outcome, returns), strict=True))
             return ""
 
-        said, alone = attempt(range(len(batch))), 0
-        if 0 < len(known) < len(batch):
-            said = attempt([number for number in range(len(batch)) if number not in known])
+        reason, failures = attempt(range(len(batch))), 0
+        if 0 < len(outcomes) < len(batch):
+            reason = attempt([number for number in range(len(batch)) if number not in outcomes])
         for number in range(len(batch)):
-            if number not in known and len(batch) > 1 and alone < 2:
-                said = attempt([number]) or said
-                alone = 0 if number in known else alone + 1
-            ended = f"its process ended, says the launcher: {said}"
-            known.setdefault(number, Outcome("failed", None, 0.0, ended))
+            if number not in outcomes and len(batch) > 1 and failures < 2:
+                reason = attempt([number]) or reason
+                failures = 0 if number in outcomes else failures + 1
+            cause = f"its process ended, says the launcher: {reason}"
+            outcomes.setdefault(number, Outcome("failed", None, 0.0, cause))
         jobs = [
-            Job(tuple(overrides), folder, known[number])
+            Job(tuple(overrides), folder, outcomes[number])
             for number, (overrides, folder) in enumerate(zip(batch, folders, strict=True))
         ]
         self.done += jobs
         return jobs
 
-    def close(self, told: str | None = None) -> None:
-        """Show the table of all jobs; raise when one has failed.
+    def close(self, command: str | None = None) -> None:
+        """Print the table of all jobs; raise an error if one has failed.
 
-        `told` is the command that runs a failed job again, where that is no command of its own.
+        `command` repeats a failed job, if it has no command of its own.
         """
         project = self._project
         with suppress(Exception):  # the next sweep does it
             project.connect().close_ended()
-        best = "" if told else f"\n{_best(self.done, project)}"
-        table = _table(self.done, project.objective)
-        print(f"\n{table}\n\n{_counts(self.done)}{best}", flush=True)
-        if self._sweep:
-            print(f"Compare them: python -m {project.compare} sweep={self._sweep}", flush=True)
+        counts = Counter(job.outcome.status for job in self.done)
+        counted = ", ".join(
+            f"{counts[status]} {status}"
+            for status in ("done", "diverged", "skipped", "failed")
+            if counts[status]
+        )
+        print(f"\n{_format_table(self.done, project.objective)}\n")
+        print(f"{len(self.done)} jobs: {counted}.", flush=True)
+        if not command:
+            print(_format_best(self.done, project), flush=True)
+        if self.name:
+            print(f"Compare them: python -m {project.compare} sweep={self.name}", flush=True)
         failed = [job for job in self.done if job.outcome.status == "failed"]
         for job in failed:
-            again = told or job.command(project.train)
+            again = command or job.command(project.train)
             print(f"actlab: {job.outcome.cause}; again: {again}", file=sys.stderr)
         if failed:
             raise UserError(
@@ -278,18 +266,18 @@ class Jobs:
             )
 
     def compose(self, overrides: Sequence[str]) -> Any:
-        """Give the configuration of a job, as Hydra composes it."""
+        """Compose the configuration of a job."""
         return self._context.config_loader.load_sweep_config(self._config, list(overrides))
 
-    def _folder(self, overrides: Sequence[str]) -> Path:
+    def _find_folder(self, overrides: Sequence[str]) -> Path:
         sweep = self.compose(overrides).hydra.sweep
         return Path(sweep.dir) / sweep.subdir
 
 
-def _returned(job_return: Any) -> Outcome:
+def _get_outcome(job_return: Any) -> Outcome:
     try:
         return job_return.return_value
-    except Exception as error:  # of Hydra itself, before the job began
+    except Exception as error:  # Hydra's own, before the job began
         return Outcome("failed", None, 0.0, " ".join(str(error).split())[:300])
 
 
@@ -300,40 +288,28 @@ def _read_outcome(folder: Path, since: float) -> Outcome | None:
     return Outcome(**json.loads(path.read_text(encoding="utf-8")))
 
 
-def _table(jobs: Sequence[Job], objective: str) -> str:
+def _format_table(jobs: Sequence[Job], objective: str) -> str:
     shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
     rows = []
     for number, job in enumerate(jobs, start=1):
-        told = " ".join(each for each in job.overrides if each not in shared)
-        reached = job.outcome.objective
+        varied = " ".join(override for override in job.overrides if override not in shared)
+        reached, seconds = job.outcome.objective, f"{job.outcome.seconds:.1f}"
         accuracy = "" if reached is None else f"{reached:.2%}"
-        rows.append((number, told, job.outcome.status, accuracy, f"{job.outcome.seconds:.1f}"))
-    columns = ("job", "configuration", "outcome", objective, "seconds")
-    return csvs.as_text(rows, columns)
+        rows.append((number, varied, job.outcome.status, accuracy, seconds))
+    return csvs.as_text(rows, ("job", "configuration", "outcome", objective, "seconds"))
 
 
-def _counts(jobs: Sequence[Job]) -> str:
-    statuses = [job.outcome.status for job in jobs]
-    counted = [
-        f"{statuses.count(status)} {status}"
-        for status in ("done", "diverged", "skipped", "failed")
-        if status in statuses
-    ]
-    return f"{len(jobs)} jobs: {', '.join(counted)}." if counted else "No jobs."
-
-
-def _best(jobs: Sequence[Job], project: Project) -> str:
-    best = best_of(jobs)
+def _format_best(jobs: Sequence[Job], project: Project) -> str:
+    best = find_best(jobs)
     if best is not None:
-        assert best.outcome.objective is not None
-        told = f"Best by {project.objective} ({best.outcome.objective:.2%}):"
-        return f"{told} {best.command(project.train)}"
+        reached = f"{project.objective} ({best.outcome.objective:.2%})"
+        return f"Best by {reached}: {best.command(project.train)}"
     if all(job.outcome.status == "failed" for job in jobs):
         return "None is best."
     return f"None is best: {project.no_objective}."
 
 
-def best_of(jobs: Iterable[Job]) -> Job | None:
-    """Give the job with the greatest objective, the first of several; None where none has one."""
-    reached = [job for job in jobs if job.outcome.objective is not None]
-    return max(reached, key=lambda job: job.outcome.objective or 0.0, default=None)
+def find_best(jobs: Iterable[Job]) -> Job | None:
+    """Return the job with the greatest objective, the first of several; None if none has one."""
+    measured = [job for job in jobs if job.outcome.objective is not None]
+    return max(measured, key=lambda job: job.outcome.objective or 0.0, default=None)

@@ -1,8 +1,8 @@
-"""Values of a configuration, validated by pydantic: types, ranges and errors of one line.
+"""Values of a configuration, validated by pydantic, with errors of one line.
 
 A section of a configuration is a dataclass made by `section`. No field has a default: params.yaml
-and conf/ hold the values, and OmegaConf reports the missing ones. Hydra reads the same classes as
-its schema; it sees the plain types within `Annotated`.
+and conf/ hold the values. Hydra reads the same classes as its schema, with the plain types within
+`Annotated`.
 """
 
 import inspect
@@ -37,12 +37,7 @@ _UNKNOWN = ("unexpected_keyword_argument", "invalid_key")
 
 
 def validate(kind: Any, value: Any, key: str = "") -> Any:
-    """Validate a value against a type; `key` is its name for the user.
-
-    Raises
-    ------
-    UserError
-        If it is not valid; the message is the line of `explain_fault`.
+    """Validate a value against a type, or raise a `UserError`; `key` names it for the user.
 
     >>> validate(Count, 0, "epochs")
     Traceback (most recent call last):

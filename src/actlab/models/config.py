@@ -23,7 +23,7 @@ KERNEL_INITIALIZERS = (
 
 Initializer = Annotated[str, one_of(KERNEL_INITIALIZERS)]
 
-#: Equal hidden layers: how many, and the units of each.
+#: Equal hidden layers: their number and units.
 _EQUAL_LAYERS = re.compile(r"([1-9]\d{0,3})x([1-9]\d{0,5})")
 
 _UNITS = TypeAdapter(list[Annotated[Count, Field(le=999_999)]])
@@ -42,10 +42,7 @@ def _list_units(hidden: Any) -> list[int]:
 
 @section
 class NetworkConfig:
-    """The hidden layers of a network, by their units.
-
-    `hidden` is a list of whole numbers, or `8x64` for eight layers of 64 units, which becomes
-    that list.
+    """The units of each hidden layer: a list, or `8x64` for eight layers of 64 units.
 
     >>> NetworkConfig("uniform", "3x16").hidden
     [16, 16, 16]
@@ -57,6 +54,6 @@ class NetworkConfig:
 
 @section
 class ModelConfig:
-    """What every network of a study has in common."""
+    """What all networks of a study have in common."""
 
     kernel_initializer: Initializer

@@ -12,18 +12,12 @@ def run_path(runs: str | Path, activation: str, network: str) -> Path:
 
 
 def weights_path(models: Path, seed: int, epoch: int) -> Path:
-    """Give the file of a seed's weights after an epoch, in the models of a run."""
+    """Return the file of a seed's weights after an epoch."""
     return models / f"seed-{seed}" / f"epoch-{epoch:03d}.weights.h5"
 
 
 def kept_epochs(models: Path, seed: int) -> Sequence[int]:
-    """Give the epochs whose weights are in the models of a run, ascending.
-
-    Raises
-    ------
-    UserError
-        When there are none.
-    """
+    """List the epochs whose weights are in the models of a run, ascending; there must be some."""
     files = (models / f"seed-{seed}").glob("epoch-*.weights.h5")
     epochs = sorted(int(path.name.split(".")[0].removeprefix("epoch-")) for path in files)
     if not epochs:

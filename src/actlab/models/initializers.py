@@ -6,12 +6,10 @@ from actlab.models.config import RECOMMENDED
 
 
 def resolve_initializer(kernel_initializer: str, activation: ActivationConfig) -> str:
-    """Give Keras's name of the kernel initializer of an activation's networks.
+    """Return Keras's name of the kernel initializer; `recommended` depends on the activation.
 
     >>> resolve_initializer(RECOMMENDED, ActivationConfig("relu", "relu", {}))
     'he_uniform'
-    >>> resolve_initializer("glorot_normal", ActivationConfig("relu", "relu", {}))
-    'glorot_normal'
     """
     if kernel_initializer == RECOMMENDED:
         return get_activation(activation).recommended_initializer

@@ -1,4 +1,4 @@
-"""An activation and a network -> a Keras model."""
+"""Dense networks as Keras models: built, saved, loaded."""
 
 import json
 import math
@@ -22,17 +22,14 @@ from actlab.models.initializers import resolve_initializer
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """All that `build_model` needs, besides a seed.
+    """All that `build_model` needs besides a seed.
 
     Attributes
     ----------
-    activation
-        The activation of every hidden layer.
-    network
-        The hidden layers.
+    activation, network
+        The hidden layers' activation and units.
     kernel_initializer
-        Of every kernel, one of `models.config.KERNEL_INITIALIZERS`: it may be `recommended`, which
-        stands for the one that the activation's literature recommends. Biases start at zero.
+        One of `models.config.KERNEL_INITIALIZERS`, for all layers. Biases start at zero.
     inputs, classes
         Pixels of an image, and logits.
     """
@@ -49,13 +46,7 @@ class ModelSpec:
 
     @classmethod
     def load(cls, path: Path) -> "ModelSpec":
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        UserError
-            When the file is missing, or is none that `save` wrote.
-        """
+        """Load what `save` wrote."""
         if not path.is_file():
             raise UserError(f"{path} is missing: run `dvc repro` to train that network")
         try:
@@ -70,18 +61,8 @@ class ModelSpec:
 
 
 def keras_activation(function: str, constants: Mapping[str, Any]) -> Callable[[Any], Any]:
-    """Give Keras's function for an activation, its constants filled in.
+    """Return Keras's function for an activation, with its constants; for PReLU an unbuilt layer.
 
-    Parameters
-    ----------
-    function
-        A row of `definitions.ACTIVATIONS`, or the dotted name of a user's own. Of PReLU a layer
-        is given, not yet built: its slopes are weights.
-    constants
-        The function's.
-
-    Examples
-    --------
     >>> halved = keras_activation("leaky_relu", {"negative_slope": 0.5})
     >>> halved(keras.ops.convert_to_tensor([-2.0, 2.0])).numpy()
     array([-1.,  2.], dtype=float32)
@@ -98,23 +79,11 @@ def keras_activation(function: str, constants: Mapping[str, Any]) -> Callable[[A
 
 
 def build_model(spec: ModelSpec, seed: int) -> keras.Sequential:
-    """Build a dense network that gives logits, its weights drawn from a seed.
+    """Build a dense network, float32 images (n, inputs) -> logits (n, classes).
 
-    The draw of a layer depends on the seed, the layer's place and its shape, and on nothing
-    else: for one seed, networks that differ in their activation alone start from the same
-    weights (with the initializer `recommended`, where the activations have one and the same).
-
-    Parameters
-    ----------
-    spec
-        The layers and their activation.
-    seed
-        Of the initial kernels; any whole number from 0.
-
-    Returns
-    -------
-    keras.Sequential
-        Float32 images (n, inputs) -> logits (n, classes); layers hidden_1, ..., output.
+    A layer's initial kernel depends on the seed, its position, shape and initializer only, so that
+    networks that differ in their activation start from the same weights. The layers are named
+    hidden_1, ..., output.
 
     >>> spec = ModelSpec(
     ...     ActivationConfig("relu", "relu", {}), NetworkConfig("mlp", [128, 64]), "glorot_uniform"
@@ -127,25 +96,25 @@ def build_model(spec: ModelSpec, seed: int) -> keras.Sequential:
     for place, (count, initializer) in enumerate(
         zip(units, _kernel_initializers(spec, seed), strict=True), start=1
     ):
-        hidden = place < len(units)
+        is_hidden = place < len(units)
         activation = None
-        if hidden:
+        if is_hidden:
             activation = keras_activation(spec.activation.function, spec.activation.constants)
         if isinstance(activation, keras.layers.Layer):
-            activation.build((None, count))  # or its weights are not there before a first batch
+            activation.build((None, count))  # creates its weights
         layers.append(
             keras.layers.Dense(
                 count,
                 activation=activation,
                 kernel_initializer=initializer,
-                name=f"hidden_{place}" if hidden else "output",
+                name=f"hidden_{place}" if is_hidden else "output",
             )
         )
     return keras.Sequential([keras.Input((spec.inputs,), name="image"), *layers])
 
 
 def _kernel_initializers(spec: ModelSpec, seed: int) -> list[Any]:
-    """Give Keras's initializer of each layer's kernel."""
+    """Return Keras's initializer of each layer's kernel."""
     draws = np.random.SeedSequence(seed).generate_state(len(spec.network.hidden) + 1)
     name = resolve_initializer(spec.kernel_initializer, spec.activation)
     return [
@@ -155,19 +124,15 @@ def _kernel_initializers(spec: ModelSpec, seed: int) -> list[Any]:
 
 
 def draw_kernels(model: keras.Sequential, spec: ModelSpec, seed: int) -> None:
-    """Give a model that `build_model` made the kernels that it draws from another seed.
-
-    All else stays. An untrained model is then what `build_model` gives for that seed, without the
-    time that this takes.
-    """
+    """Replace a model's kernels by those that `build_model` draws from another seed, but faster."""
     for layer, initializer in zip(model.layers, _kernel_initializers(spec, seed), strict=True):
         layer.kernel.assign(initializer(layer.kernel.shape))
 
 
 def with_probabilities(model: keras.Sequential, spec: ModelSpec) -> keras.Model:
-    """Copy a trained model into one that gives probabilities (n, classes).
+    """Copy a trained model into one that returns probabilities (n, classes).
 
-    It is made of Keras's own operations alone, so that a saved copy loads without actlab.
+    It consists of Keras's own operations, so that a saved copy loads without actlab.
     """
     images = outputs = keras.Input((spec.inputs,), name="image")
     for layer in model.layers:
@@ -183,20 +148,20 @@ def with_probabilities(model: keras.Sequential, spec: ModelSpec) -> keras.Model:
 def _apply_symbolically(
     activation: ActivationConfig, outputs: Any, trained: list[np.ndarray]
 ) -> Any:
-    """Give the activation of a layer's symbolic outputs; `trained` are a PReLU's slopes."""
+    """Apply an activation to symbolic outputs; `trained` are PReLU's slopes."""
     if activation.function == "prelu":
         prelu = keras.layers.PReLU()
         outputs = prelu(outputs)
         prelu.set_weights(trained)
         return outputs
     if activation.function in ACTIVATIONS and not activation.constants:
-        # Keras calls some of its functions (mish, hard_silu) on numbers alone, in a layer on all.
+        # Some of Keras's functions (mish, hard_silu) take symbolic tensors in a layer only.
         return keras.layers.Activation(activation.function)(outputs)
     return keras_activation(activation.function, activation.constants)(outputs)
 
 
 def describe_layers(model: keras.Sequential, spec: ModelSpec) -> list[tuple[Any, ...]]:
-    """Rows of `layout.LAYERS`: each dense layer's name, shapes and number of parameters."""
+    """List each dense layer's name, shape and number of parameters: rows of `layout.LAYERS`."""
     names = [spec.activation.name] * len(spec.network.hidden) + ["linear"]
     return [
         (layer.name, layer.kernel.shape[0], layer.units, name, layer.count_params())
@@ -205,22 +170,7 @@ def describe_layers(model: keras.Sequential, spec: ModelSpec) -> list[tuple[Any,
 
 
 def load_model(folder: Path, seed: int, epoch: int | None = None) -> keras.Sequential:
-    """Rebuild a trained model from `models/<activation>-<network>`.
-
-    Parameters
-    ----------
-    folder
-        Holds model.json and the weights.
-    seed
-        Which of the trained models.
-    epoch
-        After which epoch; the last by default.
-
-    Raises
-    ------
-    UserError
-        When model.json or the weights are missing or cannot be read.
-    """
+    """Load a seed's model after an epoch (the last by default) from a run's folder `models`."""
     model = build_model(ModelSpec.load(folder / "model.json"), seed)
     path = weights_path(folder, seed, kept_epochs(folder, seed)[-1] if epoch is None else epoch)
     if not path.is_file():
@@ -230,13 +180,7 @@ def load_model(folder: Path, seed: int, epoch: int | None = None) -> keras.Seque
 
 
 def read_weights(model: keras.Sequential, path: Path) -> None:
-    """Give a model the weights of a file.
-
-    Raises
-    ------
-    UserError
-        When the file cannot be read, or holds weights of other shapes.
-    """
+    """Load weights from a file into a model."""
     try:
         model.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
@@ -246,8 +190,7 @@ def read_weights(model: keras.Sequential, path: Path) -> None:
 def euclidean_norm(values: Float[np.ndarray, "..."]) -> float:
     """Compute the square root of the sum of squares, in double precision.
 
-    NumPy's own norm sums in BLAS, whose order of sums, and so the last bit, depends on the
-    number of cores.
+    NumPy's norm sums in BLAS, whose order, and so the last bit, depends on the number of cores.
 
     >>> euclidean_norm(np.array([[3.0], [4.0]]))
     5.0

@@ -15,7 +15,7 @@ from actlab.data.datasets import DATASETS
 from actlab.data.splits import Splits, count_classes
 from actlab.engine import csvs
 from actlab.engine.files import atomic_write
-from actlab.engine.parallel import begun_beside
+from actlab.engine.parallel import sharing
 from actlab.evidence import claims, comparisons, layer_summaries, summaries
 from actlab.evidence.outcomes import Evidence
 from actlab.reporting import activation_figures, charts, drawings, look, report, sections
@@ -32,7 +32,7 @@ def write_report(
     splits: Splits,
     facts: Sequence[Fact],
     config: Config,
-    beside: Executor,
+    helper: Executor,
 ) -> None:
     """Write the folder of the report; each file and folder in it is replaced whole.
 
@@ -48,7 +48,7 @@ def write_report(
         What reproduces the report.
     config
         Paths, confidence, margins.
-    beside
+    helper
         Draws half of the figures.
     """
     reports, confidence = Path(config.paths.reports), config.report.confidence
@@ -60,7 +60,7 @@ def write_report(
             name: partial(look.plot_and_save, drawing.plot, pictures / name)
             for name, drawing in drawn.items()
         }
-        with begun_beside(tasks, beside) as done:
+        with sharing(tasks, helper) as done:
             labels = splits.test.labels
             study, by_image = comparisons.read_predictions(study, Path(config.paths.runs), labels)
             scores = comparisons.score(study, config.report.target_accuracy)
@@ -88,7 +88,7 @@ def write_report(
             shown = {name: drawing.table for name, drawing in drawn.items()}
             interactive = charts.build(study, shown)
             _write_tables(_list_tables(study, scores, confidence) | shown, reports / "tables")
-            import_module("mlflow")  # while figures are drawn beside
+            import_module("mlflow")  # while the helper draws figures
     _write_tables(summaries.plot_tables(study), reports / "plots")
     page = report.render_html(
         composed,

@@ -1,9 +1,8 @@
-"""What is kept of a training while it runs, so that it goes on where a kill ended it.
+"""Checkpoints of a training, from which a killed one resumes with the same results to the bit.
 
-A training has a folder named by its `fingerprint`, so that what goes on is what began: the same
-values, data, code and packages. In it, its run folder as far as it is, and a folder per seed: its
-state, from which the rest follows to the bit; what its test gave, at the end. None of these is
-pickled. A finished training removes its folder.
+The folder of a training is named by its fingerprint: the same values, data, code and packages. It
+is a run folder as far as it is written, with a folder per seed for the seed's state and its test
+result. Nothing is pickled. A finished training removes its folder.
 """
 
 import hashlib
@@ -26,46 +25,43 @@ from actlab.results import layout
 from actlab.results.layout import RunFolder, weights_path
 from actlab.training.trainer import Epoch, Fitted, State
 
-#: The relative change of each layer's kernel in the next step: epoch, layer, ratio.
+#: The relative change of a layer's kernel in the next step: epoch, layer, ratio.
 Update = tuple[int, str, float]
 
-#: A seed's files; each begins with the SHA-256 of the rest, NumPy's archive of arrays.
+#: A seed's files; each is a SHA-256 and NumPy's archive of arrays.
 STATE, FITTED = "state.bin", "fitted.bin"
 
 
 class _InMemory(io.BytesIO):
-    """What Keras takes for a file of weights. Where HDF5 itself finds the disk full, it crashes."""
+    """What Keras accepts as a file of weights; HDF5 itself crashes when the disk is full."""
 
     def __str__(self) -> str:
         return "in memory.weights.h5"
 
 
 class Checkpoints:
-    """The checkpoints of one training, in a folder that no other process writes to meanwhile.
+    """The checkpoints of one training, in a folder that no other process writes to.
 
-    `keep` and `save` are for the threads that train (`training.fit_seeds`), the other methods for
-    the one that asked for the models.
+    `keep` and `save` run on the threads that train, the other methods on the consumer's thread.
 
     Parameters
     ----------
     folder
-        Of the training; what is whole in it is read. A seed begins anew where its state is
-        missing or damaged, or of another processor, since that may round differently, and where
-        its weights are missing.
+        Of the training. A seed starts again if its state is missing, damaged or from another
+        processor (which may round differently), or if kept weights are missing.
     seeds, kept_epochs
-        Of the training; the weights of kept epochs have to be there up to the state's, and the
-        last of them is the last epoch.
+        Of the training; the last kept epoch is the last epoch.
 
     Attributes
     ----------
     run
-        The run folder, as far as `write` has brought it.
+        The run folder, updated by `write`.
     states
-        Of the seeds that had begun, after their last epoch.
+        The last states of the seeds that have started.
     epochs, updates
-        By seed, what every epoch gave, and the rows of `layout.UPDATES` without the seed.
+        By seed, the results of every epoch, and the rows of `layout.UPDATES` without the seed.
     fitted
-        What the test of a seed gave, of those that are finished.
+        The test results of the seeds that are finished.
     """
 
     def __init__(self, folder: Path, seeds: Sequence[int], kept_epochs: Sequence[int]) -> None:
@@ -80,99 +76,110 @@ class Checkpoints:
     def keep(
         self, seed: int, epoch: int, model: Any, next_step: Callable[[], Mapping[str, float]]
     ) -> None:
-        """Keep a model's weights, for good, and what the next step does to them."""
+        """Write a model's weights, and measure its next step."""
         with atomic_write(weights_path(self.run.models, seed, epoch)) as path:
-            held = _InMemory()
-            model.save_weights(held)
-            path.write_bytes(held.getbuffer())
+            weights = _InMemory()
+            model.save_weights(weights)
+            path.write_bytes(weights.getbuffer())
         self.updates[seed].extend((epoch, *ratio) for ratio in next_step().items())
 
     def save(self, state: State, epoch: Epoch) -> None:
-        """Save a seed's state with all that is known of its epochs.
+        """Save a seed's state and the results of its epochs.
 
-        The disk takes it when it likes: after a power failure the file may be damaged, and the
-        seed begins anew.
+        It is not synced to disk: after a power failure the seed may start again.
         """
         self.epochs[state.seed].append(epoch)
-        known = {
+        values = {
             "epoch": state.epoch,
             "processor": _processor(),
-            "epochs": [asdict(each) for each in self.epochs[state.seed]],
+            "epochs": [asdict(result) for result in self.epochs[state.seed]],
             "updates": self.updates[state.seed],
         }
-        arrays = {str(place): each for place, each in enumerate(state.variables)}
+        arrays = {str(place): array for place, array in enumerate(state.variables)}
         with atomic_write(self._path(state.seed, STATE), sync=False) as path:
-            _write(path, known, arrays)
+            _write(path, values, arrays)
 
     def finish(self, fitted: Fitted) -> None:
-        """Save what a seed's test gave, for good."""
+        """Save a seed's test result."""
         self.fitted[fitted.seed] = fitted
-        known = {key: value for key, value in asdict(fitted).items() if key != "test_logits"}
+        values = asdict(fitted)
+        logits = values.pop("test_logits")
         with atomic_write(self._path(fitted.seed, FITTED)) as path:
-            _write(path, known, {"test_logits": fitted.test_logits})
+            _write(path, values, {"test_logits": logits})
 
     def write(self) -> None:
-        """Write the tables of the run folder as they are now; of all seeds, their logits too."""
-        epochs = [epoch for seed in self.epochs for epoch in [*self.epochs[seed]]]
+        """Write the tables of the run folder, and the logits if every seed is finished."""
+        # Other threads append meanwhile: each list is copied first.
+        epochs = [epoch for results in self.epochs.values() for epoch in [*results]]
+        updates = [(seed, *row) for seed, rows in self.updates.items() for row in [*rows]]
         fitted = [self.fitted[seed] for seed in sorted(self.fitted)]
-        updates = [(seed, *row) for seed in self.updates for row in [*self.updates[seed]]]
         self.run.write_table("history", map(attrgetter(*layout.HISTORY), epochs))
         self.run.write_table("timings", map(attrgetter(*layout.TIMINGS), epochs))
         self.run.write_table("test", map(attrgetter(*layout.TEST), fitted))
         self.run.write_table("updates", updates)
         if len(fitted) == len(self.epochs):
-            self.run.write_logits({each.seed: each.test_logits for each in fitted})
+            self.run.write_logits({result.seed: result.test_logits for result in fitted})
+
+    def describe_progress(self) -> str:
+        """Describe how far the seeds are that have started."""
+        return ", ".join(
+            f"seed {seed} {'finished' if seed in self.fitted else f'from epoch {state.epoch}'}"
+            for seed, state in self.states.items()
+        )
 
     def remove(self) -> None:
-        """Remove all of them."""
+        """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _load(self, seed: int, kept_epochs: Sequence[int]) -> None:
-        if (found := _read(self._path(seed, STATE))) is None:
+        if (saved := _read(self._path(seed, STATE))) is None:
             return
-        known, arrays = found
-        after = known["epoch"]
-        kept = [weights_path(self.run.models, seed, each) for each in kept_epochs if each <= after]
-        if known["processor"] != _processor() or not all(path.is_file() for path in kept):
+        values, arrays = saved
+        last = values["epoch"]
+        kept = [
+            weights_path(self.run.models, seed, epoch) for epoch in kept_epochs if epoch <= last
+        ]
+        if values["processor"] != _processor() or not all(path.is_file() for path in kept):
             return
         variables = [arrays[str(place)] for place in range(len(arrays))]
-        self.states[seed] = State(seed, after, variables)
-        self.epochs[seed] = [Epoch(**each) for each in known["epochs"]]
-        self.updates[seed] = [(epoch, layer, ratio) for epoch, layer, ratio in known["updates"]]
-        if after == max(kept_epochs) and (tested := _read(self._path(seed, FITTED))):
+        self.states[seed] = State(seed, last, variables)
+        self.epochs[seed] = [Epoch(**result) for result in values["epochs"]]
+        self.updates[seed] = [(epoch, layer, ratio) for epoch, layer, ratio in values["updates"]]
+        if last == max(kept_epochs) and (tested := _read(self._path(seed, FITTED))):
             self.fitted[seed] = Fitted(test_logits=tested[1]["test_logits"], **tested[0])
 
     def _path(self, seed: int, name: str) -> Path:
         return self.folder / f"seed-{seed}" / name
 
 
-def _write(path: Path, known: dict[str, Any], arrays: dict[str, Any]) -> None:
-    """Write JSON and arrays behind their digest: zip's own checks do not hold its names."""
+def _write(path: Path, values: dict[str, Any], arrays: dict[str, Any]) -> None:
+    """Write JSON and arrays after their digest; zip's own checks do not cover its names."""
     packed = io.BytesIO()
-    np.savez(packed, known=np.frombuffer(json.dumps(known).encode(), np.uint8), **arrays)
+    np.savez(packed, values=np.frombuffer(json.dumps(values).encode(), np.uint8), **arrays)
     content = packed.getvalue()
     path.write_bytes(hashlib.sha256(content).digest() + content)
 
 
 def _read(path: Path) -> tuple[Any, dict[str, np.ndarray]] | None:
-    """Give JSON and arrays; None where there is no such file, or none as it was written."""
+    """Read JSON and arrays; None if the file is missing or damaged."""
     try:
-        digest, content = (whole := path.read_bytes())[:32], whole[32:]
+        whole = path.read_bytes()
     except OSError:
         return None
+    digest, content = whole[:32], whole[32:]
     if hashlib.sha256(content).digest() != digest:
         return None
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = dict(file)
-        return json.loads(arrays.pop("known").tobytes()), arrays
-    except (ValueError, KeyError):  # a digest is easily made, by what is not actlab
+        return json.loads(arrays.pop("values").tobytes()), arrays
+    except (ValueError, KeyError):  # not written by actlab
         return None
 
 
 @cache
 def _processor() -> str:
-    """Tell the processor by what it can do, as far as the system says."""
+    """Identify the processor by its features, as far as the system lists them."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             if line.startswith(("flags", "Features")):

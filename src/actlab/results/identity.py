@@ -1,23 +1,25 @@
-"""A configuration's fingerprint: a digest of all that decides the results of its training.
+"""A configuration's fingerprint: a digest of all that determines the results of its training.
 
-Two trainings with one fingerprint give the same weights to the bit on the same machine: a sweep
-that is started again skips what it finds finished.
+Two trainings with the same fingerprint give the same weights to the bit on the same machine: a
+sweep that is started again skips what is finished.
 """
 
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from actlab.activations.config import ActivationConfig
-from actlab.data.config import DataConfig
 from actlab.data.datasets import DATASETS
 from actlab.engine.fingerprint import digest, digest_sources, find_versions
-from actlab.models.config import ModelConfig, NetworkConfig
-from actlab.training.config import TrainingConfig
 
-#: The code that computes a training, in the package: folders and files. The stage `train` of
-#: dvc.yaml depends on the same.
+if TYPE_CHECKING:
+    from actlab.schema import Config
+else:
+    Config = Any
+
+#: The folders and files of the package that compute a training; the stage `train` in dvc.yaml
+#: depends on the same.
 CODE = (
     "activations",
     "backend.py",
@@ -31,28 +33,15 @@ CODE = (
     "training",
 )
 
-#: The packages whose arithmetic it is.
+#: The packages whose arithmetic it uses.
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scipy")
 
 
-@runtime_checkable
-class Trained(Protocol):
-    """The part of a configuration that decides the results of its training."""
-
-    data: DataConfig
-    activation: ActivationConfig
-    network: NetworkConfig
-    model: ModelConfig
-    training: TrainingConfig
-    seeds: list[int]
-
-
-def fingerprint(config: Trained) -> str:
+def fingerprint(config: Config) -> str:
     """Compute the SHA-256 of a configuration's values, its data, and the code that computes.
 
-    Paths, the sweep's name, the options of the report, and how many models train in parallel are
-    not in it: they change no result. The raw files are in it by the digests that they are verified
-    against whenever they are read.
+    Keys that change no result (paths, report options, models in parallel) are left out. Raw files
+    count by the digests that they are verified against.
     """
     sections = ("data", "model", "training", "activation", "network")
     return digest(
@@ -66,10 +55,7 @@ def fingerprint(config: Trained) -> str:
 
 
 def code_of(activation: ActivationConfig) -> str:
-    """Compute the SHA-256 of the code that computes, of its packages, and of a user's own sources.
-
-    Modules that a user's own function imports from elsewhere are not followed.
-    """
+    """Compute the SHA-256 of the code, its packages, and the sources of a custom function."""
     values: dict[str, object] = {"code": _digest_code(), "packages": find_versions(PACKAGES)}
     if activation.is_own:
         # Imports the function, and TensorFlow with it.

@@ -1,16 +1,15 @@
-"""The run folder: which files the training of a configuration leaves, and what they hold.
+"""The run folder: the files that the training of a configuration writes.
 
 ===========  ===================================================================================
-models/      model.json and training.json, what it was trained with; the weights of each seed after
-             the kept epochs
-results/     layers.csv, history.csv, test.csv, updates.csv; test.npz, the logits, once all is done
+models/      model.json and training.json, the configuration; each seed's weights at kept epochs
+results/     layers.csv, history.csv, test.csv, updates.csv; test.npz, the logits, at the end
 timings.csv  when each epoch ended and how long it took
 run.json     the fingerprint
 ===========  ===================================================================================
 
-Equal trainings give equal models and results, to the byte. While it trains, a run folder is
-`checkpoints/<fingerprint>/`, and its tables hold the rows so far; a complete one is copied to
-`runs/<activation>-<network>/`, in the repository or in the folder of a sweep's job.
+Equal trainings give equal models and results, to the byte. During training, a run folder is
+`checkpoints/<fingerprint>/`; a complete one is copied to `runs/<activation>-<network>/`, in the
+repository or in the folder of a sweep's job.
 """
 
 import json
@@ -35,7 +34,7 @@ from actlab.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from actlab.schema import Config
-else:  # the whole configuration is above: what computes depends on this module
+else:  # a training depends on this module, but not on the whole configuration
     Config = Any
 
 #: One row per epoch of one seed; `results/history.csv`.
@@ -49,8 +48,8 @@ TEST = ("seed", "test_loss", "test_accuracy")
 LAYERS = ("layer", "inputs", "units", "activation", "parameters")
 
 #: One row per epoch of one seed; `timings.csv`.
-#: `epoch_seconds` is training alone; `compile_seconds` is what tracing and compiling took
-#: before the first; `models_at_once` trained side by side; `ended` is in milliseconds since 1970.
+#: `epoch_seconds` is training only, `compile_seconds` compilation before the first epoch,
+#: `models_at_once` the number of models in parallel; `ended` is in milliseconds since 1970.
 TIMINGS = ("seed", "epoch", "epoch_seconds", "compile_seconds", "models_at_once", "ended")
 
 #: One row per layer at a kept epoch of one seed; `results/updates.csv`.
@@ -70,20 +69,18 @@ _TEXT = {"layer", "activation"}
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder holds.
+    """The content of a run folder.
 
     Attributes
     ----------
     config
-        All that the run was trained with; what decides no result is the reader's.
+        The configuration of the run; keys that change no result are the reader's.
     fingerprint, code
-        Those of `config` (`identity.fingerprint`, `identity.code_of`) when it was trained.
+        `identity.fingerprint` and `identity.code_of` of `config` when it was trained.
     epochs
-        One row per finished epoch of a seed: `HISTORY` with `TIMINGS`.
-    test
-        `TEST`: the seeds that are finished.
-    updates
-        `UPDATES`.
+        `HISTORY` with `TIMINGS`: one row per finished epoch of a seed.
+    test, updates
+        `TEST` of the finished seeds, and `UPDATES`.
     """
 
     config: Config
@@ -95,7 +92,7 @@ class Run:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every epoch of each seed is there, and the test of each seed."""
+        """Whether every epoch and the test of each seed are there."""
         seeds = set(self.config.seeds)
         steps = {(seed, epoch) for seed in seeds for epoch in range(1, self._last + 1)}
         found = list(zip(self.epochs["seed"], self.epochs["epoch"], strict=True))
@@ -104,10 +101,7 @@ class Run:
 
     @property
     def objective(self) -> float | None:
-        """The mean validation accuracy over seeds after the last epoch, which a sweep maximises.
-
-        None where no validation images were held out: nothing is selected by the test split.
-        """
+        """The mean validation accuracy over seeds after the last epoch; None without validation."""
         if not self.config.data.validation_size:
             return None
         return fmean(self.epochs.loc[self.epochs["epoch"] == self._last, "val_accuracy"])
@@ -138,12 +132,12 @@ class RunFolder:
 
     @property
     def models(self) -> Path:
-        """The folder of weights, and of what they were trained with."""
+        """The folder of the weights and their configuration."""
         return self.path / "models"
 
     @property
     def results(self) -> Path:
-        """The folder of what repeats to the byte."""
+        """The folder of the results, which repeat to the byte."""
         return self.path / "results"
 
     @property
@@ -153,7 +147,7 @@ class RunFolder:
 
     @property
     def record(self) -> Path:
-        """The JSON of what differs between equal runs, other than times."""
+        """The JSON of what may differ between equal runs."""
         return self.path / "run.json"
 
     def table(self, name: str) -> Path:
@@ -163,14 +157,14 @@ class RunFolder:
     # --- Writing --------------------------------------------------------------------------
 
     def write_table(self, name: str, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Write one of `COLUMNS`, which replaces the one that is there."""
+        """Write or replace one of `COLUMNS`."""
         with atomic_write(self.table(name), sync=False) as path:
             csvs.write_table(rows, COLUMNS[name], path)
 
     def write_config(
         self, config: Config, model: Mapping[str, Any], fingerprint: str, code: str
     ) -> None:
-        """Write what a training uses; `model` are the fields of its `network.ModelSpec`."""
+        """Write the configuration; `model` has the fields of `network.ModelSpec`."""
         made_with = {"seeds": config.seeds}
         made_with |= {name: asdict(getattr(config, name)) for name in ("data", "training")}
         for file, content in (
@@ -188,17 +182,14 @@ class RunFolder:
             np.savez(path, **arrays)
 
     def copy_to(self, other: "RunFolder") -> None:
-        """Copy the run, each folder and file whole or not at all; what is there is replaced.
-
-        What a killed process left half-written stays behind.
-        """
+        """Copy the run, replacing each folder and file atomically; partial files are left out."""
         for name in ("models", "results", "timings.csv", "run.json"):
-            ours = self.path / name
+            original = self.path / name
             with atomic_write(other.path / name) as path:
-                # `shutil.copytree` would hide in an error of its own that the disk is full.
-                for file in (ours, *ours.rglob("*")):
+                # `shutil.copytree` would hide that the disk is full behind an error of its own.
+                for file in (original, *original.rglob("*")):
                     if file.is_file() and file.parent.suffix != ".partial":
-                        copy = path / file.relative_to(ours)
+                        copy = path / file.relative_to(original)
                         copy.parent.mkdir(parents=True, exist_ok=True)
                         shutil.copyfile(file, copy)
 
@@ -209,7 +200,7 @@ class RunFolder:
         return csvs.read_table(self.table(name), COLUMNS[name], _TEXT)
 
     def read(self, config: Config) -> Run:
-        """Read the run as far as it is; see `read_config`."""
+        """Read the run, complete or not; see `read_config`."""
         trained = self.read_config(config)
         record = _read_json(self.record)
         if not record.keys() >= {"fingerprint", "code"}:
@@ -219,35 +210,23 @@ class RunFolder:
         return Run(trained, record["fingerprint"], record["code"], epochs, test, updates)
 
     def read_config(self, config: Config) -> Config:
-        """Give `config` with all that the run was trained with.
-
-        Raises
-        ------
-        UserError
-            When a file is missing, or is not what the train stage writes.
-        """
-        held = _read_json(self.models / "model.json") | _read_json(self.models / "training.json")
+        """Return `config` with the values that the run was trained with."""
+        values = _read_json(self.models / "model.json") | _read_json(self.models / "training.json")
         try:
             return replace(
                 config,
-                activation=ActivationConfig(**held["activation"]),
-                network=NetworkConfig(**held["network"]),
-                model=ModelConfig(held["kernel_initializer"]),
-                seeds=held["seeds"],
-                data=DataConfig(**held["data"]),
-                training=TrainingConfig(**held["training"]),
+                activation=ActivationConfig(**values["activation"]),
+                network=NetworkConfig(**values["network"]),
+                model=ModelConfig(values["kernel_initializer"]),
+                seeds=values["seeds"],
+                data=DataConfig(**values["data"]),
+                training=TrainingConfig(**values["training"]),
             )
         except (KeyError, TypeError) as error:
             raise _not_of_this_version(self.models) from error
 
     def find_weights(self, config: Config) -> dict[int, Path]:
-        """Give the file of each seed's final weights.
-
-        Raises
-        ------
-        UserError
-            When one is missing.
-        """
+        """Return the files of the seeds' final weights; all must exist."""
         last = config.training.epochs
         weights = {seed: weights_path(self.models, seed, last) for seed in config.seeds}
         for path in weights.values():

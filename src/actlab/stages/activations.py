@@ -19,29 +19,20 @@ if TYPE_CHECKING:
 
 
 def read_configured(name: str, folder: Path) -> ActivationConfig:
-    """Read and check the file of a configured activation.
-
-    Raises
-    ------
-    UserError
-        When a key is missing or unknown, or a value is not allowed; the file is named.
-    """
+    """Read and check the YAML file of an activation; an error names the file."""
     path = folder / f"{name}.yaml"
     try:
         values = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-        read = validate(ActivationConfig, values, "activation")
+        activation = validate(ActivationConfig, values, "activation")
     except (UserError, OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
-    if read.name != name:
-        raise UserError(f"{path}: activation.name is {read.name!r}: it has to be {name!r}")
-    return read
+    if activation.name != name:
+        raise UserError(f"{path}: activation.name is {activation.name!r}: it has to be {name!r}")
+    return activation
 
 
 def describe(activation: ActivationConfig, kernel_initializer: str) -> "Description":
-    """Describe an activation for the report; `kernel_initializer` is the study's.
-
-    Where theory predicts no value (its integral overflows, or is uncertain), it is NaN.
-    """
+    """Compute the metadata of an activation; NaN where an integral overflows or is uncertain."""
     from actlab.activations import functions, mean_field
     from actlab.models.initializers import resolve_initializer
     from actlab.probes import theory
@@ -55,34 +46,30 @@ def describe(activation: ActivationConfig, kernel_initializer: str) -> "Descript
         chi_1 = mean_field.chi_at_fixed_point(phi, sigma_w2)
     except mean_field.UncertainError:
         gains, chi_1 = (math.nan, math.nan), math.nan
-    return metadata.describe(
-        activation, functions.get_activation(activation), phi, gains, resolved, chi_1
-    )
+    row = functions.get_activation(activation)
+    return metadata.describe(activation, row, phi, gains, resolved, chi_1)
 
 
 def activations(config: Config) -> None:
-    """Verify each function and its derivative; write the metadata that reports show."""
+    """Verify each function and its derivative; write the metadata that the report shows."""
     from actlab.activations import functions
     from actlab.engine.files import atomic_write
     from actlab.results import metadata
 
-    described = []
-    print("activation        range               max|φ'|   E[φ²]    χ₁  initializer     deviation")
-    for name in config.activations:
-        activation = read_configured(name, Path("conf/activation"))
-        deviation = functions.check(activation)
-        sources = functions.digest_sources(activation.function) if activation.is_own else None
-        description = describe(activation, config.model.kernel_initializer)
-        described.append((description, sources))
-        print(
-            f"{name:17} {description.range!s:19} {description.steepest_slope:8.4g}"
-            f" {description.value_gain:7.3g} {description.chi_1:5.3g}"
-            f"  {description.recommended_initializer:15} {deviation:9.1e}",
-            flush=True,
-        )
     with atomic_write(Path(config.paths.results) / "activations") as folder:
-        for description, sources in described:
-            metadata.save(description, sources, folder / description.name)
+        print("activation        range               max|φ'|   E[φ²]    χ₁  initializer")
+        for name in config.activations:
+            activation = read_configured(name, Path("conf/activation"))
+            functions.check(activation)
+            sources = functions.digest_sources(activation.function) if activation.is_own else None
+            described = describe(activation, config.model.kernel_initializer)
+            metadata.save(described, sources, folder / name)
+            print(
+                f"{name:17} {described.range!s:19} {described.steepest_slope:8.4g}"
+                f" {described.value_gain:7.3g} {described.chi_1:5.3g}"
+                f"  {described.recommended_initializer}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

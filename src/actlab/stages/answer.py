@@ -1,6 +1,6 @@
 """Show what the last report found: `python -m actlab.stages.answer`, the end of `make repro`.
 
-It reads the report's CSVs with the standard library, so that it takes no time.
+It reads the report's CSVs with the standard library, so that it starts at once.
 """
 
 import csv
@@ -14,8 +14,6 @@ from typing import NamedTuple
 import yaml
 
 _OPPOSITE = {"better": "worse", "worse": "better"}
-
-Row = dict[str, str]
 
 
 class Answer(NamedTuple):
@@ -44,40 +42,35 @@ def main() -> None:
 
 
 def read_answer(reports: Path, confidence: float) -> Answer:
-    """Read accuracies with their intervals, verdicts against the best, and the table of claims.
-
-    Parameters
-    ----------
-    reports
-        The folder of the report's CSVs.
-    confidence
-        The confidence level of the intervals there.
-
-    Raises
-    ------
-    OSError
-        When a CSV is missing.
-    """
+    """Read accuracies with their intervals, verdicts against the best, and the table of claims."""
     summary, comparisons, claims = (
-        _rows(reports / f"{name}.csv") for name in ("summary", "comparisons", "claims")
+        _read_rows(reports / f"{name}.csv") for name in ("summary", "comparisons", "claims")
     )
-    verdicts = {
-        (row["network"], row["first"], row["second"]): row["verdict"]
-        for row in comparisons
-        if row["metric"] == "test_accuracy" and row["key"] == "activation"
-    }
-    by_network: dict[str, list[Row]] = {}
+    verdicts = {}
+    for row in comparisons:
+        if row["metric"] == "test_accuracy" and row["key"] == "activation":
+            network, first, second = row["network"], row["first"], row["second"]
+            verdicts[network, first, second] = row["verdict"]
+            verdicts[network, second, first] = _OPPOSITE.get(row["verdict"], row["verdict"])
+    best: dict[str, dict[str, str]] = {}
     for row in summary:
-        by_network.setdefault(row["network"], []).append(row)
+        network = row["network"]
+        best[network] = max(best.get(network, row), row, key=_accuracy)
     rows = []
-    for network, trained in by_network.items():
-        best = max(trained, key=lambda row: _number(row["test_accuracy_mean"]))["activation"]
-        for row in trained:
-            name = row["activation"]
-            verdict = "best" if name == best else _verdict(verdicts, network, name, best)
-            place = network if row is trained[0] else ""
-            rows.append((place, name, *_accuracy(row), verdict))
-    interval = f"{100 * confidence:g} % interval"
+    for place, row in enumerate(summary):
+        network, name = row["network"], row["activation"]
+        low, high = (_percentage(row[f"test_accuracy_ci_{end}"]) for end in ("low", "high"))
+        rows.append(
+            (
+                network if place == 0 or network != summary[place - 1]["network"] else "",
+                name,
+                f"{_accuracy(row):.2f} %".rjust(len("test accuracy")),
+                f"{low:.2f} to {high:.2f} %" if math.isfinite(low + high) else "none",
+                "best"
+                if row is best[network]
+                else verdicts.get((network, name, best[network]["activation"]), ""),
+            )
+        )
     seeds = sorted({int(row["seeds"]) for row in summary})
     counts = Counter(row["verdict"] for row in claims)
     counted = ", ".join(
@@ -86,7 +79,7 @@ def read_answer(reports: Path, confidence: float) -> Answer:
         if counts[verdict]
     )
     return Answer(
-        ("network", "activation", "test accuracy", interval, "vs. best"),
+        ("network", "activation", "test accuracy", f"{100 * confidence:g} % interval", "vs. best"),
         rows,
         [
             f"Means over {' or '.join(map(str, seeds))} seed{'' if seeds == [1] else 's'};"
@@ -96,26 +89,15 @@ def read_answer(reports: Path, confidence: float) -> Answer:
     )
 
 
-def _verdict(verdicts: dict[tuple[str, str, str], str], network: str, name: str, best: str) -> str:
-    if (network, name, best) in verdicts:
-        return verdicts[network, name, best]
-    verdict = verdicts.get((network, best, name), "")
-    return _OPPOSITE.get(verdict, verdict)
+def _accuracy(row: dict[str, str]) -> float:
+    return _percentage(row["test_accuracy_mean"])
 
 
-def _accuracy(row: Row) -> tuple[str, str]:
-    mean, low, high = (
-        100 * _number(row[f"test_accuracy_{key}"]) for key in ("mean", "ci_low", "ci_high")
-    )
-    interval = f"{low:.2f} to {high:.2f} %" if math.isfinite(low + high) else "none"
-    return f"{mean:.2f} %".rjust(len("test accuracy")), interval
+def _percentage(text: str) -> float:
+    return 100 * float(text) if text else math.nan
 
 
-def _number(text: str) -> float:
-    return float(text) if text else math.nan
-
-
-def _rows(path: Path) -> list[Row]:
+def _read_rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 

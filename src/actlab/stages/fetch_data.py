@@ -1,4 +1,4 @@
-"""Get the raw files of the data set: `python -m actlab.stages.fetch_data`."""
+"""Fetch the raw files of the data set: `python -m actlab.stages.fetch_data`."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from actlab.stages.entry import run
 
 
 def fetch_data(config: Config) -> None:
-    """Get the four idx files from the first source that has the right ones."""
+    """Fetch the four idx files from the first source that has the right ones."""
     from actlab.data.download import fetch_dataset
 
     fetch_dataset(

@@ -1,4 +1,4 @@
-"""A job of a sweep: a training, unless MLflow has it finished."""
+"""A job of a sweep: train one configuration, unless MLflow has it finished."""
 
 import shutil
 from collections.abc import Callable
@@ -19,8 +19,7 @@ from actlab.tracking.store import connect, format_store_error, sweep_tags
 def train_once(train: Callable[..., Any], config: Config, job: str) -> Outcome:
     """Train a configuration, unless MLflow has it finished.
 
-    A lock per fingerprint keeps two processes from training the same, such as a resumed sweep and
-    one that a kill left running.
+    A lock per fingerprint keeps two processes from training the same configuration.
     """
     digest = fingerprint(config)
     with training_lock(config.paths.checkpoints, digest, job) as checkpoints:
@@ -29,7 +28,7 @@ def train_once(train: Callable[..., Any], config: Config, job: str) -> Outcome:
             found = None if config.force else store.find_finished(digest)
             if found:
                 store.write(found.run, tags=sweep_tags(config.sweep))
-                shutil.rmtree(checkpoints, ignore_errors=True)  # killed between the two
+                shutil.rmtree(checkpoints, ignore_errors=True)  # left by a kill before this
                 print(f"{job}: skipped, MLflow has it finished (force=true trains again)")
                 return Outcome("skipped", found.objective, 0.0)
             store.close_ended(digest)

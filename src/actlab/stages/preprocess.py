@@ -1,4 +1,4 @@
-"""Turn raw files into what networks take: `python -m actlab.stages.preprocess`."""
+"""Split and scale the raw images: `python -m actlab.stages.preprocess`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -20,12 +20,8 @@ def preprocess(config: Config) -> None:
     counts = count_classes(splits, len(DATASETS[config.data.name].classes))
     for name, split in splits._asdict().items():
         if split is not None:
-            images = split.images
-            print(
-                f"{name}: images {images.shape} {images.dtype}"
-                f" from {images.min():g} to {images.max():g}, of each class"
-                f" {', '.join(str(row[2]) for row in counts if row[0] == name)}"
-            )
+            per_class = ", ".join(str(row[2]) for row in counts if row[0] == name)
+            print(f"{name}: images {split.images.shape}, of each class {per_class}")
 
 
 if __name__ == "__main__":

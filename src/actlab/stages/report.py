@@ -3,13 +3,13 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from actlab.engine.interrupts import process_beside
+from actlab.engine.parallel import helper_process
 from actlab.schema import Config
 from actlab.stages.entry import run
 
 
 def report(config: Config) -> None:
-    """Read results, draw the figures, write tables, Markdown and HTML."""
+    """Read results; write figures, tables, Markdown and HTML; publish them to MLflow."""
     from actlab.data.splits import load_processed
     from actlab.reporting import provenance, writing
     from actlab.results import metadata, study
@@ -33,9 +33,8 @@ def report(config: Config) -> None:
     activations = metadata.load_trained(trained, results / "activations")
     splits = load_processed(Path(config.paths.processed), asdict(config.data), is_scaled=False)
     facts = provenance.facts(Path.cwd(), config.seeds)
-    # Figures are many small objects, of which none has to go before the end.
-    with process_beside(["actlab.reporting.report"], collects=False) as beside:
-        writing.write_report(loaded, activations, splits, facts, config, beside)
+    with helper_process() as helper:
+        writing.write_report(loaded, activations, splits, facts, config, helper)
     print(f"The report: {reports / 'report.html'} and {reports / 'report.md'}", flush=True)
     log_report(config, reports)
     overview.log_overview(config)

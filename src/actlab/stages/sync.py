@@ -6,13 +6,7 @@ from actlab.stages.entry import run
 
 
 def find_stale_stages() -> set[str]:
-    """Ask DVC for the stages that changed since their last run, and those downstream of them.
-
-    Raises
-    ------
-    UserError
-        When DVC cannot tell, such as outside a repository, or while it is running.
-    """
+    """Return the DVC stages that changed since their last run, and those downstream of them."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from dvc.repo.graph import get_subgraph_of_nodes
@@ -35,14 +29,10 @@ def sync(config: Config) -> None:
     from actlab.tracking import sync
 
     done = sync.sync(config, find_stale_stages())
-    for line in done.written:
-        print(f"written: {line}")
-    for line in done.brought_up_to_date:
-        print(f"brought up to date: {line}")
-    for line in done.left_out:
-        print(f"left out: {line}")
-    if not (done.written or done.left_out or done.brought_up_to_date):
-        print("MLflow already has every run")
+    lines = [f"written: {line}" for line in done.written]
+    lines += [f"brought up to date: {line}" for line in done.brought_up_to_date]
+    lines += [f"left out: {line}" for line in done.left_out]
+    print(*(lines or ["MLflow already has every run"]), sep="\n")
 
 
 if __name__ == "__main__":

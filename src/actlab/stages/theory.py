@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
 from actlab.errors import UserError
 from actlab.models.config import NetworkConfig
@@ -13,12 +13,9 @@ from actlab.schema import Config
 from actlab.stages.entry import run
 
 
-def read_network(name: str, folder: Path) -> NetworkConfig:
-    """Read and check the file of a configured network."""
-    values = OmegaConf.load(folder / f"{name}.yaml")
-    read = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(NetworkConfig), values))
-    assert isinstance(read, NetworkConfig)
-    return read
+def load_yaml(path: str) -> dict[str, Any]:
+    """Load the keys of a YAML file."""
+    return yaml.safe_load(Path(path).read_text())
 
 
 def theory(config: Config) -> None:
@@ -41,32 +38,31 @@ def theory(config: Config) -> None:
         raise UserError(
             f"theory.images is {probe.images}: there are {len(test.labels)} test images"
         )
-    batch = first_images(test, probe.images)
-    networks = [read_network(name, Path("conf/network")) for name in config.networks]
+    images = first_images(test, probe.images)
+    networks = [NetworkConfig(**load_yaml(f"conf/network/{name}.yaml")) for name in config.networks]
     ratios, mean_field, moments, born_dead = [], [], [], []
     for name in config.activations:
         activation = metadata.load(name, Path(config.paths.results) / "activations")
-        compared: dict[str, Any] = {}
+        compared = {}
         for initializer in probe.initializers:
             resolved = resolve_initializer(initializer, activation)
             if resolved not in compared:
                 compared[resolved] = compare_with_theory(
-                    activation, resolved, probe.width, probe.depth, probe.seeds, batch, classes
+                    activation, resolved, probe.width, probe.depth, probe.seeds, images, classes
                 )
-            rows, row = compared[resolved]
-            names = (activation.name, initializer, resolved)
-            ratios += [(*names, *each) for each in rows]
-            mean_field.append((*names, *row))
+            steps, summary = compared[resolved]
+            ratios += [(name, initializer, resolved, *step) for step in steps]
+            mean_field.append((name, initializer, resolved, *summary))
         try:
             mean, variance = activation_moments(nonlinearity_of(activation), 0.0, 1.0)
         except UncertainError:
             mean, variance = math.nan, math.nan
-        moments.append((activation.name, mean, variance))
+        moments.append((name, mean, variance))
         if is_silent_below_zero(activation):
-            for network in networks:
-                probability = born_dead_probability(network.hidden)
-                born_dead.append((activation.name, network.name, probability))
-        print(f"{activation.name}: theory and measurement of {', '.join(compared)}", flush=True)
+            born_dead += [
+                (name, network.name, born_dead_probability(network.hidden)) for network in networks
+            ]
+        print(f"{name}: theory and measurement with {', '.join(compared)}", flush=True)
     with atomic_write(Path(config.paths.results) / "theory") as folder:
         csvs.write_table(ratios, tables.THEORY_RATIOS, folder / "ratios.csv")
         csvs.write_table(mean_field, tables.MEAN_FIELD, folder / "mean_field.csv")

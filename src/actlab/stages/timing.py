@@ -1,5 +1,6 @@
-"""Time an epoch of every activation side by side: `python -m actlab.stages.timing`."""
+"""Time an epoch of every activation in turn: `python -m actlab.stages.timing`."""
 
+from dataclasses import astuple
 from operator import attrgetter
 from pathlib import Path
 
@@ -8,10 +9,7 @@ from actlab.stages.entry import run
 
 
 def timing(config: Config) -> None:
-    """Time each network's activations in blocks, in one process, one model at a time.
-
-    Then a layer with each activation alone, likewise.
-    """
+    """Time, in randomised blocks, each network's epochs, and one layer with each activation."""
     from actlab.data.splits import load_processed
     from actlab.engine import csvs
     from actlab.engine.files import atomic_write
@@ -23,40 +21,31 @@ def timing(config: Config) -> None:
     from actlab.training.trainer import Protocol
 
     train = load_processed(Path(config.paths.processed), is_scaled=False).train
-    training = config.training
+    training, options = config.training, config.timing
     protocol = Protocol(training.epochs, training.batch_size, training.learning_rate, [])
-    rows, activations = [], {}
+    blocks, activations = [], {}
     for network in config.networks:
         specs = {
             name: ModelSpec.load(run_path(config.paths.runs, name, network) / "models/model.json")
             for name in config.activations
         }
         activations |= {name: spec.activation for name, spec in specs.items()}
-        for timed in time_epochs(
-            specs, train, protocol, config.timing.blocks, config.timing.block_epochs
-        ):
-            rows.append(
-                (network, timed.block, timed.place, timed.name, timed.epoch_seconds, timed.load)
-            )
-        print(f"{network}: {config.timing.blocks} blocks of {len(specs)} activations", flush=True)
-    repetitions = dict.fromkeys(OPERATIONS, config.timing.kernel_repetitions)
-    repetitions["elementwise"] = config.timing.elementwise_repetitions
+        timed = time_epochs(specs, train, protocol, options.blocks, options.block_epochs)
+        blocks += [(network, *astuple(epoch)) for epoch in timed]
+        print(f"{network}: {options.blocks} blocks of {len(specs)} activations", flush=True)
+    repetitions = dict.fromkeys(OPERATIONS, options.kernel_repetitions)
+    repetitions["elementwise"] = options.elementwise_repetitions
     kernels = time_kernels(
-        activations,
-        training.batch_size,
-        config.timing.kernel_units,
-        repetitions,
-        config.timing.blocks,
+        activations, training.batch_size, options.kernel_units, repetitions, options.blocks
     )
-    of_layer = list(map(attrgetter(*tables.KERNELS), kernels))
-    print(f"{', '.join(OPERATIONS)}: {config.timing.blocks} blocks of a layer alone", flush=True)
-    timings = Path(config.paths.timings)
-    for name, table, columns in (
-        ("blocks.csv", rows, tables.BLOCKS),
-        ("kernels.csv", of_layer, tables.KERNELS),
+    kernels = list(map(attrgetter(*tables.KERNELS), kernels))
+    print(f"{', '.join(OPERATIONS)}: {options.blocks} blocks of one layer", flush=True)
+    for name, rows, columns in (
+        ("blocks.csv", blocks, tables.BLOCKS),
+        ("kernels.csv", kernels, tables.KERNELS),
     ):
-        with atomic_write(timings / name) as path:
-            csvs.write_table(table, columns, path)
+        with atomic_write(Path(config.paths.timings) / name) as path:
+            csvs.write_table(rows, columns, path)
 
 
 if __name__ == "__main__":

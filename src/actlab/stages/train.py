@@ -17,15 +17,7 @@ else:  # importing TensorFlow takes seconds
 
 
 class Trained(NamedTuple):
-    """What came of a training.
-
-    Attributes
-    ----------
-    objective, diverged
-        As `layout.Run` has them.
-    is_logged
-        Whether MLflow has all of it.
-    """
+    """The result of a training: see `layout.Run`, and whether MLflow has all of it."""
 
     objective: float | None
     diverged: list[int]
@@ -33,10 +25,10 @@ class Trained(NamedTuple):
 
 
 def train(config: Config, job: str | None = None) -> Trained:
-    """Train an activation on a network, one model per seed; write and publish all that they give.
+    """Train one model per seed; write the run folder and publish it to MLflow.
 
-    A training that a kill ended resumes after the last epoch of each seed. `job` is what a sweep
-    calls it: it says less than a training that is alone.
+    A killed training resumes after the last epoch of each seed. `job` is its name within a sweep,
+    where it prints less.
     """
     from actlab.activations.functions import check
     from actlab.engine.csvs import as_text
@@ -50,7 +42,7 @@ def train(config: Config, job: str | None = None) -> Trained:
         check(config.activation)
     name = f"{config.activation.name}-{config.network.name}"
     title, digest = f"{job}, {name}" if job else name, fingerprint(config)
-    splits = load_splits(config)  # what they refuse leaves nothing
+    splits = load_splits(config)
     with training_lock(config.paths.checkpoints, digest, title) as folder:
         spec = compose_spec(config)
         layers = describe_layers(build_model(spec, config.seeds[0]), spec)
@@ -59,37 +51,37 @@ def train(config: Config, job: str | None = None) -> Trained:
         checkpoints = Checkpoints(folder, config.seeds, config.training.kept_epochs())
         checkpoints.run.write_config(config, asdict(spec), digest, code_of(config.activation))
         checkpoints.run.write_table("layers", layers)
-        trained = _train(config, spec, splits, checkpoints, title, job is None)
-        # What a sweep's next start has to log is what it looks for in MLflow.
+        trained = _train_seeds(config, spec, splits, checkpoints, title, job)
+        # A sweep that resumes logs again what MLflow lacks.
         if trained.is_logged or job is None:
             checkpoints.remove()
     return trained
 
 
-def _train(
+def _train_seeds(
     config: Config,
     spec: ModelSpec,
     splits: Splits,
     checkpoints: Checkpoints,
     title: str,
-    is_alone: bool,
+    job: str | None,
 ) -> Trained:
-    """Train the seeds that are not finished; their events go to the run folder, that to MLflow."""
+    """Train the unfinished seeds: events go to the run folder, and from there to MLflow."""
     from actlab.engine import progress
     from actlab.results.layout import RunFolder
     from actlab.tracking.publish import LivePublisher
     from actlab.training import trainer
 
-    made_with = config.training
+    training = config.training
     protocol = trainer.Protocol(
-        made_with.epochs, made_with.batch_size, made_with.learning_rate, made_with.kept_epochs()
+        training.epochs, training.batch_size, training.learning_rate, training.kept_epochs()
     )
     finished = RunFolder.finished(config.paths.runs, config.activation.name, config.network.name)
     done = sum(map(len, checkpoints.epochs.values()))
-    shown = progress.shown(title, len(config.seeds) * protocol.epochs, done)
-    with LivePublisher(config, checkpoints.run) as publisher, shown as advance:
+    progress_bar = progress.shown(title, len(config.seeds) * training.epochs, done)
+    with LivePublisher(config, checkpoints.run) as publisher, progress_bar as advance:
         if checkpoints.states:
-            print(f"{title}: resuming: {_tell_progress(checkpoints)}", flush=True)
+            print(f"{title}: resuming: {checkpoints.describe_progress()}", flush=True)
         events = trainer.fit_seeds(
             spec,
             [seed for seed in config.seeds if seed not in checkpoints.fitted],
@@ -113,30 +105,22 @@ def _train(
                     publisher.publish()
         except BaseException as error:
             with suppress(BaseException):
-                events.throw(error)  # so that no thread goes on
-            with suppress(Exception):  # what failed first is what is told
+                events.throw(error)  # stops the threads
+            with suppress(Exception):  # the first failure is the one to report
                 checkpoints.write()
             raise
         checkpoints.write()
         checkpoints.run.copy_to(finished)
         publisher.publish()
-    run = checkpoints.run.read(config)
-    if is_alone:
-        accuracy = run.test["test_accuracy"].mean()
+    result = checkpoints.run.read(config)
+    if job is None:
+        accuracy = result.test["test_accuracy"].mean()
         print(f"{title}: mean test accuracy {accuracy:.2%}; written to {finished.path}", flush=True)
-    return Trained(run.objective, run.diverged_seeds, not publisher.is_lost)
-
-
-def _tell_progress(checkpoints: Checkpoints) -> str:
-    """Say how far the seeds are that had begun."""
-    return ", ".join(
-        f"seed {seed} {'finished' if seed in checkpoints.fitted else f'from epoch {state.epoch}'}"
-        for seed, state in checkpoints.states.items()
-    )
+    return Trained(result.objective, result.diverged_seeds, not publisher.is_lost)
 
 
 def compose_spec(config: Config) -> ModelSpec:
-    """Give the network of a configuration."""
+    """Return the network of a configuration."""
     from actlab.data.datasets import DATASETS
     from actlab.models.network import ModelSpec
 
@@ -147,9 +131,9 @@ def compose_spec(config: Config) -> ModelSpec:
 
 
 def load_splits(config: Config) -> Splits:
-    """Give the splits that DVC has made, images as in the files; a sweep's are of the raw files.
+    """Load the splits of data/processed, as bytes; a sweep's job splits the raw files itself.
 
-    Each job of a sweep may hold out as many images as it likes, and DVC's outputs stay.
+    So jobs may hold out different numbers of images, and DVC's outputs stay as they are.
     """
     from actlab.data.datasets import load_raw
     from actlab.data.splits import build_splits, load_processed

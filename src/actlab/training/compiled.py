@@ -10,16 +10,16 @@ from actlab.backend import keras, tf
 from actlab.data.splits import Split, to_uint8
 from actlab.models.network import euclidean_norm
 
-# 1 / 255 in two numbers: times a level of grey the first is exact, and the sum of both products
-# is level / 255 to the bit. XLA multiplies by a rounded 1 / 255 where it is told to divide.
+# 1 / 255 in two parts: the product of a level and the first is exact, and the sum of both products
+# is level / 255 to the bit. XLA would replace a division by multiplying with a rounded 1 / 255.
 _PART_OF_255TH = np.float32(round(2**23 / 255) / 2**23)
 _REST_OF_255TH = np.float32(1 / 255 - float(_PART_OF_255TH))
-# Images in a batch: in smaller ones it was no faster.
+# The batch size from which transposed kernels are faster.
 _TRANSPOSED_FROM = 64
 
 
 class Evaluation(NamedTuple):
-    """Mean cross-entropy (nats), accuracy (fraction), and the logits they came from."""
+    """Mean cross-entropy (nats), accuracy (fraction), and logits of a split."""
 
     loss: float
     accuracy: float
@@ -27,9 +27,7 @@ class Evaluation(NamedTuple):
 
 
 def shuffled_order(seed: int, epoch: int, images: int) -> Int32[np.ndarray, " images"]:
-    """Give the order of the training images in an epoch; epochs count from 1.
-
-    It depends on nothing but the arguments, so that every activation sees the same batches.
+    """Draw the order of the training images in an epoch, from 1; the same for every activation.
 
     >>> shuffled_order(seed=0, epoch=1, images=5)
     array([1, 4, 3, 0, 2], dtype=int32)
@@ -38,11 +36,10 @@ def shuffled_order(seed: int, epoch: int, images: int) -> Int32[np.ndarray, " im
 
 
 class DeviceSplit(NamedTuple):
-    """A split in TensorFlow's memory, one copy for every model that reads it.
+    """A split in TensorFlow's memory, shared by all models.
 
-    Images whose values are levels of grey, divided by 255, are held as the levels, one byte each:
-    a quarter of the memory. Where their number allows, eight levels are one uint64: XLA fetches
-    the rows of a batch value by value.
+    Images are stored as uint8 if possible, a quarter of the memory; if the number of pixels
+    allows, eight of them as one uint64, since XLA gathers value by value.
     """
 
     images: tf.Tensor
@@ -50,20 +47,20 @@ class DeviceSplit(NamedTuple):
 
 
 def to_device(split: Split) -> DeviceSplit:
-    """Copy a split, whose images may be their levels of grey, into TensorFlow's memory."""
-    given = np.ascontiguousarray(split.images)
-    if given.dtype != np.uint8:
-        given = given.astype(np.float32, copy=False)
-    images = to_uint8(given)
+    """Copy a split (images float32 or uint8) into TensorFlow's memory."""
+    original = np.ascontiguousarray(split.images)
+    if original.dtype != np.uint8:
+        original = original.astype(np.float32, copy=False)
+    images = to_uint8(original)
     if images is None:
-        images = given
+        images = original
     elif images.shape[1] % 8 == 0:
         images = images.view(np.uint64)
     return DeviceSplit(tf.constant(images), tf.constant(split.labels))
 
 
 def as_numbers(images: tf.Tensor) -> tf.Tensor:
-    """Give images (n, inputs) of a `DeviceSplit`, or some of its rows, as they were, to the bit."""
+    """Return rows of a `DeviceSplit` as float32 images (n, inputs), equal to the originals."""
     if images.dtype == tf.float32:
         return images
     if images.dtype == tf.uint64:
@@ -76,67 +73,64 @@ def as_numbers(images: tf.Tensor) -> tf.Tensor:
 def compile_epoch(
     model: keras.Sequential, optimizer: keras.Optimizer, train: DeviceSplit, batch_size: int
 ) -> Callable[[Int32[np.ndarray, " n"]], tuple[float, float]]:
-    """Compile one epoch of training into a single XLA program; nothing is trained yet.
+    """Compile one epoch of training into a single XLA program, without training yet.
 
-    XLA takes less time for the gradient of a kernel where that comes out transposed. So while an
-    epoch lasts, the program holds kernels, and what the optimiser has for them, transposed; but for
-    small batches.
+    XLA computes the gradient of a transposed kernel faster, so that, unless batches are small, the
+    program holds kernels and their optimizer state transposed during an epoch.
 
     Parameters
     ----------
-    model
-        Gives logits, and has no weights but those that are trained; an epoch updates them in place.
-    optimizer
-        Updated in place.
+    model, optimizer
+        Updated in place by every epoch.
     train
         Images (n, inputs) and labels (n,).
     batch_size
-        The last batch has the n % batch_size images that are left.
+        The last batch has the remaining n % batch_size images.
 
     Returns
     -------
     Callable
-        Order of the images (n,) -> mean loss and accuracy over the epoch, each batch measured
-        before its own update, as Keras does.
+        Order of the images (n,) -> mean loss and accuracy over the epoch, where each batch is
+        measured before its update, as in Keras.
     """
     optimizer.build(model.trainable_variables)
 
-    def turn(value: Any) -> Any:
-        is_turned = len(value.shape) == 2 and batch_size >= _TRANSPOSED_FROM
-        return tf.transpose(value) if is_turned else value
+    def transpose(value: Any) -> Any:
+        is_kernel = len(value.shape) == 2
+        return tf.transpose(value) if is_kernel and batch_size >= _TRANSPOSED_FROM else value
 
-    turned = [keras.Variable(turn(weight.numpy())) for weight in model.trainable_variables]
-    turned_optimizer = type(optimizer).from_config(optimizer.get_config())
-    turned_optimizer.build(turned)
+    inner = [keras.Variable(transpose(weight.numpy())) for weight in model.trainable_variables]
+    inner_optimizer = type(optimizer).from_config(optimizer.get_config())
+    inner_optimizer.build(inner)
     state = [*model.trainable_variables, *optimizer.variables]
-    turned_state = [*turned, *turned_optimizer.variables]
+    inner_state = [*inner, *inner_optimizer.variables]
     cross_entropy: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    weights = [variable.value for variable in turned]
+    weights = [variable.value for variable in inner]
     images, labels = train
     count = len(labels)
     whole_batches = count // batch_size
 
     @tf.function(autograph=False)
-    def take_state() -> None:
-        for variable, value in zip(turned_state, state, strict=True):
-            variable.value.assign(turn(value.value), read_value=False)
+    def load_state() -> None:
+        for variable, value in zip(inner_state, state, strict=True):
+            variable.value.assign(transpose(value.value), read_value=False)
 
     @tf.function(autograph=False)
-    def give_state() -> None:
-        for variable, value in zip(state, turned_state, strict=True):
-            variable.value.assign(turn(value.value), read_value=False)
+    def store_state() -> None:
+        for variable, value in zip(state, inner_state, strict=True):
+            variable.value.assign(transpose(value.value), read_value=False)
 
     def step(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         batch_labels = tf.gather(labels, batch)
         with tf.GradientTape() as tape:
             logits: Any = model.stateless_call(
-                [turn(weight) for weight in weights],
+                [transpose(weight) for weight in weights],
                 model.non_trainable_variables,
                 as_numbers(tf.gather(images, batch)),
                 training=True,
             )[0]
             loss = cross_entropy(batch_labels, logits)
-        turned_optimizer.apply(tape.gradient(loss, weights), turned)
+        inner_optimizer.apply(tape.gradient(loss, weights), inner)
         size = tf.cast(tf.shape(batch)[0], tf.float32)
         return loss * size, _count_right(logits, batch_labels)
 
@@ -161,14 +155,14 @@ def compile_epoch(
         return totals
 
     def run_epoch(order: Int32[np.ndarray, " n"]) -> tuple[float, float]:
-        take_state()
+        load_state()
         loss, right = epoch_program(tf.constant(order), tf.constant(whole_batches))
-        give_state()
+        store_state()
         return float(loss) / count, float(right) / count
 
-    # First calls compile. The last changes what `take_state` replaces before an epoch.
-    take_state()
-    give_state()
+    # First calls compile; `load_state` later undoes what the last one changes.
+    load_state()
+    store_state()
     epoch_program(tf.range(count), tf.constant(0))
     return run_epoch
 
@@ -176,7 +170,7 @@ def compile_epoch(
 def compile_evaluation(
     model: keras.Sequential, *splits: DeviceSplit
 ) -> Callable[[DeviceSplit], Evaluation]:
-    """Compile the evaluation of a whole split in one batch, for those that are given at once."""
+    """Compile the evaluation of a whole split in one batch, for `splits` right away."""
     cross_entropy: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     @tf.function(jit_compile=True, autograph=False)
@@ -196,22 +190,18 @@ def compile_evaluation(
 def compile_step(
     model: keras.Sequential, optimizer: keras.Optimizer, train: DeviceSplit, batch_size: int
 ) -> Callable[[Int32[np.ndarray, " images"]], dict[str, float]]:
-    """Give a function that measures a step of training and takes it back, to the bit.
+    """Compile a function that measures a step of training and undoes it, to the bit.
 
     Parameters
     ----------
-    model, optimizer
-        Those of `compile_epoch`, as they stand when the function is called.
-    train
-        Images (n, inputs) and labels (n,).
-    batch_size
-        Of the batches that the function will be called with: it is compiled at once.
+    model, optimizer, train, batch_size
+        As in `compile_epoch`.
 
     Returns
     -------
     Callable
-        The images of a batch, by their places -> of each layer, the Euclidean norm of the
-        change of its kernel divided by the kernel's own; NaN where that is zero.
+        Indices of a batch's images -> for each layer, the Euclidean norm of the change of its
+        kernel divided by the kernel's norm; NaN if that is zero.
     """
     optimizer.build(model.trainable_variables)
     cross_entropy: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from actlab.engine.validation import Count, Real, Whole, only, section
 
-#: Beyond these bounds it is 0 or infinite where it is used, in float32.
+#: In float32, values beyond these bounds are 0 or infinite.
 LearningRate = Annotated[Real, only(lambda x: 1e-45 <= x <= 3.4e38, "from 1e-45 to 3.4e38")]
 
 

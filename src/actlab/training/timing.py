@@ -1,4 +1,4 @@
-"""Epochs of several activations timed next to each other."""
+"""Epochs of several activations, timed in randomised blocks."""
 
 import os
 import time
@@ -20,11 +20,7 @@ from actlab.training.trainer import Protocol
 
 @dataclass(frozen=True)
 class TimedEpoch:
-    """How long an epoch took, in a block in which every model has its turn.
-
-    `place` is its place in the order of the block, from 0; `load` the machine's average of the
-    last minute, in processes that run or wait (NaN where the system does not tell).
-    """
+    """The time of an epoch: `place` in the order of its block, from 0, and the load average."""
 
     block: int
     place: int
@@ -36,30 +32,24 @@ class TimedEpoch:
 def time_epochs(
     specs: Mapping[str, ModelSpec], train: Split, protocol: Protocol, blocks: int, epochs: int
 ) -> Iterator[TimedEpoch]:
-    """Time epochs of several models in one process, one model at a time, in blocks.
+    """Time epochs of several models, one model at a time, in randomised blocks.
 
-    A block trains each model for some epochs, on the same batches, in an order drawn for the
-    block; one block more, before the first, is not recorded. So neither order nor warm-up nor
-    a slow minute of the machine tells the models apart; and of a model's epochs in a block the
-    shortest counts, so that no single stall of the machine does.
+    A block trains each model for some epochs on the same batches, in an order drawn for the block;
+    a first block is not recorded. So neither order nor warm-up nor a slow minute favours a model.
+    The shortest of a model's epochs in a block counts, which discards stalls.
 
     Parameters
     ----------
     specs
-        What is timed, by name.
+        The networks, by name.
     train
-        Images (n, inputs), float32 or their levels, and labels (n,) int32.
+        Images (n, inputs), float32 or uint8, and labels (n,) int32.
     protocol
         Batch size and learning rate.
     blocks
-        How many are recorded.
+        Number of recorded blocks.
     epochs
-        Of each model in a block.
-
-    Yields
-    ------
-    TimedEpoch
-        As it happens.
+        Number of epochs of each model in a block.
     """
     images = to_device(train)
     programs = {

@@ -1,9 +1,8 @@
-"""Models and images -> histories: a whole epoch is one compiled XLA program.
+"""Training of several seeds in parallel: a whole epoch is one compiled XLA program.
 
-`model.fit` spends most of an epoch of a small network in Python and tf.data, as
-`benchmarks/bench.py` measures. Layers, loss and optimiser are Keras's own, and the
-result is that of `model.fit` for the same weights and order of batches, which
-`tests/test_training.py` holds to 1e-5.
+`model.fit` spends most of a small network's epoch in Python and tf.data. Layers, loss and optimizer
+are Keras's own, and the result equals that of `model.fit` for the same weights and batch order
+(`tests/test_training.py`: to 1e-5).
 """
 
 import queue
@@ -31,11 +30,10 @@ from actlab.training.compiled import (
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch of one seed gave; metrics bear Keras's names.
+    """The result of one epoch of one seed, with Keras's names of metrics.
 
-    `epoch_seconds` is training alone. `compile_seconds` is what tracing and compiling the
-    programs that run this seed took before; `models_at_once` trained side by side when the epoch
-    began, this one among them, each on one thread. `ended` is when, in milliseconds since 1970.
+    `epoch_seconds` is training only, `compile_seconds` compilation before the first epoch,
+    `models_at_once` the number of models in parallel, `ended` a time in milliseconds since 1970.
     """
 
     seed: int
@@ -52,7 +50,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The model of a seed after its last epoch, on the test split."""
+    """The test result of a seed after its last epoch."""
 
     seed: int
     test_loss: float
@@ -62,10 +60,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class State:
-    """A seed's training after an epoch: all that the rest of it depends on, but for the images.
-
-    `variables` are the model's, then the optimiser's.
-    """
+    """The state of a seed's training after an epoch: the model's and optimizer's variables."""
 
     seed: int
     epoch: int
@@ -79,9 +74,9 @@ class Protocol:
     Attributes
     ----------
     epochs, batch_size, learning_rate
-        As in Keras; the optimiser is Adam with Keras's other defaults.
+        As in Keras; the optimizer is Adam with Keras's other defaults.
     kept_epochs
-        Epochs after which the weights are handed to `keep`; 0 is before training.
+        Epochs after which `keep` is called; 0 is before training.
     """
 
     epochs: int
@@ -104,36 +99,33 @@ def fit_seeds(
     begun: Mapping[int, State] | None = None,
     save: Callable[[State, Epoch], None] = lambda state, epoch: None,
 ) -> Generator[Epoch | Fitted, None, None]:
-    """Train one model a seed, several side by side, and give what happens as it happens.
+    """Train one model per seed, several in parallel, and yield their results.
 
     Parameters
     ----------
     spec
-        What is trained.
+        The network.
     seeds
-        Each gives the initial weights and the order of the batches.
+        Each determines the initial weights and the order of the batches.
     train, validation, test
-        Images (n, inputs), float32 or their levels, and labels (n,) int32; validation is watched
-        after every epoch, test is measured after the last.
+        Images (n, inputs), float32 or uint8, and labels (n,) int32; validation is evaluated after
+        every epoch, test after the last.
     protocol
-        How it is trained.
+        How models are trained.
     keep
-        Called with seed, epoch and model after each of the protocol's kept epochs, from the
-        thread that trains the model, outside its times. The fourth argument, when called, gives
-        what `compile_step` measures on the first batch of the epoch that comes next, or would.
+        Called with seed, epoch and model after each kept epoch, on the thread that trains the
+        model. The fourth argument returns what `compile_step` measures on the next batch.
     models_at_once
-        One thread each; as many as there are cores by default. It changes no result.
+        Number of threads, by default the number of cores. It changes no result.
     begun
-        States, by seed, from which their seeds go on; they give what they would have given.
+        States, by seed, from which training resumes with the same results.
     save
-        Called with a seed's state after every epoch, and what the epoch gave, from the thread that
-        trains the model, after `keep`, outside its times. The state's arrays are copies.
+        Called with the state (copied arrays) and result of every epoch, after `keep`.
 
     Yields
     ------
     Epoch | Fitted
-        `Epoch` after every epoch, `Fitted` after a seed's last. The seeds' events come
-        interleaved.
+        `Epoch` after every epoch, `Fitted` after a seed's last, in the order in which they end.
     """
     if not seeds:
         return
@@ -145,24 +137,24 @@ def fit_seeds(
     stop = threading.Event()
     all_compiled = threading.Barrier(models_at_once)
     training: set[int] = set()
-    trained_on, watched, tested_on = map(to_device, (train, validation, test))
+    train_images, watched, tested = map(to_device, (train, validation, test))
     images = len(train.labels)
 
     def work() -> None:
         model = build_model(spec, seeds[0])
         optimizer = keras.optimizers.Adam(protocol.learning_rate)
         started = time.perf_counter()
-        run_epoch = compile_epoch(model, optimizer, trained_on, protocol.batch_size)
+        run_epoch = compile_epoch(model, optimizer, train_images, protocol.batch_size)
         variables = [*model.variables, *optimizer.variables]
         fresh = [variable.numpy() for variable in variables]
-        evaluate = compile_evaluation(model, watched, tested_on)
+        evaluate = compile_evaluation(model, watched, tested)
         compile_seconds = time.perf_counter() - started
-        measure_step = compile_step(model, optimizer, trained_on, protocol.batch_size)
+        measure_step = compile_step(model, optimizer, train_images, protocol.batch_size)
 
         def next_step(seed: int, epoch: int) -> dict[str, float]:
             return measure_step(shuffled_order(seed, epoch + 1, images)[: protocol.batch_size])
 
-        all_compiled.wait()  # compiling takes every core: it would slow another's first epoch
+        all_compiled.wait()  # compiling takes every core, and would slow down another's first epoch
         while not stop.is_set():
             try:
                 seed = waiting.get_nowait()
@@ -181,52 +173,52 @@ def fit_seeds(
                 keep(seed, 0, model, partial(next_step, seed, 0))
             for epoch in range(last + 1, protocol.epochs + 1):
                 order = shuffled_order(seed, epoch, images)
-                side_by_side = len(training)
+                in_parallel = len(training)
                 started = time.perf_counter()
                 loss, accuracy = run_epoch(order)
                 epoch_seconds = time.perf_counter() - started
-                seen = evaluate(watched)
+                validated = evaluate(watched)
                 if epoch in protocol.kept_epochs:
                     keep(seed, epoch, model, partial(next_step, seed, epoch))
-                gave = Epoch(
+                result = Epoch(
                     seed=seed,
                     epoch=epoch,
                     loss=loss,
                     accuracy=accuracy,
-                    val_loss=seen.loss,
-                    val_accuracy=seen.accuracy,
+                    val_loss=validated.loss,
+                    val_accuracy=validated.accuracy,
                     epoch_seconds=epoch_seconds,
                     compile_seconds=compile_seconds,
-                    models_at_once=side_by_side,
+                    models_at_once=in_parallel,
                     ended=time.time_ns() // 1_000_000,
                 )
-                save(State(seed, epoch, [np.array(variable) for variable in variables]), gave)
-                events.put(gave)
+                save(State(seed, epoch, [np.array(variable) for variable in variables]), result)
+                events.put(result)
                 if stop.is_set():
                     return
             training.discard(seed)
-            events.put(Fitted(seed, *evaluate(tested_on)))
+            events.put(Fitted(seed, *evaluate(tested)))
 
     def guarded_work() -> None:
         try:
             work()
             events.put(None)
-        except BaseException as error:  # handed to the thread that asked for the models
+        except BaseException as error:  # raised again by the consumer
             events.put(error)
             all_compiled.abort()
 
-    # Daemons: who interrupts the process is not to wait for the end of an epoch.
+    # Daemons: an interrupt does not wait for the end of an epoch.
     threads = [threading.Thread(target=guarded_work, daemon=True) for _ in range(models_at_once)]
-    at_work, is_interrupted = len(threads), False
+    running, is_interrupted = len(threads), False
     try:
         for thread in threads:
             thread.start()
-        while at_work:
+        while running:
             event = events.get()
             if isinstance(event, BaseException):
                 raise event
             if event is None:
-                at_work -= 1
+                running -= 1
             else:
                 yield event
     except (KeyboardInterrupt, SystemExit):

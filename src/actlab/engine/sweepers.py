@@ -1,0 +1,264 @@
+"""How a sweep chooses its jobs: every combination, one best setting per value, or Optuna.
+
+`conf/hydra/sweeper/` names these classes; `sweeping` runs the jobs.
+"""
+
+import math
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext
+from omegaconf import OmegaConf
+
+from actlab.engine.project import Project
+from actlab.engine.sweeping import CONTROL, Jobs, find_best, get_key, list_swept_keys
+from actlab.errors import UserError
+
+
+class GridSweeper(BasicSweeper):
+    """Every combination, in Hydra's own order."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: Any, config: Any) -> None:
+        """Prepare the sweep of a task that `command.run` made."""
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.project: Project = vars(task_function)["project"]
+        assert self.launcher is not None
+        self.jobs = Jobs(config, hydra_context, self.launcher, self.project)
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run every combination."""
+        batches = self.list_batches(arguments)
+        grid = [overrides for batch in batches for overrides in batch]
+        self.jobs.open(grid, list_swept_keys(grid))
+        for batch in batches:
+            self.jobs.launch(batch)
+        self.jobs.close()
+
+    def list_batches(self, arguments: list[str]) -> list[list[list[str]]]:
+        """List the jobs of every combination as overrides, in batches for the launcher."""
+        assert self.hydra_context is not None
+        assert self.config is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        for override in overrides:
+            if override.is_sweep_override() and not [*override.sweep_string_iterator()]:
+                raise UserError(f"{override.input_line} gives no value: there is nothing to run")
+        folder = Path(self.config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, folder / "multirun.yaml")
+        return self.split_arguments(overrides, self.max_batch_size)
+
+
+class FairSweeper(GridSweeper):
+    """The best setting for each value of one key, then a comparison on fresh seeds.
+
+    For each value of the key `tuned_for`, the grid of all other keys is run (jobs of the role
+    selection), and the setting with the best validation accuracy chosen. Then each value is trained
+    on `fresh_seeds` with its own setting (tuned) and with that of params.yaml (baseline).
+    """
+
+    def __init__(self, tuned_for: str, fresh_seeds: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._tuned_for, self._fresh_seeds = tuned_for, list(fresh_seeds)
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the grid, choose the settings, and train on the fresh seeds."""
+        key, jobs = self._tuned_for, self.jobs
+        grid = [overrides for batch in self.list_batches(arguments) for overrides in batch]
+        values = [_split(overrides).get(key) for overrides in grid]
+        if None in values:
+            raise UserError(f"{key} is not swept: each of its values gets a setting of its own")
+        swept = [name for name in list_swept_keys(grid) if name not in (key, "sweep")]
+        jobs.name = jobs.name or "fair"
+        jobs.require_objective(grid)
+        for overrides in grid:
+            seeds = list(jobs.compose(overrides).seeds)
+            if set(seeds) & set(self._fresh_seeds):
+                raise UserError(
+                    f"hydra.sweeper.fresh_seeds {self._fresh_seeds} and seeds {seeds} share some:"
+                    " a choice is tested on seeds that it has not seen"
+                )
+        fresh = f"seeds=[{','.join(map(str, self._fresh_seeds))}]"
+        jobs.open([*grid, [fresh]], [key, *swept], key)
+        selection = jobs.launch(grid, ["selection"] * len(grid))
+        # A failed job's own command would be another fair sweep.
+        command = shlex.join(["python", "-m", self.project.train, *sys.argv[1:]])
+        if any(job.outcome.status == "failed" for job in selection):
+            jobs.close(command)  # raises: every value has to choose from the same grid
+        final = []
+        for value in dict.fromkeys(values):
+            best = find_best(job for job in selection if _split(job.overrides)[key] == value)
+            assert best is not None
+            chosen = {name: v for name, v in _split(best.overrides).items() if name != "seeds"}
+            setting = ", ".join(f"{name}={chosen[name]}" for name in sorted(swept))
+            print(f"{key}={value}: {setting}", flush=True)
+            base = {name: v for name, v in chosen.items() if name not in swept}
+            final += [[*_join(chosen), fresh], [*_join(base), fresh]]
+        jobs.launch(final, ["tuned", "baseline"] * (len(final) // 2))
+        jobs.close(command)
+
+
+def _split(overrides: Iterable[str]) -> dict[str, str]:
+    return dict(override.split("=", 1) for override in overrides)
+
+
+def _join(values: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={value}" for key, value in values.items()]
+
+
+class OptunaSweeper(Sweeper):
+    """Optuna chooses the configurations, by the mean validation accuracy over seeds.
+
+    Hydra's own plugin (1.3.0) requires Optuna below 3, whose storage fails with the SQLAlchemy that
+    MLflow needs. A study resumes by its name: trials that a kill ended, or that failed, run first.
+    """
+
+    def __init__(
+        self,
+        study: str | None,
+        storage: str,
+        n_trials: int,
+        n_jobs: int,
+        seed: int,
+        params: Mapping[str, Any] | None,
+    ) -> None:
+        self._study, self._storage, self._seed = study, storage, seed
+        self._trials, self._at_once = n_trials, n_jobs
+        self._params = dict(params or {})
+
+    def setup(self, *, hydra_context: HydraContext, task_function: Any, config: Any) -> None:
+        """Prepare the sweep of a task that `command.run` made."""
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        project: Project = vars(task_function)["project"]
+        self._context, self._jobs = hydra_context, Jobs(config, hydra_context, launcher, project)
+        self._study = self._study or config.sweep or "tuning"
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Ask for trials and run them, until the study has `n_trials`."""
+        try:
+            import optuna
+        except ImportError as error:
+            raise UserError("optuna is missing: pip install 'actlab[optuna]'") from error
+
+        for key, value in (("n_trials", self._trials), ("n_jobs", self._at_once)):
+            if value < 1:
+                raise UserError(f"hydra.sweeper.{key} is {value}: it has to be 1 or more")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        parser = OverridesParser.create(config_loader=self._context.config_loader)
+        overrides = {
+            override.get_key_element(): override
+            for override in parser.parse_overrides([*_join(self._params), *arguments])
+        }
+        fixed, space = [], {}
+        for key, override in overrides.items():
+            if override.is_sweep_override():
+                try:
+                    space[key] = make_distribution(override)
+                except (ValueError, IndexError) as error:
+                    raise UserError(
+                        f"{override.input_line} is no space to choose from: {error}"
+                    ) from error
+            else:
+                fixed.append(f"{key}={override.get_value_element_as_str()}")
+        if not space:
+            raise UserError("nothing is tuned: give a key several values, or an interval(low,high)")
+        self._jobs.require_objective([fixed])
+        described = {key: repr(distribution) for key, distribution in space.items()}
+        self._jobs.open([[*fixed, *_join(described)]], list(space))
+        with ExitStack() as locks:
+            if self._storage.startswith("sqlite:///"):
+                file = Path(self._storage.removeprefix("sqlite:///"))
+                file.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    locks.enter_context(FileLock(f"{file}.lock", timeout=0))
+                except Timeout as error:
+                    raise UserError(
+                        f"another process tunes with {self._storage}: wait for it, or give this one"
+                        " a storage of its own, hydra.sweeper.storage=sqlite:///..."
+                    ) from error
+            self._tune(fixed, space)
+        if self._jobs.done:
+            self._jobs.close()
+
+    def _tune(self, fixed: list[str], space: dict[str, Any]) -> None:
+        import optuna
+
+        study = optuna.create_study(
+            storage=self._storage,
+            study_name=self._study,
+            direction="maximize",
+            load_if_exists=True,
+        )
+        # With one seed, a resumed study would draw the same values again.
+        drawn = len(study.get_trials(deepcopy=False))
+        study.sampler = optuna.samplers.TPESampler(seed=self._seed + drawn)
+        decisive = sorted(override for override in fixed if get_key(override) not in CONTROL)
+        described = {key: repr(value) for key, value in space.items()} | {"fixed": decisive}
+        if study.user_attrs.get("space", described) != described:
+            raise UserError(
+                f"the study {self._study!r} in {self._storage} has another space or other fixed"
+                " values: give this one a name, hydra.sweeper.study=..."
+            )
+        study.set_user_attr("space", described)
+        states = optuna.trial.TrialState
+        repeated = list(study.user_attrs.get("repeated", []))
+        for trial in study.get_trials(states=[states.RUNNING, states.FAIL]):
+            if trial.number not in repeated:
+                study.enqueue_trial(trial.params)
+                repeated.append(trial.number)
+                study.set_user_attr("repeated", repeated)
+            if trial.state == states.RUNNING:
+                study.tell(trial.number, state=states.FAIL)
+        finished = len(study.get_trials(states=[states.COMPLETE]))
+        if finished >= self._trials:
+            best = study.best_trial
+            print(f"The study {self._study!r} has its {finished} trials already.")
+            print(f"Best by validation accuracy ({best.value:.2%}): {best.params}", flush=True)
+        while finished < self._trials:
+            count = min(self._at_once, self._trials - finished)
+            trials = [study.ask(space) for _ in range(count)]
+            batch = [[*fixed, *_join(trial.params)] for trial in trials]
+            self._jobs.require_objective(batch)
+            for trial, job in zip(trials, self._jobs.launch(batch), strict=True):
+                objective = job.outcome.objective
+                if objective is None or not math.isfinite(objective):
+                    study.tell(trial, state=states.FAIL)
+                else:
+                    study.tell(trial, objective)
+            finished += count
+
+
+def make_distribution(override: Override) -> Any:
+    """Return Optuna's distribution of the values that an override sweeps.
+
+    `a=1,2` and `choice(1,2)` are categories; `range(1,9,2)` integers or, with fractions,
+    categories; `interval(low,high)` real numbers and `int(interval(low,high))` integers, on a
+    logarithmic scale within `tag(log,...)`.
+    """
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    value: Any = override.value()
+    kind = type(value)
+    if kind is RangeSweep:
+        steps = (value.start, value.stop, value.step)
+        if all(isinstance(step, int) for step in steps):
+            last = range(*steps)[-1]  # Hydra leaves out the end
+            return IntDistribution(value.start, last, step=value.step)
+    if kind in (ChoiceSweep, RangeSweep):
+        return CategoricalDistribution(list(override.sweep_string_iterator()))
+    log = "log" in value.tags
+    if isinstance(value.start, int) and isinstance(value.end, int):
+        return IntDistribution(value.start, value.end, log=log)
+    return FloatDistribution(float(value.start), float(value.end), log=log)
