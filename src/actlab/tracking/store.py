@@ -267,7 +267,10 @@ class Store:
         for run in self.search("RUNNING", tags):
             process = run.data.tags.get("actlab.process", "")
             is_here = process.startswith(f"{this_machine()}:")
-            if (is_here or fingerprint) and not (is_here and _is_running(process)):
+            if not (is_here or fingerprint) or (is_here and _is_running(process)):
+                continue
+            # It may have finished its run after the search, before it ended.
+            if self.client.get_run(run.info.run_id).info.status == "RUNNING":
                 self.client.set_terminated(run.info.run_id, "FAILED")
                 closed.append(run.info.run_name)
         return closed
