@@ -75,8 +75,8 @@ def draw(study: Study, activations: Sequence[Description], confidence: float) ->
                 ),
                 study.grid,
             )
-    if len(study.timings):
-        drawings["epoch_seconds"] = Drawing.of(figures.plot_epoch_seconds, study.timings)
+    if len(study.blocks):
+        drawings["epoch_seconds"] = Drawing.of(figures.plot_epoch_seconds, study.blocks)
     if len(study.gradients):
         first_layer = layer_summaries.first_layer_gradients(study, confidence)
         by_layer = layer_summaries.gradients_by_layer(study, confidence)

@@ -78,7 +78,6 @@ def write_report(
             composed = sections.compose(
                 study,
                 summary,
-                scores,
                 compared,
                 drawn,
                 config,
