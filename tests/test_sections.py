@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_hex
 from planted import REPORT, configured
 from planted_sweep import LEVELS, Runs, plant_fair, plant_fair_depths, plant_grid
 
@@ -150,17 +150,6 @@ def test_of_many_settings_few_have_a_panel_and_the_caption_says_so(by_three_keys
     assert shown[0] == "depth 1, initializer glorot_uniform, learning rate 0.001"
     for name in ("test_accuracy", "accuracy_curves"):
         assert "Shown: 12 of 20 settings" in by_three_keys.captions[name]
-
-
-def test_lines_along_a_number_have_shades_from_dark_to_light():
-    made = Made(plant_grid(["relu"], FEW_DEPTHS, seeds=1))
-    figure = made.drawings["accuracy_curves"].plot()
-    assert figure.legends[-1].get_title().get_text() == "depth"
-    colors = list(dict.fromkeys(line.get_color() for line in figure.axes[0].lines))
-    brightness = [sum(to_rgb(color)) for color in colors]
-    assert len(brightness) == 3
-    assert brightness == sorted(brightness)
-    assert "Lines are means" not in made.captions["test_accuracy"]  # of one seed
 
 
 def test_a_diverged_configuration_is_marked():

@@ -53,7 +53,7 @@ _BEHIND, _FIRST = "#c4c4c4", (0, (2, 1))
 def plot_health_map(health: pd.DataFrame) -> Figure:
     """Draw a statistic of health as layer x epoch maps, one panel per configuration.
 
-    All panels have one range of shades. A cell whose value is NaN is white, with a dash.
+    All panels have one range of shades; a share stands in its cell. What is NaN is a dash.
 
     Parameters
     ----------
@@ -74,17 +74,19 @@ def plot_health_map(health: pd.DataFrame) -> Figure:
         is_shown = np.isfinite(cells) & (drawn.share | (cells > 0))
         cells = np.ma.masked_array(cells, ~is_shown)
         axes.pcolormesh(cells, cmap=shades, norm=norm, edgecolors="white", linewidth=0.5)
-        room = (6.1 / columns - 0.25) / len(epochs) / 0.051  # letters that a cell has room for
         for (row, column), value in np.ndenumerate(np.ma.filled(cells, math.nan)):
-            is_known = math.isfinite(value)
+            text = "–"
+            if math.isfinite(value):
+                text = f"{value:.0f}" if value == 0 or value >= 0.5 else "<1"
+                text = text if drawn.share and len(epochs) * columns <= 40 else ""
             axes.text(
                 column + 0.5,
                 row + 0.5,
-                _write_cell(value, drawn.share, room) if is_known else "–",
+                text,
                 ha="center",
                 va="center_baseline",
                 fontsize=5.8,
-                color="white" if is_known and norm(value) > 0.55 else "black",
+                color="white" if norm(value) > 0.55 else "black",
             )
         _name_cells(axes, layers, epochs)
     bar = figure.colorbar(
@@ -101,25 +103,6 @@ def _scale_shades(values: Float[np.ndarray, "..."], share: bool) -> Normalize:
         return Normalize(0, max(1.0, float(known.max(initial=0))))
     low, high = (float(known.min()), float(known.max())) if known.size else (0.1, 1.0)
     return LogNorm(low / 1.05, high * 1.05)
-
-
-def _write_cell(value: float, share: bool, room: float) -> str:
-    """Write a number in at most so many letters, with two digits or one, or not at all.
-
-    >>> _write_cell(53.8, True, 3.5), _write_cell(0.2, True, 3.5), _write_cell(0.2, True, 1.0)
-    ('54', '<1', '')
-    >>> [_write_cell(value, False, 5.0) for value in (0.0137, 0.00137, 2.13e-6, 1.04)]
-    ['0.014', '0.001', '2e-6', '1.0']
-    """
-    if share:
-        texts = [f"{value:.0f}" if value == 0 or value >= 0.5 else "<1"]
-    elif 9.5e-4 <= value < 100:
-        texts = [f"{value:#.{digits}g}".removesuffix(".") for digits in (2, 1)]
-    else:
-        texts = [
-            f"{value:.{places}e}".replace("e-0", "e-").replace("e+0", "e") for places in (1, 0)
-        ]
-    return next((text for text in texts if len(text) <= room), "")
 
 
 def _name_cells(axes: Axes, layers: list[str], epochs: list[int]) -> None:

@@ -212,6 +212,10 @@ def log_axis(
     axis.set_major_locator(LogLocator(numticks=6))
     if margin * high / foot > 100:
         axis.set_minor_formatter(NullFormatter())
+    elif foot > 1e-3:
+        axis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}")
     return float(foot)
 
 

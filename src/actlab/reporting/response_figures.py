@@ -52,9 +52,9 @@ def plot_response(accuracy: pd.DataFrame, keys: Sequence[str], key: str) -> Figu
     accuracy
         `summaries.tabulate_accuracy`.
     keys
-        Of the study: up to three, of which one is the axis, one the lines, one the panels.
+        Of the study: up to three.
     key
-        Whose numbers the axis has.
+        The key on the axis.
     """
     lines, panel_keys = response_keys(keys, key)
     values = spread_evenly(names_in(accuracy, lines), most_lines(lines)) if lines else [""]
@@ -95,17 +95,9 @@ def plot_response(accuracy: pd.DataFrame, keys: Sequence[str], key: str) -> Figu
             )
             lost = line["diverged_seeds"].to_numpy() > 0
             if lost.any():
-                axes.plot(
-                    along[lost],
-                    np.full(int(lost.sum()), 0.0),
-                    linestyle="none",
-                    marker="x",
-                    markersize=6,
-                    color=style.color,
-                    transform=axes.get_xaxis_transform(),
-                    clip_on=False,
-                    zorder=5,
-                )
+                transform = axes.get_xaxis_transform()
+                look = {"marker": "x", "color": style.color, "transform": transform}
+                axes.plot(along[lost], 0.0 * along[lost], linestyle="none", clip_on=False, **look)
         axes.set_title(escape(title), loc="left", fontsize=9)
         _name_numbers(axes, spread, logarithmic)
         axes.set_xlabel(escape(label(key)).capitalize() + (" (log)" if logarithmic else ""))

@@ -145,21 +145,17 @@ def _question(study: Study, config: Config) -> str:
     held = {key: value for key, value in study.fixed.items() if value != "none"}
     data = held.pop("data.name", None)
     on = f" on {DATASETS[data].title}" if data in DATASETS else ""
-    shown = ", ".join(
-        f"{key} {value}" for key, value in held.items() if not key.startswith("activation.f")
-    )
-    text = (
+    parts = [
         f"Compared: {counted(len(study.configurations), 'configuration')}{on}, which differ in"
         f" {differ}; seeds {_ranged(sorted(study.seeds))}."
-    )
+    ]
     if config.compare.filter:
-        text += f" Selected by {config.compare.filter}."
-    if shown:
-        text += f" Held fixed: {shown}."
-    tied = [key for key in study.tied if not key.startswith("activation.")]
-    if tied:
-        text += f" These keys differ with them: {', '.join(tied)}."
-    return text
+        parts.append(f"Selected by {config.compare.filter}.")
+    if shown := [f"{key} {held[key]}" for key in held if not key.startswith("activation.f")]:
+        parts.append(f"Held fixed: {', '.join(shown)}.")
+    if tied := [key for key in study.tied if not key.startswith("activation.")]:
+        parts.append(f"These keys differ with them: {', '.join(tied)}.")
+    return " ".join(parts)
 
 
 def _ranged(seeds: Sequence[int]) -> str:
@@ -321,36 +317,24 @@ def _accuracy(study: Study, summary: pd.DataFrame, names: set[str], config: Conf
 
 
 def _accuracy_picture(study: Study, summary: pd.DataFrame, config: Config) -> Picture:
-    along, path, data = swept_keys(study), "figures/test_accuracy.png", "tables/test_accuracy.csv"
+    along, key, most = swept_keys(study), line_key(study.keys), DOTS
+    panel_keys = [other for other in study.keys if other != key]
+    title = "Test accuracy of every seed after the last epoch"
+    caption = f"{title}, with means and intervals. Each panel has its own axis."
     if len(along) == 1:
-        (key,) = along
-        lines, panel_keys = response_keys(study.keys, key)
-        caption = f"Test accuracy against {label(key)}; each small dot is a seed."
-        if len(study.seeds) > 1:
-            interval = f"{100 * config.report.confidence:g} % intervals"
-            caption += f" Lines are means with {interval} over seeds."
+        key, panel_keys = response_keys(study.keys, along[0])
+        most = most_lines(key) if key else 1
+        title = f"Mean test accuracy against {label(along[0])}"
+        caption = f"{title}, with {100 * config.report.confidence:g} % intervals; dots are seeds."
         if any(summary["diverged_seeds"]):
             caption += " A cross on the lower edge: a seed diverged."
-        if lines:
-            most = most_lines(lines)
-            caption += shown_of(study.configurations, study.keys, panel_keys, lines, most)
-        return Picture(path, caption, f"Mean test accuracy against {label(key)}.", data)
-    if along:
-        x, y = map(label, along)
-        panel_keys = [key for key in study.keys if key not in along]
-        left = shown_of(study.configurations, study.keys, panel_keys)
-        caption = f"Mean test accuracy in percent by {x} and {y}. White: not finished or diverged."
-        alt = f"Heat map of mean test accuracy by {x} and {y}."
-        return Picture(path, caption + left, alt, data)
-    key = line_key(study.keys)
-    settings = [other for other in study.keys if other != key]
-    left = shown_of(study.configurations, study.keys, settings, key, DOTS)
-    return Picture(
-        path,
-        f"Test accuracy of every seed after the last epoch. Each panel has its own axis.{left}",
-        "Test accuracy of every seed, with mean and interval of each configuration.",
-        data,
-    )
+    elif along:
+        key, panel_keys = None, [other for other in study.keys if other not in along]
+        title = f"Mean test accuracy by {label(along[0])} and {label(along[1])}"
+        caption = f"{title}. White: not finished or diverged."
+    caption += shown_of(study.configurations, study.keys, panel_keys, key, most)
+    path, data = "figures/test_accuracy.png", "tables/test_accuracy.csv"
+    return Picture(path, caption, f"{title}.", data)
 
 
 # --- Comparisons and tuning -----------------------------------------------------------------
@@ -362,18 +346,15 @@ def _comparisons(study: Study, compared: pd.DataFrame, config: Config) -> Sectio
     names = [*shared, *along, "first", "second"]
     cells = compared.assign(
         key=[label(key, study.keys) if key else "" for key in compared["key"]],
-        cell=[
-            f"{difference_text(row['metric'], row)}: {row['verdict']}"
-            for row in compared.to_dict("records")
-        ],
+        cell=list(map(_write_verdict, compared.to_dict("records"))),
     )
     rows: Any = cells.groupby(names, sort=False)
     metrics = [name for name in METRICS if name in set(compared["metric"])]
     confidence = f"{100 * config.report.confidence:g} %"
     caption = (
         f"First minus second (times: first divided by second), with {confidence} interval and the"
-        " verdict on the first. All digits, p-values, effect sizes and the number of seeds that"
-        " would settle what is undecided are in comparisons.csv."
+        " verdict on the first; in brackets, how many seeds (of times: blocks) would settle what is"
+        " undecided. All digits, p-values and effect sizes are in comparisons.csv."
     )
     if len(rows) > MOST_PAIRS:
         caption += f" The first {MOST_PAIRS} of {len(rows)} pairs."
@@ -389,6 +370,11 @@ def _comparisons(study: Study, compared: pd.DataFrame, config: Config) -> Sectio
     ]
     grid = Grid(caption, tuple(header), tuple(shown), words=len(names), data="comparisons.csv")
     return Section("Comparisons", (*points(count_findings(study, compared)), grid))
+
+
+def _write_verdict(row: Mapping[Any, Any]) -> str:
+    needed = f" ({row['pairs_needed']:,.0f})" if row["pairs_needed"] > 0 else ""
+    return f"{difference_text(row['metric'], row)}: {row['verdict']}{needed}"
 
 
 def _tuning(study: Study) -> Section:
