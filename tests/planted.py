@@ -372,7 +372,7 @@ def composed_of(
     return sections.compose(
         predicted(planted)[0],
         summaries.summarise(planted, both[0], REPORT.confidence),
-        *both,
+        both[1],
         drawn,
         config,
         activations=described,

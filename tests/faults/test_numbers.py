@@ -435,7 +435,7 @@ def test_a_comparison_of_a_sweep_at_the_edge_says_no_number_that_is_none(name, i
     summary = summaries.summarise(sweep, scores, REPORT.confidence)
     found = comparisons.compare(sweep, scores, REPORT)
     drawn = drawings.draw(sweep, (), REPORT.confidence)
-    composed = sections.compose(sweep, summary, scores, found, drawn, configured(Path()))
+    composed = sections.compose(sweep, summary, found, drawn, configured(Path()))
     text = report.render_markdown(composed)
     text += sections.render_text(sweep, summary, REPORT.confidence)
     tally("numbers, comparisons of sweeps", 1, wrong_words(text))

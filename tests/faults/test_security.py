@@ -583,7 +583,7 @@ def evil_pages(tmp_path_factory, is_whole):
     of_study = sections.compose(
         study,
         summarised(study),
-        *both,
+        both[1],
         drawn,
         config,
         activations=described,
@@ -604,9 +604,7 @@ def evil_pages(tmp_path_factory, is_whole):
     of_sweep_drawn = drawings.draw(sweep, (), 0.95)
     summary = summaries.summarise(sweep, scores, REPORT.confidence)
     config.compare.filter = SCRIPT
-    of_sweep = sections.compose(
-        sweep, summary, scores, found, of_sweep_drawn, config, unfinished=[SCRIPT]
-    )
+    of_sweep = sections.compose(sweep, summary, found, of_sweep_drawn, config, unfinished=[SCRIPT])
     every = drawn | {f"swept_{key}": each for key, each in of_sweep_drawn.items()}
     if not is_whole:  # some; what is not there is a pixel below
         every = dict(list(every.items())[:1] + list(every.items())[-1:])

@@ -26,59 +26,40 @@ def plot_sample_images(
     labels: Integer[np.ndarray, "image"],
     names: Sequence[str],
 ) -> Figure:
-    """Draw images in rows of five, each under its label.
-
-    Parameters
-    ----------
-    images
-        0 (black) to 255 (white).
-    labels
-        The label of each image.
-    names
-        The name of each label.
-    """
+    """Draw images, 0 (black) to 255 (white), in rows of five, each under the name of its label."""
     rows = max(1, math.ceil(len(images) / 5))
     figure = Figure(figsize=(6.4, 1.5 * rows))
     axes = list(figure.subplots(rows, 5, squeeze=False).flat)
-    for each in axes:
-        each.set_axis_off()
-    for each, image, index in zip(axes, images, labels, strict=False):
-        each.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        each.set_title(names[index])
+    for panel in axes:
+        panel.set_axis_off()
+    for panel, image, index in zip(axes, images, labels, strict=False):
+        panel.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        panel.set_title(names[index])
     return figure
 
 
 @styled
 def plot_activation_functions(curves: pd.DataFrame, activations: Sequence[Description]) -> Figure:
-    """Draw each activation and its derivative, with formula and range.
-
-    Parameters
-    ----------
-    curves
-        `metadata.join_curves`.
-    activations
-        Whose curves they are.
-    """
+    """Draw the `metadata.join_curves` of activations: values and derivatives, formula and range."""
     columns = 2 if len(activations) in (2, 4) else min(3, len(activations))
     figure, panels = make_panels(len(activations), columns, height=3.1)
-    styles = line_styles([each.name for each in activations])
-    for axes, each in zip(panels, activations, strict=False):
-        curve = where(curves, activation=each.name)
+    styles = line_styles([activation.name for activation in activations])
+    for axes, activation in zip(panels, activations, strict=False):
+        curve = where(curves, activation=activation.name)
         values = curve["value"].to_numpy()
         axes.axhline(0, color="#aaaaaa", linewidth=0.8)
         axes.axvline(0, color="#aaaaaa", linewidth=0.8)
-        for bound in each.range[:2]:
+        for bound in activation.range[:2]:
             if math.isfinite(bound):
                 axes.axhline(bound, color="#555555", linewidth=1, linestyle=(0, (1, 2)))
-        axes.plot(curve["x"], values, color=styles[each.name].color, linewidth=2)
+        axes.plot(curve["x"], values, color=styles[activation.name].color, linewidth=2)
         axes.plot(curve["x"], curve["derivative"], "--", color="#444444", linewidth=1.2)
-        constants = ", ".join(f"{name} = {value}" for name, value in each.shown_constants.items())
-        axes.set_title(escape(each.name), fontweight="bold", pad=16 if constants else 6)
-        if constants:
-            axes.text(0.5, 1.02, constants, transform=axes.transAxes, ha="center", **NOTE)
+        constants = [f"{name} = {value}" for name, value in activation.shown_constants.items()]
+        axes.set_title(escape(activation.name), fontweight="bold", pad=16 if constants else 6)
+        axes.text(0.5, 1.02, ", ".join(constants), transform=axes.transAxes, ha="center", **NOTE)
         axes.set_xlabel(
-            f"$\\phi(x) = {each.formula}$\n$\\phi'(x) = {each.derivative_formula}$\n"
-            f"range {each.range}",
+            f"$\\phi(x) = {activation.formula}$\n$\\phi'(x) = {activation.derivative_formula}$\n"
+            f"range {activation.range}",
             linespacing=1.7,
         )
         reach = np.concatenate([values, curve["derivative"].to_numpy()])

@@ -1,8 +1,7 @@
 """Tables -> the report's interactive charts, with Altair: hover, choose, step through epochs.
 
-A chart takes the place of a figure of `figures` where scripts run and nothing is printed. Its
-tables are those of the figure, their numbers shortened to what a screen shows. Names of activations
-and networks are values in a chart, never part of an expression.
+A chart replaces a figure where scripts run. Names of activations and networks are values in a
+chart, never part of an expression.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,14 +26,9 @@ Plot = Callable[[pd.DataFrame, list[str]], alt.LayerChart]
 
 
 def build(study: Study, drawn: Mapping[str, pd.DataFrame]) -> dict[str, Chart]:
-    """Give the charts of a report by the names of the figures whose place they take.
+    """Make the charts of a study by the names of the figures that they replace.
 
-    Parameters
-    ----------
-    study
-        Names activations and networks, in order.
-    drawn
-        The table behind each figure, by its name; what is not there has no chart.
+    `drawn` holds the table behind each figure.
     """
     # Each with the columns of which the reader chooses a value.
     plots: dict[str, tuple[Plot, tuple[str, ...]]] = {
@@ -70,7 +64,7 @@ def list_swatches(names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _build_chart(plot: Plot, chosen: Sequence[str], table: pd.DataFrame, study: Study) -> Chart:
-    """Draw each network in a view of its own, filtered by what the reader chooses."""
+    """Make one view per network, filtered by what the reader chooses."""
     if "layer" in table:
         table = table.assign(layer=table["layer"].str.removeprefix("hidden_"))
     by_epoch = table.sort_values("epoch", kind="stable") if chosen else table
@@ -92,7 +86,7 @@ def _build_chart(plot: Plot, chosen: Sequence[str], table: pd.DataFrame, study: 
             chart = plot(rows, study.activations).properties(
                 width="container",
                 autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
-                transform=[alt.FilterTransform(each) for each in filters],
+                transform=[alt.FilterTransform(expression) for expression in filters],
             )
             views[network] = chart.add_params(shown, *parameters).to_dict()
     return Chart(views, choices)

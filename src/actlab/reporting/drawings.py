@@ -23,60 +23,41 @@ from actlab.results.study import ACTIVATION, NETWORK, Study, numbers
 
 
 class Drawing(NamedTuple):
-    """What draws a figure, in this process or in another, and the table that it shows."""
+    """A figure to draw, in this process or another, and the table that it shows."""
 
     plot: Callable[[], Figure]
     table: pd.DataFrame
 
     @classmethod
     def of(cls, plot: Callable[..., Figure], table: pd.DataFrame, *others: Any) -> "Drawing":
-        """Give the drawing that `plot` makes of the table and what else it takes."""
+        """Make the drawing of a table by `plot`, which takes `others` too."""
         return cls(partial(plot, table, *others), table)
 
 
 def draw(study: Study, activations: Sequence[Description], confidence: float) -> dict[str, Drawing]:
-    """Give what draws each figure for which the study has the tables, by the name of its files.
-
-    Parameters
-    ----------
-    study
-        What was measured.
-    activations
-        The study's activations, in its order; of a sweep none.
-    confidence
-        Of every interval.
-    """
+    """Give the figures of what the study has measured, by name; a sweep has no `activations`."""
     drawings: dict[str, Drawing] = {}
     if activations:
         drawings["activation_functions"] = Drawing.of(
             activation_figures.plot_activation_functions, join_curves(activations), activations
         )
     if len(study.history):
-        curves = summaries.learning_curves(study, "accuracy", confidence)
-        drawings["accuracy_curves"] = Drawing.of(
-            figures.plot_learning_curves, curves, study.keys, confidence, "Accuracy (%)", 100
-        )
-        curves = summaries.learning_curves(study, "loss", confidence)
-        title = "Cross-entropy (nats)"
-        drawings["loss_curves"] = Drawing.of(
-            figures.plot_learning_curves, curves, study.keys, confidence, title, 1, True
-        )
+        for metric, look in (
+            ("accuracy", ("Accuracy (%)", 100)),
+            ("loss", ("Cross-entropy (nats)", 1, True)),
+        ):
+            curves = summaries.learning_curves(study, metric, confidence)
+            drawings[f"{metric}_curves"] = Drawing.of(
+                figures.plot_learning_curves, curves, study.keys, confidence, *look
+            )
     drawings["test_accuracy"] = _draw_accuracy(study, confidence)
     if study.is_fair:
         tuning = summaries.tabulate_tuning(study)
         if len(tuning):
-            drawings["tuning"] = Drawing(
-                partial(
-                    response_figures.plot_tuning,
-                    study.grid,
-                    tuning,
-                    study.tuned_for,
-                    summaries.NEAR_BEST,
-                ),
-                study.grid,
-            )
-    if len(study.timings):
-        drawings["epoch_seconds"] = Drawing.of(figures.plot_epoch_seconds, study.timings)
+            others = (tuning, study.tuned_for, summaries.NEAR_BEST)
+            drawings["tuning"] = Drawing.of(response_figures.plot_tuning, study.grid, *others)
+    if len(study.blocks):
+        drawings["epoch_seconds"] = Drawing.of(figures.plot_epoch_seconds, study.blocks)
     if len(study.gradients):
         first_layer = layer_summaries.first_layer_gradients(study, confidence)
         by_layer = layer_summaries.gradients_by_layer(study, confidence)
@@ -108,9 +89,9 @@ def draw(study: Study, activations: Sequence[Description], confidence: float) ->
 
 
 def draw_differences(study: Study, compared: pd.DataFrame, confidence: float) -> Drawing | None:
-    """Give what draws the differences of test accuracy; None where none, or too many, are compared.
+    """Give the figure of differences of test accuracy; None where none, or too many, are compared.
 
-    Where activations are compared, it shows their pairs alone; the tables have those of other keys.
+    Where activations are compared, it shows their pairs alone.
     """
     table = where(compared, metric="test_accuracy")
     if not study.is_fair and ACTIVATION in set(table["key"]):
@@ -124,10 +105,9 @@ def draw_differences(study: Study, compared: pd.DataFrame, confidence: float) ->
 
 
 def swept_keys(study: Study) -> list[str]:
-    """Give the keys along which accuracy is drawn as a response: one, two, or none.
+    """Select the keys along which accuracy is drawn as a response: one, two, or none.
 
-    Of up to two keys beside the activation it is the one that is numeric, or else both. In a fair
-    sweep, and of more keys, each setting has a panel of dots.
+    Of up to two keys besides the activation it is the numeric one, or else both.
     """
     others = [key for key in study.others if len(study.values(key)) > 1]
     if study.is_fair or len(others) > 2:

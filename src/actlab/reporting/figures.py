@@ -15,35 +15,30 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from actlab.engine.csvs import where
 from actlab.reporting.look import (
-    GREY,
     NOTE,
-    WIDTH,
     LineStyle,
-    add_dots_legend,
     add_legend,
     draw_interval,
     escape,
-    keep_inside,
     keep_percent,
     line_styles,
     log_axis,
+    make_handle,
     make_panels,
-    mark_zeros,
     name_rows,
     names_in,
-    note_start,
     on_log,
     plot_dots,
     seed_columns,
+    seed_handles,
+    style_handles,
     styled,
     to_numbers,
     write_value,
-    zero_handles,
 )
 from actlab.results.study import ACTIVATION, PHASE, label, line_key, numbers, setting
 
@@ -60,13 +55,21 @@ _MARKERS = "os^vDPX*"
 
 
 def part(table: pd.DataFrame, keys: Sequence[str], among: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Part a table by the values of keys, in the order of its rows; by what is said of them."""
+    """Split a table by the values of keys, in the order of its rows; by the text of the values."""
     if not keys:
         return {"": table}
     return {
         setting(rows.iloc[0].to_dict(), keys, among): rows
         for _, rows in table.groupby(list(keys), sort=False)
     }
+
+
+def select_panels(
+    table: pd.DataFrame, keys: Sequence[str], among: Sequence[str]
+) -> dict[str, pd.DataFrame]:
+    """Give the parts of a table that have a panel: all of few, some of many."""
+    parts = part(table, keys, among)
+    return {name: parts[name] for name in spread_evenly(list(parts), MOST_PANELS)}
 
 
 def spread_evenly(values: Sequence[Any], most: int) -> list[Any]:
@@ -102,7 +105,7 @@ def most_lines(key: str) -> int:
     return 64 if key == ACTIVATION else MOST_LINES
 
 
-def _styles(key: str, values: Sequence[str]) -> dict[str, LineStyle]:
+def choose_styles(key: str, values: Sequence[str]) -> dict[str, LineStyle]:
     """Give each line its style: activations theirs, numbers shades from dark to light."""
     if key == ACTIVATION or not numbers(values):
         return line_styles(values)
@@ -118,10 +121,14 @@ def _styles(key: str, values: Sequence[str]) -> dict[str, LineStyle]:
     }
 
 
-def _title_legend(figure: Figure, key: str) -> None:
-    """Say above a legend whose values its lines are, unless they are activations."""
-    if key != ACTIVATION:
-        figure.legends[-1].set_title(escape(label(key)))
+def legend_title(key: str) -> str | None:
+    """Name the key whose values are lines, unless they are activations."""
+    return None if key == ACTIVATION else escape(label(key))
+
+
+def scatter(count: int) -> np.ndarray:
+    """Spread dots over 0 to 1 in an order that leaves no pattern: multiples of the golden ratio."""
+    return (np.arange(count) * 0.618033988749895) % 1
 
 
 # --- Learning curves ------------------------------------------------------------------------
@@ -152,67 +159,55 @@ def plot_learning_curves(
     title
         Of the vertical axis.
     factor
-        100 for what is drawn in percent.
+        100 for percentages.
     is_logarithmic
         Whether the vertical axis is.
     """
     key = line_key(keys)
     values = spread_evenly(names_in(curves, key), most_lines(key))
-    curves = where(curves, **{key: values})
-    settings = part(curves, [other for other in keys if other != key], keys)
-    settings = {name: settings[name] for name in spread_evenly(list(settings), MOST_PANELS)}
+    settings = select_panels(
+        where(curves, **{key: values}), [other for other in keys if other != key], keys
+    )
     splits = names_in(curves, "split")
     if len(settings) > MOST_SPLIT:
         splits = splits[-1:]
-    if len(splits) > 1:
-        figure = Figure(figsize=(WIDTH, 0.9 + 2.7 * len(settings)))
-        grid = figure.subplots(len(settings), len(splits), squeeze=False, sharex=True, sharey="row")
-        axes_of, columns = list(grid.flat), len(splits)
-    else:
-        columns = 1 if len(settings) == 1 else 2 if len(settings) <= 4 else 3
-        height = 2.6 if columns < 3 else 2.1
-        figure, axes_of = make_panels(len(settings), columns, height)
-    styles, seeds = _styles(key, values), seed_columns(curves)
-    shows_seeds = columns < 3
+    columns = len(splits) if len(splits) > 1 else 1 if len(settings) == 1 else 2
+    columns = 3 if len(splits) == 1 and len(settings) > 4 else columns
+    height = 2.7 if columns < 3 else 2.1
+    figure, axes_of = make_panels(len(settings) * len(splits), columns, height)
+    styles, seeds = choose_styles(key, values), seed_columns(curves)
     panels = [(name, split, rows) for name, rows in settings.items() for split in splits]
-    for axes, (name, split, rows) in zip(axes_of, panels, strict=True):
+    for place, (axes, (name, split, rows)) in enumerate(zip(axes_of, panels, strict=True)):
         foot = None
         if is_logarithmic:
             foot = log_axis(axes, "y", to_numbers(rows, ["mean", "high", *seeds]))
         drawn = where(rows, split=split)
-        diverged, count = _plot_lines(axes, drawn, key, styles, factor, foot, shows_seeds)
+        diverged, count = _plot_lines(axes, drawn, key, styles, factor, foot, columns < 3)
         if diverged:
             note = f"{diverged} of {count} runs diverged"
             axes.text(0.02, 0.03, note, transform=axes.transAxes, **NOTE)
         heading = f"{name}: {split}" if name and len(splits) > 1 else name or split
-        if columns < 3:
-            axes.set_title(escape(heading), loc="left", fontsize=9)
-        else:
-            axes.set_title(escape(fill(heading, 30)), loc="left", fontsize=8)
+        axes.set_title(escape(fill(heading, 30 if columns == 3 else 60)), loc="left", fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
         if factor == 100:
-            if len(splits) == 1:
-                _limit_by_means(axes, factor * to_numbers(drawn, ["mean"]))
-            keep_percent(axes, "y")
-    for place, axes in enumerate(axes_of):
-        if columns < 3:
-            note_start(axes, "y", " %" if factor == 100 else "")
+            # The panels of a setting have one range, by the means: the bands of few seeds would
+            # flatten the curves.
+            means = factor * to_numbers(rows, ["mean"])
+            finite = means[np.isfinite(means)]
+            if finite.size:
+                room = max(0.2, 0.12 * float(np.ptp(finite)))
+                axes.set_ylim(max(0.0, finite.min() - room), min(100.5, finite.max() + room))
         if place >= len(axes_of) - columns:
             axes.set_xlabel("Epoch")
         if place % columns == 0:
             axes.set_ylabel(title)
-    extra = []
-    if shows_seeds:
-        extra.append(Line2D([], [], color=GREY, linewidth=0.5, label="one seed"))
+    handles = style_handles(styles)
+    if columns < 3:
+        handles.append(make_handle("one seed", linewidth=0.5))
     if len(seeds) > 1:
-        text = f"{100 * confidence:g} % band of the mean"
-        if is_logarithmic and (to_numbers(curves, ["low"]) <= 0).any():
-            text += ", cut off where it reaches zero"
-        extra.append(Line2D([], [], color="#cccccc", linewidth=6, label=text))
-    if is_logarithmic:
-        extra += zero_handles(to_numbers(curves, seeds))
-    add_legend(figure, styles, extra)
-    _title_legend(figure, key)
+        label = f"{100 * confidence:g} % band of the mean"
+        handles.append(make_handle(label, color="#cccccc", linewidth=6))
+    add_legend(figure, handles, legend_title(key))
     return figure
 
 
@@ -247,21 +242,12 @@ def _plot_lines(
             on_log(mean, foot),
             color=style.color,
             linestyle=style.dashes,
-            linewidth=1.7 if shows_seeds else 1.5,
+            linewidth=1.7,
             marker=style.marker,
             markersize=4,
             markevery=(min(place, len(epoch) - 1), max(1, len(epoch) // 5)),
         )
-        mark_zeros(axes, epoch, runs, foot, style.color)
     return diverged, count
-
-
-def _limit_by_means(axes: Axes, means: np.ndarray) -> None:
-    """Limit an axis by the means: the bands of few seeds would flatten the curves."""
-    finite = means[np.isfinite(means)]
-    if finite.size:
-        room = max(0.2, 0.12 * float(np.ptp(finite)))
-        axes.set_ylim(max(0.0, float(finite.min()) - room), float(finite.max()) + room)
 
 
 # --- Accuracy -------------------------------------------------------------------------------
@@ -281,10 +267,11 @@ def plot_accuracy(accuracy: pd.DataFrame, keys: Sequence[str], confidence: float
         Of the intervals.
     """
     key = line_key(keys)
-    panels = part(accuracy, [other for other in keys if other != key], keys)
     panels = {
-        name: panels[name].loc[spread_evenly(panels[name].index.tolist(), MOST_ROWS)]
-        for name in spread_evenly(list(panels), MOST_PANELS)
+        name: rows.loc[spread_evenly(rows.index.tolist(), MOST_ROWS)]
+        for name, rows in select_panels(
+            accuracy, [other for other in keys if other != key], keys
+        ).items()
     }
     most = max(map(len, panels.values()))
     figure, axes_of = make_panels(len(panels), 2, height=0.8 + 0.5 * most)
@@ -294,9 +281,7 @@ def plot_accuracy(accuracy: pd.DataFrame, keys: Sequence[str], confidence: float
         axes.set_xlabel("Test accuracy (%)")
         axes.margins(x=0.12)
         keep_percent(axes, "x")
-        keep_inside(axes)
-        note_start(axes, "x", " %")
-    add_dots_legend(figure, accuracy, confidence)
+    add_legend(figure, seed_handles(accuracy, confidence))
     return figure
 
 
@@ -368,66 +353,57 @@ def plot_differences(compared: pd.DataFrame, keys: Sequence[str], confidence: fl
         name_rows(axes, [row["name"] for row in rows])
         axes.set_title(escape(title), loc="left", fontsize=9)
         axes.set_xlabel("Difference of test accuracy (points)")
-    styles = [(3.0, "over new seeds")]
+    looks = [("over new seeds", 3.0)]
     if np.isfinite(to_numbers(compared, ["new_images_low"])).any():
-        styles.append((1.0, "over new seeds and images"))
+        looks.append(("over new seeds and images", 1.0))
     handles = [
-        Line2D([], [], color="#0072B2", linewidth=width, label=f"{100 * confidence:g} % {what}")
-        for width, what in styles
+        make_handle(f"{100 * confidence:g} % {label}", color="#0072B2", linewidth=width)
+        for label, width in looks
     ]
-    bound = Line2D([], [], color="#555555", linewidth=1, linestyle=(0, (1, 2)), label="margin")
-    figure.legend(handles=[*handles, bound], loc="outside lower center", ncols=3)
+    add_legend(figure, [*handles, make_handle("margin", color="#555555", linestyle=(0, (1, 2)))])
     return figure
 
 
-# --- Tuning, time, data ---------------------------------------------------------------------
+# --- Time -----------------------------------------------------------------------------------
 
 
 @styled
-def plot_epoch_seconds(timings: pd.DataFrame) -> Figure:
-    """Draw how long each epoch took; below, median and middle half, one panel per network.
+def plot_epoch_seconds(blocks: pd.DataFrame) -> Figure:
+    """Draw the time per epoch of every block; below, median and middle half.
 
     Parameters
     ----------
-    timings
-        activation, network, epoch_seconds (in seconds): one row an epoch of a seed.
+    blocks
+        activation, network, epoch_seconds (in seconds): one row per timed block.
     """
-    networks, names = names_in(timings, "network"), names_in(timings, "activation")
+    networks, names = names_in(blocks, "network"), names_in(blocks, "activation")
     styles = line_styles(names)
     figure, panels = make_panels(len(networks), 2, height=0.8 + 0.5 * len(names))
     for axes, network in zip(panels, networks, strict=False):
         for place, name in enumerate(names):
-            rows = where(timings, network=network, activation=name)
+            rows = where(blocks, network=network, activation=name)
             seconds = rows["epoch_seconds"].to_numpy()
-            # Spread over the height in an order that leaves no pattern: multiples of the
-            # golden ratio.
-            spread = (np.arange(len(seconds)) * 0.618033988749895) % 1
             axes.plot(
                 seconds,
-                place - 0.36 + 0.4 * spread,
+                place - 0.34 + 0.3 * scatter(len(seconds)),
                 linestyle="none",
                 marker="o",
-                markersize=2.2,
-                markeredgewidth=0,
+                markersize=3,
                 color=styles[name].color,
                 alpha=0.6,
             )
             low, median, high = map(float, np.quantile(seconds, [0.25, 0.5, 0.75]))
             draw_interval(axes, low, high, place, styles[name].color)
-            axes.plot([median] * 2, [place - 0.4, place + 0.14], color="black", linewidth=1.6)
-            write_value(axes, f"{median:.3f} s", median, place + 0.14)
+            axes.plot([median] * 2, [place, place + 0.18], color="black", linewidth=1.6)
+            write_value(axes, f"{median:.3f} s", median, place + 0.17)
         name_rows(axes, names)
-        axes.set_xlim(0, 1.06 * max(timings["epoch_seconds"]))
-        keep_inside(axes)
+        axes.set_xlim(0, 1.06 * max(blocks["epoch_seconds"]))
         axes.set_title(escape(network), loc="left")
         axes.set_xlabel("Time per epoch (s)")
-    figure.legend(
-        handles=[
-            Line2D([], [], color=GREY, marker=".", linestyle="none", label="one epoch"),
-            Line2D([], [], color="black", linewidth=1.6, label="median"),
-            Line2D([], [], color=GREY, linewidth=2.2, label="middle half"),
-        ],
-        loc="outside lower center",
-        ncols=3,
-    )
+    handles = [
+        make_handle("one block", marker=".", linestyle="none"),
+        make_handle("median", color="black", linewidth=1.6),
+        make_handle("middle half", linewidth=2.2),
+    ]
+    add_legend(figure, handles)
     return figure

@@ -6,23 +6,22 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, LogNorm, Normalize
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from actlab.engine.csvs import where
-from actlab.reporting.layer_figures import _BEHIND, _FIRST
 from actlab.reporting.look import (
     GREY,
     NOTE,
-    WIDTH,
-    escape,
+    add_legend,
     line_styles,
+    make_grid,
+    make_handle,
     names_in,
     styled,
     to_numbers,
@@ -46,13 +45,15 @@ HEALTH_MAPS = {
     "one_sign_batch_fraction": HealthMap("Units with a gradient of one sign (%)"),
 }
 
+#: The curve behind distributions, and the line of what was before training.
+_BEHIND, _FIRST = "#c4c4c4", (0, (2, 1))
+
 
 @styled
 def plot_health_map(health: pd.DataFrame) -> Figure:
     """Draw a statistic of health as layer x epoch maps, one panel per configuration.
 
-    All panels have one range of shades. Numbers stand in the cells where they have room; a cell
-    without a number is white, with a dash.
+    All panels have one range of shades; a share stands in its cell. What is NaN is a dash.
 
     Parameters
     ----------
@@ -61,114 +62,47 @@ def plot_health_map(health: pd.DataFrame) -> Figure:
     """
     drawn = HEALTH_MAPS[health["statistic"].iloc[0]]
     factor = 100 if drawn.share else 1
-    values = to_numbers(health, ["mean"]) * factor
-    norm, shades = _shades(values, drawn.share), colormaps["Blues"]
-    figure, grid, columns = _grid(health, cell=0.17)
+    norm = _scale_shades(to_numbers(health, ["mean"]) * factor, drawn.share)
+    shades = colormaps["Blues"]
+    figure, grid, columns = make_grid(health, lambda depth: 0.17 * max(4, depth) + 0.55)
     epochs = sorted(set(health["epoch"]))
     for (network, name), axes in grid.items():
         rows = where(health, network=network, activation=name)
         layers = names_in(where(health, network=network), "layer")
         table = rows.pivot(index="layer", columns="epoch", values="mean")  # noqa: PD010
         cells = table.reindex(index=layers, columns=epochs).to_numpy(dtype=np.float64) * factor
-        has = np.isfinite(cells) & (drawn.share | (cells > 0))
-        axes.pcolormesh(
-            np.ma.masked_array(cells, ~has),
-            cmap=shades,
-            norm=norm,
-            edgecolors="white",
-            linewidth=0.5,
-        )
-        _write_cells(axes, cells, has, drawn.share, shades, norm, columns)
+        is_shown = np.isfinite(cells) & (drawn.share | (cells > 0))
+        cells = np.ma.masked_array(cells, ~is_shown)
+        axes.pcolormesh(cells, cmap=shades, norm=norm, edgecolors="white", linewidth=0.5)
+        for (row, column), value in np.ndenumerate(np.ma.filled(cells, math.nan)):
+            text = "–"
+            if math.isfinite(value):
+                text = f"{value:.0f}" if value == 0 or value >= 0.5 else "<1"
+                text = text if drawn.share and len(epochs) * columns <= 40 else ""
+            axes.text(
+                column + 0.5,
+                row + 0.5,
+                text,
+                ha="center",
+                va="center_baseline",
+                fontsize=5.8,
+                color="white" if norm(value) > 0.55 else "black",
+            )
         _name_cells(axes, layers, epochs)
     bar = figure.colorbar(
         ScalarMappable(norm, shades), ax=list(grid.values()), aspect=40, pad=0.015, shrink=0.9
     )
-    bar.set_label(drawn.label + ("" if drawn.share else ", logarithmic"))
-    bar.outline.set_visible(False)
+    bar.set_label(drawn.label)
     return figure
 
 
-def _shades(values: Float[np.ndarray, "..."], share: bool) -> Normalize:
+def _scale_shades(values: Float[np.ndarray, "..."], share: bool) -> Normalize:
     """Give the range of shades: shares from 0, factors from the smallest."""
-    has = values[np.isfinite(values) & (share | (values > 0))]
+    known = values[np.isfinite(values) & (share | (values > 0))]
     if share:
-        return Normalize(0, max(1.0, float(has.max(initial=0))))
-    low, high = (float(has.min()), float(has.max())) if has.size else (0.1, 1.0)
+        return Normalize(0, max(1.0, float(known.max(initial=0))))
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.1, 1.0)
     return LogNorm(low / 1.05, high * 1.05)
-
-
-def _grid(table: pd.DataFrame, cell: float) -> tuple[Figure, dict[tuple[str, str], Axes], int]:
-    """Lay out one panel per configuration, as high as its network is deep; give the columns too.
-
-    Parameters
-    ----------
-    cell
-        The height of a layer, in inches.
-    """
-    networks, names = names_in(table, "network"), names_in(table, "activation")
-    columns = len(names) if len(names) < 4 else 4 if len(names) in (4, 7, 8) else 3
-    rows_each = math.ceil(len(names) / columns)
-    depths = [len(names_in(where(table, network=network), "layer")) for network in networks]
-    heights = [cell * max(4, depth) + 0.55 for depth in depths for _ in range(rows_each)]
-    figure = Figure(figsize=(WIDTH, 0.4 + sum(heights)))
-    panels = figure.subplots(
-        len(heights), columns, squeeze=False, gridspec_kw={"height_ratios": heights}
-    )
-    grid = {}
-    for at, network in enumerate(networks):
-        of_network = panels[at * rows_each : (at + 1) * rows_each].ravel()
-        for axes, name in zip(of_network, names, strict=False):
-            grid[network, name] = axes
-            axes.set_title(f"{escape(network)}: {escape(name)}", loc="left", fontsize=9)
-        for axes in of_network[len(names) :]:
-            axes.set_axis_off()
-    return figure, grid, columns
-
-
-def _write_cells(
-    axes: Axes,
-    cells: Float[np.ndarray, "layer epoch"],
-    has: Bool[np.ndarray, "layer epoch"],
-    share: bool,
-    shades: Colormap,
-    norm: Normalize,
-    columns: int,
-) -> None:
-    """Write each cell's number where it has room."""
-    # Inches that a panel leaves to a cell, and that a letter takes.
-    room = (6.1 / columns - 0.25) / cells.shape[1] / 0.051
-    for (row, column), known in np.ndenumerate(has):
-        text = _in_a_cell(float(cells[row, column]), share, room) if known else "–"
-        red, green, blue, _ = shades(norm(cells[row, column])) if known else (1, 1, 1, 1)
-        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
-        axes.text(
-            column + 0.5,
-            row + 0.5,
-            text,
-            ha="center",
-            va="center_baseline",
-            fontsize=5.8,
-            color="white" if dark else "black",
-        )
-
-
-def _in_a_cell(value: float, share: bool, room: float) -> str:
-    """Write a number in at most so many letters, with two digits or one, or not at all.
-
-    >>> _in_a_cell(53.8, True, 3.5), _in_a_cell(0.2, True, 3.5), _in_a_cell(0.2, True, 1.0)
-    ('54', '<1', '')
-    >>> [_in_a_cell(value, False, 5.0) for value in (0.0137, 0.00137, 2.13e-6, 1.04)]
-    ['0.014', '0.001', '2e-6', '1.0']
-    """
-    if share:
-        texts = [f"{value:.0f}" if value == 0 or value >= 0.5 else "<1"]
-    elif 9.5e-4 <= value < 100:
-        texts = [f"{value:#.{digits}g}".removesuffix(".") for digits in (2, 1)]
-    else:
-        texts = [
-            f"{value:.{places}e}".replace("e-0", "e-").replace("e+0", "e") for places in (1, 0)
-        ]
-    return next((text for text in texts if len(text) <= room), "")
 
 
 def _name_cells(axes: Axes, layers: list[str], epochs: list[int]) -> None:
@@ -176,7 +110,7 @@ def _name_cells(axes: Axes, layers: list[str], epochs: list[int]) -> None:
     names = ["out" if layer == "output" else layer.removeprefix("hidden_") for layer in layers]
     step = math.ceil(len(epochs) / 10)
     axes.set_yticks(np.arange(len(layers)) + 0.5, names)
-    axes.set_xticks(np.arange(0, len(epochs), step) + 0.5, [str(each) for each in epochs[::step]])
+    axes.set_xticks(np.arange(0, len(epochs), step) + 0.5, list(map(str, epochs[::step])))
     axes.tick_params(length=0, labelsize=7)
     axes.set_ylim(len(layers), 0)
     axes.set_ylabel("Layer", fontsize=8)
@@ -189,8 +123,8 @@ def _name_cells(axes: Axes, layers: list[str], epochs: list[int]) -> None:
 def plot_preactivations(preactivations: pd.DataFrame, activations: Sequence[Description]) -> Figure:
     """Draw how the pre-activations of each hidden layer are distributed, before and after.
 
-    A layer stands above the one behind it; every distribution is as high as its own peak, and
-    lies on the curve of the activation, in grey, with an axis of its own on the right.
+    Every distribution is scaled to its peak and lies on the curve of the activation, in grey, with
+    an axis of its own on the right.
 
     Parameters
     ----------
@@ -200,18 +134,16 @@ def plot_preactivations(preactivations: pd.DataFrame, activations: Sequence[Desc
     activations
         Whose curves they are.
     """
-    figure, grid, _ = _grid(preactivations, cell=0.34)
-    kept = preactivations["epoch"].tolist()
-    epochs = sorted({min(kept), max(kept)})
+    figure, grid, _ = make_grid(preactivations, lambda depth: 0.34 * max(4, depth) + 0.55)
+    epochs = sorted({min(preactivations["epoch"]), max(preactivations["epoch"])})
     styles = line_styles(names_in(preactivations, "activation"))
-    of = {each.name: each for each in activations}
+    described = {activation.name: activation for activation in activations}
     for (network, name), axes in grid.items():
         rows = where(preactivations, network=network, activation=name)
         layers = names_in(where(preactivations, network=network), "layer")
         left, right = _draw_ridges(axes, rows, layers, epochs, styles[name].color)
-        axes.set_yticks(
-            np.arange(len(layers)) + 1.0, [layer.removeprefix("hidden_") for layer in layers]
-        )
+        numbers = [layer.removeprefix("hidden_") for layer in layers]
+        axes.set_yticks(np.arange(len(layers)) + 1.0, numbers)
         axes.set_ylim(len(layers) + 0.05, -0.05)
         axes.set_xlim(left, right)
         axes.set_ylabel("Layer", fontsize=8)
@@ -220,55 +152,42 @@ def plot_preactivations(preactivations: pd.DataFrame, activations: Sequence[Desc
         axes.grid(visible=False, axis="x")
         behind = axes.twinx()
         x = np.linspace(left, right, 400)
-        behind.plot(x, of[name].value_at(x), color=_BEHIND, linewidth=2.2)
+        behind.plot(x, described[name].value_at(x), color=_BEHIND, linewidth=2.2)
         behind.tick_params(axis="y", colors="#8a8a8a", labelsize=6, length=2)
         behind.grid(visible=False)
-        behind.spines["right"].set(visible=True, color=_BEHIND)
         behind.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         axes.set_zorder(behind.get_zorder() + 1)
         axes.patch.set_visible(False)
-    figure.legend(
-        handles=[
-            Line2D([], [], color="black", linewidth=0.9, linestyle=_FIRST, label="before training"),
-            Line2D([], [], color=GREY, alpha=0.5, linewidth=7, label=f"after {epochs[-1]} epochs"),
-            Line2D([], [], color=_BEHIND, linewidth=2.2, label="activation (right axis)"),
-        ],
-        loc="outside lower center",
-        ncols=3,
-    )
+    handles = [
+        make_handle("before training", color="black", linewidth=0.9, linestyle=_FIRST),
+        make_handle(f"after {epochs[-1]} epochs", color=GREY, alpha=0.5, linewidth=7),
+        make_handle("activation (right axis)", color=_BEHIND, linewidth=2.2),
+    ]
+    add_legend(figure, handles)
     return figure
 
 
 def _draw_ridges(
     axes: Axes, rows: pd.DataFrame, layers: list[str], epochs: list[int], color: str
 ) -> tuple[float, float]:
-    """Draw a panel's distributions; give the ends of what their inner bins reach over."""
+    """Draw a panel's distributions; give the ends of their inner bins."""
     ends = []
     for place, layer in enumerate(layers, start=1):
         for epoch in epochs:
             bins = where(rows, layer=layer, epoch=epoch)
             if bins.empty:
                 if epoch == epochs[-1]:
-                    axes.text(
-                        0.02,
-                        place - 0.1,
-                        "not a number",
-                        transform=axes.get_yaxis_transform(),
-                        **NOTE,
-                    )
+                    transform = axes.get_yaxis_transform()
+                    axes.text(0.02, place - 0.1, "not finite", transform=transform, **NOTE)
                 continue
             density = bins["density"].to_numpy()
             edges = np.append(bins["bin_low"].to_numpy(), bins["bin_high"].to_numpy()[-1])
             ends.append((edges[1], edges[-2]))
             heights = place - 0.9 * density / density.max()
             if epoch == epochs[0] and len(epochs) > 1:
-                axes.stairs(
-                    heights, edges, baseline=None, color="black", linewidth=0.9, linestyle=_FIRST
-                )
+                look = {"color": "black", "linewidth": 0.9, "linestyle": _FIRST}
+                axes.stairs(heights, edges, baseline=None, **look)
             else:
-                axes.stairs(
-                    heights, edges, baseline=place, fill=True, color=color, alpha=0.5, linewidth=0
-                )
-                axes.stairs(heights, edges, baseline=None, color=color, linewidth=0.8)
+                axes.stairs(heights, edges, baseline=place, fill=True, color=color, alpha=0.5)
     low, high = np.array(ends or [(-1.0, 1.0)]).T
     return float(low.min()), float(high.max())

@@ -1,13 +1,11 @@
 """How every figure looks, and the parts that figures are made of; only `save_figure` writes.
 
-Every figure is drawn on a `matplotlib.figure.Figure` of its own, with no state of pyplot's, and
-reads without colour: an activation has its colour, its line style and its marker. An axis that does
-not start at zero says so above its panel. What a logarithmic axis cannot show, zero, lies on its
-foot as a hollow triangle.
+Figures need no pyplot and are readable without colour: an activation has its colour, its line style
+and its marker. On a logarithmic axis a zero lies on the foot.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import wraps
 from pathlib import Path
@@ -22,7 +20,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Annotation
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from actlab.engine.csvs import where
@@ -82,9 +79,7 @@ _STYLES = {
 
 
 def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
-    """Give each activation its style; a name of its own takes one that none of the others has.
-
-    Up to 64 differ; beyond eight, by the colour of one style with dashes and marker of another.
+    """Give each activation its style; a name without one takes one that no other has, up to 64.
 
     >>> styles = line_styles(["relu", "my_own"])
     >>> styles["relu"].color, styles["my_own"].color
@@ -99,7 +94,7 @@ def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
         for place, style in enumerate(styles)
     ]
     pool = spare + crossed
-    drawn = {name: pool[at % len(pool)] for at, name in enumerate(strangers)}
+    drawn = {name: pool[place % len(pool)] for place, name in enumerate(strangers)}
     return {name: _STYLES.get(name) or drawn[name] for name in names}
 
 
@@ -108,15 +103,7 @@ def _look() -> AbstractContextManager[None]:
 
 
 def save_figure(figure: Figure, stem: Path) -> None:
-    """Write `stem`.png (150 dpi) and `stem`.svg; the same figure gives the same bytes.
-
-    Parameters
-    ----------
-    figure
-        What to save.
-    stem
-        The path without its suffix; its folder is made.
-    """
+    """Write `stem`.png (150 dpi) and `stem`.svg; the same figure gives the same bytes."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     with _look():
         # Straight to the canvases: `savefig` draws everything twice. Layout is settled by the
@@ -130,7 +117,7 @@ def save_figure(figure: Figure, stem: Path) -> None:
 
 
 def plot_and_save(plot: Callable[[], Figure], stem: Path) -> None:
-    """Draw a figure and write it as `save_figure` does."""
+    """Draw a figure and write it as `save_figure` does: what another process can be asked for."""
     save_figure(plot(), stem)
 
 
@@ -157,6 +144,38 @@ def make_panels(count: int, columns: int, height: float) -> tuple[Figure, list[A
     return figure, axes[:count]
 
 
+def make_grid(
+    table: pd.DataFrame, height: Callable[[int], float]
+) -> tuple[Figure, dict[tuple[str, str], Axes], int]:
+    """Make one panel per network and activation, titled; give them and how many columns they have.
+
+    Parameters
+    ----------
+    table
+        Columns network, activation, layer.
+    height
+        The height of a panel in inches, given the layers of its network.
+    """
+    networks, names = names_in(table, "network"), names_in(table, "activation")
+    columns = len(names) if len(names) < 4 else 4 if len(names) in (4, 7, 8) else 3
+    rows_each = math.ceil(len(names) / columns)
+    depths = [len(names_in(where(table, network=network), "layer")) for network in networks]
+    heights = [height(depth) for depth in depths for _ in range(rows_each)]
+    figure = Figure(figsize=(WIDTH, 0.4 + sum(heights)))
+    panels = figure.subplots(
+        len(heights), columns, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
+    grid = {}
+    for place, network in enumerate(networks):
+        row = panels[place * rows_each : (place + 1) * rows_each].ravel()
+        for axes, name in zip(row, names, strict=False):
+            grid[network, name] = axes
+            axes.set_title(f"{escape(network)}: {escape(name)}", loc="left", fontsize=9)
+        for axes in row[len(names) :]:
+            axes.set_axis_off()
+    return figure, grid, columns
+
+
 def names_in(table: pd.DataFrame, column: str) -> list[str]:
     """Give the values of a column, in the order of their first rows."""
     return list(dict.fromkeys(table[column]))
@@ -177,81 +196,32 @@ def escape(name: str) -> str:
     return name.replace("$", r"\$")
 
 
-def cycle(marks: str, along: Sequence[Any]) -> list[str]:
-    """Give each of a sequence a mark, from the first again where there are more."""
-    return [marks[at % len(marks)] for at in range(len(along))]
-
-
 def log_axis(
     axes: Axes, which: str, values: Float[np.ndarray, "..."], margin: float = 1.5
 ) -> float:
     """Make an axis logarithmic, wide enough for the values; give its foot, where zeros are drawn.
 
-    Where there are zeros that is more than half a decade below the smallest other value, and
-    between two ticks, since no number stands for zero.
-
-    Parameters
-    ----------
-    margin
-        The factor that the axis reaches beyond the values.
+    Zeros lie at least half a decade below the smallest other value; the axis reaches beyond the
+    others by the factor `margin`.
     """
     positive = values[np.isfinite(values) & (values > 0)]
     low, high = (positive.min(), positive.max()) if positive.size else (1e-12, 1.0)
     foot = 10.0 ** (math.floor(math.log10(low)) - 0.6) if (values == 0).any() else low / margin
     axes.set(**{f"{which}scale": "log", f"{which}lim": (foot, margin * high)})
     axis = axes.xaxis if which == "x" else axes.yaxis
-    decades = math.log10(margin * high / foot)
-    axis.set_major_formatter(_power_text)
-    if which == "x":
-        axis.set_major_locator(LogLocator(numticks=6))
-    if decades < 2:
-        axis.set_minor_locator(LogLocator(subs=(2, 5) if decades > 0.8 else range(2, 10)))
-        axis.set_minor_formatter(_power_text)
-    else:
+    axis.set_major_locator(LogLocator(numticks=6))
+    if margin * high / foot > 100:
         axis.set_minor_formatter(NullFormatter())
+    elif foot > 1e-3:
+        axis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}")
     return float(foot)
-
-
-def _power_text(value: float, _: Any = None) -> str:
-    r"""Write a tick: 0.05 and 200 plainly, what is smaller or larger by its power of ten.
-
-    >>> _power_text(0.05), _power_text(2e-6), _power_text(1e-9)
-    ('0.05', '$2\\times10^{-6}$', '$10^{-9}$')
-    """
-    if 0.00099 <= value <= 1000:
-        return f"{value:g}"
-    power = math.floor(math.log10(value) + 1e-9)
-    digit = round(value / 10.0**power)
-    return f"$10^{{{power}}}$" if digit == 1 else f"${digit}\\times10^{{{power}}}$"
 
 
 def on_log(values: Float[np.ndarray, "*shape"], foot: float | None) -> Float[np.ndarray, "*shape"]:
     """Put zeros on the foot of a logarithmic axis."""
     return values if foot is None else np.where(values == 0, foot, values)
-
-
-def mark_zeros(
-    axes: Axes,
-    along: np.ndarray,
-    values: Float[np.ndarray, "point seed"],
-    foot: float | None,
-    color: Any,
-) -> None:
-    """Mark on the foot the points where a seed is zero."""
-    zero = (values == 0).any(axis=1)
-    if foot is None or not zero.any():
-        return
-    axes.plot(
-        along[zero],
-        np.full(int(zero.sum()), foot),
-        linestyle="none",
-        marker="v",
-        markersize=8,
-        markerfacecolor="white",
-        markeredgecolor=color,
-        clip_on=False,
-        zorder=5,
-    )
 
 
 def plot_dots(
@@ -261,70 +231,34 @@ def plot_dots(
     factor: int = 1,
     foot: float | None = None,
     key: str = "activation",
-) -> bool:
-    """Draw one row per value of a key: every seed a dot; below, mean and interval.
+) -> None:
+    """Draw one row per value of a key: every seed as a dot; below, mean and interval.
 
-    Give whether an interval goes on beyond the axis, which on a logarithmic one, with a foot,
-    has to be settled before.
+    On a logarithmic axis, with a foot, intervals end at its limits.
     """
     names = names_in(table, key)
     styles = line_styles(names)
     limits = (-math.inf, math.inf) if foot is None else axes.get_xlim()
-    beyond = False
     for place, name in enumerate(names):
-        row = where(table, **{key: name})
-        style = styles[name]
+        row, style = where(table, **{key: name}), styles[name]
         runs = to_numbers(row, seed_columns(row))[0] * factor
         mean, low, high = to_numbers(row, ["mean", "low", "high"])[0] * factor
-        height = place - 0.34 + 0.3 * (np.arange(len(runs)) + 0.5) / len(runs)
-        zero = runs == 0 if foot is not None else np.zeros(len(runs), dtype=bool)
-        for chosen, marker, face, alpha in (
-            (~zero, "o", style.color, 0.75),
-            (zero, "v", "white", 1),
-        ):
-            if not chosen.any():
-                continue
-            axes.plot(
-                on_log(runs, foot)[chosen],
-                height[chosen],
-                linestyle="none",
-                marker=marker,
-                markersize=4.5,
-                markerfacecolor=face,
-                markeredgecolor=style.color,
-                alpha=alpha,
-                clip_on=False,
-                zorder=3,
-            )
+        axes.plot(
+            on_log(runs, foot),
+            place - 0.34 + 0.3 * (np.arange(len(runs)) + 0.5) / len(runs),
+            linestyle="none",
+            marker="o",
+            markersize=4.5,
+            color=style.color,
+            alpha=0.75,
+            clip_on=False,
+        )
         if not math.isfinite(mean):
-            lacking = "not a number"
-            if zero.any() and np.isfinite(runs).all():
-                lacking = f"no geometric mean: zero with {zero.sum()} of {len(runs)} seeds"
-            axes.text(
-                0.03,
-                place + 0.1,
-                lacking,
-                transform=axes.get_yaxis_transform(),
-                va="center",
-                **NOTE,
-            )
+            transform = axes.get_yaxis_transform()
+            axes.text(0.03, place + 0.1, "no mean", transform=transform, va="center", **NOTE)
             continue
         if not math.isnan(low):
             draw_interval(axes, max(low, limits[0]), min(high, limits[1]), place, style.color)
-            for end, cut, marker in zip(
-                limits, (low < limits[0], high > limits[1]), "<>", strict=True
-            ):
-                if cut:
-                    beyond = True
-                    axes.plot(
-                        [end],
-                        [place + 0.1],
-                        marker=marker,
-                        markersize=6,
-                        color=style.color,
-                        clip_on=False,
-                        zorder=5,
-                    )
         axes.plot(
             [mean],
             [place + 0.1],
@@ -332,58 +266,26 @@ def plot_dots(
             markersize=7,
             color=style.color,
             markeredgecolor="white",
-            markeredgewidth=0.8,
         )
         write_value(axes, text(mean), mean, place + 0.17)
     name_rows(axes, names)
-    return beyond
 
 
 def draw_interval(axes: Axes, low: float, high: float, place: int, color: str) -> None:
     """Draw an interval as a bar below the dots of a row."""
-    axes.plot(
-        [low, high],
-        [place + 0.1] * 2,
-        color=color,
-        linewidth=2.2,
-        solid_capstyle="butt",
-    )
+    axes.plot([low, high], [place + 0.1] * 2, color=color, linewidth=2.2, solid_capstyle="butt")
 
 
 def write_value(axes: Axes, text: str, x: float, y: float) -> None:
     """Write a value below its mark."""
-    axes.annotate(
-        text,
-        (x, y),
-        (0, -2),
-        textcoords="offset points",
-        ha="center",
-        va="top",
-        fontsize=7.5,
-    )
-
-
-def keep_inside(axes: Axes) -> None:
-    """Move the texts beside the edges of a panel, whose limits are settled, into it."""
-    for text in axes.texts:
-        if isinstance(text, Annotation):
-            x, _ = axes.transLimits.transform(axes.transScale.transform(text.xy))
-            text.set_horizontalalignment("left" if x < 0.1 else "right" if x > 0.9 else "center")
+    offset = {"xytext": (0, -2), "textcoords": "offset points"}
+    axes.annotate(text, (x, y), ha="center", va="top", fontsize=7.5, **offset)
 
 
 def keep_percent(axes: Axes, which: str) -> None:
     """Keep an axis of percentages from 0 to 100, though an interval of few seeds goes beyond."""
     low, high = getattr(axes, f"get_{which}lim")()
     getattr(axes, f"set_{which}lim")(max(low, 0), min(high, 101))
-
-
-def note_start(axes: Axes, which: str, unit: str) -> None:
-    """Say above the panel where an axis starts, unless that is zero."""
-    low, _ = getattr(axes, f"get_{which}lim")()
-    if getattr(axes, f"get_{which}scale")() == "log":
-        axes.set_title("logarithmic axis", loc="right", **NOTE)
-    elif low > 0:
-        axes.set_title(f"{which} axis starts at {low:.4g}{unit}", loc="right", **NOTE)
 
 
 def name_rows(axes: Axes, names: list[str]) -> None:
@@ -394,74 +296,56 @@ def name_rows(axes: Axes, names: list[str]) -> None:
 
 
 def name_layers(axes: Axes, layers: list[str], small: bool = False) -> None:
-    """Put layers on an axis: the hidden ones by number, the output by name, not too many."""
+    """Put layers on an axis, not too many: the hidden ones by number, the output by name."""
     last = len(layers) - 1
     step = max(1, math.ceil(last / (4 if small else 9)))
     # Where some are left out, so are neighbours of the output, which the name would touch.
     shown = [place for place in range(0, last, step) if step == 1 or place < last - step / 2]
     names = [layers[place].removeprefix("hidden_") for place in shown]
-    axes.set_xticks([*shown, last], [*names, "out" if small or last > 7 else "output"])
+    axes.set_xticks([*shown, last], [*names, "out"])
     axes.set_xlabel("Layer")
     axes.margins(x=0.06)
 
 
-def add_legend(figure: Figure, styles: dict[str, LineStyle], extra: list[Line2D]) -> None:
-    """Put a legend of line styles below the panels, with other handles behind them."""
-    drawn = [
-        Line2D(
-            [],
-            [],
+def make_handle(label: str, **look: Any) -> Line2D:
+    """Make an entry of a legend, grey unless it has a colour."""
+    look.setdefault("color", GREY)
+    return Line2D([], [], label=label, **look)
+
+
+def style_handles(styles: Mapping[str, LineStyle]) -> list[Line2D]:
+    """Make an entry of a legend for each line."""
+    return [
+        make_handle(
+            escape(name),
             color=style.color,
             linestyle=style.dashes,
             marker=style.marker,
             markersize=5,
             linewidth=1.7,
-            label=escape(name),
         )
         for name, style in styles.items()
     ]
-    handles = drawn + extra
-    wide = figure.get_figwidth() == WIDTH and all(len(str(line.get_label())) < 30 for line in extra)
-    rows = math.ceil(len(handles) / (5 if wide else 3))
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=math.ceil(len(handles) / rows),
-        handlelength=3.6,
-    )
 
 
-def add_dots_legend(
-    figure: Figure,
-    table: pd.DataFrame,
-    confidence: float,
-    mean: str = "mean",
-    extra: Sequence[Line2D] = (),
-) -> None:
-    """Explain dots, means and intervals below the panels."""
-    handles = [
-        Line2D([], [], color=GREY, marker="o", markersize=4.5, linestyle="none", label="one seed")
-    ]
+def seed_handles(table: pd.DataFrame, confidence: float, mean: str = "mean") -> list[Line2D]:
+    """Make the entries of a legend for the dots of `plot_dots`."""
+    handles = [make_handle("one seed", marker="o", markersize=4.5, linestyle="none")]
     if len(seed_columns(table)) > 1:
         label = f"{mean} and {100 * confidence:g} % interval over seeds"
-        handles.append(Line2D([], [], color=GREY, marker="D", linewidth=2.2, label=label))
-    handles += extra
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)))
+        handles.append(make_handle(label, marker="D", linewidth=2.2))
+    return handles
 
 
-def zero_handles(values: Float[np.ndarray, "..."]) -> list[Line2D]:
-    """Explain the hollow triangles, where there are any."""
-    if not (values == 0).any():
-        return []
-    label = "exactly zero, below the axis"
-    return [
-        Line2D(
-            [],
-            [],
-            color=GREY,
-            marker="v",
-            markerfacecolor="white",
-            linestyle="none",
-            label=label,
-        )
-    ]
+def add_legend(figure: Figure, handles: Sequence[Line2D], title: str | None = None) -> None:
+    """Put a legend below the panels, in as few rows as fit."""
+    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
+    fitting = max(1, int(16 * figure.get_figwidth() / (longest + 7)))
+    rows = math.ceil(len(handles) / fitting)
+    figure.legend(
+        handles=handles,
+        title=title,
+        loc="outside lower center",
+        ncols=max(1, math.ceil(len(handles) / max(1, rows))),
+        handlelength=3.6,
+    )

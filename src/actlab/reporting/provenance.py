@@ -4,7 +4,6 @@ import hashlib
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import NamedTuple
 
 import yaml
 
-#: What of the repository decides what a run gives; changes elsewhere are not told.
+#: What decides the results of a run; uncommitted changes elsewhere are not reported.
 SOURCES = ("src", "conf", "custom", "dvc.yaml", "params.yaml", "requirements.lock")
 
-#: Whose versions are told, by the names under which they are installed.
+#: The packages whose versions are reported.
 PACKAGES = (
     *("tensorflow-cpu", "tensorflow", "keras", "numpy", "scipy", "statsmodels", "pandas"),
     *("matplotlib", "hydra-core", "dvc", "mlflow"),
@@ -23,14 +22,14 @@ PACKAGES = (
 
 
 class Fact(NamedTuple):
-    """Something that a reader needs to get the same, and what it is."""
+    """What a reader needs to reproduce the report: its name and value."""
 
     name: str
     value: str
 
 
 def facts(root: Path, seeds: Sequence[int]) -> list[Fact]:
-    """Tell what reproduces the report that the repository at `root` gives now."""
+    """List what reproduces the report that the repository at `root` gives now."""
     return [
         Fact("Command", "make repro, or dvc repro where everything is installed"),
         Fact("Git commit", _commit(root)),
@@ -50,7 +49,7 @@ def digest(lock: str) -> str:
     True
     """
     content = yaml.safe_load(lock) or {}
-    stages = {name: of for name, of in content.get("stages", {}).items() if name != "report"}
+    stages = {name: stage for name, stage in content.get("stages", {}).items() if name != "report"}
     text = yaml.safe_dump(stages, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -60,10 +59,10 @@ def hardware() -> str:
     name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
     if info.is_file():
         lines = info.read_text().splitlines()
-        told = {key.strip(): value for key, _, value in (line.partition(":") for line in lines)}
-        name = told.get("model name", name).strip()
-        if "cpu family" in told:
-            name += f" (family {told['cpu family'].strip()}, model {told['model'].strip()})"
+        fields = {key.strip(): value for key, _, value in (line.partition(":") for line in lines)}
+        name = fields.get("model name", name).strip()
+        if "cpu family" in fields:
+            name += f" (family {fields['cpu family'].strip()}, model {fields['model'].strip()})"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{cores} core{'' if cores == 1 else 's'} of an {name}"
 
@@ -79,10 +78,10 @@ def _commit(root: Path) -> str:
 def _git(root: Path, *arguments: str) -> str | None:
     command = ["git", "-C", str(root), *arguments]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        finished = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return None
-    return told.stdout.strip()
+    return finished.stdout.strip()
 
 
 def _inputs(root: Path) -> str:
@@ -100,8 +99,3 @@ def _versions() -> str:
         except PackageNotFoundError:
             continue
     return ", ".join(found)
-
-
-if __name__ == "__main__":
-    for name, value in facts(Path.cwd(), [int(each) for each in sys.argv[1:]]):
-        print(f"{name}: {value}")

@@ -1,6 +1,6 @@
-"""A report as blocks of text, tables and pictures; as Markdown and as a self-contained HTML page.
+"""A report as blocks of text, tables and pictures, rendered as Markdown and as one HTML page.
 
-`sections.compose` fills it; the templates only lay it out, each escaping what it is given.
+`sections.compose` fills it; the templates lay it out and escape every text.
 """
 
 import base64
@@ -20,13 +20,13 @@ from PIL.Image import open as open_image
 from actlab.reporting.provenance import Fact
 from actlab.tracking.notes import TRAINING
 
-#: Where `make ui` shows the runs of a fresh store, by their name.
+#: The page of `make ui` that lists the runs of a fresh store.
 MLFLOW = "http://127.0.0.1:5000/#/experiments/1/runs"
 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph, or a list of points."""
+    """A paragraph, or a list of points; `data` is the CSV behind it, in the report's folder."""
 
     kind: ClassVar[str] = "text"
     lines: tuple[str, ...]
@@ -38,8 +38,8 @@ class Text:
 class Grid:
     """A table of cells as they are shown; the first `words` columns are text, not numbers.
 
-    The cells of `prose` are sentences, which may break into lines. `data` is the CSV behind it, in
-    the report's folder; `runs` names the MLflow run of each row, where a row is of one.
+    `data` is the CSV behind it, in the report's folder; `runs` names the MLflow run of each row,
+    where a row has one.
     """
 
     kind: ClassVar[str] = "grid"
@@ -47,70 +47,61 @@ class Grid:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     words: int = 1
-    prose: bool = False
     data: str | None = None
     runs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, by its path in the report's folder, and the table behind it.
-
-    `of_picture` goes on where the caption ends, `of_chart` in its place where a chart stands in.
-    """
+    """A figure, by its path in the report's folder, and the table behind it."""
 
     kind: ClassVar[str] = "picture"
     path: str
     caption: str
     alt: str
     data: str | None = None
-    of_picture: str = ""
-    of_chart: str = ""
+
+
+Block = Text | Grid | Picture
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading and the blocks below it."""
 
     title: str
-    blocks: tuple[Text | Grid | Picture, ...]
+    blocks: tuple[Block, ...]
 
     @property
     def anchor(self) -> str:
-        """What links to it end in."""
+        """The fragment that links to it."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 
-class Entry(NamedTuple):
-    """A claim of the notebook as it is shown; `badge` is the verdict as a word of CSS."""
+class Claim(NamedTuple):
+    """A claim of the teaching notebook, its verdict and the numbers behind the verdict."""
 
     claim: str
     verdict: str
-    badge: str
     numbers: str
-    section: str
 
 
 @dataclass(frozen=True)
-class Ledger:
-    """The claims of the notebook, each with its verdict."""
+class Claims:
+    """The table of claims, and a sentence above it."""
 
-    title: ClassVar[str] = "The notebook's claims"
-    anchor: ClassVar[str] = "claims"
-    header: ClassVar[tuple[str, ...]] = ("Claim", "Verdict", "Numbers", "In the notebook")
     lead: str
-    entries: tuple[Entry, ...]
+    rows: tuple[Claim, ...]
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that is said, in order."""
+    """The whole report, in order."""
 
     title: str
     question: str
-    brief: tuple[str, ...]
-    ledger: Ledger | None
     answer: tuple[str, ...]
+    claims: Claims | None
     sections: tuple[Section, ...]
     facts: tuple[Fact, ...] = ()
 
@@ -135,29 +126,16 @@ class Image(NamedTuple):
 
 @dataclass(frozen=True)
 class Chart:
-    """What takes a picture's place where scripts run.
-
-    Attributes
-    ----------
-    views
-        By title, as Vega-Lite.
-    choices
-        The values of a parameter of all views, of which a reader chooses.
-    """
+    """A chart: its Vega-Lite views by title, and the values of each parameter to choose."""
 
     views: Mapping[str, Any]
     choices: Mapping[str, Sequence[Any]]
 
 
 def points(lines: Iterable[str], data: str | None = None) -> list[Text]:
-    """Make a list of sentences, where there are any."""
+    """Make a list of sentences, empty where there are none."""
     lines = tuple(lines)
     return [Text(lines, points=True, data=data)] if lines else []
-
-
-def run_names(rows: Iterable[Mapping[Any, Any]]) -> tuple[str, ...]:
-    """Name the MLflow run of each row's configuration, in a study of the pipeline."""
-    return tuple(f"{row['activation']}/{row['network']}" for row in rows)
 
 
 def render_markdown(report: Report) -> str:
@@ -172,20 +150,20 @@ def render_html(
     swatches: Sequence[Mapping[str, Any]] = (),
     script: str = "",
 ) -> str:
-    """Write the report as one HTML page that needs nothing else.
+    """Write the report as one offline HTML page.
 
     Parameters
     ----------
     report
-        What to say.
+        The text.
     images
         The image of each `Picture.path`.
     charts
-        What takes the place of some of them where scripts run.
+        The charts that replace some images where scripts run, by the same paths.
     swatches
-        How each activation is drawn that a reader may leave out.
+        `charts.list_swatches`: the activations that a reader may hide.
     script
-        What draws charts: `bundle_vega`.
+        `bundle_vega`.
     """
     template = _environment().get_template("report.html.jinja")
     return template.render(
@@ -203,13 +181,7 @@ def bundle_vega() -> str:
 
 
 def embed(png: Path) -> Image:
-    """Read a figure for `render_html`, in 256 colours: a third of its file.
-
-    Parameters
-    ----------
-    png
-        150 pixels are an inch of it.
-    """
+    """Read a figure of 150 dpi for `render_html`, in 256 colours: a third of its file."""
     reduced = io.BytesIO()
     with open_image(png) as picture:
         width, height = picture.size

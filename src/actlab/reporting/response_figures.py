@@ -10,31 +10,30 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from actlab.engine.csvs import where
 from actlab.reporting.figures import (
-    MOST_PANELS,
-    _styles,
-    _title_legend,
+    choose_styles,
+    legend_title,
     most_lines,
-    part,
+    scatter,
+    select_panels,
     spread_evenly,
 )
 from actlab.reporting.look import (
-    GREY,
     WIDTH,
     LineStyle,
     add_legend,
     escape,
     keep_percent,
     line_styles,
+    make_handle,
     make_panels,
     name_rows,
     names_in,
-    note_start,
     seed_columns,
+    style_handles,
     styled,
     to_numbers,
     write_value,
@@ -53,17 +52,16 @@ def plot_response(accuracy: pd.DataFrame, keys: Sequence[str], key: str) -> Figu
     accuracy
         `summaries.tabulate_accuracy`.
     keys
-        Of the study: up to three, of which one is the axis, one the lines, one the panels.
+        Of the study: up to three.
     key
-        Whose numbers the axis has.
+        The key on the axis.
     """
     lines, panel_keys = response_keys(keys, key)
     values = spread_evenly(names_in(accuracy, lines), most_lines(lines)) if lines else [""]
-    panels = part(accuracy, panel_keys, keys)
-    panels = {name: panels[name] for name in spread_evenly(list(panels), MOST_PANELS)}
+    panels = select_panels(accuracy, panel_keys, keys)
     columns = min(2, len(panels))
     figure, axes_of = make_panels(len(panels), columns, height=3.0 if columns == 1 else 2.7)
-    styles = _styles(lines, values) if lines else {"": LineStyle("#0072B2", "-", "o")}
+    styles = choose_styles(lines, values) if lines else {"": LineStyle("#0072B2", "-", "o")}
     spread = sorted(set(numbers(accuracy[key]) or []))
     logarithmic = spread[0] > 0 and spread[-1] >= 8 * spread[0]
     for axes, (title, table) in zip(axes_of, panels.items(), strict=True):
@@ -97,17 +95,9 @@ def plot_response(accuracy: pd.DataFrame, keys: Sequence[str], key: str) -> Figu
             )
             lost = line["diverged_seeds"].to_numpy() > 0
             if lost.any():
-                axes.plot(
-                    along[lost],
-                    np.full(int(lost.sum()), 0.0),
-                    linestyle="none",
-                    marker="x",
-                    markersize=6,
-                    color=style.color,
-                    transform=axes.get_xaxis_transform(),
-                    clip_on=False,
-                    zorder=5,
-                )
+                transform = axes.get_xaxis_transform()
+                look = {"marker": "x", "color": style.color, "transform": transform}
+                axes.plot(along[lost], 0.0 * along[lost], linestyle="none", clip_on=False, **look)
         axes.set_title(escape(title), loc="left", fontsize=9)
         _name_numbers(axes, spread, logarithmic)
         axes.set_xlabel(escape(label(key)).capitalize() + (" (log)" if logarithmic else ""))
@@ -115,13 +105,11 @@ def plot_response(accuracy: pd.DataFrame, keys: Sequence[str], key: str) -> Figu
     for axes in axes_of:  # one scale for all, so that they can be compared
         axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
         keep_percent(axes, "y")
-        note_start(axes, "y", " %")
     for axes in axes_of[::columns]:
         axes.set_ylabel("Test accuracy (%)")
-    extra = [Line2D([], [], color=GREY, marker=".", linestyle="none", label="one seed")]
-    add_legend(figure, styles if lines else {}, extra)
-    if lines:
-        _title_legend(figure, lines)
+    handles = style_handles(styles) if lines else []
+    handles.append(make_handle("one seed", marker=".", linestyle="none"))
+    add_legend(figure, handles, legend_title(lines) if lines else None)
     return figure
 
 
@@ -155,8 +143,7 @@ def plot_heat(accuracy: pd.DataFrame, keys: Sequence[str], x: str, y: str) -> Fi
     x, y
         The keys from left to right and from bottom to top.
     """
-    panels = part(accuracy, [key for key in keys if key not in (x, y)], keys)
-    panels = {name: panels[name] for name in spread_evenly(list(panels), MOST_PANELS)}
+    panels = select_panels(accuracy, [key for key in keys if key not in (x, y)], keys)
     columns, rows = names_in(accuracy, x), names_in(accuracy, y)
     across = 1 if len(panels) == 1 else 2 if len(columns) > 5 or len(panels) <= 4 else 3
     figure, axes_of = make_panels(len(panels), across, height=0.85 + 0.32 * max(3, len(rows)))
@@ -186,17 +173,11 @@ def plot_heat(accuracy: pd.DataFrame, keys: Sequence[str], x: str, y: str) -> Fi
                     fontsize=7 if room > 0.4 else 5.5,
                     color="white" if dark else "black",
                 )
-        for place, values, set_ticks in (
-            (columns, columns, axes.set_xticks),
-            (rows, rows, axes.set_yticks),
-        ):
-            step = max(1, math.ceil(len(values) / 12))
-            set_ticks(
-                np.arange(0, len(place), step) + 0.5, [escape(each) for each in place[::step]]
-            )
-        long = max(map(len, columns)) > 6 and len(columns) > 4
+        for values, set_ticks in ((columns, axes.set_xticks), (rows, axes.set_yticks)):
+            step = math.ceil(len(values) / 12)
+            set_ticks(np.arange(0, len(values), step) + 0.5, list(map(escape, values[::step])))
         axes.tick_params(length=0, labelsize=7)
-        if long:
+        if max(map(len, columns)) > 6 and len(columns) > 4:
             axes.tick_params(axis="x", rotation=45)
         axes.set_title(escape(title), loc="left", fontsize=9)
         axes.set_xlabel(escape(label(x)).capitalize(), fontsize=8)
@@ -247,12 +228,11 @@ def plot_tuning(
             alpha=0.15,
             linewidth=0,
         )
-        spread = (np.arange(len(values)) * 0.618033988749895) % 1
         lost = (tried["outcome"] == "diverged").to_numpy()
         for chosen, marker in ((~lost, "o"), (lost, "x")):
             axes.plot(
                 values[chosen],
-                (place - 0.22 + 0.44 * spread)[chosen],
+                (place - 0.22 + 0.44 * scatter(len(values)))[chosen],
                 linestyle="none",
                 marker=marker,
                 markersize=4.5,
@@ -272,12 +252,11 @@ def plot_tuning(
         write_value(axes, f"{best:.2f}", best, place + 0.3)
     name_rows(axes, names)
     keep_percent(axes, "x")
-    note_start(axes, "x", " %")
     axes.set_xlabel("Mean validation accuracy (%)")
     handles = [
-        Line2D([], [], color=GREY, marker="o", linestyle="none", label="one setting"),
-        Line2D([], [], color=GREY, marker="D", linestyle="none", label="chosen"),
-        Line2D([], [], color="black", marker="|", markersize=9, linestyle="none", label="median"),
+        make_handle("one setting", marker="o", linestyle="none"),
+        make_handle("chosen", marker="D", linestyle="none"),
+        make_handle("median", color="black", marker="|", markersize=9, linestyle="none"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    add_legend(figure, handles)
     return figure

@@ -1,6 +1,6 @@
 """A study and what follows from it -> a report, section by section.
 
-A section is there when the tables are that it needs. Those that need the layers of networks are in
+A section is there when its tables are. Those that need the layers of networks are in
 `layer_sections`.
 """
 
@@ -15,44 +15,30 @@ from actlab.data.datasets import DATASETS
 from actlab.engine.csvs import as_text
 from actlab.evidence import summaries
 from actlab.evidence.comparisons import METRICS
-from actlab.evidence.wording import abridge, capitalise, counted, fixed, join, percent, written
-from actlab.models.config import RECOMMENDED
-from actlab.reporting import layer_sections, theory_sections, time_sections
-from actlab.reporting.comparison_sections import describe_comparisons, describe_tuning
+from actlab.evidence.differences import difference_text
+from actlab.evidence.wording import abridge, capitalise, counted, fixed, in_points, join, percent
+from actlab.reporting import layer_sections
 from actlab.reporting.drawings import swept_keys
 from actlab.reporting.figures import MOST_ROWS as DOTS
-from actlab.reporting.figures import MOST_SPLIT, most_lines, shown_of
+from actlab.reporting.figures import most_lines, shown_of
 from actlab.reporting.findings import (
-    answer_findings,
+    accuracy_findings,
     best_finding,
-    comparison_findings,
-    conclusion_findings,
+    count_findings,
     divergence_findings,
-    find_settings,
     key_findings,
-    loss_findings,
-    settings_findings,
-    spread_findings,
     tuning_findings,
 )
-from actlab.reporting.layer_findings import depth_and_accuracy_findings, depth_findings
-from actlab.reporting.method_sections import describe_rules, list_claims, list_limits, list_methods
-from actlab.reporting.report import (
-    Grid,
-    Picture,
-    Report,
-    Section,
-    Text,
-    points,
-    run_names,
-)
+from actlab.reporting.layer_findings import depth_findings
+from actlab.reporting.method_sections import list_claims, list_limits, list_methods
+from actlab.reporting.report import Block, Grid, Picture, Report, Section, Text, points
 from actlab.reporting.response_figures import response_keys
 from actlab.results.metadata import Description
 from actlab.results.study import Study, label, line_key
 from actlab.schema import Config
 
-#: Rows that a table of the report shows, and lines of the terminal's; the CSV has all.
-MOST_ROWS, MOST_LINES = 60, 24
+#: Rows of the tables of results and of comparisons, and of the terminal's; the CSV has all.
+MOST_ROWS, MOST_PAIRS, MOST_LINES = 60, 100, 24
 
 #: Of a terminal, in columns.
 WIDTH = 100
@@ -61,7 +47,6 @@ WIDTH = 100
 def compose(
     study: Study,
     summary: pd.DataFrame,
-    scores: pd.DataFrame,
     compared: pd.DataFrame,
     drawn: Iterable[str],
     config: Config,
@@ -77,36 +62,28 @@ def compose(
     ----------
     study
         What was measured.
-    summary, scores, compared
-        `summaries.summarise`, `comparisons.score` and `comparisons.compare` of it.
+    summary, compared
+        `summaries.summarise` and `comparisons.compare` of it.
     drawn
-        The names of the figures that there are.
+        The names of the figures.
     config
-        What was configured; its `activation` and `network` are not looked at.
+        The configuration; `activation` and `network` are not used.
     activations
         The activations of the pipeline's study, in its order.
     class_counts
         Columns `tables.CLASS_COUNTS`.
     claims
-        `claims.examine` of them all.
+        `claims.examine` of the study.
     unfinished
         Names of runs that were selected and left out.
     """
     confidence, names = config.report.confidence, set(drawn)
-    tuning = summaries.tabulate_tuning(study)
-    by_metric = {
-        metric: comparison_findings(
-            study, scores, compared, metric, confidence, config.report.target_accuracy
-        )
-        for metric in METRICS
-    }
     answer = [
-        *best_finding(study, summary, confidence),
-        *by_metric["test_accuracy"],
-        *settings_findings(study, summary, compared),
+        *best_finding(study, summary),
+        *accuracy_findings(study, summary, compared),
         *key_findings(study, compared),
-        *(depth_findings(study, confidence, 0) if len(study.gradients) else []),
-        *tuning_findings(study, compared, tuning),
+        *(depth_findings(study, confidence) if len(study.gradients) else []),
+        *tuning_findings(study, compared),
         *divergence_findings(study),
         *study.notes,
     ]
@@ -118,45 +95,33 @@ def compose(
         )
     sections = [Section("Results", (_results(study, summary, confidence),))]
     if class_counts is not None:
-        sections.append(layer_sections.describe_data(class_counts, config))
+        sections.append(layer_sections.describe_data(study, class_counts, config))
     if activations:
-        kernel = config.model.kernel_initializer
-        sections += [
-            layer_sections.describe_activations(activations, kernel),
-            layer_sections.describe_networks(study, kernel == RECOMMENDED),
-        ]
+        sections.append(layer_sections.describe_activations(activations))
     if "accuracy_curves" in names:
         sections.append(_curves(study, config))
     sections.append(_accuracy(study, summary, names, config))
     if study.is_fair:
-        sections.append(describe_tuning(study, tuning, compared))
-    sections.append(describe_comparisons(study, compared, by_metric, config))
+        sections.append(_tuning(study))
+    if len(compared) and len(study.seeds) > 1:
+        sections.append(_comparisons(study, compared, config))
     if len(study.blocks):
-        sections.append(
-            time_sections.describe_time(study, compared, by_metric["epoch_seconds"], config)
-        )
+        sections.append(layer_sections.describe_time(study, config))
     if len(study.gradients):
         sections += [
-            layer_sections.describe_gradients(study, activations, config),
+            layer_sections.describe_gradients(study, config),
             layer_sections.describe_health(study, config),
-            theory_sections.describe_theory(study, config),
+            layer_sections.describe_theory(study, config),
         ]
-        concluded = conclusion_findings(study, summary, compared)
-        if len(study.activations) > 1 and len(study.seeds) > 1:
-            concluded += depth_and_accuracy_findings(study, compared, confidence)
-        sections.append(Section("Conclusion", (Text(tuple(concluded), points=True),)))
     sections += [
-        Section("What this cannot say", (Text(tuple(list_limits(study, config)), points=True),)),
-        Section("How it was measured", (Text(tuple(list_methods(study, compared, config)), True),)),
+        Section("Limits", (Text(tuple(list_limits(study, config)), points=True),)),
+        Section("Methods", (Text(tuple(list_methods(study, compared, config)), points=True),)),
     ]
-    if claims is not None:
-        sections.append(describe_rules(claims, config))
     return Report(
         title=_title(study),
         question=_question(study, config),
-        brief=tuple(answer_findings(study, summary, compared)),
-        ledger=None if claims is None else list_claims(claims),
         answer=tuple(answer),
+        claims=None if claims is None else list_claims(claims),
         sections=tuple(sections),
     )
 
@@ -169,11 +134,10 @@ def _title(study: Study) -> str:
 
 def _question(study: Study, config: Config) -> str:
     if study.has_layers:
-        shapes = join(layer_sections.shape(study, network) for network in study.networks)
         return (
-            f"Compared: {join(study.activations)} on {DATASETS[config.data.name].title}, in the"
-            f" network{'s' if len(study.networks) > 1 else ''} {shapes};"
-            f" {counted(len(study.seeds), 'seed')} and {counted(study.epochs, 'epoch')} each."
+            f"Compared: {join(study.activations)} on {DATASETS[config.data.name].title} in"
+            f" {counted(len(study.networks), 'network')}, with {counted(len(study.seeds), 'seed')}"
+            f" and {counted(study.epochs, 'epoch')} each."
         )
     differ = join(
         f"{label(key, study.keys)} ({', '.join(abridge(study.values(key)))})" for key in study.keys
@@ -181,25 +145,21 @@ def _question(study: Study, config: Config) -> str:
     held = {key: value for key, value in study.fixed.items() if value != "none"}
     data = held.pop("data.name", None)
     on = f" on {DATASETS[data].title}" if data in DATASETS else ""
-    shown = ", ".join(
-        f"{key} {value}" for key, value in held.items() if not key.startswith("activation.f")
-    )
-    text = (
+    parts = [
         f"Compared: {counted(len(study.configurations), 'configuration')}{on}, which differ in"
         f" {differ}; seeds {_ranged(sorted(study.seeds))}."
-    )
+    ]
     if config.compare.filter:
-        text += f" Selected by {config.compare.filter}."
-    if shown:
-        text += f" Held fixed: {shown}."
-    tied = [key for key in study.tied if not key.startswith("activation.")]
-    if tied:
-        text += f" These keys differ with them: {', '.join(tied)}."
-    return text
+        parts.append(f"Selected by {config.compare.filter}.")
+    if shown := [f"{key} {held[key]}" for key in held if not key.startswith("activation.f")]:
+        parts.append(f"Held fixed: {', '.join(shown)}.")
+    if tied := [key for key in study.tied if not key.startswith("activation.")]:
+        parts.append(f"These keys differ with them: {', '.join(tied)}.")
+    return " ".join(parts)
 
 
 def _ranged(seeds: Sequence[int]) -> str:
-    """Write seeds out; of more than two in a row, the first and the last.
+    """List seeds; of more than two consecutive ones, the first and the last.
 
     >>> _ranged([0, 1, 2]), _ranged([0, 2**62])
     ('0 to 2', '0 and 4611686018427387904')
@@ -216,13 +176,13 @@ def _ranged(seeds: Sequence[int]) -> str:
 def _columns(
     study: Study, summary: pd.DataFrame, confidence: float
 ) -> dict[str, Callable[[Mapping[Any, Any]], str]]:
-    """Give the columns of the results table behind the keys: what each shows of a row."""
+    """Give the columns of the results table after the keys: how each writes a row's value."""
     columns: dict[str, Callable[[Mapping[Any, Any]], str]] = {}
     if len(set(summary["seeds"])) > 1:
         columns["Seeds"] = lambda row: str(row["seeds"])
     if study.has_held_out:
         columns["Validation"] = lambda row: percent(row["val_accuracy_mean"])
-    columns |= {
+    return columns | {
         "Test accuracy": lambda row: (
             percent(row["test_accuracy_mean"]) + (" *" if row["diverged_seeds"] else "")
         ),
@@ -232,12 +192,6 @@ def _columns(
         "Test NLL": lambda row: fixed(row["test_loss_mean"], 4),
         "Epochs": _epochs,
     }
-    if "epoch_seconds_median" in summary:
-        columns["s/epoch"] = lambda row: fixed(row["epoch_seconds_median"], 3)
-    if "gradient_first_layer_initial" in summary:
-        columns["Gradient before"] = lambda row: written(row["gradient_first_layer_initial"], 3)
-        columns["Gradient after"] = lambda row: written(row["gradient_first_layer_notebook"], 3)
-    return columns
 
 
 def _bounds(low: float, high: float) -> str:
@@ -251,8 +205,8 @@ def _epochs(row: Mapping[Any, Any]) -> str:
     return f"{epochs:.1f}{unreached}" if math.isfinite(epochs) else "n/a"
 
 
-def _shown(summary: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Give the rows that a table shows: the most accurate, where not all fit."""
+def _select_best(summary: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Select the most accurate configurations, in the table's order where all fit."""
     if len(summary) <= most:
         return summary
     return summary.sort_values("test_accuracy_mean", ascending=False, kind="stable").head(most)
@@ -260,19 +214,14 @@ def _shown(summary: pd.DataFrame, most: int) -> pd.DataFrame:
 
 def _results(study: Study, summary: pd.DataFrame, confidence: float) -> Grid:
     columns = _columns(study, summary, confidence)
-    shown = _shown(summary, MOST_ROWS)
+    shown = _select_best(summary, MOST_ROWS)
+    counts = sorted(set(summary["seeds"]))
+    seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else counted(counts[0], "seed")
     caption = (
-        f"Means over {_seeds(summary)}; the interval is the test accuracy's. Epochs: to the target,"
-        " one more than were trained where a seed never gets there (in brackets, how many)."
+        f"Means over {seeds}, with the interval of the test accuracy. Epochs: to the target"
+        " accuracy; in brackets, how many seeds never reach it and count one epoch more than were"
+        " trained."
     )
-    if "s/epoch" in columns:
-        caption += (
-            " The time is the median of the trainings' own epochs, under whatever load there was:"
-            " the section Time compares times. Gradient: mean absolute entry of the first layer's,"
-            " on the first training images, before and after training, the arithmetic mean over"
-            " seeds."
-        )
-    caption += " The file summary.csv has all digits and the standard deviations."
     if len(shown) < len(summary):
         caption += f" The {len(shown)} with the highest test accuracy of {len(summary)}."
     if any(summary["diverged_seeds"]):
@@ -287,25 +236,22 @@ def _results(study: Study, summary: pd.DataFrame, confidence: float) -> Grid:
         ),
         words=len(study.keys),
         data="summary.csv",
-        runs=run_names(rows) if study.has_layers else (),
+        runs=tuple(f"{row['activation']}/{row['network']}" for row in rows)
+        if study.has_layers
+        else (),
     )
 
 
-def _seeds(summary: pd.DataFrame) -> str:
-    counts = sorted(set(summary["seeds"]))
-    return counted(counts[0], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
-
-
 def render_text(study: Study, summary: pd.DataFrame, confidence: float) -> str:
-    """Write the results table for a terminal, without columns that have no room there."""
+    """Write the results table for a terminal, without the columns for which there is no room."""
     columns = _columns(study, summary, confidence)
-    shown = _shown(summary, MOST_LINES)
+    shown = _select_best(summary, MOST_LINES)
 
     def render() -> str:
         header = [*(capitalise(label(key, study.keys)) for key in study.keys), *columns]
         rows = [
             [
-                *(_short(str(row[key])) for key in study.keys),
+                *(_shorten(str(row[key])) for key in study.keys),
                 *(show(row) for show in columns.values()),
             ]
             for row in shown.to_dict("records")
@@ -323,7 +269,7 @@ def render_text(study: Study, summary: pd.DataFrame, confidence: float) -> str:
     return text
 
 
-def _short(text: str, most: int = 18) -> str:
+def _shorten(text: str, most: int = 18) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -331,129 +277,143 @@ def _short(text: str, most: int = 18) -> str:
 
 
 def _curves(study: Study, config: Config) -> Section:
-    held = config.data.validation_size
-    if not study.has_layers:
-        watched = f"Validation is on {'held-out' if study.has_held_out else 'the test'} images."
-    elif held:
-        watched = f"Validation is on {counted(held, 'training image')} held out."
-    else:
-        watched = "Validation is on the test images; nothing is selected on it."
-    band = (
-        f" The band is the {100 * config.report.confidence:g} % interval of the mean."
-        if len(study.seeds) > 1
-        else ""
-    )
+    images = "held-out training images" if study.has_held_out else "the test images"
     key = line_key(study.keys)
     settings = [other for other in study.keys if other != key]
     left = shown_of(study.configurations, study.keys, settings, key, most_lines(key))
-    means = "Lines are means over seeds." if len(study.seeds) > 1 else "Lines are of one seed."
-    drawn = f"{means}{band} {watched}{left}"
+    drawn = "Lines are of one seed."
+    if len(study.seeds) > 1:
+        drawn = f"Means over seeds with the {100 * config.report.confidence:g} % interval."
     lines = join(abridge(study.values(key)))
-    has_training = len(find_settings(study)) <= MOST_SPLIT
-    training = (
-        " Training accuracy is taken during the epoch, while the weights still change."
-        if has_training
-        else ""
-    )
-    shown = (
-        ("Thin lines are single seeds.", "Paler lines are on training images.")
-        if has_training
-        else ()
-    )
-    blocks: list[Text | Grid | Picture] = [
+    pictures = [
         Picture(
-            "figures/accuracy_curves.png",
-            f"Accuracy by epoch. {drawn}{training}",
-            f"Accuracy by epoch, a line for each of {lines}.",
-            "tables/accuracy_curves.csv",
-            *shown,
-        ),
-        Picture(
-            "figures/loss_curves.png",
-            f"Cross-entropy by epoch. {drawn}",
-            f"Loss by epoch on a logarithmic axis, a line for each of {lines}.",
-            "tables/loss_curves.csv",
-            *shown,
-        ),
+            f"figures/{name}_curves.png",
+            f"{title} by epoch. {drawn} Validation is on {images}.{left}",
+            f"{title} by epoch, a line for each of {lines}.",
+            f"tables/{name}_curves.csv",
+        )
+        for name, title in (("accuracy", "Accuracy"), ("loss", "Cross-entropy"))
     ]
-    found = loss_findings(study) if has_training else []
-    return Section("Learning curves", (*blocks, *points(found, "tables/loss_curves.csv")))
+    return Section("Learning curves", tuple(pictures))
 
 
 def _accuracy(study: Study, summary: pd.DataFrame, names: set[str], config: Config) -> Section:
-    blocks: list[Text | Grid | Picture] = [
-        _accuracy_picture(study, summary, config),
-        *points(spread_findings(study, summary) if study.has_layers else [], "summary.csv"),
-    ]
+    blocks: list[Block] = [_accuracy_picture(study, summary, config)]
     if "accuracy_differences" in names:
-        margin = 100 * config.report.equivalence_margin
-        thin = " thin: over new seeds and new images." if study.has_layers else ""
+        images = ""
+        if study.has_layers:
+            images = " Thin lines: the intervals over new seeds and new test images."
         blocks.append(
             Picture(
                 "figures/accuracy_differences.png",
-                f"Differences of test accuracy within seeds. Below {margin:g} points a difference"
-                " does not matter; that was declared beforehand.",
+                "Differences of test accuracy within seeds, with their intervals. The equivalence"
+                f" margin, {100 * config.report.equivalence_margin:g} points, was declared"
+                f" beforehand.{images}",
                 "Mean difference of test accuracy of each pair with its intervals and verdict.",
                 "tables/accuracy_differences.csv",
-                "Those points are dotted. Thick: the interval over new seeds, on these test"
-                f" images;{thin}"
-                if thin
-                else "Those points are dotted.",
-                "Those points are shaded. Lines: intervals over new seeds, on these test images.",
             )
         )
     return Section("Test accuracy", tuple(blocks))
 
 
 def _accuracy_picture(study: Study, summary: pd.DataFrame, config: Config) -> Picture:
-    along, path = swept_keys(study), "figures/test_accuracy.png"
-    data = "tables/test_accuracy.csv"
+    along, key, most = swept_keys(study), line_key(study.keys), DOTS
+    panel_keys = [other for other in study.keys if other != key]
+    title = "Test accuracy of every seed after the last epoch"
+    caption = f"{title}, with means and intervals. Each panel has its own axis."
     if len(along) == 1:
-        (key,) = along
-        lines, panel_keys = response_keys(study.keys, key)
-        caption = f"Test accuracy against {label(key)}; each small dot is a seed." + (
-            f" Lines are means with {100 * config.report.confidence:g} % intervals over seeds."
-            if len(study.seeds) > 1
-            else ""
-        )
+        key, panel_keys = response_keys(study.keys, along[0])
+        most = most_lines(key) if key else 1
+        title = f"Mean test accuracy against {label(along[0])}"
+        caption = f"{title}, with {100 * config.report.confidence:g} % intervals; dots are seeds."
         if any(summary["diverged_seeds"]):
-            caption += (
-                " A cross on the lower edge marks a configuration of which a seed diverged; its"
-                " accuracy is counted as measured."
-            )
-        if lines:
-            most = most_lines(lines)
-            caption += shown_of(study.configurations, study.keys, panel_keys, lines, most)
-        return Picture(path, caption, f"Mean test accuracy against {label(key)}.", data)
-    if along:
-        x, y = map(label, along)
-        panel_keys = [key for key in study.keys if key not in along]
-        left = shown_of(study.configurations, study.keys, panel_keys)
-        return Picture(
-            path,
-            f"Mean test accuracy in percent by {x} and {y}. White: nothing finished, or not a"
-            f" number.{left}",
-            f"Heat map of mean test accuracy by {x} and {y}.",
-            data,
-        )
-    key = line_key(study.keys)
-    settings = [other for other in study.keys if other != key]
-    epochs = set(study.configurations["training.epochs"])
-    after = f" after {counted(study.epochs, 'epoch')}" if len(epochs) == 1 else ""
-    measured = "; ".join(
-        f"{study.setting(row, study.keys)} {percent(row['test_accuracy_mean'])}"
-        for row in summary.head(MOST_ROWS).to_dict("records")
+            caption += " A cross on the lower edge: a seed diverged."
+    elif along:
+        key, panel_keys = None, [other for other in study.keys if other not in along]
+        title = f"Mean test accuracy by {label(along[0])} and {label(along[1])}"
+        caption = f"{title}. White: not finished or diverged."
+    caption += shown_of(study.configurations, study.keys, panel_keys, key, most)
+    path, data = "figures/test_accuracy.png", "tables/test_accuracy.csv"
+    return Picture(path, caption, f"{title}.", data)
+
+
+# --- Comparisons and tuning -----------------------------------------------------------------
+
+
+def _comparisons(study: Study, compared: pd.DataFrame, config: Config) -> Section:
+    shared = [key for key in study.keys if key in compared and set(compared[key]) != {""}]
+    along = ["key"] if len(set(compared["key"])) > 1 else []
+    names = [*shared, *along, "first", "second"]
+    cells = compared.assign(
+        key=[label(key, study.keys) if key else "" for key in compared["key"]],
+        cell=list(map(_write_verdict, compared.to_dict("records"))),
     )
-    return Picture(
-        path,
-        f"Test accuracy of every seed{after}. Each panel has an axis of its own; one that does not"
-        f" start at zero says so.{shown_of(study.configurations, study.keys, settings, key, DOTS)}",
-        f"Test accuracy of every seed with mean and interval: {measured}.",
-        data,
+    rows: Any = cells.groupby(names, sort=False)
+    metrics = [name for name in METRICS if name in set(compared["metric"])]
+    confidence = f"{100 * config.report.confidence:g} %"
+    caption = (
+        f"First minus second (times: first divided by second), with {confidence} interval and the"
+        " verdict on the first; in brackets, how many seeds (of times: blocks) would settle what is"
+        " undecided. All digits, p-values and effect sizes are in comparisons.csv."
     )
+    if len(rows) > MOST_PAIRS:
+        caption += f" The first {MOST_PAIRS} of {len(rows)} pairs."
+    shown = []
+    for values, found in list(rows)[:MOST_PAIRS]:
+        by_metric = dict(zip(found["metric"], found["cell"], strict=True))
+        shown.append((*values, *(by_metric.get(name, "") for name in metrics)))
+    header = [
+        *(capitalise(label(key, study.keys)) for key in shared),
+        *("Along" for _ in along),
+        *("First", "Second"),
+        *(capitalise(METRICS[name].title) for name in metrics),
+    ]
+    grid = Grid(caption, tuple(header), tuple(shown), words=len(names), data="comparisons.csv")
+    return Section("Comparisons", (*points(count_findings(study, compared)), grid))
 
 
-# --- Comparisons ----------------------------------------------------------------------------
+def _write_verdict(row: Mapping[Any, Any]) -> str:
+    needed = f" ({row['pairs_needed']:,.0f})" if row["pairs_needed"] > 0 else ""
+    return f"{difference_text(row['metric'], row)}: {row['verdict']}{needed}"
 
 
-# --- Limits and methods ---------------------------------------------------------------------
+def _tuning(study: Study) -> Section:
+    tuning = summaries.tabulate_tuning(study)
+    if tuning.empty:
+        text = "The selection runs are missing: only tuned and baseline runs are compared."
+        return Section("Tuning", (Text((text,)),))
+    keys, near = study.tuned_for, f"{100 * summaries.NEAR_BEST:g} points"
+    tuned = join(label(key, keys) for key in keys)
+    return Section(
+        "Tuning",
+        (
+            Picture(
+                "figures/tuning.png",
+                "Mean validation accuracy of every setting: the diamond is the chosen one, the bar"
+                f" the median, the shaded part within {near} of the best. Crosses diverged.",
+                f"Validation accuracy of each setting of the tuning grid, a row for each {tuned}.",
+                "tables/tuning.csv",
+            ),
+            Grid(
+                f"The same tuning grid for every {tuned}. Near best: settings within {near} of it.",
+                (
+                    *(capitalise(label(key, keys)) for key in keys),
+                    *("Chosen", "Settings", "Best", "Best − median", "Near best", "Diverged"),
+                ),
+                tuple(
+                    (
+                        *(row[key] for key in keys),
+                        row["chosen"],
+                        str(row["settings"]),
+                        percent(row["best"]),
+                        f"{in_points(row['best_minus_median'])} points",
+                        f"{100 * row['near_best']:.0f} %",
+                        str(row["diverged"]),
+                    )
+                    for row in tuning.to_dict("records")
+                ),
+                words=len(keys) + 1,
+                data="tuning.csv",
+            ),
+        ),
+    )

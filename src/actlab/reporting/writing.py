@@ -34,18 +34,16 @@ def write_report(
     config: Config,
     helper: Executor,
 ) -> None:
-    """Write the folder of the report; each file and folder in it is replaced whole.
+    """Write the folder of the report; each file and folder in it is replaced atomically.
 
     Parameters
     ----------
-    study
-        What was measured.
-    activations
-        The study's activations, in its order.
+    study, activations
+        What was measured, and the study's activations in its order.
     splits
-        What the networks were trained and tested on, images as levels of grey.
+        The data, images as grey levels.
     facts
-        What reproduces the report.
+        `provenance.facts`.
     config
         Paths, confidence, margins.
     helper
@@ -76,7 +74,6 @@ def write_report(
             composed = sections.compose(
                 study,
                 summary,
-                scores,
                 compared,
                 drawn,
                 config,
@@ -116,7 +113,7 @@ def write_report(
 
 
 def _write_data(splits: Splits, name: str, folder: Path) -> pd.DataFrame:
-    """Write the first training images as a figure, and the images of each class, which it gives."""
+    """Write the first training images as a figure and the class counts; give the counts."""
     dataset = DATASETS[name]
     first = splits.train.images[:10].reshape(-1, *dataset.train_images.shape[1:])
     rows = count_classes(splits, len(dataset.classes))
@@ -131,7 +128,7 @@ def _write_data(splits: Splits, name: str, folder: Path) -> pd.DataFrame:
 
 
 def _list_tables(study: Study, scores: pd.DataFrame, confidence: float) -> dict[str, pd.DataFrame]:
-    """Give the tables of the report that no figure shows."""
+    """Compute the tables that no figure shows."""
     return {
         "first_layer_ratios": layer_summaries.first_layer_ratios(study, confidence),
         "layer_factors": layer_summaries.layer_factors(study, confidence),
@@ -140,7 +137,6 @@ def _list_tables(study: Study, scores: pd.DataFrame, confidence: float) -> dict[
         "dead_units": layer_summaries.dead_units(study, confidence),
         "one_sign_shares": layer_summaries.one_sign_shares(study, confidence),
         "kernel_times": layer_summaries.kernel_times(study, confidence),
-        "moments": study.moments,
         "born_dead": study.born_dead,
         "mean_field": study.mean_field,
     }

@@ -25,7 +25,7 @@ def compare(config: Config) -> None:
     if differences := drawings.draw_differences(study, compared, confidence):
         drawn["accuracy_differences"] = differences
     composed = sections.compose(
-        study, summary, scores, compared, drawn, config, unfinished=found.unfinished
+        study, summary, compared, drawn, config, unfinished=found.unfinished
     )
 
     folder = Path(config.paths.reports) / publish_study.COMPARED / (config.sweep or "runs")
