@@ -37,8 +37,6 @@ class Project:
     schema
         The dataclass of a whole configuration, made by `validation.section`, with the keys `sweep`,
         `force` and `models_at_once`.
-    check
-        Validates a configuration, given the root of the repository, beyond its types.
     run_once
         Runs a stage with a configuration and the name of a job, unless it is finished.
     connect
@@ -46,24 +44,24 @@ class Project:
         it ends the runs of killed processes and returns their names.
     explain_store
         Describes an error of the store, and its consequence, in one line.
-    has_objective, no_objective
-        Whether a configuration has something to select by; one line for one that has not.
     sections
         The keys of a configuration that determine results.
     train, compare
         The modules that run a sweep and compare its jobs.
-    objective
-        Its name.
+    check
+        Validates a configuration, given the root of the repository, beyond its types.
+    objective, has_objective, no_objective
+        What a sweep maximises; whether a configuration has it; one line for one that has not.
     """
 
     schema: type
-    check: Callable[[Any, Path], None]
     run_once: Callable[[Callable[..., Any], Any, str], Outcome]
     connect: Callable[[], Any]
     explain_store: Callable[[BaseException, str], str]
-    has_objective: Callable[[Any], bool]
-    no_objective: str
     sections: Sequence[str]
     train: str
     compare: str
-    objective: str
+    check: Callable[[Any, Path], None] = lambda config, root: None
+    objective: str = "objective"
+    has_objective: Callable[[Any], bool] = lambda config: False
+    no_objective: str = "nothing is selected"

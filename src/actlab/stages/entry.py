@@ -46,25 +46,21 @@ def _explain_store(error: BaseException, loss: str) -> str:
     return format_store_error(error, loss, advice=False)
 
 
-def _has_objective(config: Any) -> bool:
-    return config.data.validation_size > 0
-
-
 PROJECT = Project(
     schema=Config,
     check=check_names,
     run_once=_train_once,
     connect=_connect,
     explain_store=_explain_store,
-    has_objective=_has_objective,
-    no_objective=(
-        "no validation images are held out, and nothing is selected by the test split:"
-        " data.validation_size=10000 holds out 10,000"
-    ),
     sections=("data", "model", "training", "activation", "network", "seeds"),
     train="actlab.stages.train",
     compare="actlab.stages.compare",
     objective="validation accuracy",
+    has_objective=lambda config: config.data.validation_size > 0,
+    no_objective=(
+        "no validation images are held out, and nothing is selected by the test split:"
+        " data.validation_size=10000 holds out 10,000"
+    ),
 )
 
 

@@ -9,9 +9,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import pandas as pd
 from tqdm import tqdm
@@ -25,6 +25,7 @@ from actlab.tracking.store import (
     connect_to_write,
     digest_of_seeds,
     format_store_error,
+    sha256,
 )
 
 if TYPE_CHECKING:
@@ -68,9 +69,9 @@ class Record:
     seeds: Sequence[int]
     params: Mapping[str, object]
     tags: Mapping[str, str]
-    metrics: pd.DataFrame
-    began: Mapping[int, int]
-    digests: Mapping[int, str]
+    metrics: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["seed", *METRICS]))
+    began: Mapping[int, int] = field(default_factory=dict)
+    digests: Mapping[int, str] = field(default_factory=dict)
     parent_tags: Mapping[str, str] = field(default_factory=dict)
     confidence: float = 0.95
 
@@ -78,6 +79,18 @@ class Record:
     def is_complete(self) -> bool:
         """Whether every seed is finished."""
         return set(self.digests) == set(self.seeds)
+
+    def finish_seed(self, seed: int, began: float, **metrics: float) -> "Record":
+        """Return the record with a seed that is finished; `began` is in seconds since 1970."""
+        ended = round(1000 * time.time())
+        rows = [(seed, name, 0, value, ended) for name, value in metrics.items()]
+        new = pd.DataFrame(rows, columns=["seed", *METRICS])
+        return replace(
+            self,
+            metrics=new if self.metrics.empty else pd.concat([self.metrics, new]),
+            began={**self.began, seed: round(1000 * began)},
+            digests={**self.digests, seed: sha256(str(metrics).encode())},
+        )
 
 
 def to_metrics(rows: pd.DataFrame, model_id: str | None = None) -> list[Metric]:
@@ -254,7 +267,7 @@ class LivePublisher:
         self._due_at = -math.inf
         self.is_lost = False  # whether the store failed: runs are missing or incomplete
 
-    def __enter__(self) -> "LivePublisher":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, *rest: object) -> None:
