@@ -497,23 +497,6 @@ def test_the_report_holds_the_planted_rows(written, name):
     assert f"\n{ROWS[name]}" in read(written[0], "report.md")
 
 
-def test_times_of_epochs_are_ratios_with_mean_and_median(written, told):
-    grid = grids_of(told, "Time")[0]
-    rows = csvs.where(compared(written[1])[1], metric="epoch_seconds").to_dict("records")
-    assert grid.header[-2:] == ("Mean", "Median")
-    for shown, row in zip(grid.rows, rows, strict=True):
-        assert shown[-2].startswith(f"× {math.exp(row['mean']):.3f}")
-        assert shown[-1] == f"× {math.exp(row['median']):.3f}"  # three pairs allow no interval
-
-
-def test_the_interval_of_a_median_is_shown_where_there_is_one(tmp_path):
-    study = plant(tmp_path, ["tanh", "relu"], {"mlp": (4,)}, epochs=8)
-    (row,) = csvs.where(compared(study)[1], metric="epoch_seconds").to_dict("records")
-    values = (math.exp(row[key]) for key in ("median", "median_low", "median_high"))
-    shown = grids_of(composed(study, tmp_path), "Time")[0].rows[0][-1]
-    assert shown == "× {:.3f}, {:.3f} to {:.3f}".format(*values)
-
-
 def test_the_load_under_which_epochs_were_timed_is_told(tmp_path):
     study = plant(tmp_path, ["relu"], {"mlp": (4,), "deep": (4, 4)}, seeds=[0, 1], epochs=2)
     study.blocks["load"] = np.where(study.blocks["block"] == 1, 0.4, 1.26)

@@ -143,8 +143,8 @@ def list_methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterab
     many = (
         ""
         if study.has_layers
-        else f" Where a family has more than {MANY_PAIRS} pairs, medians and the seeds that would"
-        " settle it are not worked out."
+        else f" Where a family has more than {MANY_PAIRS} pairs, the seeds that would settle it"
+        " are not computed."
     )
     of_calibration = " and of calibration error" if len(study.calibration) else ""
     of_time = f", {100 * margins.equivalence_margin_ratio:g} % of time" if len(study.blocks) else ""

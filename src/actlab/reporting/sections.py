@@ -132,9 +132,7 @@ def compose(
         sections.append(describe_tuning(study, tuning, compared))
     sections.append(describe_comparisons(study, compared, by_metric, config))
     if len(study.blocks):
-        sections.append(
-            time_sections.describe_time(study, compared, by_metric["epoch_seconds"], config)
-        )
+        sections.append(time_sections.describe_time(study, by_metric["epoch_seconds"], config))
     if len(study.gradients):
         sections += [
             layer_sections.describe_gradients(study, activations, config),

@@ -9,17 +9,14 @@ import pandas as pd
 
 from actlab.engine.csvs import where
 from actlab.evidence import layer_summaries, summaries
-from actlab.evidence.differences import difference_text
 from actlab.evidence.wording import counted, join, written
 from actlab.reporting.report import Grid, Picture, Section, Text, points, run_names
 from actlab.reporting.theory_findings import kernel_findings
-from actlab.results.study import ACTIVATION, Study
+from actlab.results.study import Study
 from actlab.schema import Config
 
 
-def describe_time(
-    study: Study, compared: pd.DataFrame, findings: Sequence[str], config: Config
-) -> Section:
+def describe_time(study: Study, findings: Sequence[str], config: Config) -> Section:
     """Tell how long epochs and layers take."""
     times = summaries.epoch_seconds(study).to_dict("records")
     medians = (f"{row['activation']} on {row['network']} {row['median']:.3f} s" for row in times)
@@ -38,7 +35,6 @@ def describe_time(
                     " machine had: no verdict rests on them.",
                 )
             ),
-            *_median_times(study, compared, config.report.confidence),
             *points(
                 kernel_findings(
                     study,
@@ -94,41 +90,6 @@ def _loads(study: Study) -> str:
 def _load(timed: pd.DataFrame) -> str:
     low, median, high = np.quantile(timed["load"].to_numpy(dtype=float), [0, 0.5, 1])
     return f"median {written(float(median))}, {written(float(low))} to {written(float(high))}"
-
-
-def _median_times(study: Study, compared: pd.DataFrame, confidence: float) -> list[Grid]:
-    """Compare medians with the means that the verdicts rest on."""
-    if len(study.activations) == 1:
-        return []
-    rows = where(compared, metric="epoch_seconds", key=ACTIVATION)
-    return [
-        Grid(
-            f"First divided by second, with {100 * confidence:g} % intervals: the geometric mean,"
-            " which the verdict is on, and the median, over blocks. The median's interval lies"
-            " between two of the ratios, whatever their distribution; few pairs do not allow one.",
-            ("Network", "First", "Second", "Mean", "Median"),
-            tuple(
-                (
-                    row["network"],
-                    row["first"],
-                    row["second"],
-                    difference_text(row["metric"], row),
-                    _median_ratio(row),
-                )
-                for row in rows.to_dict("records")
-            ),
-            words=3,
-            data="comparisons.csv",
-        )
-    ]
-
-
-def _median_ratio(row: Mapping[Any, Any]) -> str:
-    median, low, high = (row[key] for key in ("median", "median_low", "median_high"))
-    if not math.isfinite(median):
-        return "not a number"
-    bounds = f", {math.exp(low):.3f} to {math.exp(high):.3f}" if math.isfinite(low) else ""
-    return f"× {math.exp(median):.3f}{bounds}"
 
 
 def _kernel_times(study: Study, config: Config) -> Grid:
