@@ -87,15 +87,6 @@ def test_logits_that_are_not_there_are_refused(study, results, damage, reason):
 # --- Pairs -------------------------------------------------------------------------------------
 
 
-def test_every_pair_of_every_metric_on_every_network_is_compared(both):
-    _, table = both
-    assert tuple(table.columns) == ("network", *tables.COMPARED)
-    keys = table[["network", "metric", "first", "second"]]
-    assert len(keys.drop_duplicates()) == len(table) == 2 * (len(comparisons.METRICS) - 1) * 3
-    # No validation images are held out.
-    assert set(table["metric"]) == comparisons.METRICS.keys() - {"val_accuracy"}
-
-
 def compare(study, scores):
     zeros = {known: np.zeros((4, 10)) for known in study.identities()}
     images = {"test_accuracy": zeros, "test_loss": zeros}
@@ -190,12 +181,3 @@ def test_a_configuration_that_was_not_timed_is_refused(tmp_path):
     csvs.write_frame(timed, tmp_path / "timings/blocks.csv")
     with pytest.raises(UserError, match=r"blocks.csv lacks tanh on mlp: run `dvc repro`"):
         load_study(["sigmoid", "tanh"], ["mlp"], [0], 2, **folders)
-
-
-@pytest.mark.parametrize("place", [0, 1], ids=["scores", "comparisons"])
-def test_the_table_reads_back_as_it_was_written(both, tmp_path, place):
-    table = both[place].reset_index(drop=True)
-    csvs.write_frame(table, tmp_path / "table.csv")
-    read = tables.read_table(tmp_path / "table.csv", tuple(table.columns))
-    read = read.fillna({"new_images_verdict": ""})
-    pd.testing.assert_frame_equal(read, table, check_dtype=False, check_exact=True)
