@@ -1,8 +1,8 @@
-"""The pages of docs/lessons, written from templates that hold no measured number: `make lessons`.
+"""Write the pages of docs/lessons from templates without measured numbers: `make lessons`.
 
 A template (`scripts/lessons/*.md.jinja`) takes numbers and verdicts from the tables of docs/study,
-and shows what its Python prints. What its words take for granted it says with `expect`: where a
-new study says otherwise, nothing is written, and the error names the words to be written anew.
+and shows what its Python prints. It states with `expect` what its words presume: where a new study
+says otherwise, nothing is written, and the error names the words to rewrite.
 """
 
 import contextlib
@@ -27,47 +27,41 @@ TEMPLATES = ROOT / "scripts/lessons"
 PAGES = ROOT / "docs/lessons"
 STUDY = ROOT / "docs/study"
 
-#: What a verdict of the ledger says of the notebook.
+#: The verdicts on the notebook's claims, in words.
 JUDGED = {"supported": "right", "refuted": "wrong", "undecided": "not proved"}
 
 
 class LessonError(Exception):
-    """A lesson says what its study does not."""
+    """The study does not support the words of a lesson."""
 
 
 class Numbers:
-    """What the templates may ask of a study.
-
-    Attributes
-    ----------
-    folder
-        Where the study's tables are, `docs/study` or one like it.
-    """
+    """The numbers of a study's tables, in the folder `docs/study` or one like it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._tables: dict[str, pd.DataFrame] = {}
 
     def rows(self, table: str, **values: Any) -> list[dict[str, Any]]:
-        """Give the rows of a table that hold these values."""
+        """Get the rows of a table with these values."""
         if table not in self._tables:
             self._tables[table] = pd.read_csv(self.folder / f"{table}.csv")
         records: Any = where(self._tables[table], **values).to_dict("records")
         return records
 
     def row(self, table: str, **values: Any) -> dict[str, Any]:
-        """Give the one row that holds these values."""
+        """Get the one row with these values."""
         found = self.rows(table, **values)
         if len(found) != 1:
             raise LessonError(f"{table}.csv has {len(found)} rows with {values}: one is needed")
         return found[0]
 
     def claim(self, name: str) -> dict[str, Any]:
-        """Give a row of the ledger."""
+        """Get a row of the table of claims."""
         return self.row("claims", name=name)
 
     def ledger(self, *names: str) -> str:
-        """Give rows of the ledger as a table."""
+        """Write rows of the table of claims in Markdown."""
         lines = ["| the notebook says | it is | because |", "| --- | --- | --- |"]
         for name in names:
             row = self.claim(name)
@@ -76,7 +70,7 @@ class Numbers:
         return "\n".join(lines)
 
     def counts(self) -> dict[str, int]:
-        """Count the verdicts of the ledger."""
+        """Count the verdicts on the claims."""
         claims = self.rows("claims")
         counted = dict.fromkeys(JUDGED, 0)
         for row in claims:
@@ -88,17 +82,17 @@ class Numbers:
         return test_accuracy(self.row("summary", activation=activation, network=network))
 
     def by_depth(self, layers: int, activation: str, kernel_initializer: str) -> dict[str, Any]:
-        """Give a row of the sweep over depths."""
+        """Get a row of the sweep over depths."""
         keys = ("network.depth", "activation", "model.kernel_initializer")
         values = dict(zip(keys, (layers, activation, kernel_initializer), strict=True))
         return self.row("depth/summary", **values)
 
     def in_fair(self, phase: str, activation: str) -> dict[str, Any]:
-        """Give a row of the fair sweep: `baseline` is one setting for all, `tuned` its own."""
+        """Get a row of the fair sweep, of the phase `baseline` or `tuned`."""
         return self.row("fair/summary", phase=phase, activation=activation)
 
     def pair(self, metric: str, network: str, first: str, second: str) -> dict[str, Any]:
-        """Give the comparison of two activations, the difference being first minus second."""
+        """Get the comparison of two activations, first minus second."""
         comparisons = pd.DataFrame(self.rows("comparisons"))
         return differences.orient(comparisons, metric, first, second, network=network)
 
@@ -107,7 +101,7 @@ class Numbers:
         return differences.difference_text(metric, self.pair(metric, network, first, second))
 
     def score(self, metric: str, network: str, activation: str) -> float:
-        """Give the mean over seeds of what two activations are compared by."""
+        """Compute the mean over seeds of a metric."""
         found = self.rows("scores", metric=metric, network=network, activation=activation)
         return sum(row["value"] for row in found) / len(found)
 
@@ -153,7 +147,7 @@ def share(row: dict[str, Any], key: str = "share", digits: int = 1) -> str:
 
 
 def thousands(value: float) -> str:
-    """Write a large number without the digits that nobody needs.
+    """Write a large number rounded to thousands.
 
     >>> thousands(24_830.2)
     '25,000'
@@ -162,13 +156,13 @@ def thousands(value: float) -> str:
 
 
 def expect(holds: bool, words: str) -> None:
-    """Refuse to go on where the study does not bear out a template's words."""
+    """Raise a LessonError where the study does not support a template's words."""
     if not holds:
         raise LessonError(f"the study does not say that {words}: write that anew")
 
 
 def run(code: str) -> str:
-    """Show Python and what it prints, run at the root of the repository."""
+    """Run Python at the root of the repository; show it with what it prints."""
     printed = io.StringIO()
     with contextlib.chdir(ROOT), contextlib.redirect_stdout(printed):
         exec(compile(code.strip(), "a lesson", "exec"), {})
@@ -176,7 +170,7 @@ def run(code: str) -> str:
 
 
 def reflow(text: str, width: int = 105) -> str:
-    r"""Break paragraphs and points anew: numbers of any length stand where a template names them.
+    r"""Wrap paragraphs and list items again, after numbers of any length were filled in.
 
     >>> print(reflow("one two\nthree\n\n| a | table |\n\n- four five\n", width=9))
     one two
@@ -201,7 +195,7 @@ def reflow(text: str, width: int = 105) -> str:
     return "\n\n".join(blocks)
 
 
-#: What stays on one line: code, a number with its sign or unit, one that would look like a list's.
+#: Kept on one line: code, a number with its sign or unit, a number that would begin a list item.
 _TIED = re.compile(r"`[^`]+`|× [\d(]|\d (?:%|×)|\S+ \d+[.)](?=\s|$)")
 
 
@@ -217,7 +211,7 @@ def _fill(paragraph: str, width: int) -> str:
 
 
 def templates() -> list[str]:
-    """Name the pages that there are templates of."""
+    """List the pages that have templates."""
     return sorted(path.name.removesuffix(".jinja") for path in TEMPLATES.glob("*.md.jinja"))
 
 
@@ -227,7 +221,7 @@ def render(page: str, study: Path = STUDY) -> str:
     Raises
     ------
     LessonError
-        When the study does not bear out the template's words.
+        When the study does not support the template's words.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
