@@ -43,17 +43,6 @@ def test_an_operation_gives_what_numpy_gives(name, operation):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-def test_every_activation_gets_the_same_layer_and_batches():
-    (one, of_one), (other, of_other) = parts_of("sigmoid"), parts_of("relu")
-    np.testing.assert_array_equal(one.kernel.numpy(), other.kernel.numpy())
-    for mine, yours in zip(of_one, of_other, strict=True):
-        np.testing.assert_array_equal(mine, yours)
-    assert of_one.inputs.shape == (2, IMAGES, UNITS)
-    expected = of_one.inputs @ one.kernel.numpy()
-    np.testing.assert_allclose(of_one.preactivations, expected, rtol=1e-4, atol=1e-5)
-    assert not np.array_equal(of_one.inputs[0], of_one.inputs[1])
-
-
 def test_no_repetition_is_left_out():
     """Many repetitions take many times what a few take, by far more than calling costs."""
     layer = kernels.build_layer(activation_of("sigmoid"), 256)

@@ -177,17 +177,6 @@ def test_a_mean_over_a_diverged_seed_is_no_number(tmp_path):
     assert curves[["mean", "low"]].isna().to_numpy().tolist() == [[False] * 2, [True] * 2]
 
 
-def test_metrics_are_the_accuracies_in_percent_by_the_names_of_runs(tmp_path):
-    study = plant(tmp_path, ["relu"], NETWORKS, seeds=[0], epochs=1)
-    summary = summarised(study)
-    metrics = json.loads(json.dumps(summaries.metrics(summary), allow_nan=False))
-    accuracy = csvs.where(summary, network="mlp")["test_accuracy_mean"].item()
-    assert list(metrics) == ["relu/none %", "relu/mlp %"]
-    assert metrics["relu/mlp %"] == pytest.approx(100 * accuracy)
-    lost = summaries.metrics(summary.assign(test_accuracy_mean=math.nan))
-    assert set(lost.values()) == {None}
-
-
 def test_activations_are_what_was_trained(tmp_path):
     study = plant(tmp_path, ["leaky_relu", "relu"], NETWORKS, seeds=[0], epochs=1)
     models = tmp_path / "models"

@@ -256,15 +256,3 @@ def test_moments_of_the_exponential_are_the_closed_form_until_they_overflow():
     low, high = theory.band(math.inf, 0.1, 2)
     assert low == high == math.inf
     assert all(map(math.isnan, theory.band(math.nan, math.nan, 2)))
-
-
-@pytest.mark.parametrize("frequency", [1.0, 5.0, 20.0])
-def test_an_activation_that_oscillates_is_integrated(frequency):
-    phi = mean_field.Nonlinearity(
-        lambda x: np.sin(frequency * x), lambda x: frequency * np.cos(frequency * x)
-    )
-    for q in (0.01, 1.0, 9.0):
-        # E[sin^2] = (1 - exp(-2 a^2 q)) / 2, E[cos^2] = (1 + exp(-2 a^2 q)) / 2.
-        decay = math.exp(-2 * frequency**2 * q)
-        expected = (1 - decay) / 2, frequency**2 * (1 + decay) / 2
-        assert moments_of(phi, q) == pytest.approx(expected, rel=1e-7)

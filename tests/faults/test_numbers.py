@@ -232,25 +232,6 @@ def test_the_narrowest_and_the_deepest_are_solved_by_numpy(hidden):
     assert said["l2_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-3)
 
 
-@pytest.mark.parametrize("hidden", [(1,), (4,) * 100], ids=["1", "100x4"])
-def test_the_narrowest_and_the_deepest_are_trained(hidden, is_whole):
-    if len(hidden) > 10 and not is_whole:
-        pytest.skip("XLA compiles it for 20 s: make faults")
-    train, test, kept = draw(20), draw(10), {}
-
-    def keep(seed: int, epoch: int, model: Any, next_step: Any) -> None:
-        kept[epoch] = model.get_weights()
-
-    protocol = Protocol(2, 8, 0.01, [0, 2])
-    events = fit_seeds(spec_of("tanh", hidden), [0], train, test, test, protocol, keep)
-    (fitted,) = (each for each in events if isinstance(each, Fitted))
-    logits, _ = backpropagate(kept[2], test)
-    np.testing.assert_allclose(fitted.test_logits, logits, rtol=1e-4, atol=1e-5)
-    assert fitted.test_loss == pytest.approx(cross_entropy(logits, test.labels), rel=1e-4)
-    for before, after in zip(kept[0], kept[2], strict=True):
-        assert not np.array_equal(before, after)
-
-
 def test_a_network_that_is_all_dead_has_no_gradient_and_its_biases_as_logits(tmp_path):
     from actlab.models.network import build_model, weights_path
     from actlab.probes.gradients import compile_pass, probe_configuration
@@ -325,12 +306,6 @@ NO_WORDS = re.compile(r"\b(?:nan|NaN|inf|None|null)\b|\d{30,}")
 def wrong_words(markdown: str) -> list[str]:
     """Give the lines with a number that is none and not said plainly."""
     return [line for line in markdown.splitlines() if NO_WORDS.search(line)]
-
-
-def test_wrong_words_are_found():
-    for line in ("mean nan %", "| relu | −inf |", "is None.", f"loss 1{31 * '0'}.0"):
-        assert wrong_words(f"right\n{line}") == [line]
-    assert wrong_words(f"information on nanometres; none of the seeds; seed {2**64}") == []
 
 
 def report_of(planted: Study, folder: Path) -> report.Report:

@@ -341,7 +341,7 @@ def has_more_one_sign_kernels(evidence: Evidence, network: str) -> Outcome:
     for name in names:
         rows = where(shares, activation=name)
         if set(rows["epoch"]) != kept or not set(seeds) <= set(rows.columns):
-            raise UndecidableError(f"With {name} on {network} a gradient is no number.")
+            raise UndecidableError(f"With {name} on {network} a gradient is not finite.")
         means.append(rows[seeds].to_numpy(float).mean(axis=0))
     difference = estimate(means[0] - means[1], evidence.config.confidence)
     parts = [

@@ -316,14 +316,9 @@ def _verdicts(study: Study, metric: str, pairs: Iterable[Mapping[str, Any]]) -> 
 
 
 def _needed(metric: str, row: Mapping[str, Any]) -> str:
-    if row["verdict"] != "undecided" or not math.isfinite(row["mean"]):
+    if row["verdict"] != "undecided" or not math.isfinite(row["pairs_needed"]):
         return ""
-    if not math.isfinite(row["median"]):  # of many pairs that is not worked out
-        return ""
-    noun = METRICS[metric].paired_by
-    if not math.isfinite(row["pairs_needed"]):
-        return f"; 10,000 {noun}s would not settle it"
-    return f"; about {counted(int(row['pairs_needed']), noun)} would settle it"
+    return f"; about {counted(int(row['pairs_needed']), METRICS[metric].paired_by)} would settle it"
 
 
 def _on_new_images(pairs: Sequence[Mapping[str, Any]]) -> str:
