@@ -2,7 +2,6 @@
 
 import functools
 import math
-from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import permutations
 from typing import Any, Literal, NamedTuple
@@ -211,10 +210,16 @@ def seeds_needed(
         return None
     if sd <= 1e-12 * abs(mean):  # the sign test decides, whose p-value is 2 ** (1 - seeds)
         return math.floor(1 + math.log2(1 / alpha)) + 1 if mean else None
-    settled = bisect_left(
-        range(2, most + 1), power, key=lambda seeds: _power(mean, sd, margin, alpha, seeds)
-    )
-    return settled + 2 if settled + 2 <= most else None
+    low, high = 1, most
+    if _power(mean, sd, margin, alpha, most) < power:
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _power(mean, sd, margin, alpha, middle) >= power:
+            high = middle
+        else:
+            low = middle
+    return high
 
 
 def _power(mean: float, sd: float, margin: float, alpha: float, seeds: int) -> float:
