@@ -1,79 +1,71 @@
-"""Which of the claims carry over from MNIST to Fashion-MNIST: docs/fashion_mnist.md.
+"""Compare the study on MNIST with that on Fashion-MNIST: the tables of docs/fashion_mnist.md.
 
     make fashion    # runs the pipeline on Fashion-MNIST as an experiment, then this
 
-Reads docs/study/ and docs/study/fashion_mnist/, and writes what is between the page's marks.
+Reads docs/study/ and docs/study/fashion_mnist/, and writes between the page's marks.
 """
 
-import csv
-from collections import Counter
 from pathlib import Path
+
+import pandas as pd
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/fashion_mnist.md"
 STUDIES = {"MNIST": ROOT / "docs/study", "Fashion-MNIST": ROOT / "docs/study/fashion_mnist"}
 
-Rows = list[dict[str, str]]
 
-
-def read(name: str, file: str) -> Rows:
+def read(name: str, file: str) -> pd.DataFrame:
     """Read a table of a study."""
-    with (STUDIES[name] / file).open(newline="", encoding="utf-8") as opened:
-        return list(csv.DictReader(opened))
+    return pd.read_csv(STUDIES[name] / file)
 
 
-def accuracies() -> str:
-    """Set test accuracies of both side by side, as Markdown."""
-    lines = [
-        f"| network | activation | {' | '.join(STUDIES)} |",
-        "| --- | --- |" + " --- |" * len(STUDIES),
-    ]
-    studies = [read(name, "summary.csv") for name in STUDIES]
-    for rows in zip(*studies, strict=True):
-        keys = {(row["network"], row["activation"]) for row in rows}
-        assert len(keys) == 1, keys
-        cells = [_accuracy(row) for row in rows]
-        lines.append(f"| {rows[0]['network']} | {rows[0]['activation']} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+def write_table(header: list[str], rows: list[list[str]]) -> str:
+    """Write a table in Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
 
 
-def _accuracy(row: dict[str, str]) -> str:
-    mean, low, high = (
-        100 * float(row[f"test_accuracy_{key}"]) for key in ("mean", "ci_low", "ci_high")
-    )
-    return f"{mean:.2f} % ({low:.2f} to {high:.2f})"
+def write_accuracies() -> str:
+    """Write the test accuracies of both studies, next to each other."""
+    keys, cells = ["network", "activation"], []
+    for name in STUDIES:
+        summary = read(name, "summary.csv").set_index(keys)
+        columns = [f"test_accuracy_{part}" for part in ("mean", "ci_low", "ci_high")]
+        cells.append((100 * summary[columns]).apply(_write_interval, axis=1))
+    table = pd.concat(cells, axis=1, keys=list(STUDIES)).reset_index()
+    return write_table(list(table.columns), table.to_numpy().tolist())
 
 
-def claims() -> str:
-    """Set the verdicts of both side by side, as Markdown: first what differs, last MNIST's own."""
+def _write_interval(values: pd.Series) -> str:
+    return "{:.2f} % ({:.2f} to {:.2f})".format(*values)
+
+
+def write_claims() -> str:
+    """Write the verdicts of both studies: first those that differ, last those on MNIST alone."""
     mnist, fashion = (read(name, "claims.csv") for name in STUDIES)
-    pairs = list(zip(mnist, fashion, strict=True))
-    assert all(one["name"] == other["name"] for one, other in pairs)
-    alone = [pair for pair in pairs if pair[1]["verdict"] == "not measured"]
-    both = [pair for pair in pairs if pair not in alone]
-    same = [pair for pair in both if pair[0]["verdict"] == pair[1]["verdict"]]
-    differ = [pair for pair in both if pair not in same]
-    counts = Counter(one["verdict"] for one, _ in same)
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-    lines = [
-        f"Of {len(pairs)} claims {len(alone)} are about MNIST alone. Of the other {len(both)},"
-        f" {len(same)} have the same verdict on both ({told}), {len(differ)} another.",
-        "",
-        "| claim | MNIST | Fashion-MNIST | numbers on Fashion-MNIST |",
-        "| --- | --- | --- | --- |",
-    ]
-    for one, other in (*differ, *same, *alone):
-        verdicts = [one["verdict"], other["verdict"]]
-        if (one, other) in differ:
-            verdicts = [f"**{verdict}**" for verdict in verdicts]
-        cells = [one["claim"], *verdicts, other["numbers"].replace("|", "\\|")]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    pairs = mnist.merge(fashion, on="name", suffixes=("", "_fashion"), validate="1:1")
+    alone = pairs["verdict_fashion"] == "not measured"
+    same = ~alone & (pairs["verdict"] == pairs["verdict_fashion"])
+    differs = ~alone & ~same
+    counts = ", ".join(
+        f"{count} {verdict}" for verdict, count in pairs.loc[same, "verdict"].value_counts().items()
+    )
+    rows = []
+    for group in (differs, same, alone):
+        mark = "**" if group is differs else ""
+        for row in pairs.loc[group].to_dict("records"):
+            verdicts = (f"{mark}{row[key]}{mark}" for key in ("verdict", "verdict_fashion"))
+            rows.append([row["claim"], *verdicts, row["numbers_fashion"].replace("|", "\\|")])
+    return (
+        f"Of {len(pairs)} claims {alone.sum()} are about MNIST alone. Of the other"
+        f" {(~alone).sum()}, {same.sum()} have the same verdict on both ({counts}),"
+        f" {differs.sum()} another.\n\n"
+        + write_table(["claim", "MNIST", "Fashion-MNIST", "numbers on Fashion-MNIST"], rows)
+    )
 
 
-def written(page: str) -> str:
-    """Give the page with its tables made anew."""
-    for mark, text in (("accuracies", accuracies()), ("claims", claims())):
+def fill_page(page: str) -> str:
+    """Replace the tables of the page."""
+    for mark, text in (("accuracies", write_accuracies()), ("claims", write_claims())):
         start, end = f"<!-- {mark} -->\n", f"<!-- /{mark} -->"
         before, _, rest = page.partition(start)
         _, found, after = rest.partition(end)
@@ -83,4 +75,4 @@ def written(page: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(fill_page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

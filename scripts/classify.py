@@ -1,12 +1,11 @@
 #!/usr/bin/env python
-"""Ask a served model what digits are in pictures: `python scripts/classify.py *.png`.
+"""Ask a served model which digits are in pictures: `python scripts/classify.py *.png`.
 
-Each picture is made like MNIST's own: grey, white on black, the digit cut out and scaled to fit a
-box of 20 x 20 pixels, then put into 28 x 28 with its centre of mass in the middle. A picture whose
-border is bright is taken for black on white, and inverted. One digit a picture.
+Each picture is converted to MNIST's format: grey, white on black, the digit in a box of 20 x 20
+pixels, its centre of mass in the middle of 28 x 28. A picture with a bright border is inverted.
 
-The server is that of `make serve`. `--sample 5` writes five images of MNIST's test split as PNGs
-instead, to try it with. Nothing of actlab is imported: this is all that a client has to do.
+The server is that of `make serve`. `--sample 5` writes five test images of MNIST as PNGs instead.
+Nothing of actlab is imported: this is all that a client has to do.
 """
 
 import argparse
@@ -25,16 +24,16 @@ SIDE, BOX = 28, 20
 
 
 class ClientError(Exception):
-    """What the person at the keyboard can mend, in one line."""
+    """A user's error, in one line."""
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """Read a picture as grey from 0 to 1; what is transparent is the ground."""
+    """Read a picture as grey from 0 to 1, with a background where it is transparent."""
     try:
         with Image.open(path) as picture:
             if "A" in picture.getbands() or "transparency" in picture.info:
                 whole = picture.convert("RGBA")
-                ground = Image.new("RGBA", whole.size, _ground(whole))
+                ground = Image.new("RGBA", whole.size, _find_background(whole))
                 picture = Image.alpha_composite(ground, whole)
             return np.asarray(picture.convert("L"), np.float32) / 255
     except FileNotFoundError as error:
@@ -45,15 +44,15 @@ def read_picture(path: Path) -> np.ndarray:
         raise ClientError(f"{path} cannot be read: {error}") from error
 
 
-def _ground(picture: Image.Image) -> str:
-    """Give the ground that a transparent picture stands out from."""
+def _find_background(picture: Image.Image) -> str:
+    """Find the background that a transparent picture contrasts with."""
     grey, opaque = (np.asarray(picture.convert("LA"), float)[..., band] for band in (0, 1))
     ink = np.average(grey, weights=opaque) if opaque.any() else 255.0
     return "black" if ink > 127 else "white"
 
 
 def to_mnist(picture: np.ndarray) -> np.ndarray:
-    """Make a picture like MNIST's: (28, 28), white on black, its centre of mass in the middle.
+    """Convert a picture to MNIST's format: (28, 28), white on black, centred by its mass.
 
     >>> to_mnist(np.pad(np.ones((40, 10), np.float32), 30)).round().sum(axis=0).nonzero()[0]
     array([12, 13, 14, 15, 16])
@@ -61,7 +60,7 @@ def to_mnist(picture: np.ndarray) -> np.ndarray:
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     if np.median(border) > 0.5:
         picture = 1 - picture
-    picture = picture - np.median(picture.min(axis=0))  # a grey ground is none
+    picture = picture - np.median(picture.min(axis=0))  # a grey background becomes black
     picture = np.clip(picture / max(picture.max(), 1e-6), 0, 1)
     rows, columns = (np.flatnonzero((picture > 0.1).any(axis=axis)) for axis in (1, 0))
     if rows.size == 0 or picture.std() < 1e-3:
@@ -76,7 +75,7 @@ def to_mnist(picture: np.ndarray) -> np.ndarray:
 
 
 def _centred(digit: np.ndarray) -> np.ndarray:
-    """Put a digit into the image with its centre of mass in the middle, as far as it has room."""
+    """Place a digit with its centre of mass in the middle, as far as it has room."""
     weights = digit.sum()
     place = []
     for axis, length in enumerate(digit.shape):
@@ -87,8 +86,17 @@ def _centred(digit: np.ndarray) -> np.ndarray:
     return image
 
 
+def read_digit(path: Path) -> np.ndarray:
+    """Read a picture in MNIST's format."""
+    try:
+        return to_mnist(read_picture(path))
+    except ClientError as error:
+        text = str(error)
+        raise ClientError(text if str(path) in text else f"{path}: {text}") from error
+
+
 def ask(server: str, images: Sequence[np.ndarray], seconds: float = 60) -> np.ndarray:
-    """Send images to the server; give probabilities, one row per image."""
+    """Send images to the server; the result is probabilities, one row per image."""
     body = json.dumps({"inputs": [image.ravel().tolist() for image in images]}).encode()
     address = f"{server.rstrip('/')}/invocations"
     try:
@@ -100,29 +108,27 @@ def ask(server: str, images: Sequence[np.ndarray], seconds: float = 60) -> np.nd
     except (urllib.error.URLError, TimeoutError, ConnectionError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise ClientError(f"{server} does not answer ({reason}): `make serve` starts it") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ClientError(f"{server} is not a server of `make serve`: {error}") from error
 
 
-def table(names: Sequence[str], probabilities: np.ndarray) -> str:
-    """Give label, its probability and the next two for each picture.
+def write_table(names: Sequence[str], probabilities: np.ndarray) -> str:
+    """Write the label of each picture, its probability and the next two labels.
 
-    >>> print(table(["a.png"], np.array([[0.2, 0.7, 0.1]])))
+    >>> print(write_table(["a.png"], np.array([[0.2, 0.7, 0.1]])))
     picture  label  probability  next
     a.png    1      0.7000       0 (0.2000), 2 (0.1000)
     """
     rows = [("picture", "label", "probability", "next")]
     for name, row in zip(names, probabilities, strict=True):
         first, *others = np.argsort(row)[::-1][:3]
-        told = ", ".join(f"{each} ({row[each]:.4f})" for each in others)
-        rows.append((name, str(first), f"{row[first]:.4f}", told))
+        following = ", ".join(f"{label} ({row[label]:.4f})" for label in others)
+        rows.append((name, str(first), f"{row[first]:.4f}", following))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
     return "\n".join(lines)
 
 
 def write_sample(count: int, folder: Path, processed: Path) -> list[Path]:
-    """Write the first test images as PNGs, named by their places and labels."""
+    """Write the first test images as PNGs, named by their positions and labels."""
     try:
         images = np.load(processed / "test_images.npy", mmap_mode="r")[:count]
         labels = np.load(processed / "test_labels.npy")[:count]
@@ -132,10 +138,6 @@ def write_sample(count: int, folder: Path, processed: Path) -> list[Path]:
     except OSError as error:
         raise ClientError(f"{error.filename} is not there: run `dvc repro preprocess`") from error
     paths = []
-    if images[0].size != SIDE**2:
-        raise ClientError(
-            f"images have {images[0].size} pixels: this client is for {SIDE} by {SIDE}"
-        )
     for place, (image, label) in enumerate(zip(images, labels, strict=True)):
         paths.append(folder / f"test-{place}-is-{label}.png")
         Image.fromarray(image.reshape(SIDE, SIDE)).save(paths[-1])
@@ -155,21 +157,12 @@ def main() -> None:
     given = parser.parse_args()
     try:
         if given.sample is not None:
-            if given.sample < 1:
-                raise ClientError(f"--sample is {given.sample}: it has to be 1 or more")
-            for path in write_sample(given.sample, given.folder, given.processed):
-                print(path)
-            return
-        if not given.pictures:
+            print(*write_sample(given.sample, given.folder, given.processed), sep="\n")
+        elif given.pictures:
+            images = [read_digit(path) for path in given.pictures]
+            print(write_table([str(path) for path in given.pictures], ask(given.server, images)))
+        else:
             parser.error("name the pictures, or --sample 5 to make some")
-        images = []
-        for path in given.pictures:
-            try:
-                images.append(to_mnist(read_picture(path)))
-            except ClientError as error:
-                told = str(error)
-                raise ClientError(told if str(path) in told else f"{path}: {told}") from error
-        print(table([str(path) for path in given.pictures], ask(given.server, images)))
     except ClientError as error:
         sys.exit(f"classify: {error}")
 

@@ -1,12 +1,11 @@
 """Compare the studies of two finished clones: `python scripts/compare_study.py OLD NEW`.
 
-Made on one machine, they have to agree to the bit in weights, histories, test results, logits,
-update ratios, layers and gradients, whatever was moved in the code; theory and what is known of
-each activation agree to a relative 1e-9. A line per kind of file says how many were compared.
+Made on one machine, they agree to the bit in weights, histories, test results, logits, update
+ratios, layers and gradients; theory and the metadata of activations agree to a relative 1e-9. One
+line per kind of file says how many agree.
 """
 
 import json
-import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,19 +28,19 @@ KINDS = {
     "theory": ("results/theory/*.csv", False),
     "activations": ("results/activations/*/*.*", False),
 }
-_RELATIVE = 1e-9
 
 
 def read(path: Path) -> Any:
     """Read a file into dictionaries and lists of arrays, numbers and texts."""
     if path.suffix == ".h5":
         arrays = {}
+
+        def keep(name: str, held: Any) -> None:
+            if isinstance(held, h5py.Dataset):
+                arrays[name] = held[()]
+
         with h5py.File(path) as file:
-            file.visititems(
-                lambda name, held: (
-                    arrays.update({name: held[()]}) if isinstance(held, h5py.Dataset) else None
-                )
-            )
+            file.visititems(keep)
         return arrays
     if path.suffix == ".npz":
         with np.load(path) as arrays:
@@ -51,33 +50,31 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def differ(old: Any, new: Any, exact: bool) -> bool:
-    """Tell whether two contents differ: numbers in their bits, or beyond a relative 1e-9."""
+def is_alike(old: Any, new: Any, exact: bool) -> bool:
+    """Tell whether two contents agree: numbers in their bits, or to a relative 1e-9."""
     if isinstance(old, dict) and isinstance(new, dict):
-        return old.keys() != new.keys() or any(differ(old[key], new[key], exact) for key in old)
+        return old.keys() == new.keys() and all(is_alike(old[key], new[key], exact) for key in old)
     if isinstance(old, list) and isinstance(new, list):
         pairs = zip(old, new, strict=False)
-        return len(old) != len(new) or any(differ(*pair, exact) for pair in pairs)
+        return len(old) == len(new) and all(is_alike(*pair, exact) for pair in pairs)
     if isinstance(old, np.ndarray) and isinstance(new, np.ndarray):
-        return old.dtype != new.dtype or old.shape != new.shape or old.tobytes() != new.tobytes()
+        return (old.dtype, old.shape, old.tobytes()) == (new.dtype, new.shape, new.tobytes())
     if isinstance(old, float) and isinstance(new, float):
-        if math.isnan(old) or math.isnan(new):
-            return math.isnan(old) != math.isnan(new)
-        return old != new if exact else not math.isclose(old, new, rel_tol=_RELATIVE)
-    return old != new
+        return np.isclose(old, new, rtol=0 if exact else 1e-9, atol=0, equal_nan=True).item()
+    return old == new
 
 
 def agree(old: Path, new: Path, exact: bool) -> bool:
-    """Tell whether two files agree; of exact tables every byte counts."""
+    """Tell whether two files agree; exact tables do byte by byte."""
     if not (old.is_file() and new.is_file()):
         return False
     if exact and old.suffix == ".csv":
         return old.read_bytes() == new.read_bytes()
-    return not differ(read(old), read(new), exact)
+    return is_alike(read(old), read(new), exact)
 
 
 def compare(old: Path, new: Path) -> Iterator[tuple[str, int, list[str]]]:
-    """Give, of each kind, how many files there are in either clone, and those that do not agree."""
+    """Give, for each kind, the number of files in either clone, and those that do not agree."""
     for kind, (pattern, exact) in KINDS.items():
         names = {path.relative_to(clone) for clone in (old, new) for path in clone.glob(pattern)}
         wrong = [str(name) for name in sorted(names) if not agree(old / name, new / name, exact)]
@@ -85,7 +82,7 @@ def compare(old: Path, new: Path) -> Iterator[tuple[str, int, list[str]]]:
 
 
 def main() -> int:
-    """Print a line per kind; 1 where anything differs, lacks, or was never there."""
+    """Print one line per kind; return 1 where files differ or are missing."""
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     old, new = map(Path, sys.argv[1:])

@@ -1,7 +1,7 @@
-"""Make the page of `dvc plots show` draw its charts offline: `make setup` calls it.
+"""Write a page for `dvc plots show` that draws its charts offline: `make setup` calls it.
 
-DVC's own page takes Vega from the web. This one holds it, with the version of Vega-Lite that the
-templates in .dvc/plots/ name. It is not in git, so .dvc/config.local names it.
+DVC's own page loads Vega from the web. This one embeds it, in the version of Vega-Lite that the
+templates in .dvc/plots/ use. It is not in git, so .dvc/config.local names it.
 """
 
 import subprocess

@@ -1,4 +1,4 @@
-"""Run the notebook of the lessons and write its outputs into it: `make notebook`."""
+"""Run the lessons' notebook and save its outputs: `make notebook`."""
 
 import sys
 from pathlib import Path
@@ -13,9 +13,9 @@ NOTEBOOK = Path(__file__).parents[1] / "docs/lessons/activation_study.ipynb"
 
 
 def execute(path: Path, *more: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Run a notebook's cells, and `more` behind them, in a fresh kernel; give it with its outputs.
+    """Run a notebook's cells, then those of `more`, in a fresh kernel; return it with its outputs.
 
-    Nothing that differs from run to run, such as times, is left in it.
+    Times and versions, which differ from run to run, are left out.
     """
     notebook = nbformat.read(path, as_version=4)
     notebook.cells += more
@@ -33,6 +33,6 @@ def execute(path: Path, *more: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 if __name__ == "__main__":
-    actlab.load_data("mnist")  # here, or the notebook would tell of a download
+    actlab.load_data("mnist")  # here, so that the notebook shows no download
     nbformat.write(execute(NOTEBOOK), NOTEBOOK)
     sys.stdout.write(f"{NOTEBOOK} has its outputs\n")

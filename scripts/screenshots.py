@@ -1,9 +1,8 @@
 #!/usr/bin/env python
 """Draw the pictures of docs/mlflow.md from this repository's runs: `python scripts/screenshots.py`.
 
-It serves `mlflow.db` as `make ui` does, on a free port, and has Chromium draw its pages. Neither
-the pipeline nor the tests need it: `uv pip install playwright` brings what drives the browser, and
-on Debian and Ubuntu `apt-get install chromium` the browser.
+It serves `mlflow.db` on a free port and draws its pages with Chromium. It needs `uv pip install
+playwright` and, on Debian and Ubuntu, `apt-get install chromium`.
 """
 
 import json
@@ -13,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -31,14 +31,14 @@ localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');
 
 
 class Page(NamedTuple):
-    """An address below the server's, and a text that its page shows once its data is there."""
+    """An address below the server's, and a text that its page shows once it is loaded."""
 
     address: str
     shown: str
 
 
 def find_pages() -> dict[str, Page]:
-    """Give the pages by the names of their pictures."""
+    """Find the pages by the names of their pictures."""
     store = connect()
     number = store.experiment
     parents = store.search("FINISHED", {"actlab.kind": "configuration", "actlab.source": "dvc"})
@@ -60,11 +60,9 @@ def find_pages() -> dict[str, Page]:
     }
 
 
-def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+def wait_for(address: str) -> None:
     """Wait until a server answers."""
     for _ in range(600):
-        if process.poll() is not None:
-            sys.exit("screenshots: the MLflow server ended: try `make ui`")
         try:
             with urllib.request.urlopen(f"{address}/health", timeout=1):
                 return
@@ -73,30 +71,26 @@ def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
     sys.exit("screenshots: the MLflow server does not answer: try `make ui`")
 
 
-def draw(browser: Any, server: str, page_of: Page, path: Path) -> None:
-    """Draw a page as a new visitor sees it: a browser remembers columns and charts."""
+def draw(browser: Any, server: str, shown: Page, path: Path) -> None:
+    """Draw a page as a new visitor sees it."""
     context = browser.new_context(viewport=SIZE, reduced_motion="reduce")
     context.add_init_script(QUIET)
     page = context.new_page()
-    page.goto(f"{server}/{page_of.address}")
-    page.get_by_text(page_of.shown).first.wait_for(timeout=60_000)
-    page.wait_for_timeout(5000)  # for what is drawn
+    page.goto(f"{server}/{shown.address}")
+    page.get_by_text(shown.shown).first.wait_for(timeout=60_000)
+    page.wait_for_timeout(5000)  # until the charts are drawn
     page.screenshot(path=path)
     context.close()
 
 
 def main() -> None:
-    """Serve, draw every page or those that are named, end the server."""
+    """Serve the runs and draw every page, or those that are named."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        sys.exit("screenshots: chromium is not there: apt-get install chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        sys.exit("screenshots: playwright is not there: uv pip install playwright")
+    if program is None or find_spec("playwright") is None:
+        sys.exit("screenshots: install chromium (apt-get) and playwright (uv pip)")
+    from playwright.sync_api import sync_playwright
+
     pages = find_pages()
-    if unknown := [name for name in sys.argv[1:] if name not in pages]:
-        sys.exit(f"screenshots: there is no {unknown[0]}: there are {', '.join(pages)}")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri()]
@@ -107,7 +101,7 @@ def main() -> None:
     )
     try:
         address = f"http://127.0.0.1:{port}"
-        wait_for(address, server)
+        wait_for(address)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
             for name in sys.argv[1:] or pages:

@@ -1,8 +1,7 @@
-"""What mkdocs.yml leaves to code: pages that are files elsewhere, and links between them.
+"""MkDocs hooks: pages from files outside docs/, and the links between pages.
 
-The site has four kinds of pages: README.md as its home, the Markdown of docs/, the notebook of
-the lessons, and a page for the library and for each module of `src/actlab`, from the docstrings.
-MkDocs calls the functions `on_...` here as it builds (`hooks` in mkdocs.yml).
+The site's home is README.md; then come the Markdown of docs/, the notebook of the lessons, and a
+reference of the library and each module of `src/actlab`, from the docstrings.
 """
 
 import ast
@@ -28,17 +27,17 @@ from actlab.engine.files import atomic_write
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src/actlab"
 
-#: The packages that the reference shows, after the library, in the order of the data.
+#: The packages of the reference, in the order of the data.
 PACKAGES = ("data", "activations", "models", "training", "probes", "results", "evidence", "engine")
 
-#: The script that draws diagrams: its place in docs/, its package of npm's, its place there.
+#: The script that draws diagrams: its path in docs/, its npm package, its path there.
 MERMAID = "assets/mermaid.tiny.js"
 _PACKAGE, _MEMBER = "@mermaid-js/tiny@11.17.2", "package/dist/mermaid.tiny.js"
 _SHA256 = "7a644017d37f93c8359790884e6b67fb1f747c78eb20475952404bd87190a3f8"
 
 
 def on_pre_build(config: MkDocsConfig) -> None:
-    """Fetch the script that draws diagrams, unless it is there; none of its package's runs."""
+    """Fetch the script that draws diagrams, unless it is there; npm runs none of its code."""
     path = Path(config.docs_dir) / MERMAID
     if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == _SHA256:
         return
@@ -58,7 +57,7 @@ def on_pre_build(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are no Markdown of docs/."""
+    """Add the pages that are not Markdown files of docs/."""
     pages: dict[str, str | bytes] = {"index.md": (ROOT / "README.md").read_text()}
     pages |= _write_reference()
     for file in list(files):
@@ -71,7 +70,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def _expand(entries: Any, names: list[str]) -> Any:
-    """Put the pages of the site in place of a name with a star."""
+    """Replace a name with a star by the pages that it matches."""
     if isinstance(entries, dict):
         return {title: _expand(below, names) for title, below in entries.items()}
     if not isinstance(entries, list):
@@ -88,7 +87,7 @@ def _expand(entries: Any, names: list[str]) -> Any:
 
 
 def _write_reference() -> dict[str, str | bytes]:
-    """Give the pages of the reference: the library, and a page a module."""
+    """Write the pages of the reference: the library, and one page per module."""
     public = ast.literal_eval(
         next(
             node.value
@@ -104,7 +103,7 @@ def _write_reference() -> dict[str, str | bytes]:
         for path in sorted((PACKAGE / package).glob("*.py"))
         if path.stem != "__init__"
     ]
-    rows = [f"| [{name}]({name}.md) | {_said(name)} |" for name in modules]
+    rows = [f"| [{name}]({name}.md) | {_read_summary(name)} |" for name in modules]
     table = "\n".join(["## The core, module by module", "", "| module | |", "| --- | --- |", *rows])
     pages: dict[str, str | bytes] = {
         "reference/index.md": "\n\n".join(
@@ -117,16 +116,14 @@ def _write_reference() -> dict[str, str | bytes]:
     return pages
 
 
-def _said(module: str) -> str:
-    """Give the first line of a module's docstring."""
-    text = (
-        ast.get_docstring(ast.parse((PACKAGE / f"{module.replace('.', '/')}.py").read_text())) or ""
-    )
-    return text.partition("\n")[0]
+def _read_summary(module: str) -> str:
+    """Read the first line of a module's docstring."""
+    source = (PACKAGE / f"{module.replace('.', '/')}.py").read_text()
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
 def _convert_notebook(name: str, docs: Path) -> dict[str, str | bytes]:
-    """Give a notebook as a page, and the pictures of its outputs."""
+    """Convert a notebook to a page, and the pictures of its outputs."""
     page = name.removesuffix(".ipynb")
     notebook = nbformat.read(docs / name, as_version=4)
     resources = {"unique_key": posixpath.basename(page), "output_files_dir": "outputs"}
@@ -135,7 +132,7 @@ def _convert_notebook(name: str, docs: Path) -> dict[str, str | bytes]:
     pictures = {
         posixpath.join(folder, path): content for path, content in resources["outputs"].items()
     }
-    # Pandas brings a style of its own, the site has one.
+    # The site has its own style of tables.
     text = re.sub(r"<style scoped>.*?</style>", "", text, flags=re.DOTALL)
     text = text.replace('<table border="1" class="dataframe">', "<table>")
     title, _, rest = text.lstrip().partition("\n")
@@ -149,11 +146,11 @@ _LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead links to where their files are in the site; what has no page stays as words."""
+    """Point links to pages of the site; links to other files of the repository become words."""
     here = page.file.src_uri
     folder = "." if here == "index.md" else posixpath.join("docs", posixpath.dirname(here))
 
-    def lead(found: re.Match[str]) -> str:
+    def resolve(found: re.Match[str]) -> str:
         bang, text, target, anchor = found.groups()
         path = posixpath.normpath(posixpath.join(folder, target))
         if path == "README.md":
@@ -166,25 +163,22 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         if path.startswith("docs/") and files.get_file_from_path(name):
             name = posixpath.relpath(name, posixpath.dirname(here) or ".")
             return f"{bang}[{text}]({name}{anchor or ''})"
-        # A file of the repository that is no page; what is not there at all is left to --strict.
+        # What does not exist is left to --strict.
         return text if (ROOT / path).exists() else found[0]
 
     # A comment in front keeps MkDocs from taking the heading for the page's title.
-    return _LINK.sub(lead, re.sub(r"\A\s*<!--.*?-->\s*", "", markdown, flags=re.DOTALL))
+    return _LINK.sub(resolve, re.sub(r"\A\s*<!--.*?-->\s*", "", markdown, flags=re.DOTALL))
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Give each diagram a box in which it can be moved, where it is wider than the page."""
+    """Put each diagram into a box that scrolls."""
     return re.sub(
         r'(<pre class="mermaid">.*?</pre>)', r'<div class="diagram">\1</div>', html, flags=re.DOTALL
     )
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Bring the script that draws diagrams to the pages that have some, from the site itself.
-
-    The theme would fetch it from the web where there is none.
-    """
+    """Add the site's own script for diagrams, which the theme would load from the web."""
     if 'class="mermaid"' not in output:
         return output
     up = "../" * page.url.count("/")
@@ -192,5 +186,5 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Remove the page for what is not there: its links count from a server's root."""
+    """Remove the page of missing files, whose links are relative to a server's root."""
     (Path(config.site_dir) / "404.html").unlink()

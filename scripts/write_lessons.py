@@ -49,14 +49,14 @@ class Numbers:
         self._tables: dict[str, pd.DataFrame] = {}
 
     def rows(self, table: str, **values: Any) -> list[dict[str, Any]]:
-        """Give the rows of a table that hold these values."""
+        """Get the rows of a table with these values."""
         if table not in self._tables:
             self._tables[table] = pd.read_csv(self.folder / f"{table}.csv")
         records: Any = where(self._tables[table], **values).to_dict("records")
         return records
 
     def row(self, table: str, **values: Any) -> dict[str, Any]:
-        """Give the one row that holds these values."""
+        """Get the one row with these values."""
         found = self.rows(table, **values)
         if len(found) != 1:
             raise LessonError(f"{table}.csv has {len(found)} rows with {values}: one is needed")
@@ -88,17 +88,17 @@ class Numbers:
         return test_accuracy(self.row("summary", activation=activation, network=network))
 
     def by_depth(self, layers: int, activation: str, kernel_initializer: str) -> dict[str, Any]:
-        """Give a row of the sweep over depths."""
+        """Get a row of the sweep over depths."""
         keys = ("network.depth", "activation", "model.kernel_initializer")
         values = dict(zip(keys, (layers, activation, kernel_initializer), strict=True))
         return self.row("depth/summary", **values)
 
     def in_fair(self, phase: str, activation: str) -> dict[str, Any]:
-        """Give a row of the fair sweep: `baseline` is one setting for all, `tuned` its own."""
+        """Get a row of the fair sweep, of the phase `baseline` or `tuned`."""
         return self.row("fair/summary", phase=phase, activation=activation)
 
     def pair(self, metric: str, network: str, first: str, second: str) -> dict[str, Any]:
-        """Give the comparison of two activations, the difference being first minus second."""
+        """Get the comparison of two activations, first minus second."""
         comparisons = pd.DataFrame(self.rows("comparisons"))
         return differences.orient(comparisons, metric, first, second, network=network)
 

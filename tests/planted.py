@@ -43,8 +43,7 @@ CONSTANTS = {
 
 def configured(root: Path, **values: Any) -> Config:
     """A configuration at a small scale, its files below `root`; `values` replace its own."""
-    folders = ("raw", "processed", "runs", "results", "timings", "reports")
-    folders += ("checkpoints",)
+    folders = ("raw", "processed", "runs", "results", "timings", "reports", "checkpoints")
     paths = {name: str(root / name) for name in folders}
     given = {
         "data": DataConfig("mnist", 0, 0),
@@ -77,17 +76,17 @@ def activation_of(name: str) -> ActivationConfig:
 
 
 def description_of(name: str) -> metadata.Description:
-    """What is said of it: its row, and beside it that gains are 1/2 and chi 1/4."""
+    """Its metadata, with gains of 1/2 and a chi of 1/4."""
     activation = activation_of(name)
     activation.name = "checked"
     row, phi = get_activation(activation), nonlinearity_of(activation)
-    said = metadata.describe(activation, row, phi, (0.5, 0.5), "glorot_uniform", 0.25)
-    said.name = name
-    return said
+    described = metadata.describe(activation, row, phi, (0.5, 0.5), "glorot_uniform", 0.25)
+    described.name = name
+    return described
 
 
 def activations_of(planted: study.Study) -> list[metadata.Description]:
-    """What is said of a study's activations."""
+    """The metadata of a study's activations."""
     return [description_of(name) for name in planted.activations]
 
 
@@ -128,28 +127,17 @@ def plant(
     theory_changed: Callable[[pd.DataFrame], None] = lambda ratios: None,
     timing_changed: Callable[[dict[str, pd.DataFrame]], None] = lambda parts: None,
 ) -> study.Study:
-    """Write the results of a made-up study into a folder, and read them.
+    """Write the results of a made-up study into results/ and timings/ of a folder, and read them.
 
     Learning curves, gradients and times follow simple laws with a little seeded noise. The
-    gradient of sigmoid falls by a factor of 6 a layer, that of others by 1.1; after training it
+    gradient of sigmoid falls by a factor of 6 per layer, that of others by 1.1; after training it
     is a tenth of what it was. The health of layers is that of `health_of`; pre-activations are
     normal, after training twice as wide.
 
-    Parameters
-    ----------
-    folder
-        Gets runs/, results/ and timings/.
-    networks
-        The hidden units of each.
-    accuracies
-        The final test accuracies of a configuration, seed by seed.
-    changed
-        Gets the tables of each configuration by name, and at last {"gradients": ...,
-        "preactivations": ...}; what it changes is what is written.
-    theory_changed
-        Gets the table `plant_theory` of the activations, likewise.
-    timing_changed
-        Gets {"kernels": `plant_kernels`, "moments": ...}, likewise.
+    `networks` gives the hidden units of each, `accuracies` the final test accuracies of a
+    configuration by seed. `changed` may change the tables of each configuration, by name, and at
+    last {"gradients": ..., "preactivations": ...}, before they are written; `theory_changed` those
+    of `plant_theory`, and `timing_changed` {"kernels": `plant_kernels`, "moments": ...}.
     """
     results, timings = folder / "results", folder / "timings"
     kept = sorted({epoch for epoch in (0, 1, 2, 5, 10) if epoch < epochs} | {0, epochs})
@@ -256,7 +244,7 @@ Change = Callable[[dict[str, pd.DataFrame]], None]
 
 
 def spoil(table: str, column: str, value: Any, **rows: Any) -> Change:
-    """Give a change for `plant`: a column's value in the rows of a table that hold `rows`.
+    """Make a change for `plant`: a column's value in the rows of a table with the values `rows`.
 
     `value` may be a function of those rows. A table without an activation is that of one
     configuration, whose activation counts.
@@ -278,7 +266,7 @@ def spoil(table: str, column: str, value: Any, **rows: Any) -> Change:
 
 
 def all_of(*changes: Change) -> Change:
-    """Give a change that makes all of these."""
+    """Combine changes."""
 
     def change(parts: dict[str, pd.DataFrame]) -> None:
         for each in changes:
@@ -314,7 +302,7 @@ def compared(planted: study.Study) -> tuple[pd.DataFrame, pd.DataFrame]:
 def claimed(
     planted: study.Study, scores: pd.DataFrame, compared: pd.DataFrame, dataset: str = "mnist"
 ) -> pd.DataFrame:
-    """The ledger of a planted study."""
+    """The table of claims of a planted study."""
     return claims.examine(
         outcomes.Evidence(planted, scores, compared, activations_of(planted), dataset, REPORT)
     )

@@ -68,9 +68,9 @@ def test_logits_are_scored_image_by_image(study, results):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda path: path.unlink(), r"test\.npz is missing: run `dvc repro` to make it"),
-        (lambda path: path.write_bytes(b"PK"), r"test\.npz cannot be read: run `dvc repro`"),
-        (lambda path: np.savez(path, np.zeros((4, 3))), r"test\.npz cannot be read"),
+        (lambda path: path.unlink(), r"test\.npz is missing or cannot be read: run `dvc repro`"),
+        (lambda path: path.write_bytes(b"PK"), r"test\.npz is missing or cannot be read"),
+        (lambda path: np.savez(path, np.zeros((4, 3))), r"test\.npz is missing or cannot be read"),
         (
             lambda path: write_logits(path, images=5),
             r"holds logits \(5, 3\) of seed 3 for 4 test images",
@@ -85,15 +85,6 @@ def test_logits_that_are_not_there_are_refused(study, results, damage, reason):
 
 
 # --- Pairs -------------------------------------------------------------------------------------
-
-
-def test_every_pair_of_every_metric_on_every_network_is_compared(both):
-    _, table = both
-    assert tuple(table.columns) == ("network", *tables.COMPARED)
-    keys = table[["network", "metric", "first", "second"]]
-    assert len(keys.drop_duplicates()) == len(table) == 2 * (len(comparisons.METRICS) - 1) * 3
-    # No validation images are held out.
-    assert set(table["metric"]) == comparisons.METRICS.keys() - {"val_accuracy"}
 
 
 def compare(study, scores):
@@ -122,13 +113,12 @@ def test_pairing_is_by_seed_and_never_by_row_order(study, both):
     )
 
 
-def test_a_seed_that_one_side_lacks_is_dropped_and_counted(study, both):
+def test_a_seed_that_one_side_lacks_is_dropped(study, both):
     scores, _ = both
     lacking = csvs.where(scores, activation="tanh", pair=2, metric="test_accuracy").index
     table = compare(study, scores.drop(index=lacking))
     accuracy = csvs.where(table, metric="test_accuracy", network="mlp")
     assert accuracy["pairs"].tolist() == [3, 4, 3]
-    assert accuracy["pairs_dropped"].tolist() == [1, 0, 1]
     first, second = (values_of(scores, name, "test_accuracy") for name in ("sigmoid", "tanh"))
     assert accuracy["mean"].tolist()[0] == pytest.approx((first - second)[[0, 1, 3]].mean())
 
@@ -191,12 +181,3 @@ def test_a_configuration_that_was_not_timed_is_refused(tmp_path):
     csvs.write_frame(timed, tmp_path / "timings/blocks.csv")
     with pytest.raises(UserError, match=r"blocks.csv lacks tanh on mlp: run `dvc repro`"):
         load_study(["sigmoid", "tanh"], ["mlp"], [0], 2, **folders)
-
-
-@pytest.mark.parametrize("place", [0, 1], ids=["scores", "comparisons"])
-def test_the_table_reads_back_as_it_was_written(both, tmp_path, place):
-    table = both[place].reset_index(drop=True)
-    csvs.write_frame(table, tmp_path / "table.csv")
-    read = tables.read_table(tmp_path / "table.csv", tuple(table.columns))
-    read = read.fillna({"new_images_verdict": ""})
-    pd.testing.assert_frame_equal(read, table, check_dtype=False, check_exact=True)

@@ -1,4 +1,4 @@
-"""What those who carry on are told: versions, licence, citation, ten lines, hooks."""
+"""Version, licence, citation and hooks agree with each other."""
 
 import re
 import tomllib
@@ -32,27 +32,15 @@ def test_one_licence_and_one_holder(root):
         assert (root / name).is_file()
 
 
-def test_the_citation_has_what_the_format_requires(root):
-    citation = yaml.safe_load((root / "CITATION.cff").read_text())
-    # https://github.com/citation-file-format/citation-file-format, schema-guide.md, 1.2.0
-    assert {"cff-version", "message", "title", "authors"} <= set(citation)
-    assert citation["cff-version"] == "1.2.0"
-    assert citation["type"] == "software"
-    assert isinstance(citation["date-released"], date)
-
-
-def test_contributing_is_ten_lines(root):
-    text = (root / "CONTRIBUTING.md").read_text()
-    assert re.findall(r"^(\d+)\. ", text, re.MULTILINE) == [str(at) for at in range(1, 11)]
-    named = set(re.findall(r"`make ([a-z-]+)`", text))
+def test_the_commands_of_contributing_are_there(root):
+    named = set(re.findall(r"`make ([a-z-]+)`", (root / "CONTRIBUTING.md").read_text()))
     made = set(re.findall(r"^([a-z-]+):", (root / "Makefile").read_text(), re.MULTILINE))
-    assert len(named) > 4
-    assert named <= made
+    assert set() < named <= made
 
 
-def test_a_commit_is_held_to_the_tools_of_the_lock(root):
+def test_commits_are_checked_by_the_tools_of_the_lock(root):
     repos = yaml.safe_load((root / ".pre-commit-config.yaml").read_text())["repos"]
-    assert [repo["repo"] for repo in repos] == ["local"]  # no versions beside those of the lock
+    assert [repo["repo"] for repo in repos] == ["local"]  # no versions other than those of the lock
     lint = re.findall(r"^lint: .*\n((?:\t.*\n)+)", (root / "Makefile").read_text(), re.MULTILINE)
     made = {" ".join(line.strip("\t@").split()[:2]) for line in lint[0].splitlines()}
     entries = [hook["entry"] for hook in repos[0]["hooks"]]

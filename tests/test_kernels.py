@@ -30,7 +30,7 @@ def by_numpy(operation, name, layer, batches, which):
 
 
 @pytest.mark.parametrize("operation", list(kernels.OPERATIONS))
-@pytest.mark.parametrize("name", ["sigmoid", "relu", "prelu", "hard_shrink", "squareplus"])
+@pytest.mark.parametrize("name", ["sigmoid", "prelu", "hard_shrink"])
 def test_an_operation_gives_what_numpy_gives(name, operation):
     layer, batches = parts_of(name)
     layer.bias.assign(np.linspace(-1, 1, UNITS))
@@ -41,17 +41,6 @@ def test_an_operation_gives_what_numpy_gives(name, operation):
         assert len(given) == len(expected)
         for one, other in zip(given, expected, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
-
-
-def test_every_activation_gets_the_same_layer_and_batches():
-    (one, of_one), (other, of_other) = parts_of("sigmoid"), parts_of("relu")
-    np.testing.assert_array_equal(one.kernel.numpy(), other.kernel.numpy())
-    for mine, yours in zip(of_one, of_other, strict=True):
-        np.testing.assert_array_equal(mine, yours)
-    assert of_one.inputs.shape == (2, IMAGES, UNITS)
-    expected = of_one.inputs @ one.kernel.numpy()
-    np.testing.assert_allclose(of_one.preactivations, expected, rtol=1e-4, atol=1e-5)
-    assert not np.array_equal(of_one.inputs[0], of_one.inputs[1])
 
 
 def test_no_repetition_is_left_out():

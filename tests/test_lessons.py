@@ -1,6 +1,5 @@
 """The lessons say what the committed study says; what they tell a reader to type is there."""
 
-import doctest
 import re
 import shlex
 import shutil
@@ -67,26 +66,6 @@ def test_words_that_a_study_does_not_bear_out_are_refused(page, name, verdict, t
     study = change_table(tmp_path, "claims.csv", turn(name, verdict))
     with pytest.raises(write_lessons.LessonError, match=f"{page}.jinja: the study does not say"):
         write_lessons.render(page, study)
-
-
-@pytest.mark.parametrize("verdict", ["refuted", "undecided"])
-def test_verdicts_on_times_may_turn(verdict, tmp_path):
-    name = "sigmoid_slowest_epoch_seconds"
-    study = change_table(tmp_path, "claims.csv", turn(name, verdict))
-    said = write_lessons.render("03-training-and-time.md", study)
-    judged = write_lessons.JUDGED[verdict]
-    assert re.search(rf"\| {judged} \(\*\*{verdict}\*\*\) \| [^|]*`{name}` \|", said)
-
-
-def test_a_row_that_a_study_lacks_is_named(tmp_path):
-    study = change_table(tmp_path, "born_dead.csv", lambda table: table.query("network != 'deep'"))
-    with pytest.raises(write_lessons.LessonError, match=r"born_dead.csv has 0 rows with .*deep"):
-        write_lessons.render("05-dying-relu.md", study)
-
-
-def test_the_examples_of_the_script_hold():
-    examples = doctest.testmod(write_lessons)
-    assert examples.failed == 0 < examples.attempted
 
 
 # --- Commands ----------------------------------------------------------------------------------

@@ -2,13 +2,11 @@
 
 import json
 import re
-from itertools import combinations
 
 import pandas as pd
 import pytest
 from studies import read_committed
 
-from actlab.engine import csvs
 from actlab.evidence import summaries
 from actlab.results import tables
 from actlab.stages.answer import read_answer
@@ -90,21 +88,6 @@ def test_pages_hold_the_numbers_of_the_depth_sweep(root, sweeps, results):
         " at 32 (three seeds, 10 epochs)"
     )
     assert told in " ".join(results.split())
-
-
-def test_the_verdicts_of_the_results_are_those_of_the_study(root):
-    table = pd.read_csv(root / "docs/study/comparisons.csv")
-    verdicts = table.set_index(["metric", "network", "first", "second"])["verdict"].to_dict()
-    names = ["sigmoid", "tanh", "relu", "leaky_relu"]
-    for pair in combinations(names, 2):
-        assert verdicts["test_accuracy", "mlp", *pair] == "undecided"
-        assert verdicts["epoch_seconds", "mlp", *pair] == "equivalent"
-    for other in names[1:]:
-        assert verdicts["calibration_error", "mlp", "sigmoid", other] == "better"
-        assert verdicts["epochs_to_target", "mlp", "sigmoid", other] == "worse"
-        assert verdicts["test_accuracy", "deep", "sigmoid", other] == "worse"
-    row = csvs.where(table, metric="test_accuracy", network="mlp", first="sigmoid", second="relu")
-    assert row["pairs_needed"].item() == 152
 
 
 def test_the_claims_of_the_results_are_those_of_the_study(root, readme, results):

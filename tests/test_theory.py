@@ -136,15 +136,6 @@ def test_silu_and_gelu_are_critical_where_the_literature_says(name, sigma_b2, si
     assert mean_field.chi(PHI[name], at, sigma_w2)[1] == pytest.approx(1.0, abs=1e-6)
 
 
-def test_depth_scale_of_erf_and_its_special_cases():
-    # Schoenholz et al. 2017, equation 9, with the closed form of chi.
-    q = mean_field.fixed_point(ERF, 0.5, 0.01)
-    chi_1 = 0.5 * 4 / math.pi / math.sqrt(1 + 4 * q)
-    assert mean_field.chi_at_fixed_point(ERF, 0.5, 0.01) == pytest.approx(chi_1, rel=1e-9)
-    assert theory.depth_scale(chi_1) == pytest.approx(-1 / math.log(chi_1))
-    assert theory.depth_scale(1 + 1e-12) == math.inf
-
-
 def test_selu_has_its_fixed_point_at_mean_zero_and_variance_one():
     # Klambauer et al. 2017, equation 14 and theorem 1: attracting.
     assert theory.activation_moments(PHI["selu"], 0.0, 1.0) == pytest.approx((0, 1), abs=1e-9)
@@ -265,20 +256,3 @@ def test_moments_of_the_exponential_are_the_closed_form_until_they_overflow():
     low, high = theory.band(math.inf, 0.1, 2)
     assert low == high == math.inf
     assert all(map(math.isnan, theory.band(math.nan, math.nan, 2)))
-
-
-@pytest.mark.parametrize("frequency", [1.0, 5.0, 20.0])
-def test_an_activation_that_oscillates_is_integrated(frequency):
-    phi = mean_field.Nonlinearity(
-        lambda x: np.sin(frequency * x), lambda x: frequency * np.cos(frequency * x)
-    )
-    for q in (0.01, 1.0, 9.0):
-        # E[sin^2] = (1 - exp(-2 a^2 q)) / 2, E[cos^2] = (1 + exp(-2 a^2 q)) / 2.
-        decay = math.exp(-2 * frequency**2 * q)
-        expected = (1 - decay) / 2, frequency**2 * (1 + decay) / 2
-        assert moments_of(phi, q) == pytest.approx(expected, rel=1e-7)
-
-
-def test_kinks_of_the_slope_alone_are_found():
-    assert PHI["sparse_plus"].kinks == pytest.approx((-1.0, 1.0), abs=1e-4)
-    assert PHI["tanh"].kinks == PHI["softplus"].kinks == ()

@@ -1,4 +1,4 @@
-"""Which classifier reads 8 x 8 digits best, and from how many training images?
+"""The accuracy of scikit-learn's classifiers on 8 x 8 digits, by the number of training images.
 
 `python -m digits.measure -m sweep=digits` runs the study of conf/hydra/sweeper/grid.yaml.
 """
@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 from pydantic import Field
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
@@ -22,8 +21,8 @@ from actlab.engine.locks import training_lock
 from actlab.engine.project import Outcome, Project
 from actlab.engine.validation import Count, Name, Seeds, one_of, section
 from actlab.evidence.config import ReportConfig
-from actlab.tracking.publisher import METRICS, Publisher, Record
-from actlab.tracking.store import connect, sha256, sweep_tags
+from actlab.tracking.publisher import Publisher, Record
+from actlab.tracking.store import connect, format_store_error, sweep_tags
 
 CLASSIFIERS: dict[str, Callable[[int], Any]] = {
     "bayes": lambda seed: GaussianNB(),
@@ -62,30 +61,20 @@ def fingerprint(config: Config) -> str:
 
 def measure(config: Config, job: str = "alone") -> None:
     """Measure one seed after the other, and publish each to MLflow at once."""
-    rows: list[tuple] = []
-    began: dict[int, int] = {}
-
-    def read() -> Record:
-        return Record(
-            name=f"{config.classifier}/{config.images}",
-            seeds=config.seeds,
-            params={"classifier": config.classifier, "images": config.images},
-            tags={"actlab.fingerprint": fingerprint(config)},
-            parent_tags=sweep_tags(config.sweep),
-            metrics=pd.DataFrame(rows, columns=["seed", *METRICS]),
-            began=began,
-            digests={seed: sha256(str(value).encode()) for seed, _, _, value, _ in rows},
-            confidence=config.report.confidence,
-        )
-
-    publisher = Publisher(read, lambda *_: ({}, {"actlab.outcome": "measured"}))
+    record = Record(
+        name=f"{config.classifier}/{config.images}",
+        seeds=config.seeds,
+        params={"classifier": config.classifier, "images": config.images},
+        tags={"actlab.fingerprint": fingerprint(config)},
+        parent_tags=sweep_tags(config.sweep),
+        confidence=config.report.confidence,
+    )
+    publisher = Publisher(lambda: record)
     for seed in config.seeds:
-        began[seed] = round(1000 * time.time())
-        accuracy = classify(config, seed)
-        rows.append((seed, "test_accuracy", 0, accuracy, round(1000 * time.time())))
+        began = time.time()
+        record = record.finish_seed(seed, began, test_accuracy=classify(config, seed))
         publisher.publish()
-    mean = sum(value for _, _, _, value, _ in rows) / len(rows)
-    print(f"{job}: mean test accuracy {mean:.2%}", flush=True)
+    print(f"{job}: mean test accuracy {record.metrics['value'].mean():.2%}", flush=True)
 
 
 def run_once(stage: Callable[..., Any], config: Config, job: str) -> Outcome:
@@ -103,6 +92,7 @@ PROJECT = Project(
     schema=Config,
     run_once=run_once,
     connect=connect,
+    explain_store=lambda error, loss: format_store_error(error, loss, advice=False),
     sections=("classifier", "images", "seeds"),
     train="digits.measure",
     compare="digits.compare",

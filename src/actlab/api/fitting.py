@@ -281,9 +281,9 @@ def probe(
     """
     validate(Annotated[Count, Field(le=len(data.test.labels))], images, "images")
     validate(Fraction, saturated_below, "saturated_below")
-    from actlab.probes.gradients import STATISTICS, compile_pass, probe_model
+    from actlab.probes.gradients import STATISTICS, compile_pass, summarise_passes
 
-    batch = {"test": first_images(data.test, images)}
+    batch = first_images(data.test, images)
     rows: dict[tuple[str, str, int, int, str], dict[str, float]] = {}
     for name, chosen in fitted.activations.items():
         model = fitted.model(name, fitted.seeds[0])
@@ -291,8 +291,8 @@ def probe(
         for seed in fitted.seeds:
             for epoch in fitted.kept_epochs():
                 model.set_weights(fitted._weights[name, seed, epoch])
-                for layer, _, statistic, value in probe_model(
-                    model, run_pass, chosen, batch, "test", saturated_below
+                for layer, statistic, value in summarise_passes(
+                    model, run_pass(batch), chosen, saturated_below
                 ):
                     key = (name, fitted.network.name, seed, epoch, layer)
                     column = GRADIENT.get(statistic, statistic)

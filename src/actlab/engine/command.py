@@ -36,7 +36,6 @@ def run(stage: Callable[..., Any], project: Project, sweepable: bool = False) ->
         with interrupts.listening(interrupts.ADVICE, watch_parent="DVC_STAGE" in os.environ):
             failure = _run_hydra(stage, project, sweepable)
         sys.stdout.flush()
-        interrupts.finish()
     except interrupts.Interrupted as interrupted:
         interrupts.leave(interrupted.number, interrupts.ADVICE)
     except KeyboardInterrupt:  # before anything listens, or after
@@ -50,6 +49,9 @@ def run(stage: Callable[..., Any], project: Project, sweepable: bool = False) ->
         raise failure
     if failure:
         print(f"actlab: {explain(failure, project)}", file=sys.stderr)
+    if stage.__module__ == "__main__":  # in a process of its own
+        interrupts.finish(1 if failure else 0)
+    if failure:
         sys.exit(1)
 
 

@@ -68,15 +68,21 @@ if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_
     signal.signal(signal.SIGINT, _leave_early)
 
 
-def finish() -> None:
-    """Ignore signals while the process exits: a command that has finished keeps its status."""
+def finish(status: int) -> NoReturn:
+    """End the process with the status of a finished command, whatever signal arrives meanwhile.
 
-    def ignore() -> None:
-        for number in _SIGNALS:
-            if signal.getsignal(number) in _DEFAULTS:
-                signal.signal(number, signal.SIG_IGN)
-
-    atexit.register(ignore)
+    What others have registered for the exit is run. Python does not take its modules apart, which
+    takes TensorFlow a second.
+    """
+    for number in _SIGNALS:
+        if signal.getsignal(number) in _DEFAULTS:
+            signal.signal(number, signal.SIG_IGN)
+    try:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
 
 
 def is_listening() -> bool:

@@ -1,8 +1,8 @@
 """The table of claims: every claim of the teaching notebook, with the verdict of this study.
 
-An entry of `CLAIMS` says what is claimed, where, what is measured, and by which rule it is decided
-(`rules`). A rule looks at verdicts of `comparisons.compare` and at intervals over seeds, both at
-`report.confidence`. The claims are not adjusted for each other's number.
+An entry of `CLAIMS` says what is claimed and where, what is measured, and which rule (`rules`)
+decides it. Verdicts and intervals are at `report.confidence`; the claims are not adjusted for each
+other's number.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from actlab.evidence.outcomes import Evidence, Outcome, UndecidableError, Unmeas
 from actlab.evidence.rules import (
     DEATHS_THAT_MATTER,
     EXPECTED_ACCURACY,
-    GRADIENT_EPOCHS,
+    MOMENTS,
     REMAINING_DEAD_PART,
     SIGMOID_SHRINKS_BY,
     THREE,
@@ -35,15 +35,15 @@ class Claim:
     Attributes
     ----------
     name
-        What the CSV and the tests know it by.
+        In the CSV and the tests.
     claim
         In our words.
     section
         Where the notebook makes it.
     measured, rule
-        What is looked at, and how it is decided.
+        What is measured, and how it is decided.
     networks
-        On which networks.
+        Finds the networks that it is about.
     decide
         The rule: takes the evidence and the names of those networks.
     """
@@ -66,9 +66,9 @@ class Claim:
             outcome = Outcome("not measured", str(reason))
         except UndecidableError as reason:
             outcome = Outcome("undecided", str(reason))
-        of = outcome.decisive_estimate
+        decisive = outcome.decisive_estimate
         entry = vars(self) | vars(outcome) | {"network": ", ".join(networks)}
-        entry |= {"estimate": of.mean, "low": of.low, "high": of.high}
+        entry |= {"estimate": decisive.mean, "low": decisive.low, "high": decisive.high}
         return {column: entry[column] for column in tables.CLAIMS}
 
 
@@ -80,20 +80,54 @@ def examine(evidence: Evidence) -> pd.DataFrame:
 
 _TABLE = "Expected Output, table"
 
-#: What is looked at on either network: ending of the name, of the claim, and the network.
-_EACH = (
+#: Claims about either network: ending of the name, of the claim, and the network.
+_EITHER = (
     ("notebook", "", rules.find_notebook_network),
     ("deeper", ", in a deeper network", rules.find_deepest_network),
 )
 
 
-def _against(others: Sequence[str], verdict: str, metric: str) -> str:
+def _against(function: str, others: Sequence[str], verdict: str, metric: str) -> dict[str, Any]:
+    """Give the rule that a function is better, or worse, than others, in words and in code."""
     opposite = {"better": "worse", "worse": "better"}[verdict]
-    return (
-        f"Supported where the verdict of the comparison (reports/comparisons.csv) is {verdict}"
-        f" against {join(others)}; refuted where it is {opposite}, or equivalent (within"
-        f" report.{METRICS[metric].margin}), against any; else undecided."
-    )
+    return {
+        "rule": "Supported where the verdict of the comparison (reports/comparisons.csv) is"
+        f" {verdict} against {join(others)}; refuted where it is {opposite}, or equivalent (within"
+        f" report.{METRICS[metric].margin}), against any; else undecided.",
+        "decide": partial(
+            rules.is_ahead_of_all, function=function, metric=metric, others=others, verdict=verdict
+        ),
+    }
+
+
+def _divides_by(function: str, bound: float, side: str, note: str = "") -> dict[str, Any]:
+    """Give the rule that a layer divides the gradient by more, or less, than a bound."""
+    other = {"above": "below", "below": "above"}[side]
+    return {
+        "rule": f"Supported where the interval lies wholly {side} {bound:g}{note}; refuted where it"
+        f" lies wholly {other}; else undecided.",
+        "decide": partial(
+            rules.divides_gradient_by,
+            function=function,
+            bound=bound,
+            **{side: "supported", other: "refuted"},
+        ),
+    }
+
+
+def _larger_gradient(*pairs: tuple[str, str], when: str) -> dict[str, Any]:
+    """Give the rule that the first layer's gradient is larger with the first of each pair."""
+    return {
+        "measured": f"{MOMENTS[when].measured}; ratios within seeds.",
+        "rule": f"Supported where the {len(pairs)} intervals (Bonferroni) lie wholly above 1;"
+        " refuted where one lies wholly below 1; else undecided.",
+        "networks": rules.find_notebook_network,
+        "decide": partial(rules.has_larger_gradient, pairs=pairs, when=when),
+    }
+
+
+def _others(function: str) -> list[str]:
+    return [other for other in THREE if other != function]
 
 
 def _range_rule(function: str) -> str:
@@ -103,37 +137,6 @@ def _range_rule(function: str) -> str:
         " whole percents is what the notebook names; refuted where it lies wholly outside; else"
         " undecided."
     )
-
-
-def _pairs_rule(count: int) -> str:
-    each = "the interval lies" if count == 1 else f"the {count} intervals (Bonferroni) lie"
-    return (
-        f"Supported where {each} wholly above 1; refuted where one lies wholly below 1; else"
-        " undecided."
-    )
-
-
-_GRADIENT_OF = {
-    "after training": (
-        "The notebook's own measure: mean absolute entry of the first layer's gradient on the"
-        " first training images, of the trained networks"
-    ),
-    "before training": "The same mean absolute entry, of the networks before training",
-    "through training": (
-        "The same mean absolute entry, the geometric mean over the kept epochs after the first step"
-        " of training"
-    ),
-    "through training, on test images": (
-        "The same mean over the kept epochs, of the gradient on test images, which are many more"
-    ),
-}
-
-
-_SHORT = {"through training, on test images": "through_on_test_images"}
-
-
-def _gradient_measured(when: str) -> str:
-    return f"{_GRADIENT_OF[when]}; ratios within seeds."
 
 
 #: Every claim of the notebook that numbers can decide, in its order.
@@ -170,15 +173,8 @@ CLAIMS: tuple[Claim, ...] = (
             f"{title} {claim}",
             section,
             measured,
-            _against([other for other in THREE if other != function], verdict, metric),
-            rules.find_notebook_network,
-            partial(
-                rules.is_ahead_of_all,
-                function=function,
-                metric=metric,
-                others=[other for other in THREE if other != function],
-                verdict=verdict,
-            ),
+            networks=rules.find_notebook_network,
+            **_against(function, _others(function), verdict, metric),
         )
         for function, title, name, section, verdict in (
             ("relu", "ReLU", "fastest", f"{_TABLE}; Conclusion, takeaway 1", "better"),
@@ -189,8 +185,8 @@ CLAIMS: tuple[Claim, ...] = (
                 "epoch_seconds",
                 f"is the {name} to train: an epoch takes the"
                 f" {'least' if name == 'fastest' else 'most'} time",
-                "Ratios of seconds an epoch, timed side by side in one process, in blocks in which"
-                " an activation's shortest epoch counts.",
+                "Ratios of seconds per epoch, timed next to each other in one process, in blocks in"
+                " which an activation's shortest epoch counts.",
             ),
             (
                 "epochs_to_target",
@@ -203,66 +199,40 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     *(
         Claim(
-            f"gradient_order_{_SHORT.get(when, when.split()[0])}",
-            f"The first layer's gradient is weak with sigmoid, medium with tanh, strong with ReLU,"
-            f" {when}",
-            _TABLE if when != "after training" else f"{_TABLE}; Section 8",
-            _gradient_measured(when),
-            _pairs_rule(2),
-            rules.find_notebook_network,
-            partial(
-                rules.has_larger_gradient, pairs=(("relu", "tanh"), ("tanh", "sigmoid")), when=when
-            ),
+            f"gradient_order_{when}",
+            "The first layer's gradient is weak with sigmoid, medium with tanh, strong with ReLU,"
+            f" {moment.words}",
+            f"{_TABLE}; Section 8" if when == "after" else _TABLE,
+            **_larger_gradient(("relu", "tanh"), ("tanh", "sigmoid"), when=when),
         )
-        for when in GRADIENT_EPOCHS
+        for when, moment in MOMENTS.items()
     ),
     *(
         Claim(
-            f"relu_strongest_{when.split()[0]}",
-            f"ReLU has the largest gradient in the first layer, {when}",
+            f"relu_strongest_{when}",
+            f"ReLU has the largest gradient in the first layer, {MOMENTS[when].words}",
             "Conclusion, takeaway 2",
-            _gradient_measured(when),
-            _pairs_rule(2),
-            rules.find_notebook_network,
-            partial(
-                rules.has_larger_gradient, pairs=(("relu", "sigmoid"), ("relu", "tanh")), when=when
-            ),
+            **_larger_gradient(("relu", "sigmoid"), ("relu", "tanh"), when=when),
         )
-        for when in ("after training", "before training")
+        for when in ("after", "before")
     ),
     Claim(
         "sigmoid_shrinks",
-        f"Sigmoid divides the gradient by at least {SIGMOID_SHRINKS_BY:g} a layer",
+        f"Sigmoid divides the gradient by at least {SIGMOID_SHRINKS_BY:g} per layer",
         "Section 8; Interview, question 1",
-        "Root mean square of the loss's derivatives by a layer's pre-activations, on test images"
-        " before training: by how much a layer divides it on the way back, from the last hidden"
-        " layer to the first.",
-        f"Supported where the interval lies wholly above {SIGMOID_SHRINKS_BY:g}; refuted where it"
-        " lies wholly below; else undecided.",
-        rules.find_deepest_network,
-        partial(
-            rules.divides_gradient_by,
-            function="sigmoid",
-            bound=SIGMOID_SHRINKS_BY,
-            above="supported",
-            below="refuted",
-        ),
+        "Root mean square of the loss's derivatives with respect to a layer's pre-activations, on"
+        " test images before training: by how much a layer divides it on the way back, from the"
+        " last hidden layer to the first.",
+        networks=rules.find_deepest_network,
+        **_divides_by("sigmoid", SIGMOID_SHRINKS_BY, "above"),
     ),
     Claim(
         "relu_passes_on",
         "ReLU passes the gradient back undiminished",
         "Section 4, table; Interview, question 1; Conclusion, takeaway 2",
-        "As for sigmoid: by how much a layer divides what comes back before training.",
-        f"Supported where the interval lies wholly below {UNDIMINISHED_BELOW:g}, a tenth a layer;"
-        " refuted where it lies wholly above; else undecided.",
-        rules.find_deepest_network,
-        partial(
-            rules.divides_gradient_by,
-            function="relu",
-            bound=UNDIMINISHED_BELOW,
-            above="refuted",
-            below="supported",
-        ),
+        "As for sigmoid: by how much a layer divides the gradient before training.",
+        networks=rules.find_deepest_network,
+        **_divides_by("relu", UNDIMINISHED_BELOW, "below", ", a tenth per layer"),
     ),
     *(
         Claim(
@@ -270,17 +240,10 @@ CLAIMS: tuple[Claim, ...] = (
             f"Tanh, being centred at zero, is more accurate than sigmoid{claim}",
             "Interview, question 4",
             "Differences of test accuracy within seeds.",
-            _against(["sigmoid"], "better", "test_accuracy"),
-            networks,
-            partial(
-                rules.is_ahead_of_all,
-                function="tanh",
-                metric="test_accuracy",
-                others=["sigmoid"],
-                verdict="better",
-            ),
+            networks=networks,
+            **_against("tanh", ["sigmoid"], "better", "test_accuracy"),
         )
-        for name, claim, networks in _EACH
+        for name, claim, networks in _EITHER
     ),
     Claim(
         "sigmoid_one_sign",
@@ -306,7 +269,7 @@ CLAIMS: tuple[Claim, ...] = (
             networks,
             rules.units_die,
         )
-        for name, claim, networks in _EACH
+        for name, claim, networks in _EITHER
     ),
     *(
         Claim(
@@ -322,7 +285,7 @@ CLAIMS: tuple[Claim, ...] = (
             networks,
             rules.leaves_fewer_dead_units,
         )
-        for name, claim, networks in _EACH
+        for name, claim, networks in _EITHER
     ),
     Claim(
         "grows_with_depth",
@@ -348,8 +311,8 @@ CLAIMS: tuple[Claim, ...] = (
             " before training (mean absolute entry, first training images) with the epochs to"
             " report.target_accuracy; mean over seeds. A seed that never gets there counts as one"
             " epoch more than were trained; where all are tied rho is 0. Its interval over seeds"
-            " speaks of these activations alone. Rho over all runs is told without a test: runs of"
-            " one activation share it.",
+            " is about these activations alone. Rho over all runs is reported without a test: runs"
+            " of one activation share it.",
             "The activation is the unit: supported where a permutation test over the orders of the"
             " activations (two-sided, one order for all seeds) shows a negative rho (larger"
             " gradient, fewer epochs); refuted where it shows a positive one; else undecided, as"
@@ -357,6 +320,6 @@ CLAIMS: tuple[Claim, ...] = (
             networks,
             rules.gradient_ranks_learning,
         )
-        for name, claim, networks in _EACH
+        for name, claim, networks in _EITHER
     ),
 )

@@ -1,18 +1,13 @@
 """Pairs of configurations, compared metric by metric, paired by seed.
 
-The unit is the seed: a metric gives one value per seed of a configuration, and the difference of
-two configurations is taken within a seed, since both started from the same weights and saw the same
-batches. Times per epoch are compared within a block of epochs that were timed side by side.
-
-Which pairs are compared follows from the keys of the study: all pairs of activations at equal
-other keys where activations differ, and beside them values of each other key at equal others. The
-pairs of one key are a family, whose p-values are adjusted together (Holm); each network, and each
-phase of a fair sweep, has families of its own.
+A metric gives one value per seed of a configuration, and a difference is taken within a seed: both
+configurations started from the same weights and saw the same batches. Times per epoch are paired by
+block. `find_families` lists the pairs; the p-values of a family are adjusted together (Holm).
 """
 
 import math
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -27,13 +22,12 @@ from actlab.engine.csvs import where
 from actlab.errors import UserError
 from actlab.evidence.config import ReportConfig
 from actlab.evidence.statistics import (
-    Interval,
+    bonferroni,
     calibration_error,
     decide,
     decide_by_interval,
     holm,
     mean_interval,
-    median_interval,
     new_images_intervals,
     paired_tests,
     resample_images,
@@ -43,8 +37,8 @@ from actlab.results.layout import RunFolder
 from actlab.results.study import ACTIVATION, NETWORK, PHASE, Identity, Study, numbers, setting
 from actlab.results.tables import COMPARED
 
-#: By metric, what each seed of a configuration has on each test image: 1 where it is right;
-#: cross-entropy in nats.
+#: By metric, a value of each seed of a configuration on each test image: 1 where it is right, or
+#: the cross-entropy in nats.
 ByImage = Mapping[str, Mapping[Identity, Float[np.ndarray, "seeds images"]]]
 
 
@@ -55,18 +49,16 @@ class Metric:
     Attributes
     ----------
     title
-        In a sentence.
+        As in a sentence.
     unit
-        Of a difference: points (percentage points), nats, epochs, or ratio: then it is a ratio of
-        times, and what is computed with is its logarithm.
-    larger_is_better
-        Whether more of it is better.
+        Of a difference: points (percentage points), nats, epochs, or ratio: then logarithms of
+        times are compared.
     margin
         The attribute of `ReportConfig` that holds the largest difference that does not matter.
     paired_by
-        What two configurations are paired by: seed or block.
+        seed or block.
     at_equal
-        The keys in which two configurations have to be equal to be compared by it.
+        Keys in which two configurations have to be equal to be compared by it.
     """
 
     title: str
@@ -77,13 +69,13 @@ class Metric:
     at_equal: tuple[str, ...] = ()
 
 
-#: By their names in tables, in the order of the report.
+#: By name, in the order of the report.
 METRICS = {
     "val_accuracy": Metric("validation accuracy", "points", True, "equivalence_margin"),
     "test_accuracy": Metric("test accuracy", "points", True, "equivalence_margin"),
     "test_loss": Metric("test NLL", "nats", False, "equivalence_margin_nats"),
     "calibration_error": Metric("calibration error", "points", False, "equivalence_margin"),
-    # Who trains longer is censored later.
+    # Trained longer, a seed is censored later.
     "epochs_to_target": Metric(
         "epochs to target",
         "epochs",
@@ -96,19 +88,16 @@ METRICS = {
     ),
 }
 
-#: Families of more pairs get no medians and no number of seeds needed, which take long.
+#: In larger families the number of seeds needed is not computed: each pair takes 5 ms.
 MANY_PAIRS = 64
 
-#: Beside activations, keys of up to so many values are compared along too.
+#: Next to activations, keys with up to this many values are compared.
 MOST_VALUES = 8
 
-#: Not compared along beside activations: other networks, other test images, other questions.
+#: Not compared next to activations: other networks, other test images, other questions.
 _SETTINGS = (NETWORK, "data.name", "data.validation_size", "data.split_seed")
 
-#: Characters that MLflow does not take in the name of a tag.
-_NOT_IN_TAGS = r"[^\w\-. :/]"
-
-#: Where no two configurations differ in one key alone, all are compared with all up to this many.
+#: Where no two configurations differ in one key alone, up to this many are compared with all.
 _MOST_UNMATCHED = 30
 
 
@@ -118,7 +107,7 @@ _MOST_UNMATCHED = 30
 def read_predictions(
     study: Study, runs: Path, labels: Int32[np.ndarray, " images"]
 ) -> tuple[Study, ByImage]:
-    """Score the logits of every configuration's `test.npz` image by image.
+    """Score the logits in every configuration's `test.npz` image by image.
 
     Parameters
     ----------
@@ -131,9 +120,10 @@ def read_predictions(
 
     Returns
     -------
-    tuple
-        The study with its calibration; and of test_accuracy whether each seed is right on each
-        image, of test_loss its cross-entropy there.
+    Study
+        The same study with its calibration.
+    ByImage
+        Of test_accuracy and test_loss.
 
     Raises
     ------
@@ -147,10 +137,10 @@ def read_predictions(
         try:
             with np.load(path) as file:
                 logits = {seed: file[f"seed-{seed}"] for seed in study.seeds}
-        except FileNotFoundError as error:
-            raise UserError(f"{path} is missing: run `dvc repro` to make it") from error
         except (OSError, KeyError, ValueError) as error:
-            raise UserError(f"{path} cannot be read: run `dvc repro` to make it again") from error
+            raise UserError(
+                f"{path} is missing or cannot be read: run `dvc repro` to make it again"
+            ) from error
         for seed, array in logits.items():
             if array.shape[:1] != labels.shape:
                 raise UserError(
@@ -177,32 +167,31 @@ def score(study: Study, target: float) -> pd.DataFrame:
     target
         The validation accuracy that `epochs_to_target` counts the epochs to. A seed that never
         reaches it is censored: it counts as one epoch more than were trained, so that a mean is
-        one restricted to that horizon (Royston & Parmar 2013).
+        restricted to that horizon (Royston & Parmar 2013).
 
     Returns
     -------
     pd.DataFrame
-        `study.keys`, metric, pair (what is paired with the same of another configuration: the
-        seed, for epoch_seconds the block), value (fractions, nats, epochs, seconds) and censored
-        (whether the value is a lower bound).
+        `study.keys`, metric, pair (the seed, for epoch_seconds the block), value (fractions, nats,
+        epochs, seconds) and censored (whether the value is a lower bound).
     """
     keys = list(study.keys)
-    at = [*keys, "seed"]
-    history = study.history.loc[:, [*at, "epoch", "val_accuracy"]]
-    last = history.sort_values("epoch", kind="stable").drop_duplicates(at, keep="last")
+    by_seed = [*keys, "seed"]
+    history = study.history.loc[:, [*by_seed, "epoch", "val_accuracy"]]
+    last = history.sort_values("epoch", kind="stable").drop_duplicates(by_seed, keep="last")
     reached = cast(pd.DataFrame, history[history["val_accuracy"] >= target])
-    first = reached.groupby(at, as_index=False).agg(epochs_to_target=("epoch", "min"))
+    first = reached.groupby(by_seed, as_index=False).agg(epochs_to_target=("epoch", "min"))
     horizon = pd.DataFrame(study.identities(), columns=keys).assign(
         horizon=study.configurations["training.epochs"].astype(float).to_numpy() + 1
     )
-    table = study.test.merge(last, on=at, how="left").merge(first, on=at, how="left")
+    table = study.test.merge(last, on=by_seed, how="left").merge(first, on=by_seed, how="left")
     table = table.merge(horizon, on=keys, how="left", validate="m:1")
     table["never"] = table["epochs_to_target"].isna() & table["epoch"].notna()
     table.loc[table["never"], "epochs_to_target"] = table["horizon"]
     if len(study.calibration):
-        table = table.merge(study.calibration, on=at, validate="1:1")
+        table = table.merge(study.calibration, on=by_seed, validate="1:1")
     measured = [name for name in METRICS if name in table]
-    long = table.melt([*at, "never"], measured, "metric", "value")
+    long = table.melt([*by_seed, "never"], measured, "metric", "value")
     counts = long["metric"] == "epochs_to_target"
     long["censored"] = long["never"] & counts
     long = long.loc[~counts | long["value"].notna()]  # a seed without history has none
@@ -215,7 +204,7 @@ def score(study: Study, target: float) -> pd.DataFrame:
 
 
 def diverged_seeds(study: Study) -> dict[Identity, list[int]]:
-    """Give the seeds of each configuration whose loss stopped being a finite number."""
+    """Find the seeds of each configuration whose loss stopped being finite."""
     lost: dict[Identity, set[int]] = {}
     for table, names in ((study.history, ("loss", "val_loss")), (study.test, ("test_loss",))):
         losses = table[[name for name in names if name in table]]
@@ -237,14 +226,15 @@ class Pair(NamedTuple):
 
 
 def find_families(study: Study) -> list[list[Pair]]:
-    """Find the pairs that are compared, by families whose p-values are adjusted together.
+    """Find the pairs to compare, by families whose p-values are adjusted together.
 
-    Where activations differ: all pairs of activations at equal other keys; and a family for each
-    other key of training with up to `MOST_VALUES` values: neighbours of numbers, all pairs of
-    words. Each network has families of its own. In a fair sweep each phase has, and tuned against
-    baseline is another. Without activations the pairs of all keys are one family: at equal other
-    keys all pairs of up to four values, of more the neighbours. Where no two configurations differ
-    in one key alone, all pairs, if they are few.
+    - Where activations differ: all pairs of activations at equal other keys, and a family for each
+      other key of training with up to `MOST_VALUES` values: neighbours of numbers, all pairs of
+      words. Each network has families of its own.
+    - In a fair sweep: families of each phase, and one of tuned against baseline.
+    - Without activations: the pairs of all keys are one family, at equal other keys all pairs of up
+      to four values, of more the neighbours.
+    - Where no two configurations differ in one key alone: all pairs, if they are few.
     """
 
     def is_few(key: str) -> bool:
@@ -265,8 +255,8 @@ def find_families(study: Study) -> list[list[Pair]]:
     families: dict[tuple, list[Pair]] = {}
     for key, every in along.items():
         for pair in _pair_along(study, key, every):
-            at = tuple(pair.first[place] for place in apart if study.keys[place] != key)
-            families.setdefault((key, *at), []).append(pair)
+            group = tuple(pair.first[place] for place in apart if study.keys[place] != key)
+            families.setdefault((key, *group), []).append(pair)
     if study.is_fair:
         tuned = _pair_along(study, PHASE, every=True)
         families[PHASE,] = [Pair(PHASE, second, first) for _, first, second in tuned]
@@ -303,27 +293,27 @@ def compare(
 ) -> pd.DataFrame:
     """Compare the pairs of `find_families` by each metric, with verdicts on the first.
 
-    Validation accuracy counts where it is neither the test's nor what was tuned by.
+    Validation accuracy is compared where it is neither the test's nor what was tuned by.
 
     Parameters
     ----------
     study
         What was measured.
     scores
-        `score`; a pair of which one of two configurations lacks its part is dropped, and counted.
+        `score` of it; a pair counts where both configurations have it.
     config
         Confidence, and the margins of equivalence.
     by_image
         Of `read_predictions`: for statements about new images.
     thorough
-        Whether medians and seeds needed are worked out of families of any size.
+        Whether the seeds needed are computed in families of any size.
 
     Returns
     -------
     pd.DataFrame
         A column for each key in which the two of some pair are equal, then `tables.COMPARED`; one
-        row per pair and metric. Differences are first minus second; those of a metric in ratios are
-        of natural logarithms.
+        row per pair and metric. Differences are first minus second; for times, of natural
+        logarithms.
     """
     families = find_families(study)
     trained = dict(zip(study.identities(), study.configurations.to_dict("records"), strict=True))
@@ -344,16 +334,16 @@ def compare(
                     for key in metric.at_equal
                 )
             ]
-            compared = compare_family(
-                [(pair.first, pair.second) for pair in pairs],
+            compared = _compare_family(
+                pairs,
                 values,
                 censored,
                 metric,
                 math.log1p(margin) if metric.unit == "ratio" else margin,
                 config.confidence,
-                thorough=thorough or len(pairs) <= MANY_PAIRS,
+                thorough or len(pairs) <= MANY_PAIRS,
             )
-            on_new = _on_new_images(
+            on_new = _compare_on_new_images(
                 pairs, (by_image or {}).get(name, {}), metric, margin, config.confidence
             )
             for pair, row, new in zip(pairs, compared, on_new, strict=True):
@@ -373,7 +363,7 @@ def compare(
 def _values_by_pair(
     study: Study, scores: pd.DataFrame, metric: Metric
 ) -> tuple[dict[Identity, dict[int, float]], dict[Identity, set[int]]]:
-    """Give each configuration's values, and which of them are lower bounds, by what is paired."""
+    """Give each configuration's values by pair, and the pairs whose value is a lower bound."""
     values: dict[Identity, dict[int, float]] = {}
     censored: dict[Identity, set[int]] = {}
     for known, rows in cast(Any, scores.groupby(list(study.keys), sort=False)):
@@ -384,18 +374,18 @@ def _values_by_pair(
     return values, censored
 
 
-def _on_new_images(
+def _compare_on_new_images(
     pairs: Sequence[Pair],
     by_image: Mapping[Identity, Float[np.ndarray, "seeds images"]],
     metric: Metric,
     margin: float,
     confidence: float,
 ) -> list[dict[str, Any]]:
-    """Give each pair's interval and verdict over new seeds and new images, where that is known."""
+    """Give each pair's interval and verdict over new seeds and new images, where known."""
     if not by_image:
         return [{"new_images_verdict": ""}] * len(pairs)
     resampled = resample_images(next(iter(by_image.values())).shape[1])
-    adjusted = 1 - (1 - confidence) / max(1, len(pairs))  # Bonferroni
+    adjusted = bonferroni(confidence, max(1, len(pairs)))
     rows = []
     for pair in pairs:
         difference = by_image[pair.first] - by_image[pair.second]
@@ -405,73 +395,36 @@ def _on_new_images(
     return rows
 
 
-def compare_family(
-    pairs: Sequence[tuple[Any, Any]],
-    values: Mapping[Any, Mapping[int, float]],
-    censored: Mapping[Any, Set[int]],
+def _compare_family(
+    pairs: Sequence[Pair],
+    values: Mapping[Identity, Mapping[int, float]],
+    censored: Mapping[Identity, set[int]],
     metric: Metric,
     margin: float,
     confidence: float,
-    thorough: bool = True,
+    thorough: bool,
 ) -> list[dict[str, Any]]:
-    """Compare pairs by one metric; their p-values are adjusted together.
-
-    Parameters
-    ----------
-    pairs
-        The first and the second of each, by their keys in `values`.
-    values
-        Of each, its value a seed.
-    censored
-        Of each, the seeds whose value is only a lower bound.
-    metric
-        Which way is better.
-    margin
-        As in `statistics.paired_tests`.
-    confidence
-        Of the intervals; one minus it is the rate of errors of the family's verdicts.
-    thorough
-        Whether medians and the seeds needed are worked out too, which takes most of the time.
-
-    Returns
-    -------
-    list
-        One row per pair: what `tables.COMPARED` has from `first` on, without what is said of new
-        images; NaN for what is not worked out.
-    """
+    """Compare pairs by one metric: the columns of `tables.COMPARED` from `pairs` on."""
     alpha = 1 - confidence
     rows = []
-    for first, second in pairs:
+    for _, first, second in pairs:
         both = sorted(values[first].keys() & values[second].keys())
-        ends = np.array([[of[seed] for seed in both] for of in (values[first], values[second])])
-        ends[~np.isfinite(ends)] = np.nan  # an infinite loss is as far from another as from any
-        sample = ends[0] - ends[1]
+        sides = np.array([[values[side][pair] for pair in both] for side in (first, second)])
+        sides[~np.isfinite(sides)] = np.nan  # infinite losses have no difference
+        differences = sides[0] - sides[1]
         unreached = len((censored[first] | censored[second]) & set(both))
-        test = paired_tests(sample, margin)
-        median = median_interval(sample, confidence) if thorough else (math.nan,) * 3
-        interval = mean_interval(sample, confidence) if both else Interval(*[math.nan] * 4)
-        rows.append(
-            {
-                "first": first,
-                "second": second,
-                "pairs": len(both),
-                "pairs_dropped": len(values[first].keys() ^ values[second].keys()),
-                "pairs_censored": unreached,
-                **interval._asdict(),
-                **dict(zip(("median", "median_low", "median_high"), median, strict=True)),
-                **test._asdict(),
-                # What a censored seed would have taken is not known: it may be far from equal.
-                "p_equivalence": 1.0 if unreached else test.p_equivalence,
-                "margin": margin,
-            }
-        )
+        test = paired_tests(differences, margin)
+        row = {"pairs": len(both), "pairs_censored": unreached, "margin": margin}
+        row |= mean_interval(differences, confidence)._asdict() | test._asdict()
+        if unreached:  # how long a censored seed would have taken is not known
+            row["p_equivalence"] = 1.0
+        rows.append(row)
     for adjusted, key in (("p_holm", "p_t"), ("p_equivalence_holm", "p_equivalence")):
         for row, p_value in zip(rows, holm(np.array([row[key] for row in rows])), strict=True):
             row[adjusted] = float(p_value)
     for row in rows:
         tests = (row["mean"], row["p_holm"], row["p_equivalence_holm"])
         row["verdict"] = decide(*tests, alpha, metric.larger_is_better)
-        row["pairs_needed"] = None
         if thorough and row["verdict"] == "undecided":
             within = 0.0 if row["pairs_censored"] else margin
             row["pairs_needed"] = seeds_needed(row["mean"], row["sd"], within, alpha / len(rows))
@@ -479,7 +432,7 @@ def compare_family(
 
 
 def verdict_tags(compared: pd.DataFrame, most: int = 50) -> dict[str, str]:
-    """Give the verdicts on test accuracy as tags of MLflow, where they are no more than `most`.
+    """Write the verdicts on test accuracy as tags for MLflow; none where there are over `most`.
 
     >>> row = {"phase": "tuned", "key": "activation", "metric": "test_accuracy"}
     >>> row |= {"first": "relu", "second": "tanh", "verdict": "better"}
@@ -490,8 +443,10 @@ def verdict_tags(compared: pd.DataFrame, most: int = 50) -> dict[str, str]:
     tags = {}
     for row in rows if len(rows) <= most else []:
         keys = [str(key) for key in compared.columns[: compared.columns.get_loc("key")] if row[key]]
-        at = setting(row, keys, keys)
+        where_compared = setting(row, keys, keys)
         key = "" if row["key"] in ("", ACTIVATION, PHASE) else f"{row['key']} "
-        text = f"{f'{at}: ' if at else ''}{key}{row['first']} - {row['second']}"
-        tags[f"verdict.test_accuracy.{re.sub(_NOT_IN_TAGS, '', text)}"[:250]] = str(row["verdict"])
+        text = f"{f'{where_compared}: ' if where_compared else ''}{key}"
+        text += f"{row['first']} - {row['second']}"
+        allowed = re.sub(r"[^\w\-. :/]", "", text)  # in the name of a tag
+        tags[f"verdict.test_accuracy.{allowed}"[:250]] = str(row["verdict"])
     return tags

@@ -15,23 +15,10 @@ from actlab.evidence.wording import fixed, in_points
 def orient(
     compared: pd.DataFrame, metric: str, best: str, other: str, **setting: str
 ) -> dict[str, Any]:
-    """Look a pair up, turned round where need be: the difference is best minus other.
+    """Look up the comparison of two values of a key, oriented as best minus other.
 
-    Parameters
-    ----------
-    compared
-        `comparisons.compare`.
-    metric
-        One of `comparisons.METRICS`.
-    best, other
-        The values of the key in which the two differ.
-    setting
-        The other keys.
-
-    Raises
-    ------
-    KeyError
-        When the two were not compared.
+    `setting` holds the other keys of `compared`, the result of `comparisons.compare`. Raises a
+    KeyError when the two were not compared.
     """
     rows = where(compared, metric=metric, **setting)
     for found in where(rows, first=best, second=other).to_dict("records"):

@@ -1,9 +1,9 @@
-"""What a rule may look at, the estimates that it rests on, and what it decides."""
+"""The evidence that a rule may use, the estimates that it rests on, and the outcome."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from actlab.activations.config import ActivationConfig
 from actlab.engine.csvs import where
 from actlab.evidence.config import ReportConfig
-from actlab.evidence.statistics import geometric_interval, mean_interval
+from actlab.evidence.statistics import bonferroni, geometric_interval, mean_interval
 from actlab.evidence.wording import counted
 from actlab.results.study import Study
 
@@ -23,16 +23,16 @@ VERDICTS: tuple[Verdict, ...] = ("supported", "refuted", "undecided", "not measu
 
 
 class UnmeasuredError(Exception):
-    """A claim is about something that the study does not have; says what to add to params.yaml."""
+    """The study lacks what a claim is about; the message says what to add to params.yaml."""
 
 
 class UndecidableError(Exception):
-    """The numbers that a rule needs are none; says why."""
+    """A number that a rule needs is NaN; the message says why."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a rule may look at.
+    """All that a rule may use.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Evidence:
     scores, comparisons
         `comparisons.score` and `comparisons.compare` of it.
     activations
-        The study's activations, in its order: a claim speaks of functions, not of names.
+        The study's, in its order: claims are about functions, not names.
     dataset
         A name of `datasets.DATASETS`.
     config
@@ -55,9 +55,14 @@ class Evidence:
     dataset: str
     config: ReportConfig
 
-    def named(self, function: str) -> str:
-        """Give the name of the activation with that function, of several that of this name."""
-        names = [each.name for each in self.activations if each.function == function]
+    @property
+    def seeds_text(self) -> str:
+        """The number of seeds, in words."""
+        return counted(len(self.study.seeds), "seed")
+
+    def get_name(self, function: str) -> str:
+        """Get the name of the activation with that function; of several, the one named like it."""
+        names = [one.name for one in self.activations if one.function == function]
         if not names:
             raise UnmeasuredError(
                 f"No configured activation is {function}: add {function} to activations in"
@@ -65,20 +70,26 @@ class Evidence:
             )
         return function if function in names else names[0]
 
-    def hidden(self, network: str) -> tuple[int, ...]:
-        """Give the units of a network's hidden layers."""
+    def get_hidden(self, network: str) -> tuple[int, ...]:
+        """Get the units of a network's hidden layers."""
         rows = where(self.study.layers, activation=self.study.activations[0], network=network)
         return tuple(rows["units"].tolist()[:-1])
 
-    def by_seed(self, metric: str, network: str, name: str) -> Float[np.ndarray, " seeds"]:
-        """Give an activation's scores, one a seed of the study; NaN where there is none."""
+    def get_scores(self, metric: str, network: str, name: str) -> Float[np.ndarray, " seeds"]:
+        """Get an activation's scores, one per seed of the study; NaN where there is none."""
         rows = where(self.scores, metric=metric, network=network, activation=name)
-        values = dict(zip(rows["pair"], rows["value"], strict=True))
-        return np.array([values.get(seed, math.nan) for seed in self.study.seeds], dtype=float)
+        by_seed = rows.set_index("pair")["value"].astype(float)
+        return by_seed.reindex(self.study.seeds).to_numpy()
+
+    def get_gradients(self, columns: str, **rows: Any) -> pd.DataFrame:
+        """Get some rows of the gradients as one row per seed, one column per layer or epoch."""
+        chosen = where(self.study.gradients, **rows)
+        wide = chosen.pivot(index="seed", columns=columns, values="value")  # noqa: PD010
+        return wide.astype(float).reindex(self.study.seeds)
 
 
 class Estimate(NamedTuple):
-    """A mean over seeds with its interval; where there is none, `why`."""
+    """A mean over seeds with its interval; `why` it has none."""
 
     mean: float
     low: float
@@ -94,7 +105,7 @@ class Estimate(NamedTuple):
         return int(self.low > bound) - int(self.high < bound)
 
     def scaled(self, factor: float) -> "Estimate":
-        """Give it in another unit."""
+        """Convert it to another unit."""
         return Estimate(factor * self.mean, factor * self.low, factor * self.high, self.why)
 
 
@@ -104,19 +115,18 @@ NONE = Estimate(math.nan, math.nan, math.nan)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a rule makes of the evidence.
+    """The verdict on a claim.
 
     Attributes
     ----------
     verdict
         On the claim.
     numbers
-        A sentence with the numbers behind it, or with the reason why there are none.
+        A sentence with the numbers behind it, or the reason why there are none.
     decisive_estimate
-        The number on which the verdict hangs, of several the one least in the claim's favour;
-        in `unit`.
+        The number that the verdict rests on, in `unit`; of several, the least favourable one.
     seeds
-        How many that number is of; of times, how many blocks.
+        How many it is of; for times, how many blocks.
     """
 
     verdict: Verdict
@@ -132,59 +142,45 @@ def estimate(
     comparisons: int = 1,
     geometric: bool = False,
 ) -> Estimate:
-    """Give the mean over seeds with the t interval, or why there is none.
+    """Estimate the mean over seeds with a t interval, one of `comparisons` (Bonferroni).
 
-    Values that are all the same make a t interval without width, however few they are. Then it
-    is kept only where the sign test, whose p-value is 2 ^ (1 - seeds), agrees with it.
+    Equal values have an interval without width, however few they are. It is kept only where the
+    sign test, whose p-value is 2 ^ (1 - seeds), agrees. `geometric` is for ratios.
 
-    Parameters
-    ----------
-    values
-        One a seed.
-    confidence
-        Of all the intervals of a claim taken together.
-    comparisons
-        How many intervals the claim has (Bonferroni).
-    geometric
-        Of ratios: the geometric mean, and the interval of the logarithms.
-
-    Examples
-    --------
     >>> estimate(np.array([0.1, 0.1, 0.1]), 0.95).why
     'all 3 seeds give the same value, which with so few shows nothing'
     """
-    alpha = (1 - confidence) / comparisons
-    interval = (geometric_interval if geometric else mean_interval)(values, 1 - alpha)
+    adjusted = bonferroni(confidence, comparisons)
+    interval = (geometric_interval if geometric else mean_interval)(values, adjusted)
+    count = len(values)
     lost = ~np.isfinite(values) | ((values <= 0) if geometric else False)
     if lost.any():
-        of = f"{np.count_nonzero(lost)} of {counted(len(values), 'seed')}"
         reason = "diverged, or a gradient is zero" if geometric else "diverged"
-        return NONE._replace(why=f"no number with {of}: a training {reason}")
-    if len(values) == 1:
-        return Estimate(interval.mean, math.nan, math.nan, _ONE_SEED)
+        seeds = f"{np.count_nonzero(lost)} of {counted(count, 'seed')}"
+        return NONE._replace(why=f"no number with {seeds}: a training {reason}")
+    if count == 1:
+        why = "with one seed no uncertainty can be given"
+        return Estimate(interval.mean, math.nan, math.nan, why)
     if np.ptp(values) <= 1e-12 * np.abs(values).max():
-        if 2.0 ** (1 - len(values)) > alpha:
-            why = f"all {len(values)} seeds give the same value, which with so few shows nothing"
+        if 2.0 ** (1 - count) > (1 - confidence) / comparisons:
+            why = f"all {count} seeds give the same value, which with so few shows nothing"
             return Estimate(interval.mean, math.nan, math.nan, why)
-        alike = float(values[0])
-        return Estimate(alike, alike, alike)
+        value = float(values[0])
+        return Estimate(value, value, value)
     # What is left of the rounding of equal values is no difference.
     mean = interval.mean if geometric or abs(interval.mean) > 1e-12 else 0.0
     return Estimate(mean, interval.low, interval.high)
 
 
-_ONE_SEED = "with one seed no uncertainty can be given"
+def write_estimate(estimate: Estimate, write: Callable[[float], str], unit: str = "") -> str:
+    """Write the mean with its interval, or why there is none."""
+    if not math.isfinite(estimate.mean):
+        return estimate.why
+    bounds = estimate.why or f"{write(estimate.low)} to {write(estimate.high)}"
+    return f"{write(estimate.mean)}{unit} ({bounds})"
 
 
-def write_estimate(of: Estimate, write: Callable[[float], str], unit: str = "") -> str:
-    """Write the mean with its interval, as far as there are numbers."""
-    if not math.isfinite(of.mean):
-        return of.why
-    said = of.why if of.why else f"{write(of.low)} to {write(of.high)}"
-    return f"{write(of.mean)}{unit} ({said})"
-
-
-def decide_side(of: Estimate, bound: float, above: Verdict, below: Verdict) -> Verdict:
-    """Give the verdict of the side of a bound on which an interval lies, or undecided."""
+def decide_side(estimate: Estimate, bound: float, above: Verdict, below: Verdict) -> Verdict:
+    """Decide by the side of a bound on which an interval lies."""
     sides: dict[int, Verdict] = {1: above, -1: below, 0: "undecided"}
-    return sides[of.side_of(bound)]
+    return sides[estimate.side_of(bound)]

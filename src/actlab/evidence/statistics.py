@@ -1,8 +1,9 @@
-"""Values over seeds -> means, intervals, differences, ratios, tests and verdicts."""
+"""Intervals, tests and verdicts from one value per seed."""
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import permutations
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,25 +13,15 @@ from scipy import special, stats
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 
 
-@functools.cache  # SciPy takes longer than all that is done with one
+@functools.cache  # SciPy needs longer for it than for the rest of an interval
 def _student_quantile(probability: float, freedom: int) -> float:
     return float(stats.t.ppf(probability, freedom))
 
 
 class Interval(NamedTuple):
-    """A mean over seeds with its uncertainty, all in the unit of the values.
+    """A mean over seeds, its standard deviation (n - 1) and the bounds of its confidence interval.
 
-    Attributes
-    ----------
-    mean
-        The arithmetic mean.
-    sd
-        The standard deviation between seeds (n - 1 in the denominator).
-    low, high
-        The bounds of the mean's confidence interval.
-
-    What cannot be given is NaN: sd and bounds of a single value, everything where a value is
-    not finite.
+    Of a single value all but the mean are NaN; all are NaN where a value is not finite.
     """
 
     mean: float
@@ -39,7 +30,7 @@ class Interval(NamedTuple):
     high: float
 
     def excludes(self, value: float) -> bool:
-        """Whether the interval can be given and the value lies outside it.
+        """Tell whether the interval is known and the value lies outside it.
 
         >>> Interval(2.0, 1.0, 1.5, 2.5).excludes(1.0), Interval(2.0, 1.0, 0.5, 3.5).excludes(1.0)
         (True, False)
@@ -50,22 +41,10 @@ class Interval(NamedTuple):
 def mean_interval(
     values: Float[np.ndarray, " seeds"] | Sequence[float], confidence: float
 ) -> Interval:
-    """Mean and Student's t interval of values that are independent, one a seed.
+    """Compute the mean and Student's t interval of independent values, one per seed.
 
     The bounds are mean -+ t * sd / sqrt(n), t the quantile of n - 1 degrees of freedom
-    (Student 1908).
-
-    Parameters
-    ----------
-    values
-        At least one.
-    confidence
-        The interval's coverage, between 0 and 1.
-
-    Raises
-    ------
-    ValueError
-        When there are no values.
+    (Student 1908). All is NaN without values.
 
     >>> mean_interval([1.0, 2.0, 3.0], confidence=0.95)
     Interval(mean=2.0, sd=1.0, low=-0.484..., high=4.484...)
@@ -73,9 +52,7 @@ def mean_interval(
     Interval(mean=1.0, sd=nan, low=nan, high=nan)
     """
     sample = np.asarray(values, dtype=np.float64)
-    if sample.size == 0:
-        raise ValueError("mean_interval needs at least one value")
-    if not np.isfinite(sample).all():
+    if not (sample.size and np.isfinite(sample).all()):
         return Interval(math.nan, math.nan, math.nan, math.nan)
     mean = float(sample.mean())
     if sample.size == 1:
@@ -89,9 +66,9 @@ def mean_interval(
 def geometric_interval(
     values: Float[np.ndarray, " seeds"] | Sequence[float], confidence: float
 ) -> Interval:
-    """Geometric mean of ratios with its interval, from the t interval of their logarithms.
+    """Compute the geometric mean of ratios and its interval, the t interval of their logarithms.
 
-    `sd` is the geometric one, a factor of at least 1. NaN where a value is not above zero.
+    `sd` is geometric, a factor of at least 1. All is NaN where a value is not above zero.
 
     >>> geometric_interval([1.0, 100.0], confidence=0.95).mean
     10.000...
@@ -104,80 +81,39 @@ def geometric_interval(
         return Interval(*(float(np.exp(value)) for value in logarithms))
 
 
-def paired_ratio(
-    first: Mapping[int, float],
-    second: Mapping[int, float],
-    confidence: float,
-    comparisons: int = 1,
-) -> Interval:
-    """Geometric mean of first / second over the seeds, each seed's two values paired.
+def bonferroni(confidence: float, comparisons: int) -> float:
+    """Compute the confidence of each of several intervals that hold together with the given one.
 
-    It is the ratio of the two geometric means, and the ratio the other way round has the
-    reciprocal interval. NaN where a value is not finite or not above zero.
-
-    Parameters
-    ----------
-    first, second
-        One value per seed; the seeds of both have to be the same, their order does not matter.
-    confidence
-        The coverage, between 0 and 1, of all the intervals of a family taken together.
-    comparisons
-        How many intervals that family has; each is widened for it (Bonferroni).
-
-    Raises
-    ------
-    ValueError
-        When the seeds differ.
-
-    >>> paired_ratio({0: 8.0, 1: 2.0}, {0: 2.0, 1: 0.5}, confidence=0.95)
-    Interval(mean=4.0, sd=1.0, low=4.0, high=4.0)
+    >>> round(bonferroni(0.95, 5), 9)
+    0.99
     """
-    if first.keys() != second.keys():
-        raise ValueError(f"seeds {sorted(first)} cannot be paired with {sorted(second)}")
-    above, below = (np.array([of[seed] for seed in sorted(of)]) for of in (first, second))
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        ratios = above / below
-    return geometric_interval(ratios, 1 - (1 - confidence) / comparisons)
+    return 1 - (1 - confidence) / comparisons
 
 
 def wilson_interval(count: int, total: int, confidence: float) -> tuple[float, float]:
-    """Score interval of the share count / total (Wilson 1927), without continuity correction.
+    """Compute the score interval of count / total (Wilson 1927), without continuity correction.
 
-    It takes the `total` trials to be independent and alike. Units of one network share its
-    training, and layers pooled over seeds need not be alike: then it is too narrow.
-
-    Parameters
-    ----------
-    count, total
-        How many of how many.
-    confidence
-        The interval's coverage, between 0 and 1.
-
-    Raises
-    ------
-    ValueError
-        When the total is 0, or less than the count.
+    It assumes independent trials with one probability; it is too narrow for units, which share the
+    training of their network.
 
     >>> low, high = wilson_interval(0, 20, confidence=0.95)
     >>> round(low, 4), round(high, 4)
     (0.0, 0.1611)
     """
-    if not 0 <= count <= total or total == 0:  # SciPy refuses them in some of its versions
-        raise ValueError(f"{count} of {total} is no share")
     bounds = stats.binomtest(count, total).proportion_ci(confidence, method="wilson")
     return float(bounds.low), float(bounds.high)
 
 
 class PairedTests(NamedTuple):
-    """What is tested of the differences between two activations, paired by seed.
+    """Tests of the differences between two configurations, paired by seed.
 
     Attributes
     ----------
     p_t
-        Of the paired t-test: the mean difference is zero (two-sided).
+        Paired t-test, two-sided: the mean difference is zero.
     p_equivalence
-        Of two one-sided t-tests (Schuirmann 1987): the mean difference is at least as large as
-        the margin, in either direction. Small, it shows equivalence.
+        Two one-sided t-tests (Schuirmann 1987): the mean difference is at least as large as the
+        margin, in either direction. A small value shows equivalence.
     effect_size
         Cohen's d_z: the mean difference in standard deviations of the differences.
     """
@@ -188,21 +124,10 @@ class PairedTests(NamedTuple):
 
 
 def paired_tests(differences: Float[np.ndarray, " seeds"], margin: float) -> PairedTests:
-    """Test paired differences against zero, and against a margin.
+    """Test paired differences against zero, and against a margin above zero in their unit.
 
-    Parameters
-    ----------
-    differences
-        First minus second, one a seed.
-    margin
-        The largest difference that does not matter, above zero, in the unit of the values.
-
-    Returns
-    -------
-    PairedTests
-        NaN where there are fewer than two seeds or a value is not finite. Where all differences
-        are the same the t-tests have no p-value: that of the sign test, 2^(1 - n), stands in for
-        the one, and the other is 0 or 1.
+    All is NaN with fewer than two seeds, or where a value is not finite. Equal differences have no
+    t-test: p_t is that of the sign test, 2^(1 - n), and p_equivalence is 0 or 1.
 
     >>> paired_tests(np.array([0.5, 1.5, 2.5, 3.5]), margin=5.0).p_t
     0.0533...
@@ -213,7 +138,7 @@ def paired_tests(differences: Float[np.ndarray, " seeds"], margin: float) -> Pai
     if differences.size < 2 or not np.isfinite(differences).all():
         return PairedTests(math.nan, math.nan, math.nan)
     mean, sd = float(differences.mean()), float(differences.std(ddof=1))
-    if _is_constant(differences):
+    if np.ptp(differences) <= 1e-12 * np.abs(differences).max():
         return PairedTests(
             2.0 ** (1 - differences.size) if mean else 1.0,
             0.0 if abs(mean) < margin else 1.0,
@@ -224,45 +149,13 @@ def paired_tests(differences: Float[np.ndarray, " seeds"], margin: float) -> Pai
     return PairedTests(float(student.pvalue), float(p_equivalence), mean / sd)
 
 
-def _is_constant(values: Float[np.ndarray, " n"]) -> bool:
-    """Tell whether values differ by no more than the rounding of their computation."""
-    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
-
-
-def median_interval(
-    values: Float[np.ndarray, " pairs"], confidence: float
-) -> tuple[float, float, float]:
-    """Give the median and its interval between two of the values.
-
-    The bounds are the order statistics between which the median lies with at least the given
-    confidence, whatever the distribution (Conover 1999, section 3.2). Few values do not allow
-    one: up to five with 95 %.
-
-    Returns
-    -------
-    tuple
-        median, low, high: the bounds NaN where there are too few values, all where there are
-        none or one is not finite.
-
-    >>> median_interval(np.array([9.0, 1.0, 2.0, 4.0, 3.0, 5.0]), confidence=0.95)
-    (3.5, 1.0, 9.0)
-    >>> median_interval(np.array([1.0, 2.0]), confidence=0.95)
-    (1.5, nan, nan)
-    """
-    if values.size == 0 or not np.isfinite(values).all():
-        return math.nan, math.nan, math.nan
-    test: Any = stats.quantile_test(values, p=0.5)
-    interval = test.confidence_interval(confidence)
-    return float(np.median(values)), float(interval.low), float(interval.high)
-
-
 def holm(p_values: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
-    """Adjust the p-values of a family for their number (Holm 1979); NaN counts as 1.
+    """Adjust the p-values of a family (Holm 1979); NaN counts as 1.
 
     >>> holm(np.array([0.01, 0.04, 0.03]))
     array([0.03, 0.06, 0.06])
     """
-    # As statsmodels' multipletests, which collects garbage on every call: a tenth of a second.
+    # statsmodels' multipletests gives the same, but takes a tenth of a second to collect garbage.
     p_values = np.nan_to_num(p_values, nan=1.0)
     order = np.argsort(p_values)
     stepped = np.maximum.accumulate(p_values[order] * np.arange(p_values.size, 0, -1))
@@ -274,25 +167,11 @@ def holm(p_values: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
 def decide(
     mean: float, p_difference: float, p_equivalence: float, alpha: float, larger_is_better: bool
 ) -> Verdict:
-    """Give the verdict on the first of two activations.
+    """Decide on the first of two configurations from adjusted p-values.
 
-    Equivalent comes first: a difference that is shown to be smaller than the margin does not
-    matter, whether or not it is shown to be a difference.
+    Equivalence comes first: a difference smaller than the margin does not matter, even if it is
+    shown. `mean` is of first minus second.
 
-    Parameters
-    ----------
-    mean
-        Of first minus second.
-    p_difference, p_equivalence
-        Adjusted for their family, each.
-    alpha
-        The rate of errors that is declared: of all families in which nothing differs, at most
-        this part has a `better` or `worse`.
-    larger_is_better
-        Whether it is for the metric.
-
-    Examples
-    --------
     >>> decide(0.5, p_difference=0.001, p_equivalence=0.9, alpha=0.05, larger_is_better=True)
     'better'
     """
@@ -304,7 +183,7 @@ def decide(
 
 
 def decide_by_interval(low: float, high: float, margin: float, larger_is_better: bool) -> Verdict:
-    """Give the verdict on the first of two activations from an interval of first minus second.
+    """Decide on the first of two configurations from an interval of first minus second.
 
     >>> decide_by_interval(-0.1, 0.1, margin=0.2, larger_is_better=True)
     'equivalent'
@@ -321,45 +200,30 @@ def decide_by_interval(low: float, high: float, margin: float, larger_is_better:
 def seeds_needed(
     mean: float, sd: float, margin: float, alpha: float, power: float = 0.8, most: int = 10_000
 ) -> int | None:
-    """How many seeds would settle a comparison, were its mean and sd the true ones.
+    """Compute how many seeds would settle a comparison, were its mean and sd the true ones.
 
-    The smallest number with which the paired t-test shows the difference, or the two one-sided
-    tests show equivalence, with the power that is asked for.
-
-    Parameters
-    ----------
-    mean, sd
-        Of the differences.
-    margin
-        As in `paired_tests`.
-    alpha
-        Of each test; divide it by the number of tests in the family.
-    power
-        The probability of settling it.
-    most
-        Where this many do not settle it either, the answer is None; as it is where mean or sd
-        is not a number.
+    That is the smallest number with which the paired t-test shows the difference, or the two
+    one-sided tests show equivalence within `margin`, with the given power. `alpha` is that of each
+    test. None where more than `most` are needed, or mean or sd is not finite.
     """
     if not (math.isfinite(mean) and math.isfinite(sd)):
         return None
     if sd <= 1e-12 * abs(mean):  # the sign test decides, whose p-value is 2 ** (1 - seeds)
         return math.floor(1 + math.log2(1 / alpha)) + 1 if mean else None
-    # Powers grow with the number of seeds, so the first that suffices is found by halving.
     low, high = 1, most
     if _power(mean, sd, margin, alpha, most) < power:
         return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (
-            (low, middle) if _power(mean, sd, margin, alpha, middle) >= power else (middle, high)
-        )
+        if _power(mean, sd, margin, alpha, middle) >= power:
+            high = middle
+        else:
+            low = middle
     return high
 
 
 def _power(mean: float, sd: float, margin: float, alpha: float, seeds: int) -> float:
-    """Give the larger power of the two tests: of a difference, and of equivalence."""
-    if seeds < 2:
-        return 0.0
+    """Compute the larger power of the two tests: of a difference, and of equivalence."""
     error, freedom = sd / math.sqrt(seeds), seeds - 1
     two_sided = _student_quantile(1 - alpha / 2, freedom)
     shown = stats.nct.sf(two_sided, freedom, abs(mean) / error)
@@ -373,9 +237,7 @@ def _power(mean: float, sd: float, margin: float, alpha: float, seeds: int) -> f
 
 
 def resample_images(images: int, resamples: int = 2000) -> Float64[np.ndarray, "resamples images"]:
-    """Draw images with replacement: each row counts how often one resample has every image.
-
-    The same arguments give the same draws.
+    """Draw images with replacement: row i counts how often each image is in resample i.
 
     >>> resample_images(4, resamples=3).sum(axis=1)
     array([4., 4., 4.])
@@ -392,41 +254,40 @@ def new_images_intervals(
     counts: Float64[np.ndarray, "resamples images"],
     confidences: Sequence[float],
 ) -> list[tuple[float, float]]:
-    """Intervals of a mean difference over new seeds and new images, not only over new seeds.
+    """Compute intervals of a mean difference over new seeds and new images, not only new seeds.
 
-    Seeds and images are resampled independently of each other (the pigeonhole bootstrap, Owen
-    2007), since every seed sees the same images. The bootstrap's standard error, with
-    n / (n - 1) in its square for the few seeds, is taken times Student's t of n - 1 degrees of
-    freedom.
+    Seeds and images are resampled independently (the pigeonhole bootstrap, Owen 2007), since every
+    seed sees the same images. The half-width is Student's t of n - 1 degrees of freedom times the
+    bootstrap's standard error, times sqrt(n / (n - 1)) for the few seeds n.
 
     Parameters
     ----------
     differences
-        First minus second, of one seed on one image; their mean is the comparison's.
+        First minus second, of one seed on one image.
     counts
         `resample_images`; one draw serves many comparisons.
     confidences
-        The coverage of each interval, between 0 and 1.
+        The coverage of each interval.
 
     Returns
     -------
     list
-        Low and high of each; NaN where there are fewer than two seeds or a value is not finite.
+        Low and high of each; NaN with fewer than two seeds, or where a value is not finite.
     """
     seeds = len(differences)
     if seeds < 2 or not np.isfinite(differences).all():
         return [(math.nan, math.nan)] * len(confidences)
-    # BLAS sums in an order that depends on the number of cores. In units this small differences
-    # are whole numbers whose sums are below 2^53: exact, in whatever order.
+    # BLAS sums in an order that depends on the number of cores. In these units differences are
+    # whole numbers with sums below 2^53, which are exact in any order.
     images = differences.shape[1]
     _, power = math.frexp(float(np.abs(differences).max()) * images)
-    of_seeds = counts @ np.rint(np.ldexp(differences, 52 - power)).T
-    of_seeds = np.ldexp(of_seeds, power - 52) / images
+    seed_means = counts @ np.rint(np.ldexp(differences, 52 - power)).T
+    seed_means = np.ldexp(seed_means, power - 52) / images
     drawn = np.random.default_rng(1).multinomial(seeds, np.full(seeds, 1 / seeds), len(counts))
-    means = (of_seeds * drawn).sum(axis=1) / seeds
+    means = (seed_means * drawn).sum(axis=1) / seeds
     error = float(means.std(ddof=1)) * math.sqrt(seeds / (seeds - 1))
     mean = float(differences.mean(dtype=np.float64))
-    halves = [_student_quantile((1 + each) / 2, seeds - 1) * error for each in confidences]
+    halves = [_student_quantile((1 + level) / 2, seeds - 1) * error for level in confidences]
     return [(mean - half, mean + half) for half in halves]
 
 
@@ -435,25 +296,12 @@ def calibration_error(
     labels: Integer[np.ndarray, " images"],
     bins: int = 15,
 ) -> float:
-    """Give the expected calibration error: how far confidence is from accuracy, a fraction.
+    """Compute the expected calibration error: the mean gap between confidence and accuracy.
 
-    Images are sorted by the probability of their most probable class and cut into bins of
-    equal numbers (adaptive bins, Nguyen & O'Connor 2015; Nixon et al. 2019, section 3). The
-    error is the mean over images of |accuracy - mean confidence| of their bin.
-
-    Parameters
-    ----------
-    logits
-        Of each image.
-    labels
-        The right classes.
-    bins
-        How many; with fewer images, one an image.
-
-    Returns
-    -------
-    float
-        NaN where a logit is not finite.
+    Images are sorted by the probability of their most probable class and cut into bins of equal
+    numbers (adaptive bins, Nguyen & O'Connor 2015; Nixon et al. 2019, section 3). The error is the
+    mean over images of |accuracy - mean confidence| of their bin, a fraction. NaN where a logit is
+    not finite.
 
     >>> certain = np.array([[9.0, 0.0], [9.0, 0.0]])
     >>> calibration_error(certain, np.array([0, 1]), bins=1)
@@ -469,3 +317,49 @@ def calibration_error(
         for part in np.array_split(order, min(bins, len(order)))
     ]
     return sum(gaps) / len(labels)
+
+
+def rank_correlation(
+    first: Float[np.ndarray, " runs"], second: Float[np.ndarray, " runs"]
+) -> float:
+    """Compute Spearman's rho; 0 where all values of either are tied.
+
+    >>> rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([9.0, 9.0, 4.0]))
+    -0.866...
+    """
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return math.nan
+    ranks = [stats.rankdata(values) - (len(values) + 1) / 2 for values in (first, second)]
+    size = math.sqrt(float((ranks[0] ** 2).sum()) * float((ranks[1] ** 2).sum()))
+    return float((ranks[0] * ranks[1]).sum()) / size if size else 0.0
+
+
+def permutation_p(
+    gradients: Float[np.ndarray, "activations seeds"],
+    epochs: Float[np.ndarray, "activations seeds"],
+) -> float:
+    """Compute the two-sided p-value of the mean rho over seeds, with the activation as the unit.
+
+    The gradients are reassigned to the activations in every order, the same for all seeds (for more
+    than eight activations in 9,999 random orders): p is the share of orders, the observed one
+    included, whose mean rho is at least as far from 0.
+
+    >>> ranks = np.arange(5.0)[:, None]
+    >>> permutation_p(ranks, ranks) == 2 / 120
+    True
+    """
+    count = len(gradients)
+    if count <= 8:
+        orders = np.array(list(permutations(range(count))))
+    else:
+        rng = np.random.default_rng(0)
+        orders = np.array([np.arange(count), *(rng.permutation(count) for _ in range(9999))])
+    centred = [stats.rankdata(table, axis=0) - (count + 1) / 2 for table in (gradients, epochs)]
+    sizes = [np.sqrt((ranks**2).sum(axis=0)) for ranks in centred]
+    first, second = (
+        ranks / np.where(size > 0, size, 1.0) for ranks, size in zip(centred, sizes, strict=True)
+    )
+    # Entry (i, j): what the gradient of i adds to the mean rho where j has it.
+    added = (first[:, None, :] * second[None, :, :]).mean(axis=2)
+    means = np.abs(added[orders, np.arange(count)].sum(axis=1))
+    return float((means >= means[0] - 1e-12).mean())

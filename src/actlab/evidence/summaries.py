@@ -1,8 +1,4 @@
-"""The tables of a study -> what is shown of them: means over seeds, intervals, ratios.
-
-A row is a configuration, a layer, an epoch; its numbers are over seeds. Whether one configuration
-is better than another is decided in `comparisons`.
-"""
+"""Means and intervals over seeds of what a study measured, as tables with one row per group."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,14 +9,11 @@ import pandas as pd
 
 from actlab.engine.csvs import where
 from actlab.evidence.comparisons import METRICS, diverged_seeds
-from actlab.evidence.statistics import (
-    Interval,
-    mean_interval,
-)
+from actlab.evidence.statistics import Interval, mean_interval
 from actlab.results.layout import HISTORY
 from actlab.results.study import PHASE, Study, label
 
-#: Differences from the best validation accuracy of a grid within which a setting does as well.
+#: A setting this close to the best validation accuracy of a grid is near the best.
 NEAR_BEST = 0.005
 
 
@@ -31,7 +24,7 @@ def over_seeds(
     confidence: float,
     interval: Callable[[np.ndarray, float], Interval] = mean_interval,
 ) -> pd.DataFrame:
-    """Reduce a table to one row per group: mean, sd, low, high over seeds, then every seed's value.
+    """Reduce a table to one row per group: `keys`, mean, sd, low, high over seeds, seed_<s>...
 
     Parameters
     ----------
@@ -44,12 +37,7 @@ def over_seeds(
     confidence
         Of the interval.
     interval
-        What makes mean, sd, low and high of a group's values.
-
-    Returns
-    -------
-    pd.DataFrame
-        Columns `keys`, mean, sd, low, high, seed_<s>...
+        Computes mean, sd, low and high of a group's values.
 
     >>> table = pd.DataFrame({"network": "mlp", "seed": [3, 4], "accuracy": [0.25, 0.75]})
     >>> over_seeds(table, ["network"], "accuracy", 0.5).columns.tolist()
@@ -71,7 +59,7 @@ def over_seeds(
 
 
 def summarise(study: Study, scores: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """Reduce every configuration to a row: its keys, then seeds and what they gave.
+    """Reduce every configuration to a row of means over seeds.
 
     Parameters
     ----------
@@ -85,11 +73,10 @@ def summarise(study: Study, scores: pd.DataFrame, confidence: float) -> pd.DataF
     Returns
     -------
     pd.DataFrame
-        The study's keys and tied, seeds, diverged_seeds, unreached_seeds (those that never get to
-        the target), then mean, sd, ci_low and ci_high over seeds of each of the metrics; of the
-        pipeline also epoch_seconds_median, and the first layer's gradient after training
-        (gradient_first_layer_notebook) and before it (gradient_first_layer_initial), arithmetic
-        means over seeds.
+        The study's keys and tied, seeds, diverged_seeds, unreached_seeds (those that never reach
+        the target), then <metric>_mean, _sd, _ci_low and _ci_high; of the pipeline also
+        epoch_seconds_median, and the first layer's gradient after training
+        (gradient_first_layer_notebook) and before it (gradient_first_layer_initial).
     """
     diverged = diverged_seeds(study)
     groups: Any = scores.groupby([*study.keys, "metric"])
@@ -109,10 +96,8 @@ def summarise(study: Study, scores: pd.DataFrame, confidence: float) -> pd.DataF
         to_target = values.get((*known, "epochs_to_target"), scores.iloc[:0])
         row["unreached_seeds"] = sum(to_target["censored"])
         for name in metrics:
-            of_metric = values.get((*known, name), scores.iloc[:0])["value"].to_numpy(dtype=float)
-            interval = Interval(*[math.nan] * 4)
-            if of_metric.size:
-                interval = mean_interval(of_metric, confidence)
+            by_seed = values.get((*known, name), scores.iloc[:0])["value"].to_numpy(dtype=float)
+            interval = mean_interval(by_seed, confidence)
             for column, value in zip(("mean", "sd", "ci_low", "ci_high"), interval, strict=True):
                 row[f"{name}_{column}"] = value
     table = pd.DataFrame(rows)
@@ -123,35 +108,36 @@ def summarise(study: Study, scores: pd.DataFrame, confidence: float) -> pd.DataF
         means = over_seeds(select_first_layers(study), [*study.keys, "epoch"], "value", confidence)
         names = {study.epochs: "gradient_first_layer_notebook", 0: "gradient_first_layer_initial"}
         for epoch, name in names.items():
-            of_epoch = where(means, epoch=epoch).rename(columns={"mean": name})
-            table = table.merge(of_epoch[[*study.keys, name]], validate="1:1")
+            column = where(means, epoch=epoch).rename(columns={"mean": name})
+            table = table.merge(column[[*study.keys, name]], validate="1:1")
     return table
 
 
 def tabulate_tuning(study: Study) -> pd.DataFrame:
-    """Show how much tuning matters to each value that is tuned, from a fair sweep's grid.
+    """Tabulate how much tuning matters to each value that is tuned, from a fair sweep's grid.
 
     Returns
     -------
     pd.DataFrame
-        The study's keys but the phase; settings (of the grid), best, median and worst mean
-        validation accuracy, best_minus_median, near_best (the part of the settings within
-        `NEAR_BEST` of the best), diverged (settings), and `chosen` in words. A setting whose
-        validation accuracy is NaN counts as 0. Empty where nothing was tuned.
+        The study's keys but the phase; settings (their number), best, median and worst mean
+        validation accuracy (NaN counts as 0), best_minus_median, near_best (the part of the
+        settings within `NEAR_BEST` of the best), diverged (settings), and `chosen` in words. Empty
+        where nothing was tuned.
     """
     if study.grid.empty:
         return pd.DataFrame()
     keys = study.tuned_for
     rows = []
-    for at in cast(pd.DataFrame, study.configurations[keys]).drop_duplicates().to_dict("records"):
-        tried = where(study.grid, **{str(key): value for key, value in at.items()})
+    for row in cast(pd.DataFrame, study.configurations[keys]).drop_duplicates().to_dict("records"):
+        values = {str(key): value for key, value in row.items()}
+        tried = where(study.grid, **values)
         if tried.empty:
             continue
         accuracy = tried["val_accuracy"].fillna(0.0).to_numpy(dtype=float)
-        tuned = where(study.configurations, **{PHASE: "tuned"}, **at).head(1).to_dict("records")
+        tuned = where(study.configurations, **{PHASE: "tuned"}, **values).head(1).to_dict("records")
         rows.append(
             {
-                **at,
+                **values,
                 "settings": len(tried),
                 "best": float(accuracy.max()),
                 "median": float(np.median(accuracy)),
@@ -160,7 +146,7 @@ def tabulate_tuning(study: Study) -> pd.DataFrame:
                 "near_best": float((accuracy >= accuracy.max() - NEAR_BEST).mean()),
                 "diverged": tried["outcome"].tolist().count("diverged"),
                 "chosen": ", ".join(
-                    f"{label(key)} {row[key]}" for row in tuned for key in study.settings
+                    f"{label(key)} {best[key]}" for best in tuned for key in study.settings
                 ),
             }
         )
@@ -168,37 +154,24 @@ def tabulate_tuning(study: Study) -> pd.DataFrame:
 
 
 def epoch_seconds(study: Study) -> pd.DataFrame:
-    """Tabulate the times of each configuration, over all epochs and seeds.
+    """Tabulate the times of each configuration over all epochs and seeds, in seconds.
 
-    Returns
-    -------
-    pd.DataFrame
-        Columns network, activation, quartile_low, median, quartile_high (of an epoch) and
-        compile_seconds (the median over seeds), all in seconds; models_at_once.
+    Columns: network, activation, quartile_low, median, quartile_high (of an epoch), compile_seconds
+    (the median over seeds), models_at_once.
     """
     rows = []
     for network, activation in study.identities():
-        of = where(study.timings, activation=activation, network=network)
-        quartiles = np.quantile(of["epoch_seconds"], [0.25, 0.5, 0.75])
-        compiled = float(np.median(of.drop_duplicates("seed")["compile_seconds"]))
-        at_once = " or ".join(map(str, sorted(set(of["models_at_once"]))))
+        timed = where(study.timings, activation=activation, network=network)
+        quartiles = np.quantile(timed["epoch_seconds"], [0.25, 0.5, 0.75])
+        compiled = float(np.median(timed.drop_duplicates("seed")["compile_seconds"]))
+        at_once = " or ".join(map(str, sorted(set(timed["models_at_once"]))))
         rows.append((network, activation, *map(float, quartiles), compiled, at_once))
     columns = ["network", "activation", "quartile_low", "median", "quartile_high"]
     return pd.DataFrame(rows, columns=[*columns, "compile_seconds", "models_at_once"])
 
 
 def learning_curves(study: Study, metric: str, confidence: float) -> pd.DataFrame:
-    """Tabulate a metric by epoch: the study's keys, split, epoch, then `over_seeds`.
-
-    Parameters
-    ----------
-    study
-        Whose history to take.
-    metric
-        accuracy or loss.
-    confidence
-        Of the bands.
-    """
+    """Tabulate accuracy or loss by epoch: the study's keys, split, epoch, then `over_seeds`."""
     parts = [
         over_seeds(study.history, [*study.keys, "epoch"], column, confidence).assign(split=split)
         for column, split in ((metric, "training"), (f"val_{metric}", "validation"))
@@ -210,10 +183,10 @@ def learning_curves(study: Study, metric: str, confidence: float) -> pd.DataFram
 
 
 def select_first_layers(study: Study) -> pd.DataFrame:
-    """Give the notebook's measure before and after training, one row per seed of a configuration.
+    """Select the teaching notebook's measure before and after training.
 
-    It is the mean absolute entry of the first kernel's gradient on the first training images.
-    A network without hidden layers has its output as first layer.
+    It is the mean absolute entry of the first kernel's gradient on the first training images; the
+    first layer of a network without hidden layers is its output.
     """
     by_network = [
         where(
@@ -230,46 +203,37 @@ def select_first_layers(study: Study) -> pd.DataFrame:
 
 
 def plot_tables(study: Study) -> dict[str, pd.DataFrame]:
-    """Tabulate means over seeds for `dvc plots`: one row per point, a column that names its line.
+    """Tabulate means over seeds for `dvc plots`, with one row per point of a line `configuration`.
 
     `loss`, `accuracy`, `val_loss` and `val_accuracy` by epoch; `gradient_initial`, the norm of
     the gradient before training, by the layer's place, counted from the images.
     """
-    plots = {}
-    for metric in HISTORY[2:]:
-        means = _means(study.history, "epoch", metric)
-        plots[metric] = pd.DataFrame(
-            [
-                (f"{activation}-{network}", epoch, means[activation, network, epoch])
-                for network, activation in study.identities()
-                for epoch in range(1, study.epochs + 1)
-            ],
-            columns=["configuration", "epoch", metric],
-        )
+    plots = {
+        metric: _mean_lines(study.history, "epoch", metric).rename(columns={"mean": metric})
+        for metric in HISTORY[2:]
+    }
     initial = where(study.gradients, probe="test", statistic="l2_norm", epoch=0)
-    means = _means(initial, "layer", "value")
-    gradient = pd.DataFrame(
-        [
-            (f"{activation}-{network}", place, means[activation, network, layer])
-            for network, activation in study.identities()
-            for place, layer in enumerate(study.layers_of(network), start=1)
-        ],
-        columns=["configuration", "layer", "gradient_norm"],
-    )
-    return plots | {"gradient_initial": gradient}
+    places = {
+        (network, layer): place
+        for network in study.networks
+        for place, layer in enumerate(study.layers_of(network), start=1)
+    }
+    layers = [places[names] for names in zip(initial["network"], initial["layer"], strict=True)]
+    gradient = _mean_lines(initial.assign(layer=layers), "layer", "value")
+    return plots | {"gradient_initial": gradient.rename(columns={"mean": "gradient_norm"})}
 
 
-def _means(table: pd.DataFrame, key: str, value: str) -> dict[Any, float]:
-    """Give the mean over seeds; NaN where a seed has one."""
-    groups = table.groupby(["activation", "network", key])[value]
-    return {names: float(of_group.to_numpy().mean()) for names, of_group in groups}
+def _mean_lines(table: pd.DataFrame, key: str, value: str) -> pd.DataFrame:
+    """Tabulate configuration, key and the mean over seeds; NaN where a seed has NaN."""
+    names = table["activation"] + "-" + table["network"]
+    groups: Any = table.assign(configuration=names).groupby(["configuration", key], sort=False)
+    return groups[value].agg(lambda seeds: seeds.to_numpy().mean()).rename("mean").reset_index()
 
 
 def metrics(summary: pd.DataFrame) -> dict[str, float | None]:
-    """Give what `dvc exp show` and `dvc metrics` compare: the mean test accuracies, in percent.
+    """Give the mean test accuracies in percent for `dvc metrics`, by the names of MLflow's runs.
 
-    One number per configuration, by the name of its run in MLflow: a wide table is unreadable. What
-    else is known stands in `reports/summary.csv`. None stands for what is no number.
+    NaN, which JSON lacks, becomes None.
     """
     accuracies = {
         f"{row['activation']}/{row['network']} %": 100 * row["test_accuracy_mean"]

@@ -1,1 +1,1 @@
-"""Measurements beside training: gradients, unit health, signal propagation, times of a layer."""
+"""Measurements other than training: gradients, unit health, mean-field theory, layer times."""

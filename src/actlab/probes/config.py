@@ -1,4 +1,4 @@
-"""The sections of a configuration that say what is measured beside training."""
+"""The sections of a configuration for measurements other than training."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from actlab.models.config import Initializer
 
 @section
 class GradientsConfig:
-    """How many images the two gradient probes look at, and which units count as saturated."""
+    """The images of the two gradient probes, and when a unit counts as saturated."""
 
     notebook_images: Count
     test_images: Count
@@ -20,7 +20,7 @@ class GradientsConfig:
 
 @section
 class TimingConfig:
-    """How often the activations are timed next to each other, and the layer timed by itself.
+    """How often epochs of the activations, and one layer alone, are timed.
 
     Attributes
     ----------
@@ -29,11 +29,9 @@ class TimingConfig:
     block_epochs
         Epochs per activation and round; the shortest counts.
     kernel_units
-        Inputs and units of the layer that is timed by itself.
-    kernel_repetitions
-        Passes of that layer per measurement, back to back.
-    elementwise_repetitions
-        The same for the activation without the layer, which takes far less time.
+        Inputs and units of the layer that is timed alone.
+    kernel_repetitions, elementwise_repetitions
+        Passes of that layer per measurement; of the activation without the layer.
     """
 
     blocks: Annotated[Whole, Field(ge=2, le=10_000)]

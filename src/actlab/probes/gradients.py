@@ -1,4 +1,4 @@
-"""A model and a batch -> what comes back through every layer, and in which state it is."""
+"""Gradients and health of every layer of a model, measured on a batch of images."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -22,23 +22,23 @@ from actlab.models.network import (
     weights_path,
 )
 
-#: What is said of a kernel's gradient: the mean absolute entry, the Euclidean norm, and the
-#: norm divided by the kernel's own.
+#: Of a kernel's gradient: the mean absolute entry, the Euclidean norm, and the norm divided by the
+#: kernel's norm.
 STATISTICS = ("mean_abs", "l2_norm", "relative_norm")
 
 
 class LayerPass(NamedTuple):
-    """What one pass forth and back leaves in a dense layer.
+    """A dense layer's values in one forward and backward pass.
 
     Attributes
     ----------
     inputs, preactivations, activations
-        Of every image; the output layer's activations are its logits, the pre-activations.
+        Of every image; the output layer's activations are its logits.
     deltas
-        The signal that comes back: the derivative of an image's own cross-entropy (not of the
-        batch's mean) by the layer's pre-activations.
+        The derivative of an image's own cross-entropy (not the batch's mean) with respect to the
+        layer's pre-activations.
     gradient
-        The derivative of the batch's mean cross-entropy by the kernel.
+        The derivative of the batch's mean cross-entropy with respect to the kernel.
     """
 
     inputs: Float32[np.ndarray, "images inputs"]
@@ -49,7 +49,7 @@ class LayerPass(NamedTuple):
 
 
 def compile_pass(model: keras.Sequential) -> Callable[[Split], dict[str, LayerPass]]:
-    """Give a function: images (n, inputs) and labels (n,) -> a pass through every layer.
+    """Compile a pass through every layer: a function from a batch to `LayerPass` by layer.
 
     The loss is the mean cross-entropy of the batch, as in training.
     """
@@ -58,7 +58,7 @@ def compile_pass(model: keras.Sequential) -> Callable[[Split], dict[str, LayerPa
     @tf.function(autograph=False)
     def program(images: tf.Tensor, labels: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
-            preactivations, activations = _forward(model, images)
+            preactivations, activations = run_forward(model, images)
             loss = cross_entropy(labels, activations[-1])
         kernels = [layer.kernel.value for layer in model.layers]
         derivatives: Any = tape.gradient(loss, (kernels, preactivations))
@@ -80,8 +80,10 @@ def compile_pass(model: keras.Sequential) -> Callable[[Split], dict[str, LayerPa
     return run_pass
 
 
-def _forward(model: keras.Sequential, images: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-    """Give the pre-activations and the activations of every layer."""
+def run_forward(
+    model: keras.Sequential, images: tf.Tensor
+) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """Compute the pre-activations and the activations of every layer."""
     preactivations, activations = [], []
     inputs = images
     for layer in model.layers:
@@ -114,50 +116,47 @@ def summarise_health(
     saturated_below: float,
     trained: Mapping[str, Float[np.ndarray, " units"]] = MappingProxyType({}),
 ) -> dict[str, float]:
-    """Say in which state a layer is, over all images and units, in double precision.
+    """Summarise a layer's pass over all images and units, in double precision.
 
     Parameters
     ----------
     measured
         A pass through the layer.
     activation
-        The layer's; None for the output layer, which has none: what is said of activations and
-        their derivatives is left out there.
+        The layer's; None for the output layer, whose activations are not summarised.
     saturated_below
-        A unit is saturated on an image where the size of phi' is below this part of its maximum.
+        A unit is saturated on an image where |phi'| is below this part of its maximum.
     trained
-        Constants of the activation that the layer's units have learned, in place of the
-        configured ones: phi' and its maximum are then each unit's own.
+        Constants of the activation that the units have learned, instead of the configured ones:
+        phi' and its maximum are then each unit's own.
 
     Returns
     -------
     dict
-        backprop_rms, the root mean square of the deltas. preactivation_mean and _variance,
-        activation_mean and _variance. saturated_fraction of the pairs of an image and a unit;
-        dead_fraction, the units with phi' = 0 on every image, phi' taken in double precision.
-        one_sign_fraction and one_sign_batch_fraction, see below. NaN is what numbers that are
-        not finite leave unsaid, and the share of nothing.
+        backprop_rms, the root mean square of the deltas; preactivation_mean and _variance;
+        activation_mean and _variance; saturated_fraction of the pairs of an image and a unit;
+        dead_fraction, the share of units with phi' = 0 on every image; one_sign_fraction and
+        one_sign_batch_fraction. NaN where values are not finite, and for the share of nothing.
 
-    On an image the gradient of a unit's incoming weights is its delta times the inputs: it has
-    one sign where the inputs that are not 0 have one (LeCun, Bottou, Orr & Mueller 1998, section
-    4.3: a step can then only increase or decrease all of the weights together).
-    one_sign_fraction is the share of such pairs of an image and a unit, without those whose
-    gradient is 0 altogether; one_sign_batch_fraction is the share of units whose gradient of
-    the mean loss over all images has one sign, likewise.
+    On one image the gradient of a unit's incoming weights is its delta times the inputs: it has one
+    sign where the inputs other than 0 have one (LeCun, Bottou, Orr & Mueller 1998, section 4.3: a
+    step can then only increase or decrease all of the weights together). one_sign_fraction is the
+    share of such pairs of an image and a unit, one_sign_batch_fraction the share of units whose
+    gradient of the mean loss over all images has one sign, both without gradients that are 0.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         preactivations = measured.preactivations.astype(np.float64)
-        said = {
+        health = {
             "backprop_rms": float(np.sqrt(np.mean(measured.deltas.astype(np.float64) ** 2))),
             "preactivation_mean": float(preactivations.mean()),
             "preactivation_variance": float(preactivations.var()),
         }
         if activation is not None:
             activations = measured.activations.astype(np.float64)
-            said["activation_mean"] = float(activations.mean())
-            said["activation_variance"] = float(activations.var())
-            said |= _summarise_slopes(preactivations, activation, saturated_below, trained)
-    return said | {
+            health["activation_mean"] = float(activations.mean())
+            health["activation_variance"] = float(activations.var())
+            health |= _summarise_slopes(preactivations, activation, saturated_below, trained)
+    return health | {
         "one_sign_fraction": _one_sign_fraction(measured.inputs, measured.deltas),
         "one_sign_batch_fraction": _one_sign_fraction(
             measured.gradient.T, np.ones((measured.gradient.shape[1], 1), np.float32)
@@ -187,7 +186,7 @@ def _summarise_slopes(
 
 
 def trained_constants(layer: Any) -> dict[str, Float[np.ndarray, " units"]]:
-    """Give the constants of a layer's activation that its units have learned: a PReLU's slopes."""
+    """Get the constants of a layer's activation that its units have learned: a PReLU's slopes."""
     if isinstance(layer.activation, keras.layers.PReLU):
         return {"slope": layer.activation.alpha.numpy().astype(np.float64)}
     return {}
@@ -196,7 +195,7 @@ def trained_constants(layer: Any) -> dict[str, Float[np.ndarray, " units"]]:
 def _one_sign_fraction(
     inputs: Float32[np.ndarray, "images inputs"], deltas: Float32[np.ndarray, "images units"]
 ) -> float:
-    """Give the share of pairs with one sign among the pairs with a delta and an input not 0.
+    """Compute the share of pairs with one sign among the pairs with a delta and an input not 0.
 
     >>> inputs = np.array([[1, 0, 2], [1, -1, 0], [-3, 0, -1]], np.float32)
     >>> _one_sign_fraction(inputs, np.array([[1, 1], [1, 0], [1, 0]], np.float32))
@@ -223,27 +222,24 @@ def probe_configuration(
     Parameters
     ----------
     folder
-        Holds model.json and each seed's weights at the kept epochs, those of the first seed.
+        Holds model.json and each seed's weights at the kept epochs.
     seeds
         Which models.
     probes
-        The batches by name.
+        The batches by name; gradients are measured on all.
     held_out
-        The one of them that `summarise_health` is told of and whose pre-activations are binned;
-        gradients are of all.
+        The probe for health and pre-activations.
     saturated_below
         As in `summarise_health`.
     bins
-        As in `bin_preactivations`.
+        How many bins the pre-activations of a layer have.
 
     Returns
     -------
     rows
-        seed, epoch, layer, probe, statistic, value: rows of `tables.GRADIENTS` behind
-        activation and network.
+        seed, epoch, layer, probe, statistic, value, as in `tables.GRADIENTS`.
     binned
-        epoch, layer, bin_low, bin_high, density: rows of `tables.PREACTIVATIONS`, likewise. All
-        seeds are pooled.
+        epoch, layer, bin_low, bin_high, density, as in `tables.PREACTIVATIONS`; seeds are pooled.
 
     Raises
     ------
@@ -253,145 +249,81 @@ def probe_configuration(
     spec = ModelSpec.load(folder / "model.json")
     model = build_model(spec, seed=0)
     run_pass = compile_pass(model)
-    preactivations = compile_preactivations(model, probes[held_out].images)
     rows, binned = [], []
     for epoch in kept_epochs(folder, seeds[0]):
-        weights = []
+        preactivations: dict[str, list[np.ndarray]] = {}
         for seed in seeds:
             read_weights(model, weights_path(folder, seed, epoch))
-            weights.append(model.get_weights())
-            rows += [
-                (seed, epoch, *row)
-                for row in probe_model(
-                    model, run_pass, spec.activation, probes, held_out, saturated_below
-                )
-            ]
+            for probe, batch in probes.items():
+                passes, below = run_pass(batch), None
+                if probe == held_out:
+                    below = saturated_below
+                    for layer in list(passes)[:-1]:
+                        preactivations.setdefault(layer, []).append(passes[layer].preactivations)
+                rows += [
+                    (seed, epoch, layer, probe, statistic, value)
+                    for layer, statistic, value in summarise_passes(
+                        model, passes, spec.activation, below
+                    )
+                ]
         binned += [
-            (epoch, *row) for row in bin_preactivations(model, preactivations, weights, bins)
+            (epoch, layer, *row)
+            for layer, by_seed in preactivations.items()
+            for row in bin_values(by_seed, bins)
         ]
     rows.sort(key=lambda row: seeds.index(row[0]))
     return rows, binned
 
 
-def probe_model(
+def summarise_passes(
     model: keras.Sequential,
-    run_pass: Callable[[Split], dict[str, LayerPass]],
+    passes: Mapping[str, LayerPass],
     activation: ActivationConfig,
-    probes: Mapping[str, Split],
-    held_out: str,
-    saturated_below: float,
-) -> Iterator[tuple[str, str, str, float]]:
-    """Measure the gradients and the health of a model as it stands.
+    saturated_below: float | None,
+) -> Iterator[tuple[str, str, float]]:
+    """Summarise the gradients of every layer, and its health where `saturated_below` is given.
 
-    Parameters
-    ----------
-    model
-        Its weights are those that are measured.
-    run_pass
-        `compile_pass` of it, once for all weights that it is given.
-    activation
-        Of its hidden layers.
-    probes, held_out, saturated_below
-        As in `probe_configuration`; none need be held out.
-
-    Yields
-    ------
-    tuple
-        layer, probe, statistic, value.
+    Yields layer, statistic and value; `passes` are those of the model with its current weights.
     """
-    layers = {layer.name: layer for layer in model.layers}
-    output = model.layers[-1].name
-    for probe, batch in probes.items():
-        for name, measured in run_pass(batch).items():
-            said = summarise_gradient(measured.gradient, layers[name].kernel.numpy())
-            if probe == held_out:
-                said |= summarise_health(
-                    measured,
-                    None if name == output else activation,
-                    saturated_below,
-                    trained_constants(layers[name]),
-                )
-            for statistic, value in said.items():
-                yield name, probe, statistic, value
+    output = model.layers[-1]
+    for layer in model.layers:
+        measured = passes[layer.name]
+        statistics = summarise_gradient(measured.gradient, layer.kernel.numpy())
+        if saturated_below is not None:
+            statistics |= summarise_health(
+                measured,
+                None if layer is output else activation,
+                saturated_below,
+                trained_constants(layer),
+            )
+        for statistic, value in statistics.items():
+            yield layer.name, statistic, value
 
 
-#: Of a layer's pre-activations, the share on either side that its outermost bins take in.
+#: The outermost bins of pre-activations hold this share of every seed's on either side.
 _TAIL = 0.001
 
 
-def compile_preactivations(
-    model: keras.Sequential, images: Float32[np.ndarray, "images pixels"]
-) -> Callable[[], Iterator[tuple[str, np.ndarray]]]:
-    """Give a function: each hidden layer's name and its pre-activations, layer after layer.
+def bin_values(by_seed: Sequence[np.ndarray], bins: int) -> Iterator[tuple[float, float, float]]:
+    """Compute a histogram over the values of all seeds: bin_low, bin_high, density.
 
-    They are of all images and units in one array, of the weights that the model has when the
-    function is called.
+    All bins but the outermost have one width; those are at least as wide, and reach to the smallest
+    and the largest value beyond the outermost thousandth of every seed. Values that are not all
+    finite have no bins. `bins` is at least 3.
     """
-    hidden = [layer.name for layer in model.layers[:-1]]
-    program = tf.function(lambda given: _forward(model, given)[0][:-1], autograph=False)
-    given = tf.constant(images)
-
-    def preactivations() -> Iterator[tuple[str, np.ndarray]]:
-        if hidden:
-            for layer, values in zip(hidden, program(given), strict=True):
-                yield layer, values.numpy().ravel()
-
-    return preactivations
-
-
-def bin_preactivations(
-    model: keras.Sequential,
-    preactivations: Callable[[], Iterator[tuple[str, np.ndarray]]],
-    weights: Sequence[list[np.ndarray]],
-    bins: int,
-) -> Iterator[tuple[str, float, float, float]]:
-    """Tell how the pre-activations of each hidden layer are distributed.
-
-    All weights, images and units are pooled. Of the bins of a layer all but the outermost are of
-    one width; those are at least as wide, and reach on to the smallest and to the largest value,
-    over the outermost thousandth of every seed.
-
-    Parameters
-    ----------
-    model
-        Is given the weights.
-    preactivations
-        `compile_preactivations` of it.
-    weights
-        As `model.get_weights` gives them: those of each seed.
-    bins
-        How many; at least 3.
-
-    Yields
-    ------
-    tuple
-        layer, bin_low, bin_high, density. A layer with a value that is not finite has none.
-    """
-    # Twice through the models, to find the bins and to fill them: the pre-activations of one are
-    # in memory, and the weights of all.
-    ends: dict[str, list[np.ndarray]] = {}
-    for each in weights:
-        model.set_weights(each)
-        for layer, values in preactivations():
-            with np.errstate(invalid="ignore"):
-                found = np.quantile(values, [0, _TAIL, 1 - _TAIL, 1])
-            ends.setdefault(layer, []).append(found)
-    finite = [layer for layer in ends if np.isfinite(ends[layer]).all()]
-    edges = {layer: _edges(np.array(ends[layer]), bins) for layer in finite}
-    counts = {layer: np.zeros(bins) for layer in finite}
-    for each in weights:
-        model.set_weights(each)
-        for layer, values in preactivations():
-            if layer in edges:
-                counts[layer] += np.histogram(values, edges[layer])[0]
-    for layer in finite:
-        density = counts[layer] / counts[layer].sum() / np.diff(edges[layer])
-        for (low, high), value in zip(pairwise(edges[layer]), density, strict=True):
-            yield layer, float(low), float(high), float(value)
+    with np.errstate(invalid="ignore"):
+        ends = np.array([np.quantile(values, [0, _TAIL, 1 - _TAIL, 1]) for values in by_seed])
+    if not np.isfinite(ends).all():
+        return
+    edges = _edges(ends, bins)
+    counts = np.sum([np.histogram(values, edges)[0] for values in by_seed], axis=0)
+    density = counts / counts.sum() / np.diff(edges)
+    for (low, high), value in zip(pairwise(edges), density, strict=True):
+        yield float(low), float(high), float(value)
 
 
 def _edges(ends: Float[np.ndarray, "models 4"], bins: int) -> Float[np.ndarray, " edges"]:
-    """Give strictly increasing edges from each model's least, inner two and greatest values."""
+    """Compute strictly increasing edges from each model's least, inner two and greatest values."""
     inner = np.linspace(ends[:, 1].min(), ends[:, 2].max(), bins - 1)
     least, greatest = ends[:, 0].min(), ends[:, 3].max()
     # What is nearly one value still needs bins with a width; a float32 keeps 1.2e-7 of it.

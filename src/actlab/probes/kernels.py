@@ -1,8 +1,4 @@
-"""One dense layer with an activation -> its passes as compiled programs, and how long they take.
-
-An epoch's time has the optimiser, the gathering of images and the layers of a network in it. Here
-a layer is alone: the pass forward, the pass back, and the activation without the layer.
-"""
+"""The times of one dense layer alone: forward, backward, and the activation without the layer."""
 
 import os
 import time
@@ -23,16 +19,10 @@ Array = Float32[np.ndarray, "batches images units"]
 
 
 class Batches(NamedTuple):
-    """What goes through a layer: two batches, which a program takes by turns.
+    """Two batches for a layer, which a program uses in turn.
 
-    Attributes
-    ----------
-    inputs
-        Of the layer, standard normal.
-    preactivations
-        The inputs times the kernel.
-    upstream
-        The derivative of a loss by the layer's activations, standard normal.
+    Inputs are standard normal, and so is `upstream`, the derivative of a loss with respect to the
+    activations; `preactivations` are the inputs times the kernel.
     """
 
     inputs: Array
@@ -47,7 +37,7 @@ def build_layer(activation: ActivationConfig, units: int) -> Any:
 
 
 def draw_batches(layer: Any, images: int) -> Batches:
-    """Draw what goes through a layer; layers of one kernel get the same batches."""
+    """Draw batches for a layer; layers of one kernel get the same ones."""
     rng = np.random.default_rng(0)
     shape = (2, images, layer.units)
     inputs, upstream = (rng.standard_normal(shape, dtype=np.float32) for _ in range(2))
@@ -55,14 +45,14 @@ def draw_batches(layer: Any, images: int) -> Batches:
 
 
 def _forward(layer: Any, inputs: tf.Tensor, *_: tf.Tensor) -> list[tf.Tensor]:
-    """Give phi(x W + b)."""
+    """Compute phi(x W + b)."""
     return [layer.activation(tf.matmul(inputs, layer.kernel.value) + layer.bias.value)]
 
 
 def _backward(
     layer: Any, inputs: tf.Tensor, preactivations: tf.Tensor, upstream: tf.Tensor
 ) -> list[tf.Tensor]:
-    """Give the derivatives by kernel, bias and inputs, from the pre-activations that were kept."""
+    """Compute the derivatives with respect to kernel, bias and inputs from the pre-activations."""
     with tf.GradientTape() as tape:
         tape.watch(preactivations)
         activations = layer.activation(preactivations)
@@ -75,7 +65,7 @@ def _backward(
 
 
 def _elementwise(layer: Any, _: tf.Tensor, preactivations: tf.Tensor, *__: tf.Tensor) -> list:
-    """Give phi(z) of the pre-activations, without the layer."""
+    """Compute phi(z) of the pre-activations, without the layer."""
     return [layer.activation(preactivations)]
 
 
@@ -90,25 +80,11 @@ OPERATIONS: dict[str, Callable[..., list[tf.Tensor]]] = {
 def compile_operation(
     operation: str, layer: Any, batches: Batches
 ) -> Callable[[int], list[np.ndarray]]:
-    """Compile one of `OPERATIONS`, many times over, into a single XLA program.
+    """Compile one of `OPERATIONS`, repeated, into a single XLA program.
 
-    The program loops over a number of repetitions that it is told when it runs, and takes the
-    two batches by turns: XLA can neither unroll it nor move the work out of the loop, and gives
-    the last repetition's values, so that none can be left out.
-
-    Parameters
-    ----------
-    operation
-        Its name.
-    layer
-        Of `build_layer`.
-    batches
-        Of `draw_batches`.
-
-    Returns
-    -------
-    Callable
-        How many repetitions, 1 or more -> what the last of them gave. The first call compiles.
+    The result takes the number of repetitions, 1 or more, and gives the values of the last one; the
+    first call compiles. The loop's length is known at run time only, and the two batches alternate:
+    XLA can neither unroll it, nor move the work out of it, nor leave a repetition out.
     """
     compute = OPERATIONS[operation]
     given = [tf.constant(each) for each in batches]
@@ -132,11 +108,11 @@ def compile_operation(
 
 @dataclass(frozen=True)
 class TimedKernel:
-    """How long one repetition of an operation took, in a block in which every activation has one.
+    """The time of one repetition of an operation, in a block with every activation.
 
-    `place` is its place in the order of the block, from 0; `seconds` those of a measurement
-    divided by its repetitions; `load` the machine's average of the last minute, in processes
-    that run or wait (NaN where the system does not tell).
+    `place` is the place in the order of the block, from 0; `seconds` those of a measurement divided
+    by its repetitions; `load` the machine's average of the last minute, in processes that run or
+    wait (NaN where the system has none).
     """
 
     operation: str
@@ -157,9 +133,8 @@ def time_kernels(
 ) -> Iterator[TimedKernel]:
     """Time `OPERATIONS` of a layer with each activation, in one process, in blocks.
 
-    A block measures each operation of every activation once, the activations one behind the
-    other in an order drawn for the block and the operation; one block more, before the first,
-    is not recorded.
+    A block measures each operation of every activation once, the activations in an order drawn for
+    the block and the operation. A first block, which compiles, is not recorded.
 
     Parameters
     ----------
@@ -170,17 +145,11 @@ def time_kernels(
     units
         Of the layer, and its inputs.
     repetitions
-        Of each operation in a measurement. What it costs to call a program, some 0.3 ms, is
-        spread over them, and counted.
+        Of each operation in a measurement; they share the 0.3 ms of calling a program.
     blocks
         How many are recorded.
-
-    Yields
-    ------
-    TimedKernel
-        As it happens.
     """
-    layers = {name: build_layer(each, units) for name, each in activations.items()}
+    layers = {name: build_layer(config, units) for name, config in activations.items()}
     batches = {name: draw_batches(layer, images) for name, layer in layers.items()}
     programs = {
         (operation, name): compile_operation(operation, layers[name], batches[name])
@@ -188,8 +157,8 @@ def time_kernels(
     }
     names = np.array(list(activations), dtype=object)
     for block in range(blocks + 1):
-        for at, operation in enumerate(OPERATIONS):
-            order = np.random.default_rng([block, at]).permutation(len(names))
+        for number, operation in enumerate(OPERATIONS):
+            order = np.random.default_rng([block, number]).permutation(len(names))
             count = repetitions[operation]
             for place, name in enumerate(names[order]):
                 started = time.perf_counter()

@@ -3,12 +3,12 @@
 A network z^1 = W^1 x + b^1, z^l = W^l phi(z^(l-1)) + b^l whose weights have variance
 sigma_w^2 / (units below) and whose biases have variance sigma_b^2. Where layers are wide, the
 pre-activations of one image are Gaussian with mean 0 and a variance q that follows a map from
-layer to layer (Poole et al. 2016, equation 3), and what backpropagation sends back shrinks or
-grows by a factor chi a layer (Schoenholz et al. 2017, equation 8). A variance is taken over the
-draws of the weights; the mean being 0, it is the second moment.
+layer to layer (Poole et al. 2016, equation 3), and the mean square of the gradient with respect to
+them changes by a factor chi per layer (Schoenholz et al. 2017, equation 8). Variances are over the
+draws of the weights.
 
-`propagate` follows both through a network of finite depth and width, from the images that it is
-given, and says how far a measurement may lie from it.
+`propagate` follows both through a network of finite depth and width, from given images, and bounds
+how far a measurement may lie from it.
 """
 
 import math
@@ -28,30 +28,30 @@ from actlab.activations.mean_field import (
 
 Array = Float[np.ndarray, "..."]
 
-#: Standard deviations of the band about a prediction: a Gaussian leaves it once in 16,000.
+#: Half-width of the band in standard deviations: a Gaussian leaves it once in 16,000.
 BAND_DEVIATIONS = 4.0
 
 
 def depth_scale(chi_1: float) -> float:
-    """Give xi = -1 / ln(chi_1): over so many layers a gradient's variance shrinks by e.
+    """Compute xi = -1 / ln(chi_1): over so many layers a gradient's variance shrinks by e.
 
-    Schoenholz et al. 2017, equation 9. Infinite at chi_1 = 1, where a signal goes through any
-    depth; negative above, where over |xi| layers it grows by e; 0 where nothing comes back.
+    Schoenholz et al. 2017, equation 9. Infinite at chi_1 = 1; negative above, where it grows by e
+    over |xi| layers; 0 where nothing comes back.
 
     >>> depth_scale(math.exp(-0.5)), depth_scale(math.e), depth_scale(1.0), depth_scale(0.0)
     (2.0, -1.0, inf, 0.0)
     """
     if chi_1 == 0:
         return 0.0
-    # What the quadrature cannot tell from 1 is 1.
+    # The quadrature cannot tell these from 1.
     return math.inf if abs(chi_1 - 1) < TOLERANCE else -1 / math.log(chi_1)
 
 
 def activation_moments(phi: Nonlinearity, mean: float, variance: float) -> tuple[float, float]:
-    """Give mean and variance of phi(z) for Gaussian z with given ones.
+    """Compute mean and variance of phi(z) for Gaussian z with the given ones.
 
-    With weights of sum 0 and square sum 1 it is the map g of Klambauer et al. 2017 (equations 4
-    and 5) from a layer to the next; SELU's fixed point is (0, 1).
+    With weights of sum 0 and square sum 1 it is the map g from a layer to the next of Klambauer et
+    al. 2017 (equations 4 and 5); SELU's fixed point is (0, 1).
     """
     first, second = gaussian_mean(
         lambda x, u: np.stack([phi.value(x), phi.value(x) ** 2]),
@@ -63,23 +63,22 @@ def activation_moments(phi: Nonlinearity, mean: float, variance: float) -> tuple
 
 
 def gains(phi: Nonlinearity) -> tuple[float, float]:
-    """Give E[phi(u)^2] and E[phi'(u)^2] for u standard normal.
+    """Compute E[phi(u)^2] and E[phi'(u)^2] for u standard normal.
 
-    Their reciprocals are the sigma_w^2 that keep a signal of variance 1 on its way there, and
-    on its way back (of ReLU both are 2: He et al. 2015, equations 10 and 14).
+    Their reciprocals are the sigma_w^2 that keep a variance of 1 forward and backward (of ReLU both
+    are 2: He et al. 2015, equations 10 and 14).
     """
     unit = np.ones(1)
     return float(q_map(phi, unit, 1.0)[0]), float(chi(phi, unit, 1.0)[0])
 
 
 def born_dead_probability(hidden: Sequence[int]) -> float:
-    """Give the probability that a ReLU network is dead for an input before any training.
+    """Compute the probability that a ReLU network is dead for an input before any training.
 
-    It is 1 - prod(1 - 2^-N) over the units N of the hidden layers: a layer that gets a signal
-    passes none on when all its pre-activations are negative, each with probability 1/2. Exact
-    for one input, biases of zero and weights drawn symmetrically; the probability of being dead
-    for all of several inputs is at most that (Lu, Shin, Su & Karniadakis 2020, "Dying ReLU and
-    initialization").
+    It is 1 - prod(1 - 2^-N) over the units N of the hidden layers: a layer passes nothing on when
+    all its pre-activations are negative, each with probability 1/2. Exact for one input, biases of
+    zero and weights drawn symmetrically; an upper bound for several inputs at once (Lu, Shin, Su &
+    Karniadakis 2020, "Dying ReLU and initialization").
 
     >>> born_dead_probability([1]), born_dead_probability([2, 2])
     (0.5, 0.4375)
@@ -97,9 +96,9 @@ class Prediction(NamedTuple):
     backward
         Of the variance of the loss's gradient with respect to them: layer l by layer l + 1.
     forward_variance, backward_variance
-        Of what is measured of each in one network of finite width, at most.
+        Upper bounds of the variance of each in one network of finite width.
     forward_mean_variance, backward_mean_variance
-        Of the means of all entries, at most.
+        The same of the means of all entries.
     """
 
     forward: Float[np.ndarray, " step"]
@@ -119,23 +118,23 @@ def propagate(
 ) -> Prediction:
     """Predict the ratios of neighbouring layers in a network of `depth` layers of one width.
 
-    Each image's variance is followed by `q_map` and its gradient's by `chi`, at that layer's own
-    q; ratios are geometric means over the images. Biases are zero. The gradient's rest on the
-    assumption that the weights on the way back are independent of those on the way there
-    (Schoenholz et al. 2017, section 3; exact to the order 1 / width).
+    Each image's variance q follows `q_map`, its gradient's follows `chi` at that layer's own q;
+    ratios are geometric means over the images. Biases are zero. The backward ratios assume that the
+    weights on the way back are independent of those on the way there (Schoenholz et al. 2017,
+    section 3; exact to the order 1 / width).
 
-    How far a network of n units is from that is, to the first order in 1 / n, a sum of
-    independent deviations. With d the deviation of the logarithm of a layer's q, J the slope
-    d ln V / d ln q of the map, B that of chi, and u standard normal:
+    To the first order in 1 / n, a network of n units deviates from that by a sum of independent
+    terms. With d the deviation of the logarithm of a layer's q, J the slope d ln V / d ln q of the
+    map, B that of chi, and u standard normal:
 
     - d of the next layer is J d + eta, Var eta = (E[phi^4] / E[phi^2]^2 - 1) / n;
     - a mean over n units of z^2 deviates by epsilon, Var epsilon = 2 / n, which is correlated
       with eta: E[epsilon eta] = 2 J / n;
     - so the forward ratio deviates by (J - 1) d + eta - epsilon + epsilon of the next layer,
-      the backward one by B d and what has the variance (3 E[phi'^4] / E[phi'^2]^2 - 1) / n.
+      the backward one by B d and a term of variance (3 E[phi'^4] / E[phi'^2]^2 - 1) / n.
 
-    The images of a network share its weights, so that their deviations do not average out:
-    the variances are those of the worst image, an upper bound.
+    The images of a network share its weights, so their deviations do not average out: the variances
+    are those of the worst image, an upper bound.
 
     Parameters
     ----------
@@ -149,7 +148,7 @@ def propagate(
     shared = np.zeros_like(first)
     for _ in range(depth - 1):
         if not ((q > 1e-16) & (q < 1e16)).all():
-            # Beyond what `gaussian_mean` takes: the signal overflowed, or nothing is left of it.
+            # Beyond the range of `gaussian_mean`: the signal overflowed or vanished.
             for series in (forward, backward, forward_variance, backward_variance):
                 series.append(np.full_like(q, np.nan))
             continue
@@ -175,20 +174,20 @@ def propagate(
         np.mean(backward, axis=1),
         np.max(forward_variance, axis=1),
         np.max(backward_variance, axis=1),
-        # Ends alone count: the ratios of the layers between cancel.
+        # Only the ends count: the ratios of the layers between cancel.
         float(np.max(deviation + 4 / width)) / steps**2,
         float(np.max(noise + shared**2)) / steps**2,
     )
 
 
-def untold(depth: int) -> Prediction:
-    """Give the prediction that says nothing, for an integral that is not certain."""
+def nan_prediction(depth: int) -> Prediction:
+    """Make the prediction for an integral that is not certain: NaN everywhere."""
     steps = np.full(depth - 1, np.nan)
     return Prediction(steps, steps, steps, steps, math.nan, math.nan)
 
 
 def _moments(phi: Nonlinearity) -> Callable[[Array, Array], Array]:
-    """E[phi^2], E[phi^4], and by Stein's lemma 2 q d E[phi^2] / dq; the same of phi'."""
+    """Integrands of E[phi^2], E[phi^4], 2 q d E[phi^2] / dq (Stein's lemma); the same of phi'."""
 
     def moments(x: Array, u: Array) -> Array:
         value2, slope2 = phi.value(x) ** 2, phi.derivative(x) ** 2
@@ -201,12 +200,11 @@ def _moments(phi: Nonlinearity) -> Callable[[Array, Array], Array]:
 def band(
     log_ratio: float, variance: float, networks: int, allowance: float | None = None
 ) -> tuple[float, float]:
-    """Give the bounds between which a ratio's geometric mean over networks agrees with theory.
+    """Compute the bounds within which a ratio's geometric mean over networks agrees with theory.
 
-    They lie `BAND_DEVIATIONS` standard deviations of that mean about the prediction, and an
-    allowance further, by default the variance itself: the mean of a logarithm lies half a
-    variance below the logarithm of the mean, and what else the theory leaves out is of that
-    order, 1 / width.
+    They lie `BAND_DEVIATIONS` standard deviations of that mean about the prediction, plus an
+    allowance, by default the variance: the mean of a logarithm lies half a variance below the
+    logarithm of the mean, and the theory's other errors are of that order, 1 / width.
 
     >>> low, high = band(0.0, 0.01, 4)
     >>> round(math.log(low), 3), round(math.log(high), 3)

@@ -1,10 +1,7 @@
-"""A network before training -> what each layer makes of the signal on its way there and back.
-
-The measurement beside the predictions of `theory`, by the same definitions.
-"""
+"""Signal and gradient in untrained networks, measured and compared with `theory`."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -20,10 +17,11 @@ from actlab.models.config import NetworkConfig
 from actlab.models.initializers import resolve_initializer
 from actlab.models.network import ModelSpec, build_model, draw_kernels
 from actlab.probes import theory
+from actlab.probes.gradients import run_forward
 
 
 class Signals(NamedTuple):
-    """Of each hidden layer and image, a mean over the layer's units.
+    """Means over the units of each hidden layer, for each image.
 
     Attributes
     ----------
@@ -37,64 +35,42 @@ class Signals(NamedTuple):
     gradient: Float[np.ndarray, "layer image"]
 
 
-class Ratio(NamedTuple):
-    """What is measured of two neighbouring hidden layers of one network.
-
-    Attributes
-    ----------
-    layer
-        The upper of the two, from 2.
-    direction
-        forward: its mean square pre-activation by that of the layer below. backward: the
-        gradient's mean square in the layer below by that in this one.
-    seed
-        Of the network.
-    ratio
-        The geometric mean over the images.
-    """
-
-    layer: int
-    direction: str
-    seed: int
-    ratio: float
-
-
 def compile_signals(model: keras.Sequential) -> Callable[[Split], Signals]:
-    """Give a function: images (n, inputs) and labels (n,) -> their `Signals`.
+    """Compile a function from a batch to its `Signals`.
 
-    Squares are summed in double precision: after many layers they lie below what single
-    precision holds.
+    Squares are summed in double precision: after many layers they underflow in single precision.
     """
 
     @tf.function(autograph=False)
     def program(images: tf.Tensor, labels: tf.Tensor) -> Any:
-        values, pre_activations = images, []
         with tf.GradientTape() as tape:
-            for layer in model.layers:
-                pre_activations.append(tf.matmul(values, layer.kernel.value) + layer.bias.value)
-                values = layer.activation(pre_activations[-1])
-            # The sum: what goes back for an image does not depend on how many there are.
+            pre_activations, activations = run_forward(model, images)
+            # The sum, so that an image's gradient does not depend on the number of images.
             loss = tf.reduce_sum(
-                tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=values)
+                tf.nn.sparse_softmax_cross_entropy_with_logits(
+                    labels=labels, logits=activations[-1]
+                )
             )
         hidden = pre_activations[:-1]
         gradients: Any = tape.gradient(loss, hidden)
         return [
-            tf.stack([tf.reduce_mean(tf.square(tf.cast(each, tf.float64)), axis=1) for each in of])
-            for of in (hidden, gradients)
+            tf.stack(
+                [tf.reduce_mean(tf.square(tf.cast(one, tf.float64)), axis=1) for one in layers]
+            )
+            for layers in (hidden, gradients)
         ]
 
-    def signals(batch: Split) -> Signals:
+    def measure(batch: Split) -> Signals:
         measured = program(tf.constant(batch.images), tf.constant(batch.labels))
-        return Signals(*(each.numpy() for each in measured))
+        return Signals(*(squares.numpy() for squares in measured))
 
-    return signals
+    return measure
 
 
 def layer_ratios(squares: Float[np.ndarray, "layer image"]) -> Float[np.ndarray, " step"]:
-    """Give each layer's ratio to the one below it, the geometric mean over images.
+    """Compute each layer's ratio to the one below it, the geometric mean over images.
 
-    An image whose square is zero in either has no ratio and is left out; NaN where all are.
+    An image whose square is zero in either is left out; NaN where all are.
 
     >>> layer_ratios(np.array([[1.0, 2.0], [2.0, 16.0]]))
     array([4.])
@@ -107,7 +83,7 @@ def layer_ratios(squares: Float[np.ndarray, "layer image"]) -> Float[np.ndarray,
     return np.exp(np.where(count > 0, sums / np.maximum(count, 1), np.nan))
 
 
-def probe_initialization(
+def measure_ratios(
     activation: ActivationConfig,
     kernel_initializer: str,
     width: int,
@@ -115,8 +91,8 @@ def probe_initialization(
     seeds: Sequence[int],
     batch: Split,
     classes: int = 10,
-) -> Iterator[Ratio]:
-    """Measure networks of `depth` hidden layers of `width` units, one a seed, before training.
+) -> dict[str, Float[np.ndarray, "seeds steps"]]:
+    """Measure the ratios of neighbouring hidden layers in untrained networks.
 
     Parameters
     ----------
@@ -125,27 +101,31 @@ def probe_initialization(
     kernel_initializer
         One of `models.config.KERNEL_INITIALIZERS`.
     width, depth
-        The network's.
+        Units, and number, of the hidden layers.
     seeds
-        Of the weights.
+        Of the weights, one network each.
     batch
-        The images that go through, and the labels for what comes back.
+        Images and labels.
     classes
         How many labels there are.
+
+    Returns
+    -------
+    dict
+        forward: a layer's mean square pre-activation by that of the layer below. backward: the
+        gradient's mean square in the layer below by that in the layer. Geometric means over images.
     """
     network, pixels = NetworkConfig("probe", [width] * depth), batch.images.shape[1]
     spec = ModelSpec(activation, network, kernel_initializer, pixels, classes)
     model = build_model(spec, seeds[0])
-    signals_of = compile_signals(model)
+    measure = compile_signals(model)
+    ratios = {"forward": [], "backward": []}
     for seed in seeds:
         draw_kernels(model, spec, seed)
-        signals = signals_of(batch)
-        for direction, ratios in (
-            ("forward", layer_ratios(signals.pre_activation)),
-            ("backward", 1 / layer_ratios(signals.gradient)),
-        ):
-            for layer, ratio in enumerate(ratios, start=2):
-                yield Ratio(layer, direction, seed, float(ratio))
+        signals = measure(batch)
+        ratios["forward"].append(layer_ratios(signals.pre_activation))
+        ratios["backward"].append(1 / layer_ratios(signals.gradient))
+    return {direction: np.array(by_seed) for direction, by_seed in ratios.items()}
 
 
 def compare_with_theory(
@@ -157,21 +137,15 @@ def compare_with_theory(
     batch: Split,
     classes: int = 10,
 ) -> tuple[list[tuple[Any, ...]], tuple[Any, ...]]:
-    """Set what `probe_initialization` measures beside what `theory` predicts for these images.
-
-    Parameters
-    ----------
-    activation, kernel_initializer, width, depth, seeds, batch, classes
-        As those of `probe_initialization`.
+    """Compare `measure_ratios`, whose parameters it takes, with `theory` for the same images.
 
     Returns
     -------
     list of tuple
-        layer, direction, seed, predicted, band_low, band_high, ratio: rows of
-        `tables.THEORY_RATIOS` behind their first three columns. Behind the layers come rows of
-        the layer `all`, the geometric means over all of them.
+        layer, direction, seed, predicted, band_low, band_high, ratio: the columns of
+        `tables.THEORY_RATIOS` after the first three. The layer `all` is the geometric mean.
     tuple
-        The row of `tables.MEAN_FIELD` behind its first three columns.
+        The columns of `tables.MEAN_FIELD` after the first three.
     """
     phi = nonlinearity_of(activation)
     initializer = resolve_initializer(kernel_initializer, activation)
@@ -179,70 +153,44 @@ def compare_with_theory(
     first = mean_field.weight_variance(initializer, batch.images.shape[1], width) * squares
     # An image without a signal has no ratio.
     first, sigma_w2 = first[first > 0], mean_field.weight_variance(initializer, width, width)
-    predicted = theory.untold(depth)
+    predicted = theory.nan_prediction(depth)
     if len(first):
         with suppress(mean_field.UncertainError):
             predicted = theory.propagate(phi, first, sigma_w2, depth, width)
-    ratios = list(
-        probe_initialization(activation, kernel_initializer, width, depth, seeds, batch, classes)
-    )
+    measured = measure_ratios(activation, kernel_initializer, width, depth, seeds, batch, classes)
     rows: list[tuple[Any, ...]] = []
-    for direction, logarithms, variances, mean_variance in (
-        ("forward", predicted.forward, predicted.forward_variance, predicted.forward_mean_variance),
-        (
-            "backward",
-            predicted.backward,
-            predicted.backward_variance,
-            predicted.backward_mean_variance,
-        ),
-    ):
-        measured = {
-            seed: [
-                each.ratio for each in ratios if (each.direction, each.seed) == (direction, seed)
-            ]
-            for seed in seeds
-        }
-        for place, (logarithm, variance) in enumerate(zip(logarithms, variances, strict=True)):
-            bounds = theory.band(float(logarithm), float(variance), len(seeds))
-            rows += [
-                (
-                    f"hidden_{place + 2}",
-                    direction,
-                    seed,
-                    _exp(logarithm),
-                    *bounds,
-                    of[place],
-                )
-                for seed, of in measured.items()
-            ]
-        whole = float(logarithms.mean())
-        # The variance of one layer, by which the band is widened, does not fall with the depth.
-        bounds = theory.band(whole, mean_variance, len(seeds), float(variances.max()))
-        rows += [
-            (
-                "all",
-                direction,
-                seed,
-                _exp(whole),
-                *bounds,
-                _exp(np.log(of).mean()),
+    for direction, ratios in measured.items():
+        logarithms, variances, mean_variance = (
+            getattr(predicted, f"{direction}{suffix}")
+            for suffix in ("", "_variance", "_mean_variance")
+        )
+        layers: list[tuple[str, float, float, float | None, Any]] = [
+            (f"hidden_{place}", float(logarithm), float(variance), None, by_seed)
+            for place, (logarithm, variance, by_seed) in enumerate(
+                zip(logarithms, variances, ratios.T, strict=True), start=2
             )
-            for seed, of in measured.items()
         ]
+        # The variance of one layer, by which the band is widened, does not fall with the depth.
+        allowance, means = float(variances.max()), np.exp(np.log(ratios).mean(axis=1))
+        layers.append(("all", float(logarithms.mean()), mean_variance, allowance, means))
+        for layer, logarithm, variance, allowance, by_seed in layers:
+            bounds = theory.band(logarithm, variance, len(seeds), allowance)
+            names = [(layer, direction, seed, _exp(logarithm), *bounds) for seed in seeds]
+            rows += [(*row, float(ratio)) for row, ratio in zip(names, by_seed, strict=True)]
     start = float(first.mean()) if len(first) else math.nan
-    return rows, (sigma_w2, *_tell_mean_field(phi, sigma_w2, start))
+    return rows, (sigma_w2, *_predict_mean_field(phi, sigma_w2, start))
 
 
-def _exp(logarithm: Any) -> float:
-    """Give a ratio: infinite where a float overflows, NaN of NaN."""
+def _exp(logarithm: float) -> float:
+    """Compute a ratio: infinite where a float overflows."""
     with np.errstate(over="ignore"):
         return float(np.exp(logarithm))
 
 
-def _tell_mean_field(
+def _predict_mean_field(
     phi: mean_field.Nonlinearity, sigma_w2: float, start: float
-) -> tuple[float, float, float, float, float, float]:
-    """Give the columns of `tables.MEAN_FIELD` behind sigma_w2; NaN for what theory cannot tell.
+) -> tuple[float, ...]:
+    """Compute the columns of `tables.MEAN_FIELD` after sigma_w2; NaN where theory has no answer.
 
     `start` is NaN where no image has a signal.
     """

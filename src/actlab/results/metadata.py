@@ -1,8 +1,7 @@
-"""What is said of each activation, as files: so that a report needs no function to write of one.
+"""Cached metadata per activation, so that a report needs no activation's code.
 
-The stage `activations` writes a folder for each configured activation; `key.json` there changes
-when its function, its constants or a user's own sources do, and nothing else does: a training
-depends on it.
+The stage `activations` writes a folder for each configured activation. Trainings depend on its
+`key.json` alone, which changes with the function, its constants or a user's own sources.
 """
 
 import json
@@ -22,7 +21,7 @@ from actlab.engine import csvs
 from actlab.errors import UserError
 from actlab.results import tables
 
-#: Where curves are written: evenly within 30 of zero, then by equal factors.
+#: The points of curves: evenly spaced within 30 of zero, then by equal factors.
 GRID = np.concatenate(
     [
         -np.geomspace(1e6, 30, 91)[:-1],
@@ -34,16 +33,16 @@ GRID = np.concatenate(
 
 @dataclass
 class Description(ActivationConfig):
-    """An activation, and all that is said of it.
+    """An activation's configuration and metadata.
 
     Attributes
     ----------
     title
-        Its function's name as it is written in a sentence.
+        Its function's name as in a sentence.
     formula, derivative_formula
         In mathtext without the dollars.
     shown_constants
-        Those that tell it from the plain function of its name.
+        Those that differ from the plain function of its name.
     range
         The bounds of its values.
     steepest_slope
@@ -75,7 +74,7 @@ class Description(ActivationConfig):
     curve: pd.DataFrame
 
     def value_at(self, x: np.ndarray) -> np.ndarray:
-        """Give phi at x, between the points of the curve by straight lines."""
+        """Interpolate phi at x linearly between the points of the curve."""
         return np.interp(x, self.curve["x"], self.curve["value"])
 
 
@@ -87,16 +86,9 @@ def describe(
     kernel_initializer: str,
     chi_1: float,
 ) -> Description:
-    """Say of an activation what its row tells, beside what theory does.
+    """Describe an activation by its function's definition and by theory.
 
-    Parameters
-    ----------
-    activation
-        Of which constants are taken.
-    row, phi
-        Its function's (`functions.get_activation`, `functions.nonlinearity_of`).
-    gains, kernel_initializer, chi_1
-        As in `Description`.
+    `row` and `phi` are `functions.get_activation` and `functions.nonlinearity_of` of it.
     """
     constants = activation.constants
     formula, derivative_formula = row.write_formulas(**constants)
@@ -121,31 +113,24 @@ def describe(
 
 
 def save(description: Description, sources: str | None, folder: Path) -> None:
-    """Write a description and its key into the folder of the activation.
+    """Write a description and its key into a new folder.
 
-    Parameters
-    ----------
-    description
-        What is said.
-    sources
-        The SHA-256 of a user's own sources; None for a function of the table.
-    folder
-        Is made.
+    `sources` is the SHA-256 of a user's own sources; None for a built-in function.
     """
     folder.mkdir(parents=True)
-    key = {each.name: getattr(description, each.name) for each in fields(ActivationConfig)}
+    key = {field.name: getattr(description, field.name) for field in fields(ActivationConfig)}
     _write_json(key | {"sources": sources}, folder / "key.json")
-    said = {
-        each.name: getattr(description, each.name)
-        for each in fields(Description)
-        if each.name != "curve"
+    values = {
+        field.name: getattr(description, field.name)
+        for field in fields(Description)
+        if field.name != "curve"
     }
-    _write_json(said | {"range": list(description.range)}, folder / "description.json")
+    _write_json(values | {"range": list(description.range)}, folder / "description.json")
     csvs.write_frame(description.curve, folder / "curve.csv")
 
 
 def load(name: str, folder: Path) -> Description:
-    """Read what `save` wrote of an activation into a folder of that name in `folder`.
+    """Read the description of an activation from the folder of its name in `folder`.
 
     Raises
     ------
@@ -155,24 +140,24 @@ def load(name: str, folder: Path) -> Description:
     path = folder / name / "description.json"
     if not path.is_file():
         raise UserError(f"{path} is missing: run `dvc repro activations` to make it")
-    said = json.loads(path.read_text(encoding="utf-8"))
+    values = json.loads(path.read_text(encoding="utf-8"))
     for key in ("steepest_slope", "value_gain", "slope_gain", "chi_1"):
-        said[key] = float(said[key])
-    low, high, *takes = said["range"]
-    said["range"] = Range(float(low), float(high), *takes)
+        values[key] = float(values[key])
+    low, high, *takes = values["range"]
+    values["range"] = Range(float(low), float(high), *takes)
     curve = tables.read_table(folder / name / "curve.csv", tables.CURVE)
-    return Description(**said, curve=curve)
+    return Description(**values, curve=curve)
 
 
 def load_trained(trained: Sequence[ActivationConfig], folder: Path) -> list[Description]:
-    """Read the descriptions of what was trained.
+    """Read the descriptions of activations as they were trained.
 
     Raises
     ------
     UserError
-        When one is missing or is of another function or other constants.
+        When one is missing, or is of another function or other constants.
     """
-    described = [load(each.name, folder) for each in trained]
+    described = [load(activation.name, folder) for activation in trained]
     for one, other in zip(trained, described, strict=True):
         if (one.function, one.constants) != (other.function, other.constants):
             raise UserError(
@@ -185,9 +170,9 @@ def load_trained(trained: Sequence[ActivationConfig], folder: Path) -> list[Desc
 def join_curves(activations: Sequence[Description]) -> pd.DataFrame:
     """Tabulate activations over x from -5 to 5: activation, x, value, derivative."""
     parts = []
-    for each in activations:
-        curve = each.curve[each.curve["x"].abs() <= 5]
-        parts.append(curve.assign(activation=each.name)[["activation", *tables.CURVE]])
+    for activation in activations:
+        curve = activation.curve[activation.curve["x"].abs() <= 5]
+        parts.append(curve.assign(activation=activation.name)[["activation", *tables.CURVE]])
     return pd.concat(parts, ignore_index=True)
 
 
@@ -196,9 +181,9 @@ def _write_json(values: dict[str, Any], path: Path) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """Turn the numbers that JSON lacks into texts that `float` reads."""
+    """Turn infinity and NaN, which JSON lacks, into strings that `float` reads."""
     if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
+        return {name: _finite(entry) for name, entry in value.items()}
     if isinstance(value, list):
-        return [_finite(each) for each in value]
+        return [_finite(entry) for entry in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,8 +1,8 @@
 """A study: configurations that differ in a few keys, and what was measured of each, as tidy tables.
 
 The pipeline's study is a sweep whose keys are `network` and `activation`: `load_study` reads it
-from the folders that the stages wrote; `runs.gather` makes one of finished runs in MLflow.
-Everything that follows (scores, summaries, comparisons, figures, sentences) takes either.
+from the folders of the stages; `runs.gather` makes a study of finished runs in MLflow. Scores,
+summaries, comparisons, figures and sentences take either.
 """
 
 import json
@@ -20,34 +20,34 @@ from actlab.errors import UserError
 from actlab.results import layout, tables
 from actlab.results.tables import HEALTH, read_table
 
-#: The keys that name an activation and a network; MLflow has them as `activation.name` and
-#: `network.name`.
+#: The keys of activation and network; in MLflow `activation.name` and `network.name`.
 ACTIVATION, NETWORK = "activation", "network"
 
-#: In a fair sweep: whether a configuration is tuned or the baseline.
+#: The key of a fair sweep whose values are tuned and baseline.
 PHASE = "phase"
+
+_AGAIN = "run `dvc repro` to make it again"
 
 _LABELS = {"model.kernel_initializer": "initializer"}
 
-#: What identifies a configuration: its values of the study's keys, in their order.
+#: A configuration's values of the study's keys, in their order.
 Identity = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Study:
-    """Configurations that are told apart by a few keys, with what each seed gave.
+    """Configurations that differ in a few keys, with what was measured of each seed.
 
-    Every table of measurements has the columns `keys`, so that rows of one configuration can be
-    selected by its values; rows come in the order of `configurations`. A table that was not
-    measured is empty.
+    Every table of measurements has the columns `keys`, and rows in the order of `configurations`. A
+    table that was not measured is empty.
 
     Attributes
     ----------
     keys
-        What tells the configurations apart, the activation last.
+        The keys that identify a configuration, the activation last.
     configurations
-        One row per configuration: `keys`, training.epochs, then, of a sweep, outcome and every
-        other key of its runs as text.
+        One row per configuration: `keys`, training.epochs; of a sweep also outcome and every other
+        key of its runs as text.
     test
         keys, seed, test_loss (nats), test_accuracy (a fraction): NaN where a seed has none.
     history
@@ -55,24 +55,24 @@ class Study:
     has_held_out
         Whether the validation images are held-out training images, not the test images.
     name
-        Of a sweep; empty where runs were selected in another way, and of the pipeline.
+        Of a sweep.
     fixed
         The keys in which all configurations are equal, with the values.
     tied
-        The keys that differ too, but follow from `keys`.
+        Keys that differ too, but follow from `keys`.
     grid
         In a fair sweep, its selection runs: one row per setting, with val_accuracy, the mean over
         seeds after the last epoch.
     settings
         In a fair sweep, the keys of which the best setting was chosen.
     notes
-        What a reader has to know of the selection of runs, in sentences.
+        Sentences on the selection of runs.
     layers, timings, blocks, gradients, updates, preactivations, kernels
-        Of the pipeline: the columns of the tuple of that name in `tables`, behind `keys`.
+        Of the pipeline: `keys`, then the columns of the tuple of that name.
     calibration
         keys, seed, calibration_error (`comparisons.read_predictions`).
     theory_ratios, mean_field, moments, born_dead
-        Of the pipeline: the theory of its activations and its measurement on untrained networks.
+        Of the pipeline: the theory of its activations, and its measurement on untrained networks.
     """
 
     keys: tuple[str, ...]
@@ -111,17 +111,17 @@ class Study:
 
     @property
     def seeds(self) -> list[int]:
-        """Every seed that any configuration has, in the order of the tests."""
+        """All seeds, in the order of the tests."""
         return list(dict.fromkeys(int(seed) for seed in self.test["seed"]))
 
     @property
     def epochs(self) -> int:
-        """How many epochs were trained; the most where configurations differ."""
+        """The number of epochs; the most where configurations differ."""
         return max(self.configurations["training.epochs"].astype(int))
 
     @property
     def others(self) -> list[str]:
-        """The keys besides the activation: what makes a setting."""
+        """The keys other than the activation."""
         return [key for key in self.keys if key != ACTIVATION]
 
     @property
@@ -131,16 +131,16 @@ class Study:
 
     @property
     def has_layers(self) -> bool:
-        """Whether the layers of its networks were measured, as in the pipeline's study."""
+        """Whether layers were measured, as in the pipeline's study."""
         return len(self.layers) > 0
 
     @property
     def tuned_for(self) -> list[str]:
-        """In a fair sweep, the keys for whose values the settings were tuned."""
+        """In a fair sweep, the keys for whose values settings were tuned."""
         return [key for key in self.keys if key != PHASE]
 
     def values(self, key: str) -> list[str]:
-        """Give the values of a key, in order."""
+        """Get the values of a key, in order."""
         return list(dict.fromkeys(self.configurations[key]))
 
     def identities(self) -> list[Identity]:
@@ -157,7 +157,7 @@ class Study:
         return setting(row, keys, self.keys)
 
     def layers_of(self, network: str) -> list[str]:
-        """Names of a network's layers, from the images to the classes."""
+        """Get the names of a network's layers, from the images to the classes."""
         rows = where(self.layers, activation=self.activations[0], network=network)
         return rows["layer"].tolist()
 
@@ -166,7 +166,7 @@ class Study:
 
 
 def label(key: str, among: Iterable[str] = ()) -> str:
-    """Name a key as in a sentence; in full where another key would get the same name.
+    """Name a key as in a sentence; in full where another key would have the same name.
 
     >>> label("training.learning_rate"), label("model.kernel_initializer")
     ('learning rate', 'initializer')
@@ -182,7 +182,7 @@ def label(key: str, among: Iterable[str] = ()) -> str:
 
 
 def setting(row: Mapping[Any, Any], keys: Iterable[str], among: Sequence[str]) -> str:
-    """Write the values of some keys of a row, each named unless its value names itself.
+    """Write the values of some keys of a row; activation, network and phase without their names.
 
     >>> setting({"network.depth": "8", "activation": "relu"}, ["network.depth", "activation"], [])
     'depth 8, relu'
@@ -194,7 +194,7 @@ def setting(row: Mapping[Any, Any], keys: Iterable[str], among: Sequence[str]) -
 
 
 def line_key(keys: Sequence[str]) -> str:
-    """Give the key whose values are compared within a setting: the activation, or the last one.
+    """Get the key whose values are compared within a setting: the activation, or the last one.
 
     >>> line_key(["network.depth", "activation"]), line_key(["network.depth"])
     ('activation', 'network.depth')
@@ -208,7 +208,7 @@ def varies(table: pd.DataFrame, key: str) -> bool:
 
 
 def numbers(values: Iterable[str]) -> list[float] | None:
-    """Give the values of a key as numbers; None where one is not a finite number.
+    """Parse the values of a key as numbers; None where one is not finite.
 
     >>> numbers(["0.001", "3e-4"]), numbers(["64-64", "64"])
     ([0.001, 0.0003], None)
@@ -233,16 +233,7 @@ def load_study(
     timings: Path,
     has_held_out: bool = False,
 ) -> Study:
-    """Read what the stages of the pipeline wrote for every configuration.
-
-    Parameters
-    ----------
-    activations, networks, seeds, epochs
-        What is configured; files of other activations or networks are not looked at.
-    runs, results, timings
-        The folders of that name.
-    has_held_out
-        Whether validation images were held out.
+    """Read the results of the pipeline's stages for every configured activation and network.
 
     Raises
     ------
@@ -285,14 +276,7 @@ def load_study(
 
 
 def read_activations(study: Study, runs: Path) -> list[ActivationConfig]:
-    """Read what each activation of a study was trained as, from its networks' model.json.
-
-    Parameters
-    ----------
-    study
-        Names the activations and networks.
-    runs
-        The folder of all runs.
+    """Read which function and constants a study's activations were trained with, from model.json.
 
     Raises
     ------
@@ -303,13 +287,10 @@ def read_activations(study: Study, runs: Path) -> list[ActivationConfig]:
     for network, activation in study.identities():
         path = layout.RunFolder.finished(runs, activation, network).models / "model.json"
         if not path.is_file():
-            raise UserError(f"{path} is missing: run `dvc repro` to train that network")
+            raise UserError(f"{path} is missing: {_AGAIN}")
         trained = ActivationConfig(**json.loads(path.read_text(encoding="utf-8"))["activation"])
         if read.setdefault(activation, trained) != trained:
-            raise UserError(
-                f"{path} has another {activation} than the other networks:"
-                " run `dvc repro` to train them all alike"
-            )
+            raise UserError(f"{path} has another {activation} than the other networks: {_AGAIN}")
     return [read[activation] for activation in study.activations]
 
 
@@ -324,8 +305,7 @@ def _read_training(
         for seed, rows in table.groupby("seed"):
             if list(rows["epoch"]) != list(range(1, epochs + 1)):
                 raise UserError(
-                    f"{path} does not hold the epochs 1 to {epochs} of seed {seed}:"
-                    " run `dvc repro` to train it again"
+                    f"{path} does not hold the epochs 1 to {epochs} of seed {seed}: {_AGAIN}"
                 )
     return table
 
@@ -341,51 +321,33 @@ def _check_seeds(table: pd.DataFrame, seeds: Sequence[int], place: object) -> No
     found = sorted(set(table["seed"]))
     if found != sorted(seeds):
         raise UserError(
-            f"{place} holds the seeds {', '.join(map(str, found)) or 'of nothing'}, configured are"
-            f" {', '.join(map(str, sorted(seeds)))}: run `dvc repro` to make it again"
+            f"{place} holds the seeds {', '.join(map(str, found)) or 'none'}, configured are"
+            f" {', '.join(map(str, sorted(seeds)))}: {_AGAIN}"
         )
 
 
 def _of_study(study: Study, table: pd.DataFrame) -> pd.DataFrame:
-    """Give the rows of the study's activations and networks, where a table may lack some."""
+    """Select the rows of the study's activations and networks; a table may lack some."""
     return where(table, activation=study.activations, network=study.networks)
 
 
 def _read_gradients(study: Study, path: Path) -> pd.DataFrame:
+    """Read the gradients in the order of configurations, seeds, epochs and layers."""
     table = read_table(path, tables.GRADIENTS)
-    groups = dict(list(table.groupby([NETWORK, ACTIVATION], sort=False)))
     parts = []
     for network, activation in study.identities():
-        part = groups.get((network, activation))
-        if part is None:
-            raise UserError(
-                f"{path} lacks {activation} on {network}: run `dvc repro` to make it again"
-            )
+        part = where(table, network=network, activation=activation)
+        place = f"{path} ({activation} on {network}"
         for epoch in (0, study.epochs):
-            _check_seeds(
-                where(part, epoch=epoch),
-                study.seeds,
-                f"{path} ({activation} on {network}, epoch {epoch})",
-            )
-        places = {layer: place for place, layer in enumerate(study.layers_of(network))}
-        if set(part["layer"]) != set(places):
-            raise UserError(
-                f"{path} has other layers of {network} than runs/{activation}-{network}:"
-                " run `dvc repro` to make it again"
-            )
+            _check_seeds(where(part, epoch=epoch), study.seeds, f"{place}, epoch {epoch})")
+        layers = study.layers_of(network)
+        if set(part["layer"]) != set(layers):
+            raise UserError(f"{place}) has other layers than layers.csv: {_AGAIN}")
         if missing := [name for name in HEALTH[:3] if name not in set(part["statistic"])]:
-            raise UserError(
-                f"{path} lacks the {missing[0]} of {activation} on {network}:"
-                " run `dvc repro` to make it again"
-            )
-        order = ["seed", "epoch", "layer"]
-        parts.append(
-            part.sort_values(
-                order,
-                key=lambda column: column.map(places) if column.name == "layer" else column,
-                kind="stable",
-            )
-        )
+            raise UserError(f"{place}) lacks the {missing[0]}: {_AGAIN}")
+        places = part["layer"].map(layers.index)
+        ordered = part.assign(place=places).sort_values(["seed", "epoch", "place"], kind="stable")
+        parts.append(ordered.drop(columns="place"))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -397,20 +359,17 @@ def _read_updates(study: Study, runs: Path) -> pd.DataFrame:
         rows = where(study.gradients, activation=activation, network=network)
         for column in ("seed", "epoch", "layer"):
             if set(table[column]) != set(rows[column]):
-                raise UserError(
-                    f"{path} holds other {column}s than results/gradients.csv:"
-                    " run `dvc repro` to train it again"
-                )
+                raise UserError(f"{path} holds other {column}s than gradients.csv: {_AGAIN}")
         parts.append(_labelled(table, network, activation))
     return pd.concat(parts, ignore_index=True)
 
 
 def _read_theory(study: Study, path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     table = read_table(path, columns)
-    lacking = [name for name in study.activations if name not in set(table[ACTIVATION])]
-    if lacking:
-        raise UserError(f"{path} lacks {lacking[0]}: run `dvc repro` to make it again")
     parts = [where(table, activation=name) for name in study.activations]
+    for name, part in zip(study.activations, parts, strict=True):
+        if part.empty:
+            raise UserError(f"{path} lacks {name}: {_AGAIN}")
     return pd.concat(parts, ignore_index=True)
 
 
@@ -419,17 +378,13 @@ def _read_blocks(study: Study, path: Path) -> pd.DataFrame:
     timed = set(zip(table[NETWORK], table[ACTIVATION], strict=True))
     for network, activation in study.identities():
         if (network, activation) not in timed:
-            raise UserError(f"{path} lacks {activation} on {network}: run `dvc repro` to time it")
+            raise UserError(f"{path} lacks {activation} on {network}: {_AGAIN}")
     return table
 
 
 def _read_kernels(study: Study, path: Path) -> pd.DataFrame:
     table = where(read_table(path, tables.KERNELS), activation=study.activations)
-    for operation, rows in table.groupby("operation", sort=False):
-        timed = rows.groupby(ACTIVATION)["block"].apply(sorted).to_dict()
-        for name in study.activations:
-            if timed.get(name) != timed.get(study.activations[0]):
-                raise UserError(
-                    f"{path} lacks blocks of {name}, {operation}: run `dvc repro` to make it again"
-                )
+    counts = set(table.groupby(["operation", ACTIVATION]).size())
+    if len(counts) != 1 or set(table[ACTIVATION]) != set(study.activations):
+        raise UserError(f"{path} lacks blocks of an activation: {_AGAIN}")
     return table

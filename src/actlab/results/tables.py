@@ -9,33 +9,22 @@ from actlab.engine import csvs
 #: One row per point; `results/activations/<activation>/curve.csv`.
 CURVE = ("x", "value", "derivative")
 
-#: One row per measured value; `results/gradients.csv`. `epoch` 0 is before training;
-#: `layer` is hidden_1, hidden_2, ..., output; `probe` is notebook (the first 32 training
-#: images) or test (2,048 test images); `statistic` is mean_abs (of the entries of the
-#: kernel's gradient), l2_norm (its Euclidean norm) or relative_norm (divided by the kernel's norm).
+#: One row per measured value; `results/gradients.csv`. `epoch` 0 is before training; `layer` is
+#: hidden_1, hidden_2, ..., output; `probe` is notebook (the first 32 training images) or test
+#: (2,048 test images); `statistic` is one of `gradients.STATISTICS` or of `HEALTH`.
 GRADIENTS = (
-    "activation",
-    "network",
-    "seed",
-    "epoch",
-    "layer",
-    "probe",
-    "statistic",
-    "value",
+    *("activation", "network", "seed", "epoch", "layer"),
+    *("probe", "statistic", "value"),
 )
 
-#: The statistics of `GRADIENTS` that tell a layer's health (`gradients.summarise_health`), of
-#: the probe test alone. The output layer has none of its activation.
+#: The statistics of a layer's health (`gradients.summarise_health`), of the probe test alone. The
+#: output layer has none of its activation.
 HEALTH = (
     "backprop_rms",
-    "preactivation_mean",
-    "preactivation_variance",
-    "activation_mean",
-    "activation_variance",
-    "saturated_fraction",
-    "dead_fraction",
-    "one_sign_fraction",
-    "one_sign_batch_fraction",
+    *("preactivation_mean", "preactivation_variance"),
+    *("activation_mean", "activation_variance"),
+    *("saturated_fraction", "dead_fraction"),
+    *("one_sign_fraction", "one_sign_batch_fraction"),
 )
 
 #: One row per bin; `results/preactivations.csv`. The density is that of the pre-activations
@@ -43,46 +32,25 @@ HEALTH = (
 PREACTIVATIONS = ("activation", "network", "epoch", "layer", "bin_low", "bin_high", "density")
 
 #: One row per epoch that is timed; `timings/blocks.csv`. In a block each activation on a network
-#: has its turn, of which the shortest epoch counts, in an order of its own: `place` counts from 0;
-#: `load` is the machine's average of the last minute, processes that run or wait.
+#: has its turn, whose shortest epoch counts; `place` is its place in the block's order, from 0;
+#: `load` the machine's average of the last minute, in processes that run or wait.
 BLOCKS = ("network", "block", "place", "activation", "epoch_seconds", "load")
 
-#: One row per measurement of a dense layer alone; `timings/kernels.csv`. `operation` is forward,
-#: backward or elementwise (`kernels.OPERATIONS`); `seconds` are of one of the repetitions; block,
-#: place and load as in `BLOCKS`.
+#: One row per measurement of a dense layer alone; `timings/kernels.csv`. `operation` is one of
+#: `kernels.OPERATIONS`; `seconds` are per repetition; block, place and load as in `BLOCKS`.
 KERNELS = ("operation", "block", "place", "activation", "repetitions", "seconds", "load")
 
-#: One row per pair of configurations and metric; `comparisons.csv` of a report, behind a column
-#: for each key in which the two of a pair are equal. `key` is what they differ in (empty: several
-#: keys), `first` and `second` are its values. Mean to median_high are of first minus second:
-#: fractions, nats, epochs, or for epoch_seconds the natural logarithm of a ratio; `verdict` is on
-#: the first. See `comparisons.compare`.
+#: One row per pair of configurations and metric; `comparisons.csv` of a report, after a column for
+#: each key in which the two of a pair are equal. `first` and `second` are values of `key` (empty:
+#: several keys differ). Differences are first minus second: fractions, nats, epochs, or for
+#: epoch_seconds the natural logarithm of a ratio; `verdict` is on the first.
 COMPARED = (
-    "key",
-    "metric",
-    "first",
-    "second",
-    "pairs",
-    "pairs_dropped",
-    "pairs_censored",
-    "mean",
-    "sd",
-    "low",
-    "high",
-    "median",
-    "median_low",
-    "median_high",
-    "effect_size",
-    "p_t",
-    "p_holm",
-    "margin",
-    "p_equivalence",
-    "p_equivalence_holm",
-    "verdict",
-    "pairs_needed",
-    "new_images_low",
-    "new_images_high",
-    "new_images_verdict",
+    *("key", "metric", "first", "second"),
+    *("pairs", "pairs_censored"),
+    *("mean", "sd", "low", "high", "effect_size"),
+    *("p_t", "p_holm", "margin", "p_equivalence", "p_equivalence_holm"),
+    *("verdict", "pairs_needed"),
+    *("new_images_low", "new_images_high", "new_images_verdict"),
 )
 
 #: One row per class of a split; `reports/data/class_counts.csv`.
@@ -90,64 +58,35 @@ CLASS_COUNTS = ("split", "label", "images")
 
 
 #: One row per ratio of neighbouring hidden layers in an untrained network of one seed;
-#: `results/theory/ratios.csv`. `direction` forward: the mean square pre-activation of `layer` by
-#: that of the layer below; backward: the mean square gradient with respect to those of the layer
-#: below by that of `layer`. `layer` all is the geometric mean over the layers. `predicted` by
-#: mean-field theory; where the geometric mean over seeds lies in the band, both agree.
-#: `kernel_initializer` is what `initializer` stands for.
+#: `results/theory/ratios.csv` (`untrained.measure_ratios`). `layer` all is the geometric mean over
+#: the layers. Where the geometric mean over seeds lies in the band, theory and measurement agree.
+#: `kernel_initializer` is what `initializer` resolves to.
 THEORY_RATIOS = (
-    "activation",
-    "initializer",
-    "kernel_initializer",
-    "layer",
-    "direction",
-    "seed",
-    "predicted",
-    "band_low",
-    "band_high",
-    "ratio",
+    *("activation", "initializer", "kernel_initializer"),
+    *("layer", "direction", "seed"),
+    *("predicted", "band_low", "band_high", "ratio"),
 )
 
 #: One row per activation with an initializer; `results/theory/mean_field.csv`: sigma_w^2, E[phi^2],
 #: E[phi'^2] (both of a standard normal), max |phi'|, q* (0: the signal vanishes, inf: it
 #: diverges), chi_1 and xi = -1 / ln(chi_1) in layers (negative: the gradient grows).
 MEAN_FIELD = (
-    "activation",
-    "initializer",
-    "kernel_initializer",
-    "sigma_w2",
-    "value_gain",
-    "slope_gain",
-    "steepest_slope",
-    "q_star",
-    "chi_1",
-    "depth_scale",
+    *("activation", "initializer", "kernel_initializer"),
+    *("sigma_w2", "value_gain", "slope_gain", "steepest_slope"),
+    *("q_star", "chi_1", "depth_scale"),
 )
 
-#: One row per claim of the notebook; `reports/claims.csv`. `estimate`, low and high are in `unit`:
-#: the number on which the verdict hangs; `seeds` is how many it is of (of times, how many
-#: blocks); `numbers` is all of them as a sentence. See `claims.Claim` and `outcomes.Outcome`.
+#: One row per claim of the notebook; `reports/claims.csv` (`claims.Claim`, `outcomes.Outcome`).
+#: `estimate`, low and high are the decisive estimate in `unit`; `seeds` is how many it is of.
 CLAIMS = (
-    "name",
-    "claim",
-    "section",
-    "measured",
-    "rule",
-    "network",
-    "verdict",
-    "estimate",
-    "low",
-    "high",
-    "unit",
-    "seeds",
-    "numbers",
+    *("name", "claim", "section", "measured", "rule", "network"),
+    *("verdict", "estimate", "low", "high", "unit", "seeds", "numbers"),
 )
 
-#: One row per activation; `results/theory/moments.csv`: mean and variance of phi of a standard
-#: normal (`theory.activation_moments`).
+#: One row per activation; `results/theory/moments.csv` (`theory.activation_moments`).
 MOMENTS = ("activation", "mean", "variance")
 
-#: One row per configured network whose activation passes nothing on of a negative signal;
+#: One row per configured network with an activation that is 0 for every negative number;
 #: `results/theory/born_dead.csv` (`theory.born_dead_probability`).
 BORN_DEAD = ("activation", "network", "probability")
 

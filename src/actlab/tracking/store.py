@@ -252,7 +252,7 @@ class Store:
         """Find the newest finished configuration of a fingerprint."""
         tags = {"actlab.kind": "configuration", "actlab.fingerprint": fingerprint}
         for run in self.search("FINISHED", tags, at_most=1):
-            outcome = run.data.tags["actlab.outcome"]
+            outcome = run.data.tags.get("actlab.outcome", "")
             return Finished(run.info.run_id, outcome, run.data.metrics.get(OBJECTIVE))
         return None
 
