@@ -93,7 +93,7 @@ def root(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path / "root"
 
 
-def publish_live(config: Any = CONFIG) -> LivePublisher:
+def publish_live(config: Any = CONFIG) -> Any:
     """Publish the training at its end, as its stage does."""
     with LivePublisher(config, FOLDER) as publisher:
         publisher.publish()

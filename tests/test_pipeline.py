@@ -75,7 +75,7 @@ def test_a_training_depends_on_what_its_fingerprint_holds(root):
         ("stages/compare", set()),
         ("data/download", {"fetch-data"}),
         ("data/config", {"train", "report"}),
-        ("probes/gradients", {"gradients"}),
+        ("probes/gradients", {"gradients", "theory"}),
         ("probes/kernels", {"timing"}),
         ("probes/untrained", {"theory"}),
         ("probes/theory", {"activations", "theory"}),

@@ -278,7 +278,7 @@ def test_a_training_publishes_after_it_closes_the_runs_of_a_killed_process() -> 
     assert statuses()["later"] == "RUNNING"
 
 
-def publish_in_steps() -> LivePublisher:
+def publish_in_steps() -> Any:
     with LivePublisher(CONFIG, FOLDER) as publisher:
         for epoch in range(1, EPOCHS + 2):
             plant_run(CONFIG, FOLDER, epochs=dict.fromkeys(SEEDS, epoch))

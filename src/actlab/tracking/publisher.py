@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 from tqdm import tqdm
@@ -267,7 +267,7 @@ class LivePublisher:
         self._due_at = -math.inf
         self.is_lost = False  # whether the store failed: runs are missing or incomplete
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "LivePublisher":
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, *rest: object) -> None:
