@@ -160,7 +160,7 @@ def jobs_of(study, launcher):
     jobs = {}
     for path in (study / "multirun" / launcher).glob("*/.hydra/hydra.yaml"):
         history = next(path.parents[1].glob("runs/*/results/history.csv"))
-        activation = history.parent.name.removesuffix("-uniform")
+        activation = history.parents[1].name.removesuffix("-uniform")
         jobs[activation] = (
             str(yaml.safe_load(path.read_text())["hydra"]["job"]["id"]),
             pd.read_csv(history),

@@ -8,7 +8,7 @@ def clones(tmp_path):
     """Two clones with the same tables and logits."""
     for clone in ("old", "new"):
         (tmp_path / clone / "runs/relu-mlp/results").mkdir(parents=True)
-        (tmp_path / clone / "results/theory").mkdir()
+        (tmp_path / clone / "results/theory").mkdir(parents=True)
         (tmp_path / clone / "runs/relu-mlp/results/test.csv").write_text("loss\n0.1\n")
         (tmp_path / clone / "results/theory/ratios.csv").write_text("ratio\n0.1\n")
         np.savez(

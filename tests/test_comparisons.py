@@ -49,8 +49,8 @@ def write_logits(path, images=4):
 def results(study, tmp_path):
     """A folder with the logits of every configuration."""
     for network, name in study.identities():
-        (tmp_path / f"{name}-{network}").mkdir()
-        write_logits(tmp_path / f"{name}-{network}/test.npz")
+        (tmp_path / f"{name}-{network}/results").mkdir(parents=True)
+        write_logits(tmp_path / f"{name}-{network}/results/test.npz")
     return tmp_path
 
 
@@ -79,7 +79,7 @@ def test_logits_are_scored_image_by_image(study, results):
     ids=["missing", "damaged", "other names", "other images"],
 )
 def test_logits_that_are_not_there_are_refused(study, results, damage, reason):
-    damage(results / "tanh-mlp/test.npz")
+    damage(results / "tanh-mlp/results/test.npz")
     with pytest.raises(UserError, match=reason):
         comparisons.read_predictions(study, results, LABELS)
 

@@ -4,7 +4,7 @@ import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -176,7 +176,7 @@ def test_a_slow_store_is_left_alone_as_long_as_a_write_takes(
             now[0] += self.seconds
             return True
 
-    slow: Any = Slow(cast(Any, None))
+    slow: Any = Slow(lambda: publisher.Record("", [], {}, {}))
     live = publisher.LivePublisher(slow, advice=False)
     assert live.is_due
     for slow.seconds, pause in ((0.1, publisher.PAUSE), (30.0, 30.0)):

@@ -195,8 +195,9 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from planted_run import plant_run
 from published import CONFIG, FOLDER
+from actlab.results.layout import RunFolder
 from actlab.tracking.publish import LivePublisher
-folder = FOLDER._make(Path(sys.argv[2]) / path for path in FOLDER)
+folder = RunFolder(Path(sys.argv[2]) / FOLDER.path)
 with LivePublisher(CONFIG, folder) as publisher:
     for epoch in range(1, 4):
         plant_run(CONFIG, folder, epochs={0: epoch + (epoch == 3)})

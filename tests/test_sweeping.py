@@ -595,6 +595,7 @@ def test_a_sweep_killed_at_any_moment_is_completed_each_job_once(root, tmp_path,
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
         finished = database.execute(
             "SELECT t.value, r.status FROM tags t JOIN runs r ON r.run_uuid = t.run_uuid"
+            " JOIN tags k ON k.run_uuid = t.run_uuid AND k.value = 'configuration'"
             " WHERE t.key = 'actlab.fingerprint'"
         ).fetchall()
         running = database.execute("SELECT COUNT(*) FROM runs WHERE status = 'RUNNING'").fetchone()

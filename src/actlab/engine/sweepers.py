@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
@@ -25,15 +24,20 @@ from actlab.engine.sweeping import CONTROL, Jobs, find_best, get_key, list_swept
 from actlab.errors import UserError
 
 
-class GridSweeper(BasicSweeper):
-    """Every combination, in Hydra's own order."""
+class GridSweeper(Sweeper):
+    """Every combination, in the order of Hydra's own sweeper."""
+
+    def __init__(self, max_batch_size: int | None, params: Mapping[str, Any] | None) -> None:
+        # Hydra loads this module again when it looks for plugins, which makes another class.
+        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+        self._basic: Any = BasicSweeper(max_batch_size, params)
 
     def setup(self, *, hydra_context: HydraContext, task_function: Any, config: Any) -> None:
         """Prepare the sweep of a task that `command.run` made."""
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self._basic.setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.project: Project = vars(task_function)["project"]
-        assert self.launcher is not None
-        self.jobs = Jobs(config, hydra_context, self.launcher, self.project)
+        self.jobs = Jobs(config, hydra_context, self._basic.launcher, self.project)
 
     def sweep(self, arguments: list[str]) -> None:
         """Run every combination."""
@@ -46,17 +50,16 @@ class GridSweeper(BasicSweeper):
 
     def list_batches(self, arguments: list[str]) -> list[list[list[str]]]:
         """List the jobs of every combination as overrides, in batches for the launcher."""
-        assert self.hydra_context is not None
-        assert self.config is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        basic = self._basic
+        parser = OverridesParser.create(config_loader=basic.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*basic._parse_config(), *arguments])
         for override in overrides:
             if override.is_sweep_override() and not [*override.sweep_string_iterator()]:
                 raise UserError(f"{override.input_line} gives no value: there is nothing to run")
-        folder = Path(self.config.hydra.sweep.dir)
+        folder = Path(basic.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
-        return self.split_arguments(overrides, self.max_batch_size)
+        OmegaConf.save(basic.config, folder / "multirun.yaml")
+        return basic.split_arguments(overrides, basic.max_batch_size)
 
 
 class FairSweeper(GridSweeper):

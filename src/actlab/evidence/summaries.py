@@ -39,6 +39,8 @@ def over_seeds(
     interval
         Computes mean, sd, low and high of a group's values.
 
+    Examples
+    --------
     >>> table = pd.DataFrame({"network": "mlp", "seed": [3, 4], "accuracy": [0.25, 0.75]})
     >>> over_seeds(table, ["network"], "accuracy", 0.5).columns.tolist()
     ['network', 'mean', 'sd', 'low', 'high', 'seed_3', 'seed_4']
