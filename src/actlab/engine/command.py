@@ -49,7 +49,7 @@ def run(stage: Callable[..., Any], project: Project, sweepable: bool = False) ->
         raise failure
     if failure:
         print(f"actlab: {explain(failure, project)}", file=sys.stderr)
-    if stage.__module__ == "__main__":  # in a process of its own
+    if vars(sys.modules["__main__"]).get(stage.__name__) is stage:  # in a process of its own
         interrupts.finish(1 if failure else 0)
     if failure:
         sys.exit(1)
