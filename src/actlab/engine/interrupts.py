@@ -33,6 +33,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _is_ending = False
 _is_listening = False
 _is_watching = False
+_status: int | None = None
 
 
 class Interrupted(KeyboardInterrupt):
@@ -68,21 +69,29 @@ if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_
     signal.signal(signal.SIGINT, _leave_early)
 
 
-def finish(status: int) -> NoReturn:
-    """End the process with the status of a finished command, whatever signal arrives meanwhile.
+def finish(status: int) -> None:
+    """Ignore signals until the process has ended, with the status of a command that has finished.
 
-    What others have registered for the exit is run. Python does not take its modules apart, which
-    takes TensorFlow a second.
+    It ends after what others have registered for the exit. Python does not take its modules apart,
+    which takes TensorFlow a second.
     """
+    global _status
+    _status = status
     for number in _SIGNALS:
         if signal.getsignal(number) in _DEFAULTS:
             signal.signal(number, signal.SIG_IGN)
-    try:
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        os._exit(status)
+
+
+def _end_at_once() -> None:
+    if _status is not None:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(_status)
+
+
+atexit.register(_end_at_once)  # registered first, it runs last
 
 
 def is_listening() -> bool:

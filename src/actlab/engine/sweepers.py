@@ -27,7 +27,7 @@ from actlab.errors import UserError
 class GridSweeper(Sweeper):
     """Every combination, in the order of Hydra's own sweeper."""
 
-    def __init__(self, max_batch_size: int | None, params: Mapping[str, Any] | None) -> None:
+    def __init__(self, max_batch_size: int | None, params: Any) -> None:
         # Hydra loads this module again when it looks for plugins, which makes another class.
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
