@@ -191,7 +191,13 @@ import atexit
 from actlab.stages import entry
 
 atexit.register(lambda: (say("at its end"), time.sleep(1)))
-entry.run(lambda config: say("at work"))
+
+
+def work(config):
+    say("at work")
+
+
+entry.run(work)
 """
 
 
