@@ -177,7 +177,8 @@ def score(study: Study, target: float) -> pd.DataFrame:
     """
     keys = list(study.keys)
     by_seed = [*keys, "seed"]
-    history = study.history.loc[:, [*by_seed, "epoch", "val_accuracy"]]
+    recorded = [name for name in METRICS if name in study.history]
+    history = study.history.loc[:, [*by_seed, "epoch", *recorded]]
     last = history.sort_values("epoch", kind="stable").drop_duplicates(by_seed, keep="last")
     reached = cast(pd.DataFrame, history[history["val_accuracy"] >= target])
     first = reached.groupby(by_seed, as_index=False).agg(epochs_to_target=("epoch", "min"))
