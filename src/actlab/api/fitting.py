@@ -219,6 +219,8 @@ def fit(
         name: specify_model(activation, network, kernel_initializer, inputs, classes)
         for name, activation in chosen.items()
     }
+    from tqdm import tqdm
+
     from actlab.activations.functions import check
     from actlab.training.trainer import Epoch, Protocol, fit_seeds
 
@@ -236,8 +238,12 @@ def fit(
         def keep(seed: int, epoch: int, model: Any, next_step: Any, name: str = name) -> None:
             weights[name, seed, epoch] = model.get_weights()
 
-        watched = data.validation or data.test
-        events = list(fit_seeds(spec, distinct, data.train, watched, data.test, protocol, keep))
+        watched, events = data.validation or data.test, []
+        # Shown on a terminal alone.
+        with tqdm(total=len(distinct) * training.epochs, desc=name, disable=None) as bar:
+            for event in fit_seeds(spec, distinct, data.train, watched, data.test, protocol, keep):
+                events.append(event)
+                bar.update(isinstance(event, Epoch))
         of_epochs = [event for event in events if isinstance(event, Epoch)]
         of_seeds = [event for event in events if not isinstance(event, Epoch)]
         for table, found, names in zip(rows, (of_epochs, of_seeds), columns, strict=True):
