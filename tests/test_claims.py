@@ -322,7 +322,7 @@ for suffix, network, _ in EITHER:
         without("relu"),
     )
     add(
-        f"leaky_relu_mends_{suffix}",
+        f"leaky_relu_keeps_alive_{suffix}",
         *(dead(network, 0.0, TENTH, 0.01, said), dead(network, 0.0, TENTH, 0.09)),
         dead(network, 0.0, TENTH, 0.05),
         without("leaky_relu"),
@@ -463,7 +463,7 @@ SAME_SHARE = [({"statistic": "one_sign_batch_fraction", "activation": "sigmoid"}
         ),
         ("relu_fastest_epochs_to_target", UNREACHED, "6 seeds without the target reached"),
         ("gradient_means_learning_deeper", UNREACHED, "Mean rho 0.00"),
-        ("leaky_relu_mends_deeper", {}, "6 seeds: none to keep alive."),
+        ("leaky_relu_keeps_alive_deeper", {}, "6 seeds: none to keep alive."),
         # Of four activations there are too few orders for any to show anything.
         (
             "gradient_means_learning_notebook",

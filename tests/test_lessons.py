@@ -57,7 +57,7 @@ def turn(name, verdict):
         ("02-network.md", "accuracy_relu", "supported"),
         ("03-training-and-time.md", "relu_fastest_epochs_to_target", "supported"),
         ("04-vanishing-gradients.md", "relu_passes_on", "supported"),
-        ("05-dying-relu.md", "leaky_relu_mends_deeper", "undecided"),
+        ("05-dying-relu.md", "leaky_relu_keeps_alive_deeper", "undecided"),
         ("06-which-activation.md", "grows_with_depth", "refuted"),
         ("07-interview-questions.md", "sigmoid_shrinks", "refuted"),
     ],

@@ -95,7 +95,7 @@ def _against(function: str, others: Sequence[str], verdict: str, metric: str) ->
         f" {verdict} against {join(others)}; refuted where it is {opposite}, or equivalent (within"
         f" report.{METRICS[metric].margin}), against any; else undecided.",
         "decide": partial(
-            rules.is_ahead_of_all, function=function, metric=metric, others=others, verdict=verdict
+            rules.compare_with_all, function=function, metric=metric, others=others, verdict=verdict
         ),
     }
 
@@ -273,7 +273,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     *(
         Claim(
-            f"leaky_relu_mends_{name}",
+            f"leaky_relu_keeps_alive_{name}",
             f"Leaky ReLU keeps units alive that ReLU loses{claim}",
             "Interview, question 3; Conclusion, recommendations",
             "Shares of dead hidden units after training:"

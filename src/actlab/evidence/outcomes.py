@@ -61,7 +61,7 @@ class Evidence:
         return counted(len(self.study.seeds), "seed")
 
     def get_name(self, function: str) -> str:
-        """Get the name of the activation with that function; of several, the one named like it."""
+        """Get the name of the activation with that function; of several, the one of that name."""
         names = [one.name for one in self.activations if one.function == function]
         if not names:
             raise UnmeasuredError(
@@ -126,7 +126,7 @@ class Outcome:
     decisive_estimate
         The number that the verdict rests on, in `unit`; of several, the least favourable one.
     seeds
-        How many it is of; for times, how many blocks.
+        The number of seeds that it rests on; for times, of timing blocks.
     """
 
     verdict: Verdict
@@ -167,7 +167,7 @@ def estimate(
             return Estimate(interval.mean, math.nan, math.nan, why)
         value = float(values[0])
         return Estimate(value, value, value)
-    # What is left of the rounding of equal values is no difference.
+    # Equal values leave a residue of rounding.
     mean = interval.mean if geometric or abs(interval.mean) > 1e-12 else 0.0
     return Estimate(mean, interval.low, interval.high)
 

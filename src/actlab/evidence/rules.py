@@ -125,7 +125,7 @@ def find_deepest_network(evidence: Evidence) -> tuple[str, ...]:
 
 
 def find_both_networks(evidence: Evidence) -> tuple[str, ...]:
-    """Find both."""
+    """Find the notebook's network and the deepest."""
     return (*find_notebook_network(evidence), *find_deepest_network(evidence))
 
 
@@ -175,7 +175,7 @@ def are_equally_accurate(evidence: Evidence, network: str) -> Outcome:
     return Outcome(verdict, numbers, largest.scaled(100.0), "points", len(evidence.study.seeds))
 
 
-def is_ahead_of_all(
+def compare_with_all(
     evidence: Evidence,
     network: str,
     *,

@@ -1,7 +1,7 @@
 """List the configured runs with their digests: `python -m actlab.stages.collect`.
 
 Later stages depend on these lists, not on the folder `runs`, which also keeps the runs of
-configurations that have left params.yaml.
+configurations that are no longer in params.yaml.
 """
 
 import hashlib

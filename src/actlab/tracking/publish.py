@@ -1,4 +1,4 @@
-"""A training's run folder -> MLflow: live, at the end, by a sweep's job and by `sync`.
+"""A training's run folder -> MLflow: live, at the end, and later by `sync`.
 
 Everything that is written follows from the folder, times included, so that publishing again adds
 nothing. Nothing is written into the folder.
@@ -104,7 +104,7 @@ def _tabulate(run: Run) -> pd.DataFrame:
 
 
 def _record(config: Config, folder: RunFolder) -> Record:
-    """Read a run folder, as far as it is."""
+    """Read a run folder as far as it has been written."""
     run = folder.read(config)
     trained, last = run.config, run.config.training.epochs
     starts = run.epochs.assign(time=run.epochs["ended"] - 1000 * run.epochs["epoch_seconds"])

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 else:  # importing mlflow takes seconds
     Metric = Any
 
-#: Seconds between two writes of a run; a store that takes longer to write is left alone as long.
+#: Least seconds between two writes of a run; a store that takes longer gets an equally long pause.
 PAUSE = 1.0
 
 #: The columns of a table of metrics: `time` is in milliseconds since 1970.
@@ -60,7 +60,7 @@ class Record:
     began
         When each seed began, in milliseconds since 1970.
     digests
-        Of the seeds that are finished, the SHA-256 of what they gave.
+        Of the seeds that are finished, the SHA-256 of their results.
     confidence
         Of the intervals over seeds.
     """
@@ -139,7 +139,8 @@ class Publisher:
     read
         Reads the folder.
     complete
-        Called before the parent is finished: logs artifacts, and returns more of the parent.
+        Called before the parent is finished: logs artifacts, and returns further metrics,
+        parameters and tags of the parent.
     store
         Opened at the first write if it is not given.
     """
@@ -256,7 +257,7 @@ class Publisher:
 
 
 class LivePublisher:
-    """Publishes while results are written; a store that fails costs one line, and no more.
+    """Publishes while results are written; if the store fails, one warning, and work goes on.
 
     A context manager. Leaving it early sets what is unfinished to FAILED, or to KILLED by an
     interrupt. With `advice`, the line says how to write later what is lost.
@@ -275,7 +276,7 @@ class LivePublisher:
 
     @property
     def is_due(self) -> bool:
-        """Whether the last write is `PAUSE` ago, and as long as it took."""
+        """Whether `PAUSE`, and the duration of the last write, have passed since that write."""
         return not self.is_lost and time.monotonic() >= self._due_at
 
     def publish(self) -> None:

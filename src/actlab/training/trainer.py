@@ -96,7 +96,7 @@ def fit_seeds(
         [int, int, keras.Sequential, Callable[[], dict[str, float]]], None
     ] = lambda seed, epoch, model, next_step: None,
     models_at_once: int | None = None,
-    begun: Mapping[int, State] | None = None,
+    resume_from: Mapping[int, State] | None = None,
     save: Callable[[State, Epoch], None] = lambda state, epoch: None,
 ) -> Generator[Epoch | Fitted, None, None]:
     """Train one model per seed, several in parallel, and yield their results.
@@ -117,7 +117,7 @@ def fit_seeds(
         model. The fourth argument returns what `compile_step` measures on the next batch.
     models_at_once
         Number of threads, by default the number of cores. It changes no result.
-    begun
+    resume_from
         States, by seed, from which training resumes with the same results.
     save
         Called with the state (copied arrays) and result of every epoch, after `keep`.
@@ -165,7 +165,7 @@ def fit_seeds(
                 variable.assign(value)
             draw_kernels(model, spec, seed)
             last = 0
-            if state := (begun or {}).get(seed):
+            if state := (resume_from or {}).get(seed):
                 last = state.epoch
                 for variable, value in zip(variables, state.variables, strict=True):
                     variable.assign(value)
