@@ -336,6 +336,7 @@ def test_a_run_that_has_left_params_makes_nothing_stale_but_the_list_of_runs(stu
         assert json.loads(study.run("dvc", "status", "--json")) == {}
     finally:
         shutil.rmtree(left.parent)
+        study.repro("collect")
 
 
 def test_a_users_own_function_is_trained_again_alone_and_a_wrong_one_is_one_line(study):
