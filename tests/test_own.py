@@ -213,7 +213,7 @@ def test_a_model_of_it_loads_where_it_is_not(custom, tmp_path):
         ("flat", "it has no derivative by automatic differentiation"),
         ("rounded", "it has no derivative|give different derivatives"),
         ("straight_through", "automatic differentiation and central differences give different"),
-        ("layered", "Squared is no operation of Keras: write it with keras.ops|cannot trace"),
+        ("layered", "Squared is not an operation of Keras: write it with keras.ops|cannot trace"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_one_line(function, line, custom):

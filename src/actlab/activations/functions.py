@@ -421,7 +421,8 @@ def _check_traced(function: str, phi: Callable[..., Any], constants: Mapping[str
     for operation in map(type, model.operations):
         if not operation.__module__.startswith("keras.") or operation is keras.layers.Lambda:
             raise _refuse(
-                function, f"{operation.__name__} is no operation of Keras: write it with keras.ops"
+                function,
+                f"{operation.__name__} is not an operation of Keras: write it with keras.ops",
             )
     if model.weights:
         raise _refuse(function, "it has weights: only prelu may have them")

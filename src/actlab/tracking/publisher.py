@@ -42,7 +42,7 @@ METRICS = ("metric", "step", "value", "time")
 
 @dataclass(frozen=True)
 class Record:
-    """What a run folder holds so far, for its runs in MLflow.
+    """The results of a configuration so far, for its runs in MLflow.
 
     Attributes
     ----------
