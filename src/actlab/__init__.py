@@ -8,6 +8,8 @@ In a notebook, `import actlab` gives the functions of `api`:
     actlab.plot_gradients(actlab.probe(fitted, mnist))
 
 They import what they need when they are used: `import actlab` itself imports nothing.
+
+=============  ==============================================================
 `engine`       commands, sweeps, locks, atomic files, fingerprints; no domain
 `backend`      TensorFlow and Keras as actlab runs them
 `activations`  definitions; values and derivatives, also of a user's own
@@ -23,7 +25,6 @@ They import what they need when they are used: `import actlab` itself imports no
 `stages`       the commands that DVC and Hydra run
 `api`          what `import actlab` gives a notebook
 =============  ==============================================================
-=======
 """
 
 from typing import TYPE_CHECKING

@@ -1,0 +1,46 @@
+"""The files of conf/: each is a named choice of one group, such as `conf/activation/relu.yaml`."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from actlab.errors import UserError
+
+
+def find_conf() -> Path:
+    """Return the folder conf/: the repository's, or the copy in an installed package."""
+    packaged = Path(__file__).parents[1] / "conf"
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "conf"
+
+
+def list_presets(group: str) -> list[str]:
+    """List the names of a group.
+
+    >>> list_presets("network")
+    ['deep', 'mlp', 'uniform']
+    """
+    return sorted(path.stem for path in (find_conf() / group).glob("*.yaml"))
+
+
+@cache
+def load_preset(group: str, name: str) -> dict[str, Any]:
+    """Return the values of a named choice of a group.
+
+    Raises
+    ------
+    UserError
+        If the group has no such file, or it is not valid YAML.
+
+    >>> load_preset("network", "mlp")
+    {'name': 'mlp', 'hidden': [128, 64]}
+    """
+    if name not in list_presets(group):
+        raise UserError(f"{group} is {name!r}: it has to be one of {', '.join(list_presets(group))}")
+    path = find_conf() / group / f"{name}.yaml"
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"conf/{group}/{path.name} is not valid YAML: {reason}") from error
