@@ -36,8 +36,8 @@ def load_preset(group: str, name: str) -> dict[str, Any]:
     >>> load_preset("network", "mlp")
     {'name': 'mlp', 'hidden': [128, 64]}
     """
-    if name not in list_presets(group):
-        raise UserError(f"{group} is {name!r}: it has to be one of {', '.join(list_presets(group))}")
+    if name not in (known := list_presets(group)):
+        raise UserError(f"{group} is {name!r}: it has to be one of {', '.join(known)}")
     path = find_conf() / group / f"{name}.yaml"
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
