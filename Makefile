@@ -17,6 +17,10 @@ LESSON_FIGURES := activation_functions accuracy_curves loss_curves accuracy_diff
 	gradient_first_layer health_backprop_rms health_dead_fraction health_saturated_fraction \
 	preactivations theory
 
+# An environment that was made in another folder, which pyvenv.cfg names, is made anew.
+moved = $(shell grep -qsF " $$(pwd -P)/$(1)" "$(1)/pyvenv.cfg" || echo moved)
+.PHONY: moved
+
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -24,7 +28,7 @@ PAGE := .dvc/plots/page.html
 
 setup: $(VENV)/ready $(PAGE) ## install the locked requirements, in .venv
 
-$(VENV)/ready: requirements.lock pyproject.toml
+$(VENV)/ready: requirements.lock pyproject.toml $(call moved,$(VENV))
 	@PYTHON=$(PYTHON) sh setup.sh
 
 $(PAGE): $(VENV)/ready scripts/plots_page.py
@@ -32,12 +36,12 @@ $(PAGE): $(VENV)/ready scripts/plots_page.py
 
 setup-ray: $(VENV)-ray/ready ## install them with ray, in .venv-ray
 
-$(VENV)-ray/ready: requirements-ray.lock pyproject.toml
+$(VENV)-ray/ready: requirements-ray.lock pyproject.toml $(call moved,$(VENV)-ray)
 	@PYTHON=$(PYTHON) sh setup.sh requirements-ray.lock
 
 setup-bench: $(VENV)/ready $(VENV)-bench/ready ## install them with the benchmarked libraries, in .venv-bench: 8 GB
 
-$(VENV)-bench/ready: requirements-bench.lock pyproject.toml
+$(VENV)-bench/ready: requirements-bench.lock pyproject.toml $(call moved,$(VENV)-bench)
 	@PYTHON=$(PYTHON) sh setup.sh requirements-bench.lock
 
 repro: $(VENV)/ready $(PAGE) ## run the pipeline, from raw data to report and MLflow
