@@ -79,7 +79,8 @@ def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> 
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             return sweeping.run_job(stage, composed, project, root)
         try:
-            stage(compose(composed, project, root))
+            with interrupts.reraising():
+                stage(compose(composed, project, root))
         except (UserError, OmegaConfBaseException, OSError) as error:
             failure = error  # Hydra would print several lines
             remove_untouched(root)

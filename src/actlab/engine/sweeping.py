@@ -63,7 +63,7 @@ def _run_job(stage: Callable[..., Any], composed: Any, project: Project, root: P
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         config = compose(composed, project, root)
-        outcome = project.run_once(stage, config, f"job {HydraConfig.get().job.num + 1}")
+        outcome = project.run_once(interrupts.reraising()(stage), config, f"job {HydraConfig.get().job.num + 1}")
     except Exception as error:  # one job's failure does not stop the others
         outcome = Outcome("failed", None, 0.0, _explain_failure(error, folder, project))
         with suppress(OSError):
