@@ -45,6 +45,7 @@ $(VENV)-bench/ready: requirements-bench.lock pyproject.toml $(call moved,$(VENV)
 	@PYTHON=$(PYTHON) sh setup.sh requirements-bench.lock
 
 repro: $(VENV)/ready $(PAGE) ## run the pipeline, from raw data to report and MLflow
+	@PYTHONPATH=src python -m actlab.stages.preflight
 	@dvc repro
 	@PYTHONPATH=src python -m actlab.stages.answer
 
@@ -82,6 +83,7 @@ study: $(VENV)/ready ## update docs/study and the lessons from the last repro
 	@mkdir -p docs/study docs/lessons/figures
 	@cp reports/summary.csv reports/comparisons.csv reports/claims.csv reports/theory.csv $(STUDY_TABLES:%=reports/tables/%.csv) reports/figures/gradient_by_layer.png docs/study/
 	@cp reports/data/sample_images.png $(LESSON_FIGURES:%=reports/figures/%.png) docs/lessons/figures/
+	@python scripts/record_study.py
 	@python scripts/write_lessons.py
 
 lessons: $(VENV)/ready ## write docs/lessons from scripts/lessons and docs/study

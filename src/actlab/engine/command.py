@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
-from actlab.engine import interrupts, sweeping
+from actlab.engine import interrupts, surroundings, sweeping
 from actlab.engine.composing import compose, explain, remove_untouched
 from actlab.engine.project import Project
 from actlab.engine.validation import explain_fault
@@ -58,6 +58,7 @@ def run(stage: Callable[..., Any], project: Project, sweepable: bool = False) ->
 def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> Exception | None:
     """Run the stage, or a sweep of it; return what the user can fix."""
     root = Path.cwd()
+    surroundings.prepare(root)
     if not ((root / "conf/config.yaml").is_file() and (root / "params.yaml").is_file()):
         raise UserError(
             f"{root} is not the root of the repository (no conf/config.yaml and params.yaml):"
