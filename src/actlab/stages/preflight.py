@@ -41,7 +41,9 @@ def require_readable(root: Path) -> None:
     """Refuse a file of DVC's that was cut short, or in which git has left a conflict."""
     for name, remedy in _REMEDIES.items():
         path = root / name
-        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        if not path.is_file():
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
         if _CONFLICT.search(text):
             raise UserError(f"{name} has conflict markers of git: {remedy}")
         try:
