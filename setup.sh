@@ -43,4 +43,9 @@ sed -n '/^uv==/,/# via/p' "$LOCK" >"$VENV/uv.txt"
 uv() { "$VENV/bin/uv" pip "$@" --quiet --python "$VENV/bin/python"; }
 uv sync --compile-bytecode --require-hashes "$LOCK"
 uv install --no-deps --no-build-isolation --editable .
+# Relative to its folder, so that a copied clone's Python imports the copy's source; and in ASCII,
+# which Python reads in any locale.
+for link in "$VENV"/lib/python*/site-packages/_actlab.pth; do
+    echo ../../../../src >"$link"
+done
 touch "$VENV/ready"

@@ -78,8 +78,7 @@ OTHER = {
     ("content", "lines"),
     [
         (OTHER, ["float32 1e-07", "tensorflow channels_last"]),
-        ({"floatx": "float8"}, ["Keras refuses its keras.json, in ~/.keras or KERAS_HOME ("]),
-        ([], ["Keras refuses its keras.json, in ~/.keras or KERAS_HOME ("]),
+        ({"floatx": "float8"}, ["Keras does not start (Invalid `floatx` configuration."]),
     ],
 )
 def test_a_users_keras_json_changes_nothing(content, lines, root, tmp_path):

@@ -1,4 +1,4 @@
-"""What `make` says on a machine that is not ready, and makes anew; stubs stand in for its Python."""
+"""What `make` says on a machine that is not ready, and makes anew; Python is a stub."""
 
 import os
 import shutil
@@ -112,7 +112,7 @@ case "$*" in
         for folder; do :; done
         echo "made: $*"
         rm -rf "$folder"
-        mkdir -p "$folder/bin"
+        mkdir -p "$folder/bin" "$folder/lib/python3/site-packages"
         echo "command = $0 -m venv $(pwd -P)/$folder" >"$folder/pyvenv.cfg"
         cp "$0" "$folder/bin/python"
         printf '#!/bin/sh\n' >"$folder/bin/uv"

@@ -51,7 +51,8 @@ with _absent("sklearn", "matplotlib"):
         import keras
     except (AttributeError, TypeError, ValueError) as error:
         raise UserError(
-            f"Keras refuses its keras.json, in ~/.keras or KERAS_HOME ({error}): remove it"
+            f"Keras does not start ({' '.join(str(error).split())[:300]}): correct or remove"
+            " keras.json, in ~/.keras or KERAS_HOME"
         ) from error
     import tensorflow as tf
 
