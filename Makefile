@@ -50,9 +50,15 @@ repro: $(VENV)/ready $(PAGE) ## run the pipeline, from raw data to report and ML
 	@PYTHONPATH=src python -m actlab.stages.answer
 
 DEPENDENCIES := (src|data|models|results|timings|reports|custom|conf/activation|conf/network)
+# Where DVC keeps experiments of the last commit, and what is queued.
+EXPERIMENTS := "refs/exps/$$(git rev-parse --verify --quiet HEAD | sed 's,..,&/,')" refs/exps/celery
 
 experiments: $(VENV)/ready ## list experiments since the last commit: values that differ, accuracies
-	@dvc exp show --only-changed --drop Created --drop '$(DEPENDENCIES)(/[^:]*)?$$'
+	@if [ -n "$$(git for-each-ref $(EXPERIMENTS))" ]; then \
+		dvc exp show --only-changed --drop Created --drop '$(DEPENDENCIES)(/[^:]*)?$$'; \
+	else \
+		echo "No experiments since the last commit: dvc exp run -S training.epochs=2 makes one"; \
+	fi
 
 test: $(VENV)/ready ## run the tests
 	@pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -73,8 +79,7 @@ lint: $(VENV)/ready ## run ruff, pyright and import-linter
 	@lint-imports --no-cache --no-logo
 
 ui: $(VENV)/ready ## show the runs in the MLflow UI, on this machine only; PORT=...
-	@echo "The runs:    http://127.0.0.1:$(or $(PORT),5000)/#/experiments/1/runs?viewStateShareKey=configurations&workflowType=machine_learning"
-	@MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(or $(PORT),5000)
+	@python -m actlab.tracking.ui --port $(or $(PORT),5000)
 
 serve: $(VENV)/ready ## serve a registered model, on this machine only; PORT=..., MODEL=models:/<name>@<alias>
 	@python -m actlab.tracking.serving $(MODEL) --port $(or $(PORT),5001)
