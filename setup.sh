@@ -45,7 +45,7 @@ uv sync --compile-bytecode --require-hashes "$LOCK"
 uv install --no-deps --no-build-isolation --editable .
 # Relative to its folder, so that a copied clone's Python imports the copy's source; and in ASCII,
 # which Python reads in any locale.
-for link in "$VENV"/lib/python*/site-packages/_actlab.pth; do
-    echo ../../../../src >"$link"
+for packages in "$VENV"/lib/python*/site-packages; do
+    echo ../../../../src >"$packages/_actlab.pth"
 done
 touch "$VENV/ready"
