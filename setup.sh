@@ -37,10 +37,17 @@ if ! { [ -x "$VENV/bin/python" ] && grep -qsF " $(pwd -P)/$VENV" "$VENV/pyvenv.c
     [ ! -L "$VENV" ] || fail "$VENV links to the environment of another folder: remove the link"
     "$PYTHON" -m venv --clear "$VENV"
 fi
+# pip and uv keep what they download below HOME, which may be read-only.
+cache=${XDG_CACHE_HOME:-${HOME:-/dev/null}/.cache}
+{ mkdir -p "$cache" && [ -w "$cache" ]; } 2>/dev/null || export PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1
 # uv installs ten times as fast as pip; it comes from the same lock, verified by hash.
 sed -n '/^uv==/,/# via/p' "$LOCK" >"$VENV/uv.txt"
-"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$VENV/uv.txt"
-uv() { "$VENV/bin/uv" pip "$@" --quiet --python "$VENV/bin/python"; }
+advice="see the lines above, then the network and the disk, and run make setup again"
+"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$VENV/uv.txt" ||
+    fail "pip could not install uv: $advice"
+uv() {
+    "$VENV/bin/uv" pip "$@" --quiet --python "$VENV/bin/python" || fail "uv could not install $LOCK: $advice"
+}
 uv sync --compile-bytecode --require-hashes "$LOCK"
 uv install --no-deps --no-build-isolation --editable .
 # Relative to its folder, so that a copied clone's Python imports the copy's source; and in ASCII,

@@ -135,9 +135,9 @@ def clone(root, tmp_path):
     python.chmod(0o755)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
 
-    def make(folder, *arguments):
+    def make(folder, *arguments, **environment):
         command = ["make", "-o", ".dvc/plots/page.html", f"PYTHON={python}", *arguments, "setup"]
-        environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)} | environment
         finished = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
@@ -192,6 +192,31 @@ def test_an_environment_that_is_a_link_to_anothers_stays(clone):
     assert (status, made) == (2, [])
     assert "actlab: .venv links to the environment of another folder: remove the link\n" in said
     assert make(folder) == NOTHING
+
+
+def act(command):
+    """The stub of Python with a pip that runs a shell command."""
+    return PYTHON.replace("esac", f'    "-m pip"*) {command} ;;\nesac')
+
+
+@pytest.mark.parametrize(
+    ("home", "kept"), [("/proc/none", "1"), ("/dev/null", "1"), ("", "1"), (None, "yes")]
+)
+def test_packages_are_not_kept_in_a_home_that_is_read_only(home, kept, clone):
+    folder, make = clone
+    folder.with_name("python").write_text(act('echo "made: ${UV_NO_CACHE:-yes}"'))
+    status, made, said = make(folder, **({} if home is None else {"HOME": home}))
+    assert (status, said) == (0, "")
+    assert made[1] == f"made: {kept}"
+
+
+def test_packages_that_cannot_be_installed_are_one_line_of_ours(clone):
+    folder, make = clone
+    folder.with_name("python").write_text(act('echo "no network" >&2; exit 1'))
+    status, _, said = make(folder)
+    assert status == 2
+    assert said.startswith("no network\nactlab: pip could not install uv: see the lines above,")
+    assert not (folder / ".venv/ready").exists()
 
 
 def test_text_has_the_same_line_ends_in_every_clone(root):
