@@ -17,6 +17,10 @@ LESSON_FIGURES := activation_functions accuracy_curves loss_curves accuracy_diff
 	gradient_first_layer health_backprop_rms health_dead_fraction health_saturated_fraction \
 	preactivations theory
 
+# An environment that was made in another folder, which pyvenv.cfg names, is made anew.
+moved = $(shell grep -qsF " $$(pwd -P)/$(1)" "$(1)/pyvenv.cfg" || echo moved)
+.PHONY: moved
+
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -24,7 +28,7 @@ PAGE := .dvc/plots/page.html
 
 setup: $(VENV)/ready $(PAGE) ## install the locked requirements, in .venv
 
-$(VENV)/ready: requirements.lock pyproject.toml
+$(VENV)/ready: requirements.lock pyproject.toml $(call moved,$(VENV))
 	@PYTHON=$(PYTHON) sh setup.sh
 
 $(PAGE): $(VENV)/ready scripts/plots_page.py
@@ -32,22 +36,29 @@ $(PAGE): $(VENV)/ready scripts/plots_page.py
 
 setup-ray: $(VENV)-ray/ready ## install them with ray, in .venv-ray
 
-$(VENV)-ray/ready: requirements-ray.lock pyproject.toml
+$(VENV)-ray/ready: requirements-ray.lock pyproject.toml $(call moved,$(VENV)-ray)
 	@PYTHON=$(PYTHON) sh setup.sh requirements-ray.lock
 
 setup-bench: $(VENV)/ready $(VENV)-bench/ready ## install them with the benchmarked libraries, in .venv-bench: 8 GB
 
-$(VENV)-bench/ready: requirements-bench.lock pyproject.toml
+$(VENV)-bench/ready: requirements-bench.lock pyproject.toml $(call moved,$(VENV)-bench)
 	@PYTHON=$(PYTHON) sh setup.sh requirements-bench.lock
 
 repro: $(VENV)/ready $(PAGE) ## run the pipeline, from raw data to report and MLflow
+	@PYTHONPATH=src python -m actlab.stages.preflight
 	@dvc repro
 	@PYTHONPATH=src python -m actlab.stages.answer
 
 DEPENDENCIES := (src|data|models|results|timings|reports|custom|conf/activation|conf/network)
+# Where DVC keeps experiments of the last commit, and what is queued.
+EXPERIMENTS := "refs/exps/$$(git rev-parse --verify --quiet HEAD | sed 's,..,&/,')" refs/exps/celery
 
 experiments: $(VENV)/ready ## list experiments since the last commit: values that differ, accuracies
-	@dvc exp show --only-changed --drop Created --drop '$(DEPENDENCIES)(/[^:]*)?$$'
+	@if [ -n "$$(git for-each-ref $(EXPERIMENTS))" ]; then \
+		dvc exp show --only-changed --drop Created --drop '$(DEPENDENCIES)(/[^:]*)?$$'; \
+	else \
+		echo "No experiments since the last commit: dvc exp run -S training.epochs=2 makes one"; \
+	fi
 
 test: $(VENV)/ready ## run the tests
 	@pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -68,8 +79,7 @@ lint: $(VENV)/ready ## run ruff, pyright and import-linter
 	@lint-imports --no-cache --no-logo
 
 ui: $(VENV)/ready ## show the runs in the MLflow UI, on this machine only; PORT=...
-	@echo "The runs:    http://127.0.0.1:$(or $(PORT),5000)/#/experiments/1/runs?viewStateShareKey=configurations&workflowType=machine_learning"
-	@MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(or $(PORT),5000)
+	@python -m actlab.tracking.ui --port $(or $(PORT),5000)
 
 serve: $(VENV)/ready ## serve a registered model, on this machine only; PORT=..., MODEL=models:/<name>@<alias>
 	@python -m actlab.tracking.serving $(MODEL) --port $(or $(PORT),5001)
@@ -78,6 +88,7 @@ study: $(VENV)/ready ## update docs/study and the lessons from the last repro
 	@mkdir -p docs/study docs/lessons/figures
 	@cp reports/summary.csv reports/comparisons.csv reports/claims.csv reports/theory.csv $(STUDY_TABLES:%=reports/tables/%.csv) reports/figures/gradient_by_layer.png docs/study/
 	@cp reports/data/sample_images.png $(LESSON_FIGURES:%=reports/figures/%.png) docs/lessons/figures/
+	@python scripts/record_study.py
 	@python scripts/write_lessons.py
 
 lessons: $(VENV)/ready ## write docs/lessons from scripts/lessons and docs/study

@@ -17,6 +17,6 @@ def cores() -> list[int]:
 def write_between(mark: str, text: str) -> None:
     """Replace the text of the page between the two comments with this mark."""
     first, last = f"<!-- {mark} -->\n", f"<!-- /{mark} -->\n"
-    before, rest = PAGE.read_text().split(first)
+    before, rest = PAGE.read_text(encoding="utf-8").split(first)
     _, after = rest.split(last)
-    PAGE.write_text(f"{before}{first}{text}{last}{after}")
+    PAGE.write_text(f"{before}{first}{text}{last}{after}", encoding="utf-8")

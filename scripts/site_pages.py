@@ -58,7 +58,7 @@ def on_pre_build(config: MkDocsConfig) -> None:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are not Markdown files of docs/."""
-    pages: dict[str, str | bytes] = {"index.md": (ROOT / "README.md").read_text()}
+    pages: dict[str, str | bytes] = {"index.md": (ROOT / "README.md").read_text(encoding="utf-8")}
     pages |= _write_reference()
     for file in list(files):
         if file.src_uri.endswith(".ipynb"):
@@ -91,7 +91,7 @@ def _write_reference() -> dict[str, str | bytes]:
     public = ast.literal_eval(
         next(
             node.value
-            for node in ast.parse((PACKAGE / "__init__.py").read_text()).body
+            for node in ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
         )
     )
@@ -118,7 +118,7 @@ def _write_reference() -> dict[str, str | bytes]:
 
 def _read_summary(module: str) -> str:
     """Read the first line of a module's docstring."""
-    source = (PACKAGE / f"{module.replace('.', '/')}.py").read_text()
+    source = (PACKAGE / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 

@@ -257,7 +257,7 @@ def main(arguments: Sequence[str]) -> None:
     except LessonError as error:
         sys.exit(f"actlab: {error}")
     for page, text in pages.items():
-        (PAGES / page).write_text(text)
+        (PAGES / page).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from jaxtyping import install_import_hook
 install_import_hook("actlab", "beartype.beartype")
 
 from actlab.data import datasets, splits  # noqa: E402
+from actlab.engine.parallel import available_cores  # noqa: E402
 from actlab.errors import UserError  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -20,6 +21,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "filterwarnings", "ignore:.*Any type hint is inferred:UserWarning:mlflow"
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    return available_cores()
 
 
 #: The files that take longest.

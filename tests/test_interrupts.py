@@ -211,6 +211,73 @@ def test_a_command_that_has_finished_ends_with_its_own_status(started):
     assert output == ""
 
 
+# A library that raises another error where it is interrupted, as imports do, or none.
+CONVERTS = """
+from actlab.stages import entry
+
+
+def work(config):
+    try:
+        say("at work")
+        time.sleep(60)
+    except KeyboardInterrupt:
+        {instead}
+
+
+sys.argv = ["work"]
+entry.run(work)
+"""
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [
+        'raise ImportError("numpy._core.multiarray failed to import")',
+        'raise OSError("interrupted")',
+        "sys.exit(3)",
+        "pass",
+    ],
+)
+def test_a_command_whose_interrupt_is_lost_in_a_library_ends_by_its_signal(instead, started):
+    process = started(CONVERTS.format(instead=instead))
+    wait_for(process, "at work")
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=10)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert output == f"\nactlab: stopped by SIGTERM; {interrupts.ADVICE}\n"
+
+
+# A job of a sweep catches errors: another one must not begin.
+JOB = """
+@interrupts.reraising()
+def stage():
+    try:
+        say("at work")
+        time.sleep(60)
+    except KeyboardInterrupt:
+        raise ImportError("numpy")
+
+
+try:
+    with interrupts.listening("", watch_parent=False):
+        try:
+            stage()
+        except Exception:
+            say("the next job")
+except interrupts.Interrupted as interrupted:
+    interrupts.leave(interrupted.number, "run it again")
+"""
+
+
+def test_a_job_whose_interrupt_is_lost_in_a_library_is_the_last(started):
+    process = started(JOB)
+    wait_for(process, "at work")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=10)
+    assert process.returncode == 128 + signal.SIGINT
+    assert output == "\nactlab: stopped by SIGINT; run it again\n"
+
+
 def test_a_command_that_is_importing_ends_without_a_traceback(started, tmp_path):
     (tmp_path / "scipy.py").write_text('import time; print("at work", flush=True); time.sleep(60)')
     process = started(

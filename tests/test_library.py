@@ -3,7 +3,6 @@
 import inspect
 import math
 import shutil
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -340,18 +339,6 @@ def test_a_model_that_is_not_there_says_which_are(fitted, probed, small):
         actlab.plot_health(probed, "dead")
     with pytest.raises(UserError, match="there is no dead_fraction of a network without hidden"):
         actlab.plot_health(probed[probed["layer"] == "output"])
-
-
-def test_a_tensorflow_that_runs_already_is_one_line(monkeypatch):
-    class Refuses:
-        def find_spec(self, name, *_):
-            if name == "actlab.backend":
-                raise RuntimeError("TensorFlow already runs with several threads a model")
-
-    monkeypatch.delitem(sys.modules, "actlab.backend")
-    monkeypatch.setattr(sys, "meta_path", [Refuses(), *sys.meta_path])
-    with pytest.raises(UserError, match="TensorFlow was in use before actlab"):
-        actlab.build("relu")
 
 
 # Names and defaults

@@ -1,5 +1,6 @@
-"""What `make` says on a machine that is not ready; a stub stands in for its Python."""
+"""What `make` says on a machine that is not ready, and makes anew; Python is a stub."""
 
+import os
 import shutil
 import subprocess
 
@@ -13,7 +14,7 @@ def machine(root, tmp_path):
     folder.mkdir()
     shutil.copy(root / "setup.sh", folder)
 
-    def run(version_serves=0, has_venv=0, python=None):
+    def run(version_serves=0, has_venv=0, python=None, path="/usr/bin:/bin"):
         stub = folder / "python"
         stub.write_text(
             "#!/bin/sh\n"
@@ -25,9 +26,9 @@ def machine(root, tmp_path):
         )
         stub.chmod(0o755)
         finished = subprocess.run(
-            ["sh", "setup.sh"],
+            ["/bin/sh", "setup.sh"],
             cwd=folder,
-            env={"PATH": "/usr/bin:/bin", "PYTHON": python or str(stub)},
+            env={"PATH": path, "PYTHON": python or str(stub)},
             capture_output=True,
             text=True,
             check=False,
@@ -74,6 +75,154 @@ def test_a_machine_that_is_not_ready_is_told_what_it_lacks(machine, given, line,
 def test_a_folder_within_another_clone_is_none(machine, tmp_path):
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
     assert machine().startswith(f"actlab: {NO_CLONE}")
+
+
+def test_a_machine_without_git_is_told(machine):
+    assert machine(path="/none") == (
+        "actlab: git was not found: install it (on Debian and Ubuntu: apt-get install git)"
+    )
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "fatal: detected dubious ownership in repository at '/x'\nTo add an exception for this"
+        " directory, call:\n\n\tgit config --global --add safe.directory /x\n",
+        "fatal: bad config line 1 in file .git/config\n",
+        "fatal: this operation must be run in a work tree\n",
+    ],
+)
+def test_what_git_says_of_a_clone_is_shown(reason, machine, tmp_path):
+    git = tmp_path / "bin/git"
+    git.parent.mkdir()
+    git.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{reason}END\nexit 128\n")
+    git.chmod(0o755)
+    said = " ".join(reason.split())
+    assert machine(path=f"{git.parent}:/usr/bin:/bin").strip() == (
+        f"actlab: git cannot use this folder: {said}"
+    )
+
+
+# --- A clone that was copied or moved -------------------------------------------------------
+
+#: Stands in for Python: makes an environment that says where it was made, as Python's venv does.
+PYTHON = """#!/bin/sh
+case "$*" in
+    "-m venv"*)
+        for folder; do :; done
+        echo "made: $*"
+        rm -rf "$folder"
+        mkdir -p "$folder/bin" "$folder/lib/python3/site-packages"
+        echo "command = $0 -m venv $(pwd -P)/$folder" >"$folder/pyvenv.cfg"
+        cp "$0" "$folder/bin/python"
+        printf '#!/bin/sh\n' >"$folder/bin/uv"
+        chmod +x "$folder/bin/uv" ;;
+esac
+"""
+
+
+@pytest.fixture
+def clone(root, tmp_path):
+    """A clone whose environment takes no time, and `make setup` in it: what it makes anew."""
+    folder = tmp_path / "actlab"
+    (folder / ".dvc/plots").mkdir(parents=True)
+    for name in ("Makefile", "setup.sh"):
+        shutil.copy(root / name, folder)
+    for name in ("requirements.lock", "pyproject.toml"):
+        (folder / name).touch()
+    python = tmp_path / "python"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+
+    def make(folder, *arguments, **environment):
+        command = ["make", "-o", ".dvc/plots/page.html", f"PYTHON={python}", *arguments, "setup"]
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)} | environment
+        finished = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        made = [line for line in finished.stdout.splitlines() if line.startswith("made: ")]
+        return finished.returncode, made, finished.stderr
+
+    return folder, make
+
+
+MADE = (0, ["made: -m venv --clear .venv"], "")
+NOTHING = (0, [], "")
+
+
+@pytest.mark.parametrize("name", ["mine", "l'été à la mer", 'with "quotes", $HOME, (and) more'])
+@pytest.mark.parametrize("is_copy", [True, False])
+def test_a_copied_or_moved_clone_makes_its_environment_anew(name, is_copy, clone):
+    folder, make = clone
+    assert make(folder) == MADE
+    assert make(folder) == NOTHING
+    other = folder.with_name(name)
+    if is_copy:
+        shutil.copytree(folder, other, symlinks=True)
+    else:
+        folder.rename(other)
+    assert make(other) == MADE
+    assert make(other) == NOTHING
+    assert make(other.parent, "-C", str(other)) == NOTHING
+    if is_copy:
+        assert make(folder) == NOTHING  # the original stays as it was
+
+
+def test_what_else_changes_keeps_the_environment(clone):
+    folder, make = clone
+    assert make(folder) == MADE
+    (folder / "requirements.lock").write_text("changed")
+    os.utime(folder / ".venv/ready", (0, 0))
+    assert make(folder) == NOTHING  # synchronised with the lock, not made anew
+    link = folder.with_name("link")
+    link.symlink_to(folder)
+    assert make(link) == NOTHING
+
+
+def test_an_environment_that_is_a_link_to_anothers_stays(clone):
+    folder, make = clone
+    assert make(folder) == MADE
+    (folder / ".venv").rename(folder.with_name("large disk"))
+    (folder / ".venv").symlink_to("../large disk")
+    assert make(folder) == NOTHING
+    other = folder.with_name("mine")
+    shutil.copytree(folder, other, symlinks=True)
+    status, made, said = make(other)
+    assert (status, made) == (2, [])
+    assert "actlab: .venv links to the environment of another folder: remove the link\n" in said
+    assert make(folder) == NOTHING
+
+
+def act(command):
+    """The stub of Python with a pip that runs a shell command."""
+    return PYTHON.replace("esac", f'    "-m pip"*) {command} ;;\nesac')
+
+
+@pytest.mark.parametrize(
+    ("home", "kept"), [("/proc/none", "1"), ("/dev/null", "1"), ("", "1"), (None, "yes")]
+)
+def test_packages_are_not_kept_in_a_home_that_is_read_only(home, kept, clone):
+    folder, make = clone
+    folder.with_name("python").write_text(act('echo "made: ${UV_NO_CACHE:-yes}"'))
+    status, made, said = make(folder, **({} if home is None else {"HOME": home}))
+    assert (status, said) == (0, "")
+    assert made[1] == f"made: {kept}"
+
+
+def test_packages_that_cannot_be_installed_are_one_line_of_ours(clone):
+    folder, make = clone
+    folder.with_name("python").write_text(act('echo "no network" >&2; exit 1'))
+    status, _, said = make(folder)
+    assert status == 2
+    assert said.startswith("no network\nactlab: pip could not install uv: see the lines above,")
+    assert not (folder / ".venv/ready").exists()
+
+
+def test_text_has_the_same_line_ends_in_every_clone(root):
+    listed = ["git", "ls-files", "--eol"]
+    files = subprocess.run(listed, cwd=root, capture_output=True, text=True, check=True).stdout
+    assert all("eol=lf" in line for line in files.splitlines())
 
 
 # --- make test-all --------------------------------------------------------------------------

@@ -551,6 +551,7 @@ def test_joblibs_jobs_share_the_cores(workers, jobs, each, monkeypatch):
     import joblib
 
     monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
+    monkeypatch.setattr(sweeping, "available_cores", lambda: 8)
     monkeypatch.setattr(joblib, "effective_n_jobs", lambda count: 8 if count == -1 else count)
     launcher = OmegaConf.create({"_target_": "x.JoblibLauncher", "n_jobs": workers})
     free, fixed = (OmegaConf.create({"models_at_once": count}) for count in (None, 3))

@@ -104,18 +104,6 @@ def specify_model(
 ) -> ModelSpec:
     """Return what `build_model` needs, once the initializer is valid."""
     ModelConfig(kernel_initializer)
-    import_tensorflow()
     from actlab.models.network import ModelSpec
 
     return ModelSpec(activation, network, kernel_initializer, inputs, classes)
-
-
-def import_tensorflow() -> None:
-    """Import TensorFlow with the settings of actlab, which it takes before its first use only."""
-    try:
-        import actlab.backend  # noqa: F401
-    except RuntimeError as error:
-        raise UserError(
-            "TensorFlow was in use before actlab, with several threads per model, which actlab's"
-            " results must not depend on: restart Python, and let actlab build a network first"
-        ) from error

@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import Field
 
 from actlab.activations.config import ActivationConfig
-from actlab.api.arguments import Named, import_tensorflow, resolve_activations
+from actlab.api.arguments import Named, resolve_activations
 from actlab.api.data import Data
 from actlab.api.fitting import Curve, Fit
 from actlab.engine.csvs import where
@@ -51,10 +51,8 @@ def plot_functions(*activations: Named) -> Figure:
 
 def _describe(activation: ActivationConfig) -> Description:
     """Describe an activation for a figure, without theory."""
-    from actlab.results.metadata import describe
-
-    import_tensorflow()
     from actlab.activations.functions import check, get_activation, nonlinearity_of
+    from actlab.results.metadata import describe
 
     if activation.is_own:
         check(activation)

@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
-from actlab.engine import interrupts, sweeping
+from actlab.engine import interrupts, surroundings, sweeping
 from actlab.engine.composing import compose, explain, remove_untouched
 from actlab.engine.project import Project
 from actlab.engine.validation import explain_fault
@@ -58,6 +58,7 @@ def run(stage: Callable[..., Any], project: Project, sweepable: bool = False) ->
 def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> Exception | None:
     """Run the stage, or a sweep of it; return what the user can fix."""
     root = Path.cwd()
+    surroundings.prepare(root)
     if not ((root / "conf/config.yaml").is_file() and (root / "params.yaml").is_file()):
         raise UserError(
             f"{root} is not the root of the repository (no conf/config.yaml and params.yaml):"
@@ -79,7 +80,8 @@ def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> 
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             return sweeping.run_job(stage, composed, project, root)
         try:
-            stage(compose(composed, project, root))
+            with interrupts.reraising():
+                stage(compose(composed, project, root))
         except (UserError, OmegaConfBaseException, OSError) as error:
             failure = error  # Hydra would print several lines
             remove_untouched(root)

@@ -30,7 +30,7 @@ ADVICE = "completed work is kept; run the same command to resume"
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_is_ending = False
+_received: int | None = None
 _is_listening = False
 _is_watching = False
 _status: int | None = None
@@ -100,6 +100,20 @@ def is_listening() -> bool:
 
 
 @contextmanager
+def reraising() -> Iterator[None]:
+    """Raise `Interrupted` at the end of the block if a signal has arrived.
+
+    A library may have swallowed it, or raised another error in its place: an interrupted import can
+    end in ImportError.
+    """
+    try:
+        yield
+    finally:
+        if _received is not None:
+            raise Interrupted(_received)
+
+
+@contextmanager
 def listening(advice: str, watch_parent: bool) -> Iterator[None]:
     """Raise `Interrupted` in the block when a signal arrives; a nested block changes nothing.
 
@@ -115,7 +129,8 @@ def listening(advice: str, watch_parent: bool) -> Iterator[None]:
     """
     global _is_listening
     if threading.current_thread() is not threading.main_thread() or _is_listening:
-        yield
+        with reraising():
+            yield
         return
     import psutil  # not in the handler: an import may be what is interrupted
 
@@ -132,10 +147,10 @@ def listening(advice: str, watch_parent: bool) -> Iterator[None]:
             psutil.wait_procs(children, timeout=GRACE_OF_CHILDREN)
 
     def interrupt(number: int, frame: object) -> None:
-        global _is_ending
-        if _is_ending:
+        global _received
+        if _received is not None:
             return
-        _is_ending = True
+        _received = number
         with suppress(Exception):
             end_children()
         raise Interrupted(number)
@@ -156,10 +171,11 @@ def listening(advice: str, watch_parent: bool) -> Iterator[None]:
             end_with_parent()
         _is_listening = True
         try:
-            yield
+            with reraising():
+                yield
         finally:
             _is_listening = False
-            if not _is_ending:
+            if _received is None:
                 for number in handled:
                     signal.signal(number, before[number])
                 signal.set_wakeup_fd(previous_sender)

@@ -1,17 +1,22 @@
-"""Tasks shared between this process and a helper process."""
+"""Tasks shared between this process and a helper process, and the cores that there are."""
 
+import math
 import os
 import signal
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
+from pathlib import Path
 from typing import TypeVar
 
 from actlab.engine.interrupts import end_with_parent
 
 Name = TypeVar("Name", bound=Hashable)
 Result = TypeVar("Result")
+
+#: The control groups of this process, and where the system shows all of them.
+_OWN_GROUPS, _GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 @contextmanager
@@ -68,5 +73,35 @@ def share(tasks: Mapping[Name, Callable[[], Result]], helper: Executor) -> dict[
 
 
 def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores that this process may use, by affinity and container quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, math.ceil(min(cores or 1, _read_quota())))
+
+
+def _read_quota() -> float:
+    """Return how many cores' time this process may take: the least quota of its control groups."""
+    quotas = [math.inf]
+    with suppress(OSError):
+        for line in _OWN_GROUPS.read_text(encoding="utf-8").splitlines():
+            _, controllers, group = line.split(":", 2)
+            if controllers not in ("", "cpu", "cpu,cpuacct"):
+                continue
+            mount = _GROUPS / "cpu" if controllers else _GROUPS  # version 1, version 2
+            # In a container its own group may be the mount itself, whatever its name outside.
+            folder = mount / group.strip("/")
+            while folder.is_relative_to(mount):
+                quotas.append(_quota_of(folder))
+                folder = folder.parent
+    return min(quotas)
+
+
+def _quota_of(folder: Path) -> float:
+    """Return the quota of one control group, in cores; infinity if it has none."""
+    names = (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us"))  # version 2, version 1
+    for files in names:
+        with suppress(OSError, ValueError):  # ValueError: "max"
+            text = " ".join((folder / name).read_text(encoding="ascii") for name in files)
+            quota, period = map(int, text.split())
+            if quota > 0:  # -1: none
+                return quota / period
+    return math.inf

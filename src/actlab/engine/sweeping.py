@@ -63,7 +63,8 @@ def _run_job(stage: Callable[..., Any], composed: Any, project: Project, root: P
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         config = compose(composed, project, root)
-        outcome = project.run_once(stage, config, f"job {HydraConfig.get().job.num + 1}")
+        name = f"job {HydraConfig.get().job.num + 1}"
+        outcome = project.run_once(interrupts.reraising()(stage), config, name)
     except Exception as error:  # one job's failure does not stop the others
         outcome = Outcome("failed", None, 0.0, _explain_failure(error, folder, project))
         with suppress(OSError):
@@ -110,7 +111,7 @@ def share_cores(launcher: Any, config: Any, jobs: int) -> list[str]:
     # An interrupted sweep would print warnings of loky's resource tracker.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     at_once = min(effective_n_jobs(launcher.n_jobs), jobs)
-    return [f"models_at_once={max(1, cpu_count() // at_once)}"]
+    return [f"models_at_once={max(1, min(available_cores(), cpu_count()) // at_once)}"]
 
 
 # --- A sweep ------------------------------------------------------------------------------

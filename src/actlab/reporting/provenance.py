@@ -1,15 +1,17 @@
 """What reproduces a report: commit, inputs, versions, machine, command."""
 
 import hashlib
-import os
 import platform
 import subprocess
 from collections.abc import Sequence
+from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
+
+from actlab.engine.parallel import available_cores
 
 #: What decides the results of a run; uncommitted changes elsewhere are not reported.
 SOURCES = ("src", "conf", "custom", "dvc.yaml", "params.yaml", "requirements.lock")
@@ -54,17 +56,32 @@ def digest(lock: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def describe_study(root: Path) -> dict[str, Any]:
+    """Return the commit, date, processor and values of params.yaml of a study."""
+    return {
+        "commit": _commit(root),
+        "date": f"{date.today():%Y-%m-%d}",
+        "processor": processor(),
+        "params": yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8")),
+    }
+
+
 def hardware() -> str:
     """Name the processor, and how many of its cores this process may use."""
+    cores = available_cores()
+    return f"{cores} core{'' if cores == 1 else 's'} of an {processor()}"
+
+
+def processor() -> str:
+    """Name the processor by its model and, where the system tells them, its numbers."""
     name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
     if info.is_file():
-        lines = info.read_text().splitlines()
+        lines = info.read_text(encoding="utf-8").splitlines()
         fields = {key.strip(): value for key, _, value in (line.partition(":") for line in lines)}
         name = fields.get("model name", name).strip()
         if "cpu family" in fields:
             name += f" (family {fields['cpu family'].strip()}, model {fields['model'].strip()})"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} core{'' if cores == 1 else 's'} of an {name}"
+    return name
 
 
 def _commit(root: Path) -> str:
@@ -88,7 +105,9 @@ def _inputs(root: Path) -> str:
     lock = root / "dvc.lock"
     if not lock.is_file():
         return "not known: no dvc.lock"
-    return f"SHA-256 of dvc.lock without its stage report: {digest(lock.read_text())}"
+    return (
+        f"SHA-256 of dvc.lock without its stage report: {digest(lock.read_text(encoding='utf-8'))}"
+    )
 
 
 def _versions() -> str:

@@ -1,17 +1,23 @@
 """Show what the last report found: `python -m actlab.stages.answer`, the end of `make repro`.
 
-It reads the report's CSVs with the standard library, so that it starts at once.
+It reads the report's CSVs with the standard library, so that it starts at once, and compares the
+verdicts with those of the committed study, in docs/study.
 """
 
 import csv
+import json
 import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
+
+from actlab.engine.surroundings import prepare
+from actlab.errors import UserError
+from actlab.reporting.provenance import processor
 
 _OPPOSITE = {"better": "worse", "worse": "better"}
 
@@ -27,8 +33,12 @@ class Answer(NamedTuple):
 def main() -> None:
     """Print the table, the sentences, and where report and runs are."""
     try:
-        confidence = yaml.safe_load(Path("params.yaml").read_text())["report"]["confidence"]
-        answer = read_answer(Path("reports"), float(confidence))
+        prepare(Path.cwd())
+        params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+        answer = read_answer(Path("reports"), float(params["report"]["confidence"]))
+        compared = compare_verdicts(Path("reports"), Path("docs/study"), params, processor())
+    except UserError as error:
+        sys.exit(f"actlab: {error}")
     except (OSError, KeyError, ValueError) as error:
         sys.exit(f"actlab: reports/ cannot be read ({error}): run `dvc repro -f report`")
     table = [answer.header, *answer.rows]
@@ -36,7 +46,7 @@ def main() -> None:
     print()
     for row in table:
         print("  ".join(map(str.ljust, row, widths)).rstrip())
-    print("", *answer.sentences, "", sep="\n")
+    print("", *answer.sentences, *compared, "", sep="\n")
     print("The report:  reports/report.html (and report.md, summary.csv, claims.csv)")
     print("The runs:    make ui")
 
@@ -87,6 +97,39 @@ def read_answer(reports: Path, confidence: float) -> Answer:
             f"The teaching notebook's {len(claims)} claims: {counted or 'none'}.",
         ],
     )
+
+
+def compare_verdicts(
+    reports: Path, study: Path, params: dict[str, Any], here: str
+) -> Sequence[str]:
+    """Compare the verdicts on the claims with the committed study's, in a sentence.
+
+    There is none if no study is committed, or one with other values in params.yaml. `here` is the
+    processor, and the first to suspect where verdicts differ.
+    """
+    record = study / "study.json"
+    if not record.is_file():
+        return []
+    committed = json.loads(record.read_text(encoding="utf-8"))
+    if committed["params"] != params:
+        return []
+    old, new = (
+        {row["name"]: row["verdict"] for row in _read_rows(folder / "claims.csv")}
+        for folder in (study, reports)
+    )
+    differing = {name: new.get(name, "missing") for name in old if old[name] != new.get(name)}
+    start = f"Compared with the committed study, {len(old) - len(differing)} of {len(old)} verdicts"
+    if not differing:
+        return [f"{start} are the same."]
+    listed = ", ".join(f"{name} ({now}, was {old[name]})" for name, now in differing.items())
+    if committed["processor"] != here:
+        reason = (
+            f"it ran on an {committed['processor']}, this on an {here}, and another kind of"
+            " processor rounds differently, which gives other weights"
+        )
+    else:
+        reason = "edited code, other packages and measured times can change them"
+    return [f"{start} are the same. These differ: {listed}; {reason}."]
 
 
 def _accuracy(row: dict[str, str]) -> float:

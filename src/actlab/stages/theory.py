@@ -15,7 +15,7 @@ from actlab.stages.entry import run
 
 def load_yaml(path: str) -> dict[str, Any]:
     """Load the keys of a YAML file."""
-    return yaml.safe_load(Path(path).read_text())
+    return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
 
 
 def theory(config: Config) -> None:

@@ -11,6 +11,7 @@ import socket
 import sys
 from pathlib import Path
 
+from actlab.engine.surroundings import prepare
 from actlab.errors import UserError
 from actlab.tracking import registry
 from actlab.tracking.store import connect, format_store_error, tracking_uri
@@ -68,6 +69,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=5001)
     given = parser.parse_args()
     try:
+        prepare(Path.cwd())
         require_free(given.port)
         uri = find(given.model or None, given.data)
     except UserError as error:
