@@ -17,16 +17,10 @@ from actlab.errors import UserError
 from actlab.results.layout import RunFolder
 from actlab.schema import Config
 from actlab.tracking import notes, registry
+from actlab.tracking.address import format_store_error, warn_on_failure
 from actlab.tracking.publish import find_training
 from actlab.tracking.publish_study import find_report
-from actlab.tracking.store import (
-    NOTE,
-    QUESTION,
-    Store,
-    connect,
-    format_store_error,
-    warn_on_failure,
-)
+from actlab.tracking.store import NOTE, QUESTION, Store, connect
 from actlab.tracking.views import save_view
 
 if TYPE_CHECKING:
@@ -121,6 +115,6 @@ def save_sweep(sweep: str, keys: Sequence[str]) -> str | None:
         selected = f"tags.`sweep.{sweep}` = 'yes' AND tags.actlab.kind = 'configuration'"
         parameters = [name for name in keys if "." in name]
         save_view(store, key, f"Sweep {sweep}", selected, parameters, runs, "activation.name")
-    except Exception as error:  # as in `store.warn_on_failure`
+    except Exception as error:  # as in `address.warn_on_failure`
         return format_store_error(error, "its view is not saved", advice=False)
     return notes.view_link(store.experiment, key)

@@ -14,9 +14,10 @@ from actlab.engine.csvs import where
 from actlab.results.layout import RunFolder
 from actlab.results.tables import CLAIMS, HEALTH, read_table
 from actlab.schema import Config
+from actlab.tracking.address import warn_on_failure
 from actlab.tracking.publish import find_training
 from actlab.tracking.publisher import to_metrics
-from actlab.tracking.store import Store, connect_to_write, sha256, warn_on_failure
+from actlab.tracking.store import Store, connect_to_write, sha256
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -14,13 +14,8 @@ from actlab.engine.launches import Launch, is_selection, load_launch
 from actlab.errors import UserError
 from actlab.evidence.wording import counted
 from actlab.results.layout import COLUMNS
-from actlab.tracking.store import (
-    Store,
-    connect,
-    format_store_error,
-    hide_credentials,
-    tracking_uri,
-)
+from actlab.tracking.address import format_store_error, hide_credentials, tracking_uri
+from actlab.tracking.store import Store, connect
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

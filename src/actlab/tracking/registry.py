@@ -16,8 +16,9 @@ import pandas as pd
 
 from actlab.engine.csvs import where
 from actlab.errors import UserError
+from actlab.tracking.address import format_store_error, tracking_uri
 from actlab.tracking.reading import FoundRuns
-from actlab.tracking.store import OBJECTIVE, Store, connect, format_store_error, tracking_uri
+from actlab.tracking.store import OBJECTIVE, Store, connect
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -183,7 +184,7 @@ def register_best(sweep: str, found: FoundRuns) -> str | None:
         alias, reason = alias_of(f"{BEST}-{sweep}"), _explain_choice(run, best[1])
         name = name_of(run.data.params["data.name"])
         _register(store, name, {alias: run}, {alias: reason})
-    except Exception as error:  # as in `store.warn_on_failure`
+    except Exception as error:  # as in `address.warn_on_failure`
         return format_store_error(error, "the best configuration is not registered", advice=False)
     return f"{uri_of(name, alias)}: {run.info.run_name}, {reason}"
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from actlab.errors import UserError
 from actlab.tracking import registry
-from actlab.tracking.store import connect, format_store_error, tracking_uri
+from actlab.tracking.address import format_store_error, tracking_uri
+from actlab.tracking.store import connect
 
 HOST = "127.0.0.1"
 

@@ -10,9 +10,10 @@ from actlab.results.layout import RunFolder
 from actlab.results.tables import GRADIENTS, read_table
 from actlab.schema import Config
 from actlab.tracking import overview
+from actlab.tracking.address import format_store_error
 from actlab.tracking.publish import publish
 from actlab.tracking.publish_study import write_gradients, write_report
-from actlab.tracking.store import Store, connect, format_store_error
+from actlab.tracking.store import Store, connect
 
 
 @dataclass
