@@ -29,7 +29,7 @@ else:  # importing mlflow takes seconds
     Run = Any
 
 #: The saved view of the pipeline's configurations, and what tells them apart.
-_VIEW = "configurations"
+VIEW = "configurations"
 _KEYS = ("network.name", "activation.name", "model.kernel_initializer", "training.learning_rate")
 
 
@@ -63,7 +63,7 @@ def refresh(store: Store, config: Config, stale: Collection[str]) -> list[str]:
     data = parents[0].data.params["data.name"]
     runs = ", ".join(repr(run.info.run_id) for run in parents)
     selected = f"attributes.run_id IN ({runs})"  # not those of older trainings
-    is_saved = save_view(store, _VIEW, "Configurations", selected, _KEYS, parents)
+    is_saved = save_view(store, VIEW, "Configurations", selected, _KEYS, parents)
     models = registry.register(store, data, parents)
     is_described = _describe(store, parents, report, registry.name_of(data))
     done = {"descriptions": is_described, "saved view": is_saved}
@@ -96,7 +96,7 @@ def _describe(store: Store, parents: Sequence[Run], report: Run | None, model: s
             store.write(run.info.run_id, tags={NOTE: new})
             changed = True
     old = store.client.get_experiment(experiment).tags.get(NOTE, QUESTION)
-    new = notes.describe_experiment(experiment, parents, _VIEW, model, report)
+    new = notes.describe_experiment(experiment, parents, VIEW, model, report)
     is_kept = not old.startswith(QUESTION) or (report is None and notes.REPORT in old)
     if new != old and not is_kept:
         store.client.set_experiment_tag(experiment, NOTE, new)

@@ -8,6 +8,7 @@ training loss. Nothing is chosen by test images.
 
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -16,6 +17,7 @@ import pandas as pd
 
 from actlab.engine.csvs import where
 from actlab.errors import UserError
+from actlab.evidence.wording import counted
 from actlab.tracking.address import format_store_error, tracking_uri
 from actlab.tracking.reading import FoundRuns
 from actlab.tracking.store import OBJECTIVE, Store, connect
@@ -192,10 +194,37 @@ def register_best(sweep: str, found: FoundRuns) -> str | None:
 # --- Serving ------------------------------------------------------------------------------
 
 
-def find_model(store: Store, asked: str | None, data: str) -> str:
-    """Return the address of the registered model that is asked for, or of the data set's best.
+def _parse(uri: str) -> tuple[str, str | None, str | None]:
+    """Return the name (or the id), alias and version in a model's address."""
+    parts = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))?", uri)
+    if parts is None:
+        raise UserError(
+            f"MODEL is {uri!r}: it has to be models:/<name>@<alias>, models:/<name>/<version> or"
+            " models:/<id>"
+        )
+    return parts[1], parts[2], parts[3]
 
-    `asked` is `models:/<name>@<alias>`, `models:/<name>/<version>` or `models:/<id>`.
+
+def _look_up(store: Store, uri: str) -> tuple[str | None, str | None, float]:
+    """Look a model up: the ids of its run and of the logged model, and when it was made."""
+    name, alias, number = _parse(uri)
+    if not (alias or number):
+        model = store.client.get_logged_model(name)
+        return model.source_run_id, name, model.creation_timestamp / 1000
+    version = (
+        store.client.get_model_version_by_alias(name, alias)
+        if alias
+        else store.client.get_model_version(name, str(number))
+    )
+    model_id = re.fullmatch("models:/(m-[^/]+)", version.source or "")
+    return version.run_id, model_id and model_id[1], version.creation_timestamp / 1000
+
+
+def find_model(store: Store, asked: str | None, data: str) -> str:
+    """Return the address of the registered model that is asked for, or of the pipeline's best.
+
+    `asked` is `models:/<name>@<alias>`, `models:/<name>/<version>` or `models:/<id>`; `data` is
+    the data set of the pipeline.
 
     Raises
     ------
@@ -205,23 +234,48 @@ def find_model(store: Store, asked: str | None, data: str) -> str:
     from mlflow.exceptions import MlflowException
 
     uri = asked or uri_of(name_of(data), BEST)
-    parts = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))?", uri)
-    if parts is None:
-        raise UserError(
-            f"MODEL is {uri!r}: it has to be models:/<name>@<alias>, models:/<name>/<version> or"
-            " models:/<id>"
-        )
-    name, alias, version = parts.groups()
     try:
-        if alias:
-            store.client.get_model_version_by_alias(name, alias)
-        elif version:
-            store.client.get_model_version(name, version)
-        else:
-            store.client.get_logged_model(name)
+        _look_up(store, uri)
     except MlflowException as error:
         models = store.client.search_registered_models()
         known = [uri_of(model.name, own) for model in models for own in sorted(model.aliases)]
-        advice = f"it has {', '.join(known)}" if known else "run `python -m actlab.stages.sync`"
-        raise UserError(f"MLflow has no model {uri}; {advice}") from error
+        advice = "run `dvc repro` first, then `make serve`"
+        if known:
+            advice = f"it has {', '.join(known)}; MODEL={known[0]} make serve"
+        raise UserError(f"MLflow has no model {uri}: {advice}") from error
     return uri
+
+
+def describe_model(store: Store, uri: str) -> str:
+    """Describe a registered model: configuration, data, study, date, accuracy, why it is served.
+
+    A model that actlab has not logged is described by its date alone.
+    """
+    run_id, model_id, made = _look_up(store, uri)
+    date = time.strftime("%Y-%m-%d", time.localtime(made))
+    run = store.client.get_run(run_id) if run_id else None
+    if run is None or "activation.name" not in run.data.params:
+        return f"a model of {date} that actlab has not logged"
+    params, tags = run.data.params, run.data.tags
+    metrics = store.client.get_logged_model(model_id).metrics if model_id else None
+    reached = {metric.key: metric.value for metric in metrics or []}
+    sweeps = sorted(
+        tag.removeprefix("sweep.")
+        for tag in tags
+        if tag.startswith("sweep.") and ".launch" not in tag
+    )
+    study = "the pipeline" if tags.get("actlab.source") == "dvc" else f"sweep {', '.join(sweeps)}"
+    seeds = params["seeds"].split(",")
+    accuracy = "".join(
+        f"; {label} accuracy {reached[key]:.2%}"
+        f" ({run.data.metrics[f'{key}_mean']:.2%} on average over {counted(len(seeds), 'seed')})"
+        for key, label in (("test_accuracy", "test"), ("val_accuracy", "validation"))
+        if key in reached and (key != "val_accuracy" or params["data.validation_size"] != "0")
+    )
+    name, alias, _ = _parse(uri)
+    reason = store.client.get_registered_model(name).tags.get(alias) if alias else None
+    return (
+        f"{params['activation.name']} on {params['network.name']}, seed {seeds[0]}, trained on"
+        f" {params['data.name']} for {counted(int(params['training.epochs']), 'epoch')} by {study}"
+        f" ({date}){accuracy}{f'; chosen for {reason}' if reason else ''}"
+    )

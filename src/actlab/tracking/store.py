@@ -254,7 +254,7 @@ def connect() -> Store:
             with atomic_write(file) as new:  # a kill would leave half a schema, for good
                 _begin_writing(new).close()
                 _create_client(f"{SQLITE}{new}").search_experiments()
-        _begin_writing(file).close()
+        require_writable()
         client = _create_client(tracking_uri())
         return Store(client, _require_experiment(client, file.parent))
 
@@ -310,6 +310,10 @@ def require_writable() -> None:
             name, number = _asked_name(), os.environ.get("MLFLOW_EXPERIMENT_ID", "").strip()
             asked = ("experiment_id", number) if number else ("name", name)
             query = "SELECT experiment_id, name, lifecycle_stage FROM experiments WHERE"
+            if not database.execute("PRAGMA table_info(experiments)").fetchall():
+                raise StoreError(
+                    f"{file} is a database of another program than MLflow", "name another file"
+                )
             for row in database.execute(f"{query} {asked[0]} = ?", asked[1:]):
                 _require_active(*row)
 
