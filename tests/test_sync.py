@@ -74,19 +74,19 @@ def test_stages_that_changed_are_stale_and_those_downstream(
     Path("raw").write_text("raw")
     Path("dvc.yaml").write_text(DVC_YAML)
     Path("params.yaml").write_text(json.dumps({"relu": 1, "tanh": 1, "seeds": 1}))
-    assert stage.find_stale_stages() == ALL
+    assert stage.find_stale_stages(CONFIG) == ALL
     dvc("repro")
-    assert stage.find_stale_stages() == set()
+    assert stage.find_stale_stages(CONFIG) == set()
     Path("params.yaml").write_text(json.dumps({"relu": 2, "tanh": 1, "seeds": 1}))
-    assert stage.find_stale_stages() == {"train@relu-mlp", "gradients"}
+    assert stage.find_stale_stages(CONFIG) == {"train@relu-mlp", "gradients"}
     dvc("repro")
     Path("gradients").write_text("of another hand")
-    assert stage.find_stale_stages() == {"gradients"}
+    assert stage.find_stale_stages(CONFIG) == {"gradients"}
     Path("raw").write_text("other")
-    assert stage.find_stale_stages() == ALL
+    assert stage.find_stale_stages(CONFIG) == ALL
     Path("dvc.yaml").write_text("stages: [")
     with pytest.raises(UserError, match=r"^DVC cannot tell what changed \(.*dvc\.yaml.*\): .*$"):
-        stage.find_stale_stages()
+        stage.find_stale_stages(CONFIG)
 
 
 # --- What is written ----------------------------------------------------------------------

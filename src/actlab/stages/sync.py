@@ -1,34 +1,100 @@
 """Write to MLflow what it lacks from the pipeline's outputs: `python -m actlab.stages.sync`."""
 
+import json
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+
 from actlab.errors import UserError
 from actlab.schema import Config
+from actlab.stages.activations import read_configured
+from actlab.stages.collect import collect
 from actlab.stages.entry import run
 
 
-def find_stale_stages() -> set[str]:
-    """Return the DVC stages that changed since their last run, and those downstream of them."""
+def find_stale_stages(config: Config) -> set[str]:
+    """Return the DVC stages whose outputs would change, and those downstream of them.
+
+    Two stages select from folders what others depend on: where such a folder has changed and what
+    they select is the same, nothing depends on the change.
+    """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
-    from dvc.repo.graph import get_subgraph_of_nodes
 
     try:
         with Repo() as repo:
-            graph, changed = repo.index.graph, repo.status()
-            sources = [stage for stage in graph if stage.addressing in changed]
-            stale = get_subgraph_of_nodes(graph, sources, downstream=True) if sources else []
+            graph, changed = repo.index.graph.reverse(), repo.status()
     except DvcException as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"DVC cannot tell what changed ({reason}): fix that, then run this again"
         ) from error
-    return {stage.addressing for stage in stale}
+    same = [name for name in config.activations if _has_same_key(config, name)]
+    stale, found = set(), [stage for stage in graph if stage.addressing in changed]
+    while found:
+        stage = found.pop()
+        name, changes = stage.addressing, changed.get(stage.addressing, [])
+        if name in stale:
+            continue
+        if _changed_only(changes, "conf/activation", "custom") and same == config.activations:
+            continue
+        if _changed_only(changes, "runs") and _has_same_manifest(config):
+            continue
+        stale.add(name)
+        found += [
+            after
+            for after in graph.successors(stage)
+            if name != "activations"
+            or not after.addressing.startswith("train@")
+            or after.addressing.partition("@")[2].rpartition("-")[0] not in same
+        ]
+    return stale
+
+
+def _changed_only(changes: list, *folders: str) -> bool:
+    """Return whether nothing but some of these dependencies of a stage has changed, by DVC."""
+    names = {name for change in changes for name in _list_changed(change)}
+    return bool(names) and names <= set(folders)
+
+
+def _list_changed(change: str | dict[str, dict[str, str]]) -> list[str]:
+    if isinstance(change, str):  # of the command
+        return [change]
+    return [name for kind, names in change.items() for name in names or [kind]]
+
+
+def _has_same_key(config: Config, name: str) -> bool:
+    """Return whether an activation is the one that `results/activations` describes."""
+    from actlab.activations.functions import digest_sources
+
+    try:
+        saved = Path(config.paths.results, "activations", name, "key.json").read_text("utf-8")
+        activation = read_configured(name, Path("conf/activation"))
+        sources = digest_sources(activation.function) if activation.is_own else None
+    except (OSError, UserError):
+        return False
+    return json.loads(saved) == {**asdict(activation), "sources": sources}
+
+
+def _has_same_manifest(config: Config) -> bool:
+    """Return whether `results/manifest` lists the configured runs as they are."""
+    before = Path(config.paths.results, "manifest")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            collect(replace(config, paths=replace(config.paths, results=folder)))
+            return all(
+                path.read_bytes() == (before / path.name).read_bytes()
+                for path in Path(folder, "manifest").iterdir()
+            )
+        except (OSError, UserError):
+            return False
 
 
 def sync(config: Config) -> None:
     """Write the runs, gradients and report that MLflow lacks; a second time writes nothing."""
     from actlab.tracking import sync
 
-    done = sync.sync(config, find_stale_stages())
+    done = sync.sync(config, find_stale_stages(config))
     lines = [f"written: {line}" for line in done.written]
     lines += [f"brought up to date: {line}" for line in done.brought_up_to_date]
     lines += [f"left out: {line}" for line in done.left_out]

@@ -142,13 +142,19 @@ def _created_run(store: Store, name: str, tags: Mapping[str, str]) -> Iterator[s
 # --- Comparisons of finished runs ---------------------------------------------------------
 
 
-def log_comparison(
-    folder: Path, sweep: str, params: Mapping[str, object], verdicts: Mapping[str, str]
+def write_comparison(
+    store: Store,
+    folder: Path,
+    sweep: str,
+    params: Mapping[str, object],
+    verdicts: Mapping[str, str],
 ) -> None:
-    """Log the folder of a comparison as a run, unless MLflow has that comparison.
+    """Write the folder of a comparison as a run, unless MLflow has that comparison.
 
     Parameters
     ----------
+    store
+        Is written to.
     folder
         Holds report.md, summary.csv and comparisons.csv, whose digest identifies the comparison.
     sweep
@@ -158,17 +164,15 @@ def log_comparison(
     verdicts
         By the names of their tags.
     """
-    with warn_on_failure("the comparison is not logged", advice=False):
-        store = connect_to_write()
-        files = ("report.md", "summary.csv", "comparisons.csv")
-        digest = sha256(*((folder / name).read_bytes() for name in files))
-        tags = {"actlab.kind": "comparison", "actlab.comparison_sha256": digest}
-        if store.search("FINISHED", tags):
-            return
-        tags["actlab.source"] = "sweep"
-        with _created_run(store, f"comparison {sweep or 'runs'}", tags) as run:
-            store.write(run, params=params)
-            marks = list(verdicts.items())
-            for start in range(0, len(marks), 100):  # MLflow takes 100 tags per call
-                store.write(run, tags=dict(marks[start : start + 100]))
-            store.client.log_artifacts(run, str(folder))
+    files = ("report.md", "summary.csv", "comparisons.csv")
+    digest = sha256(*((folder / name).read_bytes() for name in files))
+    tags = {"actlab.kind": "comparison", "actlab.comparison_sha256": digest}
+    if store.search("FINISHED", tags):
+        return
+    tags["actlab.source"] = "sweep"
+    with _created_run(store, f"comparison {sweep or 'runs'}", tags) as run:
+        store.write(run, params=params)
+        marks = list(verdicts.items())
+        for start in range(0, len(marks), 100):  # MLflow takes 100 tags per call
+            store.write(run, tags=dict(marks[start : start + 100]))
+        store.client.log_artifacts(run, str(folder))

@@ -18,9 +18,9 @@ import pandas as pd
 from actlab.engine.csvs import where
 from actlab.errors import UserError
 from actlab.evidence.wording import counted
-from actlab.tracking.address import format_store_error, tracking_uri
+from actlab.tracking.address import tracking_uri
 from actlab.tracking.reading import FoundRuns
-from actlab.tracking.store import OBJECTIVE, Store, connect
+from actlab.tracking.store import OBJECTIVE, Store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -115,6 +115,8 @@ def _register(
         if (model := model_of(run)) is None:
             continue
         if (source := f"models:/{model}") not in known:
+            if not _is_kept(store, model):
+                continue
             known[source] = _create_version(store, name, run, model)
         if alias in reasons and tags.get(alias) != reasons[alias]:
             client.set_registered_model_tag(name, alias, reasons[alias])
@@ -122,6 +124,19 @@ def _register(
             client.set_registered_model_alias(name, alias, known[source])
             moved.append(f"{name}@{alias}: {run.info.run_name}")
     return moved
+
+
+def _is_kept(store: Store, model: str) -> bool:
+    """Return whether a logged model exists: a person may have deleted it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.client.get_logged_model(model)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return True
 
 
 def _create_version(store: Store, name: str, run: Run, model: str) -> str:
@@ -174,20 +189,16 @@ def best_of_sweep(found: FoundRuns) -> tuple[str, int] | None:
     return str(means.idxmax()), len(means)
 
 
-def register_best(sweep: str, found: FoundRuns) -> str | None:
+def register_best(store: Store, sweep: str, found: FoundRuns) -> str | None:
     """Register the best configuration of a sweep as `best-<sweep>`; return which it is, and why."""
     if not sweep or (best := best_of_sweep(found)) is None:
         return None
-    try:
-        store = connect()
-        run = store.client.get_run(best[0])
-        if model_of(run) is None:
-            return None
-        alias, reason = alias_of(f"{BEST}-{sweep}"), _explain_choice(run, best[1])
-        name = name_of(run.data.params["data.name"])
-        _register(store, name, {alias: run}, {alias: reason})
-    except Exception as error:  # as in `address.warn_on_failure`
-        return format_store_error(error, "the best configuration is not registered", advice=False)
+    run = store.client.get_run(best[0])
+    if model_of(run) is None:
+        return None
+    alias, reason = alias_of(f"{BEST}-{sweep}"), _explain_choice(run, best[1])
+    name = name_of(run.data.params["data.name"])
+    _register(store, name, {alias: run}, {alias: reason})
     return f"{uri_of(name, alias)}: {run.info.run_name}, {reason}"
 
 

@@ -320,6 +320,9 @@ def require_writable() -> None:
 
 def restore_experiment() -> str | None:
     """Restore the experiment and its runs if a person has deleted it; return its name then."""
+    file = sqlite_file()
+    if file and not (file.exists() and file.stat().st_size):
+        return None
     client = _create_client(tracking_uri())
     found = _find_experiment(client)
     if found is None or found.lifecycle_stage == "active":

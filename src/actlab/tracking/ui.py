@@ -33,7 +33,7 @@ def show(port: int) -> None:
     except UserError:
         raise
     except Exception as error:  # MLflow lets through what its server or its database raises
-        raise UserError(format_store_error(error, "there is nothing to show")) from error
+        raise UserError(format_store_error(error, "no runs are shown", advice=False)) from error
     if uri.startswith(("http:", "https:")):
         print(f"The runs: {hide_credentials(uri).rstrip('/')}/{path}")
         return
