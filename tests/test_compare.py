@@ -300,6 +300,10 @@ def test_a_filter_narrows_a_sweep(root):
 def test_an_empty_store_says_what_to_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(UserError, match=r"is not there: run `dvc repro` or a sweep"):
+        compare(asked(tmp_path, None))
+    assert not [*tmp_path.iterdir()]
+    connect()
     with pytest.raises(UserError, match=r"has no finished configuration: run `dvc repro` or a swe"):
         compare(asked(tmp_path, None))
     with pytest.raises(UserError, match=r"sweep named 'depth': it has no finished sweep$"):

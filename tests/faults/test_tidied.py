@@ -427,7 +427,7 @@ def test_the_address_of_the_ui_is_that_of_the_experiment(
 def test_the_ui_says_why_it_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///none.db")
-    with pytest.raises(UserError, match=r"none.db is not there: run `dvc repro`, or"):
+    with pytest.raises(UserError, match=r"none.db is not there: run `dvc repro` or a sweep"):
         ui.show(5000)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

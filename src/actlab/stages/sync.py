@@ -4,6 +4,7 @@ import json
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from actlab.errors import UserError
 from actlab.schema import Config
@@ -30,47 +31,41 @@ def find_stale_stages(config: Config) -> set[str]:
             f"DVC cannot tell what changed ({reason}): fix that, then run this again"
         ) from error
     same = [name for name in config.activations if _has_same_key(config, name)]
+    if same == config.activations:
+        _drop_if_only(changed, "activations", "conf/activation", "custom")
+    if _has_same_manifest(config):
+        _drop_if_only(changed, "collect", "runs")
     stale, found = set(), [stage for stage in graph if stage.addressing in changed]
     while found:
         stage = found.pop()
-        name, changes = stage.addressing, changed.get(stage.addressing, [])
-        if name in stale:
+        if stage.addressing in stale:
             continue
-        if _changed_only(changes, "conf/activation", "custom") and same == config.activations:
-            continue
-        if _changed_only(changes, "runs") and _has_same_manifest(config):
-            continue
-        stale.add(name)
-        found += [
-            after
-            for after in graph.successors(stage)
-            if name != "activations"
-            or not after.addressing.startswith("train@")
-            or after.addressing.partition("@")[2].rpartition("-")[0] not in same
-        ]
+        stale.add(stage.addressing)
+        for after in graph.successors(stage):
+            kind, _, names = after.addressing.partition("@")
+            is_train = stage.addressing == "activations" and kind == "train"
+            if not (is_train and names.rpartition("-")[0] in same):
+                found.append(after)
     return stale
 
 
-def _changed_only(changes: list, *folders: str) -> bool:
-    """Return whether nothing but some of these dependencies of a stage has changed, by DVC."""
-    names = {name for change in changes for name in _list_changed(change)}
-    return bool(names) and names <= set(folders)
-
-
-def _list_changed(change: str | dict[str, dict[str, str]]) -> list[str]:
-    if isinstance(change, str):  # of the command
-        return [change]
-    return [name for kind, names in change.items() for name in names or [kind]]
+def _drop_if_only(changed: dict[str, Any], stage: str, *folders: str) -> None:
+    """Drop a stage from DVC's status where only these of its dependencies have changed."""
+    match changed.get(stage):
+        case [{"changed deps": names}] if {*names} <= {*folders}:
+            del changed[stage]
 
 
 def _has_same_key(config: Config, name: str) -> bool:
     """Return whether an activation is the one that `results/activations` describes."""
-    from actlab.activations.functions import digest_sources
-
     try:
         saved = Path(config.paths.results, "activations", name, "key.json").read_text("utf-8")
         activation = read_configured(name, Path("conf/activation"))
-        sources = digest_sources(activation.function) if activation.is_own else None
+        sources = None
+        if activation.is_own:  # importing TensorFlow takes seconds
+            from actlab.activations.functions import digest_sources
+
+            sources = digest_sources(activation.function)
     except (OSError, UserError):
         return False
     return json.loads(saved) == {**asdict(activation), "sources": sources}

@@ -270,7 +270,8 @@ def connect_to_read() -> Store:
     file = sqlite_file()
     if file and not file.is_file():
         raise UserError(
-            f"{file} is not there: run `dvc repro`, or `{SYNC}` where the pipeline's outputs are"
+            f"{file} is not there: run `dvc repro` or a sweep first, or `{SYNC}` where the"
+            " pipeline's outputs are"
         )
     client = _create_client(tracking_uri())
     if (found := _find_experiment(client)) is None:
