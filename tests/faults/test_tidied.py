@@ -292,6 +292,10 @@ def test_the_experiment_asked_for_by_name_or_number_is_used(
     assert sync(CONFIG, []).written == []
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", number)
     assert experiment().name == "mine"
+    for absent in ("77", "mine"):
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", absent)
+        with pytest.raises(StoreError, match=f"^MLFLOW_EXPERIMENT_ID is '{absent}', which .* does"):
+            store.require_writable()
 
 
 # --- Copied and moved ---------------------------------------------------------------------

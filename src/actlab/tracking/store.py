@@ -308,15 +308,23 @@ def require_writable() -> None:
         connect_to_write()
     elif file.exists() and file.stat().st_size:
         with closing(_begin_writing(file)) as database:
-            name, number = _asked_name(), os.environ.get("MLFLOW_EXPERIMENT_ID", "").strip()
-            asked = ("experiment_id", number) if number else ("name", name)
-            query = "SELECT experiment_id, name, lifecycle_stage FROM experiments WHERE"
-            if not database.execute("PRAGMA table_info(experiments)").fetchall():
-                raise StoreError(
-                    f"{file} is a database of another program than MLflow", "name another file"
-                )
-            for row in database.execute(f"{query} {asked[0]} = ?", asked[1:]):
-                _require_active(*row)
+            _check_experiment(database, file)
+
+
+def _check_experiment(database: sqlite3.Connection, file: Path) -> None:
+    """Raise StoreError where the experiment cannot be written; one that is missing is made."""
+    if not database.execute("PRAGMA table_info(experiments)").fetchall():
+        raise StoreError(f"{file} is a database of another program than MLflow", "name another")
+    number = _asked_number()
+    key, asked = ("experiment_id", number) if number else ("name", _asked_name())
+    query = f"SELECT experiment_id, name, lifecycle_stage FROM experiments WHERE {key} = ?"
+    if found := database.execute(query, [asked]).fetchone():
+        _require_active(*found)
+    elif number:
+        raise StoreError(
+            f"MLFLOW_EXPERIMENT_ID is {number!r}, which {file} does not have",
+            "leave it out, or name an experiment in MLFLOW_EXPERIMENT_NAME",
+        )
 
 
 def restore_experiment() -> str | None:
@@ -348,6 +356,8 @@ def _begin_writing(file: Path) -> sqlite3.Connection:
     database = sqlite3.connect(file, timeout=5, isolation_level=None)
     try:
         database.execute("BEGIN IMMEDIATE")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        database.execute(f"PRAGMA user_version = {version}")  # a read-only file refuses this alone
     except BaseException:
         database.close()
         raise
@@ -361,9 +371,13 @@ def _asked_name() -> str:
     return os.environ.get("MLFLOW_EXPERIMENT_NAME", "").strip() or EXPERIMENT
 
 
+def _asked_number() -> str:
+    return os.environ.get("MLFLOW_EXPERIMENT_ID", "").strip()
+
+
 def _find_experiment(client: MlflowClient) -> Experiment | None:
     """Find the experiment, deleted or not: the one asked for, or actlab's, even if renamed."""
-    if number := os.environ.get("MLFLOW_EXPERIMENT_ID", "").strip():
+    if number := _asked_number():
         return client.get_experiment(number)
     name = _asked_name()
     if found := client.get_experiment_by_name(name):
