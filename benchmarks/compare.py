@@ -95,7 +95,7 @@ def bookkeep() -> dict[str, float]:
     timed("opening the store", connect)
     store = connect()
     timed("looking for a finished run", lambda: store.find_finished(digest))
-    timed("closing unfinished runs", lambda: store.close_ended(digest))
+    timed("closing unfinished runs", lambda: store.close_ended())
     publisher = publish.create_publisher(config, folder, store)
     for epoch in range(1, EPOCHS + 1):
         plant_run(config, folder, epochs=dict.fromkeys(SEEDS, epoch), fingerprint=digest)

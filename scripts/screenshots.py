@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from actlab.tracking import notes, registry
-from actlab.tracking.store import connect, tracking_uri
+from actlab.tracking.address import tracking_uri
+from actlab.tracking.store import connect
 
 STUDY = Path("docs/study")
 SIZE = {"width": 1600, "height": 1000}

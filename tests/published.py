@@ -19,7 +19,7 @@ from actlab.engine.files import this_machine
 from actlab.models.config import NetworkConfig
 from actlab.results import tables
 from actlab.schema import PathsConfig
-from actlab.tracking import publish_study, store
+from actlab.tracking import address, publish_study
 from actlab.tracking.publish import LivePublisher
 from actlab.training.config import TrainingConfig
 
@@ -119,7 +119,7 @@ def log_all() -> None:
 def client() -> Any:
     from mlflow import MlflowClient
 
-    return MlflowClient(store.tracking_uri())
+    return MlflowClient(address.tracking_uri())
 
 
 def stored_runs() -> list[Any]:

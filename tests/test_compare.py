@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from actlab.results import layout, tables
 from actlab.schema import CompareConfig
 from actlab.stages.compare import compare
 from actlab.tracking import publish
+from actlab.tracking import store as stores
 from actlab.tracking.publish import LivePublisher
 from actlab.tracking.reading import _search, find_runs
 from actlab.tracking.store import connect, sweep_tags
@@ -297,9 +299,27 @@ def test_a_filter_narrows_a_sweep(root):
     assert summary["activation"].tolist() == ["tanh", "relu"]
 
 
+def test_a_store_that_is_read_only_is_compared_and_not_logged(root, monkeypatch, capsys):
+    def refuse(file):
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    monkeypatch.setattr(stores, "_begin_writing", refuse)
+    compare(asked(root, "depth"))
+    *_, line = capsys.readouterr().out.splitlines()
+    assert line == (
+        f"MLflow at sqlite:///{root}/mlflow.db cannot be used (attempt to write a readonly"
+        " database): the comparison is not logged"
+    )
+    assert (root / "reports/compare/depth/report.html").is_file()
+
+
 def test_an_empty_store_says_what_to_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(UserError, match=r"is not there: run `dvc repro` or a sweep"):
+        compare(asked(tmp_path, None))
+    assert not [*tmp_path.iterdir()]
+    connect()
     with pytest.raises(UserError, match=r"has no finished configuration: run `dvc repro` or a swe"):
         compare(asked(tmp_path, None))
     with pytest.raises(UserError, match=r"sweep named 'depth': it has no finished sweep$"):

@@ -186,10 +186,10 @@ def test_an_experiment_leaves_the_pages_to_the_study(
 
 
 def test_a_sweep_has_a_view_of_its_own(root: Path) -> None:  # noqa: F811
-    assert overview.save_sweep("none", ["activation.name"]) is None
+    assert overview.save_sweep(connect(), "none", ["activation.name"]) is None
     log_trained("a", 0.5, 0.1, sweep="my.sweep")
     log_trained("b", 0.6, 0.1)
-    link = overview.save_sweep("my.sweep", ["phase", "network.depth", "activation.name"])
+    link = overview.save_sweep(connect(), "my.sweep", ["phase", "network.depth", "activation.name"])
     assert link == (
         "#/experiments/1/runs?viewStateShareKey=sweep-my-sweep&compareRunsMode=CHART"
         "&workflowType=machine_learning"
@@ -294,14 +294,14 @@ def test_the_best_of_a_sweep_is_registered_under_its_name(root: Path) -> None:  
     a, b = (log_trained(name, value, 0.1, **HELD_OUT) for name, value in (("a", 0.5), ("b", 0.6)))
     found = found_runs(run=[a, b])
     found.history["parent"] = [a, a, b, b]
-    said = registry.register_best("my.sweep", found)
+    said = registry.register_best(connect(), "my.sweep", found)
     assert said == (
         "models:/actlab-mnist@best-my-sweep: b/mlp, the greatest mean validation accuracy, 0.6000"
         " on 100 held-out images, of 2 configurations"
     )
     (model,) = registered()
     assert set(model.aliases) == {"best-my-sweep"}
-    assert registry.register_best("", found) is None
+    assert registry.register_best(connect(), "", found) is None
 
 
 def test_a_store_without_a_registry_costs_one_line(
@@ -348,10 +348,10 @@ def test_the_model_that_is_served_is_the_best_or_the_one_asked_for(logged: Path)
     ("asked", "said"),
     [
         ("actlab-mnist@best", "it has to be models:/<name>@<alias>"),
-        ("models:/actlab-mnist@none", "MLflow has no model models:/actlab-mnist@none; it has"),
-        ("models:/actlab-mnist/7", "MLflow has no model models:/actlab-mnist/7; it has"),
-        ("models:/m-none", "MLflow has no model models:/m-none; it has models:/actlab-mnist@best,"),
-        (None, "MLflow has no model models:/actlab-fashion_mnist@best; it has models:/actlab-m"),
+        ("models:/actlab-mnist@none", "MLflow has no model models:/actlab-mnist@none: it has"),
+        ("models:/actlab-mnist/7", "MLflow has no model models:/actlab-mnist/7: it has"),
+        ("models:/m-none", "MLflow has no model models:/m-none: it has models:/actlab-mnist@best,"),
+        (None, "MLflow has no model models:/actlab-fashion_mnist@best: it has models:/actlab-m"),
     ],
 )
 def test_a_model_that_is_missing_is_named(logged: Path, asked: str | None, said: str) -> None:

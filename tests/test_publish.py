@@ -33,7 +33,7 @@ from published import (
 
 from actlab.data.splits import scale_images
 from actlab.engine import csvs
-from actlab.tracking import publish, publisher, store
+from actlab.tracking import address, publish, publisher, store
 from actlab.tracking.publish import LivePublisher
 
 pytestmark = [*WARNINGS, pytest.mark.usefixtures("root")]
@@ -197,7 +197,7 @@ def test_the_model_gives_keras_probabilities(monkeypatch: pytest.MonkeyPatch) ->
     publish_live()
     (output,) = run_named(NAME).outputs.model_outputs
     assert "MLFLOW_TRACKING_URI" not in os.environ
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.tracking_uri())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address.tracking_uri())
     loaded = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
     assert [spec.shape for spec in loaded.metadata.signature.inputs] == [(-1, 784)]
     assert [spec.shape for spec in loaded.metadata.signature.outputs] == [(-1, 10)]
@@ -316,7 +316,7 @@ def test_no_space_in_the_middle_is_said_once_and_what_is_lost_can_be_written(
     assert len(calls) == fails
     (line,) = capsys.readouterr().out.splitlines()
     assert line.endswith(
-        "cannot be written (No space left on device): this training is logged in part only;"
+        "cannot be used (No space left on device): this training is logged in part only;"
         " run `python -m actlab.stages.sync` when it can"
     )
     assert statuses()[NAME] == "RUNNING"

@@ -41,7 +41,7 @@ def log_report() -> None:
 
 def log_comparison() -> None:
     (REPORTS / "comparisons.csv").write_text("")
-    publish_study.log_comparison(REPORTS, "", {}, {})
+    publish_study.write_comparison(store.connect_to_write(), REPORTS, "", {}, {})
 
 
 def test_gradients_go_to_the_newest_run_of_their_weights() -> None:

@@ -29,7 +29,7 @@ from published import (
 
 from actlab.engine.files import this_machine
 from actlab.errors import UserError
-from actlab.tracking import publish_study, store
+from actlab.tracking import address, publish_study, store
 from actlab.tracking.publish import LivePublisher
 from actlab.tracking.sync import Synced, sync
 
@@ -51,7 +51,7 @@ def test_a_store_that_cannot_be_used_costs_one_line(
     else:
         Path("garbage.db").write_bytes(b"garbage" * 1000)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///garbage.db")
-        said = f"MLflow at sqlite:///{root}/garbage.db cannot be written (file is not a database)"
+        said = f"MLflow at sqlite:///{root}/garbage.db cannot be used (file is not a database)"
     began = time.monotonic()
     assert publish_live().is_lost
     log_gradients()
@@ -75,28 +75,28 @@ def test_a_store_that_cannot_be_used_costs_one_line(
         (
             "http://me:s3cret@host/a?token=s3cret",
             "http://me:s3cret@host/a?token=s3cret/api refuses",
-            "MLflow at http://host/a cannot be written (http://host/a refuses)",
+            "MLflow at http://host/a cannot be used (http://host/a refuses)",
         ),
         (
             "postgresql://me:s3/cr%40et@host/runs",
             "no driver for postgresql://me:s3/cr%40et@host/runs, 'me:s3' is no host, nor s3/cr@et",
-            "MLflow at postgresql://host/runs cannot be written (no driver for"
+            "MLflow at postgresql://host/runs cannot be used (no driver for"
             " postgresql://host/runs, 'me:***' is no host, nor ***/***@***)",
         ),
         (
             "https://s3cret@host",
             "Max retries exceeded\nwith https://s3cret@host/api",
-            "MLflow at https://host cannot be written (Max retries exceeded with https://host/api)",
+            "MLflow at https://host cannot be used (Max retries exceeded with https://host/api)",
         ),
         (
             "https://to/k3n@host?key=an0ther",
             "no host k3n in an0ther",
-            "MLflow at https://host cannot be written (no host *** in ***)",
+            "MLflow at https://host cannot be used (no host *** in ***)",
         ),
         (
             "sqlite:////home/me@work/mlflow.db",
             "unable to open",
-            "MLflow at sqlite:////home/me@work/mlflow.db cannot be written (unable to open)",
+            "MLflow at sqlite:////home/me@work/mlflow.db cannot be used (unable to open)",
         ),
     ],
     ids=["query", "slash", "token", "token with a slash", "no credentials"],
@@ -107,7 +107,7 @@ def test_no_credentials_are_shown(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     error = RuntimeError("of MLflow")
     error.__cause__ = ValueError(reason)
-    assert store.format_store_error(error, "lost", advice=False) == f"{shown}: lost"
+    assert address.format_store_error(error, "lost", advice=False) == f"{shown}: lost"
 
 
 def test_a_temporary_experiment_logs_to_the_main_checkout(
@@ -115,9 +115,9 @@ def test_a_temporary_experiment_logs_to_the_main_checkout(
 ) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert store.tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
+    assert address.tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
-    assert store.tracking_uri() == f"sqlite:///{tmp_path}/other.db"
+    assert address.tracking_uri() == f"sqlite:///{tmp_path}/other.db"
 
 
 def test_runs_are_closed_whose_process_has_ended(root: Path) -> None:  # noqa: F811

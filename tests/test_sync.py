@@ -74,19 +74,88 @@ def test_stages_that_changed_are_stale_and_those_downstream(
     Path("raw").write_text("raw")
     Path("dvc.yaml").write_text(DVC_YAML)
     Path("params.yaml").write_text(json.dumps({"relu": 1, "tanh": 1, "seeds": 1}))
-    assert stage.find_stale_stages() == ALL
+    assert stage.find_stale_stages(CONFIG) == ALL
     dvc("repro")
-    assert stage.find_stale_stages() == set()
+    assert stage.find_stale_stages(CONFIG) == set()
     Path("params.yaml").write_text(json.dumps({"relu": 2, "tanh": 1, "seeds": 1}))
-    assert stage.find_stale_stages() == {"train@relu-mlp", "gradients"}
+    assert stage.find_stale_stages(CONFIG) == {"train@relu-mlp", "gradients"}
     dvc("repro")
     Path("gradients").write_text("of another hand")
-    assert stage.find_stale_stages() == {"gradients"}
+    assert stage.find_stale_stages(CONFIG) == {"gradients"}
     Path("raw").write_text("other")
-    assert stage.find_stale_stages() == ALL
+    assert stage.find_stale_stages(CONFIG) == ALL
     Path("dvc.yaml").write_text("stages: [")
     with pytest.raises(UserError, match=r"^DVC cannot tell what changed \(.*dvc\.yaml.*\): .*$"):
-        stage.find_stale_stages()
+        stage.find_stale_stages(CONFIG)
+
+
+# The folders from which two stages of the pipeline select.
+SELECTING = """
+stages:
+  activations:
+    cmd: mkdir -p results; cp -r keys results/activations
+    deps: [conf/activation, custom]
+    outs: [results/activations]
+  train:
+    matrix:
+      activation: [relu, tanh]
+      network: [mlp]
+    cmd: >-
+      mkdir -p runs/${item.activation}-mlp/models runs/${item.activation}-mlp/results;
+      cd runs/${item.activation}-mlp; touch models/weights results/history.csv timings.csv
+    deps: ["results/activations/${item.activation}/key.json"]
+    outs: ["runs/${item.activation}-mlp"]
+  collect:
+    cmd: PYTHONPATH=${source} python collect.py
+    deps: [runs]
+    outs: [results/manifest]
+  gradients:
+    cmd: touch gradients
+    deps: [results/manifest]
+    outs: [gradients]
+"""
+
+COLLECT = """
+from types import SimpleNamespace
+from actlab.stages.collect import collect
+paths = SimpleNamespace(runs="runs", results="results")
+collect(SimpleNamespace(activations=["relu", "tanh"], networks=["mlp"], paths=paths))
+"""
+
+
+@pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # DVC's
+def test_what_selects_the_same_from_a_changed_folder_makes_nothing_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = replace(CONFIG, activations=["relu", "tanh"], networks=["mlp"])
+    Path("custom").mkdir()
+    for name in config.activations:
+        for folder in ("conf/activation", f"keys/{name}"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        given = {"name": name, "function": name, "constants": {}}
+        Path(f"conf/activation/{name}.yaml").write_text(json.dumps(given))
+        Path(f"keys/{name}/key.json").write_text(json.dumps(given | {"sources": None}))
+    source = Path(stage.__file__).parents[2]
+    Path("params.yaml").write_text(json.dumps({"source": str(source)}))
+    Path("dvc.yaml").write_text(SELECTING)
+    Path("collect.py").write_text(COLLECT)
+    dvc("init", "--no-scm")
+    dvc("repro")
+    assert stage.find_stale_stages(config) == set()
+
+    Path("custom/mine.py").write_text("def mine(x): return x")
+    Path("conf/activation/mine.yaml").write_text("{name: mine, function: custom.mine:mine}")
+    left = Path("runs/mine-mlp/models")  # of a configuration that has left params.yaml
+    left.mkdir(parents=True)
+    (left / "weights").write_text("left")
+    assert stage.find_stale_stages(config) == set()
+
+    Path("conf/activation/tanh.yaml").write_text("{name: tanh, function: sin, constants: {}}")
+    stale = {"activations", "train@tanh-mlp", "collect", "gradients"}
+    assert stage.find_stale_stages(config) == stale
+    Path("conf/activation/tanh.yaml").write_text("{name: tanh, function: [}")
+    assert stage.find_stale_stages(config) == stale
 
 
 # --- What is written ----------------------------------------------------------------------

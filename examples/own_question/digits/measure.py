@@ -21,8 +21,9 @@ from actlab.engine.locks import training_lock
 from actlab.engine.project import Outcome, Project
 from actlab.engine.validation import Count, Name, Seeds, one_of, section
 from actlab.evidence.config import ReportConfig
+from actlab.tracking.address import format_store_error
 from actlab.tracking.publisher import Publisher, Record
-from actlab.tracking.store import connect, format_store_error, sweep_tags
+from actlab.tracking.store import connect_to_write, sweep_tags
 
 CLASSIFIERS: dict[str, Callable[[int], Any]] = {
     "bayes": lambda seed: GaussianNB(),
@@ -80,10 +81,9 @@ def measure(config: Config, job: str = "alone") -> None:
 def run_once(stage: Callable[..., Any], config: Config, job: str) -> Outcome:
     """Run a job, unless MLflow has it finished; another process that runs it is waited for."""
     with training_lock("checkpoints", fingerprint(config), job):
-        store = connect()
+        store = connect_to_write()
         if not config.force and store.find_finished(fingerprint(config)):
             return Outcome("skipped", None, 0.0)
-        store.close_ended(fingerprint(config))
         stage(config, job)
         return Outcome("done", None, 0.0)
 
@@ -91,7 +91,7 @@ def run_once(stage: Callable[..., Any], config: Config, job: str) -> Outcome:
 PROJECT = Project(
     schema=Config,
     run_once=run_once,
-    connect=connect,
+    connect=connect_to_write,
     explain_store=lambda error, loss: format_store_error(error, loss, advice=False),
     sections=("classifier", "images", "seeds"),
     train="digits.measure",

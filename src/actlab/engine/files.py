@@ -6,10 +6,14 @@ import re
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+
+#: Seconds after which a process that cannot be seen counts as ended.
+_UNSEEN = 24 * 3600
 
 
 @contextmanager
@@ -67,12 +71,27 @@ def atomic_write(path: Path, sync: bool = True) -> Iterator[Path]:
 
 @cache
 def this_machine() -> str:
-    """Return the host and, since containers number processes separately, the namespace."""
+    """Return the host, its boot and, since containers number processes separately, the namespace.
+
+    Machines made from one image have one host name, and often one machine id; the kernel draws the
+    id of a boot at random.
+    """
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
     except OSError:
         return socket.gethostname()
-    return f"{socket.gethostname()}-{''.join(filter(str.isdigit, namespace))}"
+    return f"{socket.gethostname()}-{boot[:8]}-{''.join(filter(str.isdigit, namespace))}"
+
+
+def has_ended(machine: str, process: int, began: float) -> bool:
+    """Return whether a process has ended that began something at a time, in seconds since 1970.
+
+    One that cannot be seen, on another machine or before a reboot, counts as ended after a day.
+    """
+    if machine == this_machine():
+        return not is_alive(process)
+    return time.time() - began > _UNSEEN
 
 
 def is_alive(process: int) -> bool:
@@ -87,11 +106,11 @@ def is_alive(process: int) -> bool:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove partial files of this machine's processes that have ended."""
+    """Remove partial files of processes that have ended."""
     name = re.compile(rf"\.{re.escape(path.name)}\.(.+)\.(\d+)\.[^.]+\.partial")
     for entry in os.scandir(path.parent):
         found = name.fullmatch(entry.name)
-        if found and found[1] == this_machine() and not is_alive(int(found[2])):
+        if found and has_ended(found[1], int(found[2]), entry.stat().st_mtime):
             # Killed between two renames: restore the previous content.
             before = Path(entry.path, "before")
             if before.is_dir() and not path.exists():

@@ -13,7 +13,9 @@ def compare(config: Config) -> None:
     from actlab.evidence import comparisons, summaries
     from actlab.reporting import drawings, look, report, sections
     from actlab.tracking import overview, publish_study, registry, runs
+    from actlab.tracking.address import warn_on_failure
     from actlab.tracking.reading import find_runs
+    from actlab.tracking.store import connect_to_write
 
     confidence, selected = config.report.confidence, config.compare.filter
     found = find_runs(config.sweep, selected)
@@ -59,12 +61,15 @@ def compare(config: Config) -> None:
         "seeds": ",".join(map(str, sorted(study.seeds))),
         "report.confidence": confidence,
     }
-    publish_study.log_comparison(folder, study.name, params, comparisons.verdict_tags(compared))
-    if best := registry.register_best(study.name, found):
-        print(f"Registered: {best}")
-    shown = found.launch.name() if found.launch else config.sweep
-    if shown and (view := overview.save_sweep(shown, keys)):
-        print(f"In the MLflow UI: {view}")
+    verdicts = comparisons.verdict_tags(compared)
+    with warn_on_failure("the comparison is not logged", advice=False):
+        store = connect_to_write()
+        publish_study.write_comparison(store, folder, study.name, params, verdicts)
+        if best := registry.register_best(store, study.name, found):
+            print(f"Registered: {best}")
+        shown = found.launch.name() if found.launch else config.sweep
+        if shown and (view := overview.save_sweep(store, shown, keys)):
+            print(f"In the MLflow UI: {view}")
 
 
 if __name__ == "__main__":

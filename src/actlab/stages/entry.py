@@ -41,7 +41,7 @@ def _connect() -> Any:
 
 
 def _explain_store(error: BaseException, loss: str) -> str:
-    from actlab.tracking.store import format_store_error
+    from actlab.tracking.address import format_store_error
 
     return format_store_error(error, loss, advice=False)
 

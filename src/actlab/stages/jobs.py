@@ -13,7 +13,8 @@ from actlab.errors import UserError
 from actlab.results.identity import fingerprint
 from actlab.schema import Config
 from actlab.tracking import publish
-from actlab.tracking.store import connect, format_store_error, sweep_tags
+from actlab.tracking.address import format_store_error
+from actlab.tracking.store import connect_to_write, sweep_tags
 
 
 def train_once(train: Callable[..., Any], config: Config, job: str) -> Outcome:
@@ -24,14 +25,13 @@ def train_once(train: Callable[..., Any], config: Config, job: str) -> Outcome:
     digest = fingerprint(config)
     with training_lock(config.paths.checkpoints, digest, job) as checkpoints:
         try:
-            store = connect()
+            store = connect_to_write()
             found = None if config.force else store.find_finished(digest)
             if found:
                 store.write(found.run, tags=sweep_tags(config.sweep))
                 shutil.rmtree(checkpoints, ignore_errors=True)  # left by a kill before this
                 print(f"{job}: skipped, MLflow has it finished (force=true trains again)")
                 return Outcome("skipped", found.objective, 0.0)
-            store.close_ended(digest)
         except Exception as error:  # MLflow lets through what its server or its database raises
             line = format_store_error(error, "nothing is trained", advice=False)
             raise UserError(line) from error

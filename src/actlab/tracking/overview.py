@@ -17,16 +17,10 @@ from actlab.errors import UserError
 from actlab.results.layout import RunFolder
 from actlab.schema import Config
 from actlab.tracking import notes, registry
+from actlab.tracking.address import warn_on_failure
 from actlab.tracking.publish import find_training
 from actlab.tracking.publish_study import find_report
-from actlab.tracking.store import (
-    NOTE,
-    QUESTION,
-    Store,
-    connect,
-    format_store_error,
-    warn_on_failure,
-)
+from actlab.tracking.store import NOTE, QUESTION, Store, connect_to_write
 from actlab.tracking.views import save_view
 
 if TYPE_CHECKING:
@@ -35,7 +29,7 @@ else:  # importing mlflow takes seconds
     Run = Any
 
 #: The saved view of the pipeline's configurations, and what tells them apart.
-_VIEW = "configurations"
+VIEW = "configurations"
 _KEYS = ("network.name", "activation.name", "model.kernel_initializer", "training.learning_rate")
 
 
@@ -51,7 +45,7 @@ def log_overview(config: Config) -> None:
         )
         return
     with warn_on_failure("its descriptions, views and registered models are not up to date"):
-        refresh(connect(), config, ())
+        refresh(connect_to_write(), config, ())
 
 
 def refresh(store: Store, config: Config, stale: Collection[str]) -> list[str]:
@@ -69,7 +63,7 @@ def refresh(store: Store, config: Config, stale: Collection[str]) -> list[str]:
     data = parents[0].data.params["data.name"]
     runs = ", ".join(repr(run.info.run_id) for run in parents)
     selected = f"attributes.run_id IN ({runs})"  # not those of older trainings
-    is_saved = save_view(store, _VIEW, "Configurations", selected, _KEYS, parents)
+    is_saved = save_view(store, VIEW, "Configurations", selected, _KEYS, parents)
     models = registry.register(store, data, parents)
     is_described = _describe(store, parents, report, registry.name_of(data))
     done = {"descriptions": is_described, "saved view": is_saved}
@@ -102,7 +96,7 @@ def _describe(store: Store, parents: Sequence[Run], report: Run | None, model: s
             store.write(run.info.run_id, tags={NOTE: new})
             changed = True
     old = store.client.get_experiment(experiment).tags.get(NOTE, QUESTION)
-    new = notes.describe_experiment(experiment, parents, _VIEW, model, report)
+    new = notes.describe_experiment(experiment, parents, VIEW, model, report)
     is_kept = not old.startswith(QUESTION) or (report is None and notes.REPORT in old)
     if new != old and not is_kept:
         store.client.set_experiment_tag(experiment, NOTE, new)
@@ -110,17 +104,13 @@ def _describe(store: Store, parents: Sequence[Run], report: Run | None, model: s
     return changed
 
 
-def save_sweep(sweep: str, keys: Sequence[str]) -> str | None:
-    """Save the view of a sweep; return its address below the server's, or why there is none."""
-    try:
-        store = connect()
-        runs = store.search("FINISHED", {"actlab.kind": "configuration", f"sweep.{sweep}": "yes"})
-        if not runs:
-            return None
-        key = re.sub("[^A-Za-z0-9_-]", "-", f"sweep-{sweep}")
-        selected = f"tags.`sweep.{sweep}` = 'yes' AND tags.actlab.kind = 'configuration'"
-        parameters = [name for name in keys if "." in name]
-        save_view(store, key, f"Sweep {sweep}", selected, parameters, runs, "activation.name")
-    except Exception as error:  # as in `store.warn_on_failure`
-        return format_store_error(error, "its view is not saved", advice=False)
+def save_sweep(store: Store, sweep: str, keys: Sequence[str]) -> str | None:
+    """Save the view of a sweep; return its address below the server's, None without a run."""
+    runs = store.search("FINISHED", {"actlab.kind": "configuration", f"sweep.{sweep}": "yes"})
+    if not runs:
+        return None
+    key = re.sub("[^A-Za-z0-9_-]", "-", f"sweep-{sweep}")
+    selected = f"tags.`sweep.{sweep}` = 'yes' AND tags.actlab.kind = 'configuration'"
+    parameters = [name for name in keys if "." in name]
+    save_view(store, key, f"Sweep {sweep}", selected, parameters, runs, "activation.name")
     return notes.view_link(store.experiment, key)

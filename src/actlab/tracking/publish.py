@@ -186,6 +186,7 @@ def record_failure(store: Store, config: Config, fingerprint: str, cause: str) -
         run = found[0].info.run_id
     else:
         run = store.create_run(run_name(config), tags | sweep_tags(config.sweep))
-        store.write(run, params=_parameters(config))
+        seeds = ",".join(map(str, config.seeds))  # as `Publisher` writes them
+        store.write(run, params={**_parameters(config), "seeds": seeds})
         store.client.set_terminated(run, "FAILED")
     store.write(run, tags={NOTE: f"Failed: {cause}"})

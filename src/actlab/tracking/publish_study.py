@@ -14,9 +14,10 @@ from actlab.engine.csvs import where
 from actlab.results.layout import RunFolder
 from actlab.results.tables import CLAIMS, HEALTH, read_table
 from actlab.schema import Config
+from actlab.tracking.address import warn_on_failure
 from actlab.tracking.publish import find_training
 from actlab.tracking.publisher import to_metrics
-from actlab.tracking.store import Store, connect_to_write, sha256, warn_on_failure
+from actlab.tracking.store import Store, connect_to_write, sha256
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -141,13 +142,19 @@ def _created_run(store: Store, name: str, tags: Mapping[str, str]) -> Iterator[s
 # --- Comparisons of finished runs ---------------------------------------------------------
 
 
-def log_comparison(
-    folder: Path, sweep: str, params: Mapping[str, object], verdicts: Mapping[str, str]
+def write_comparison(
+    store: Store,
+    folder: Path,
+    sweep: str,
+    params: Mapping[str, object],
+    verdicts: Mapping[str, str],
 ) -> None:
-    """Log the folder of a comparison as a run, unless MLflow has that comparison.
+    """Write the folder of a comparison as a run, unless MLflow has that comparison.
 
     Parameters
     ----------
+    store
+        Is written to.
     folder
         Holds report.md, summary.csv and comparisons.csv, whose digest identifies the comparison.
     sweep
@@ -157,17 +164,15 @@ def log_comparison(
     verdicts
         By the names of their tags.
     """
-    with warn_on_failure("the comparison is not logged", advice=False):
-        store = connect_to_write()
-        files = ("report.md", "summary.csv", "comparisons.csv")
-        digest = sha256(*((folder / name).read_bytes() for name in files))
-        tags = {"actlab.kind": "comparison", "actlab.comparison_sha256": digest}
-        if store.search("FINISHED", tags):
-            return
-        tags["actlab.source"] = "sweep"
-        with _created_run(store, f"comparison {sweep or 'runs'}", tags) as run:
-            store.write(run, params=params)
-            marks = list(verdicts.items())
-            for start in range(0, len(marks), 100):  # MLflow takes 100 tags per call
-                store.write(run, tags=dict(marks[start : start + 100]))
-            store.client.log_artifacts(run, str(folder))
+    files = ("report.md", "summary.csv", "comparisons.csv")
+    digest = sha256(*((folder / name).read_bytes() for name in files))
+    tags = {"actlab.kind": "comparison", "actlab.comparison_sha256": digest}
+    if store.search("FINISHED", tags):
+        return
+    tags["actlab.source"] = "sweep"
+    with _created_run(store, f"comparison {sweep or 'runs'}", tags) as run:
+        store.write(run, params=params)
+        marks = list(verdicts.items())
+        for start in range(0, len(marks), 100):  # MLflow takes 100 tags per call
+            store.write(run, tags=dict(marks[start : start + 100]))
+        store.client.log_artifacts(run, str(folder))

@@ -18,13 +18,14 @@ from tqdm import tqdm
 
 from actlab.engine.csvs import where
 from actlab.evidence.statistics import mean_interval
+from actlab.tracking.address import format_store_error
 from actlab.tracking.store import (
     NOTE,
     WEIGHTS,
     Store,
     connect_to_write,
     digest_of_seeds,
-    format_store_error,
+    require_writable,
     sha256,
 )
 
@@ -269,6 +270,7 @@ class LivePublisher:
         self.is_lost = False  # whether the store failed: runs are missing or incomplete
 
     def __enter__(self) -> "LivePublisher":
+        self._attempt(require_writable)  # before hours of work, not at its end
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, *rest: object) -> None:
@@ -291,7 +293,7 @@ class LivePublisher:
             return
         try:
             action()
-        except Exception as error:  # as in `store.warn_on_failure`
+        except Exception as error:  # as in `address.warn_on_failure`
             self.is_lost = True
             extent = "logged in part only" if self._publisher.has_open_runs else "not logged"
             tqdm.write(format_store_error(error, f"this training is {extent}", self._advice))

@@ -14,13 +14,8 @@ from actlab.engine.launches import Launch, is_selection, load_launch
 from actlab.errors import UserError
 from actlab.evidence.wording import counted
 from actlab.results.layout import COLUMNS
-from actlab.tracking.store import (
-    Store,
-    connect,
-    format_store_error,
-    hide_credentials,
-    tracking_uri,
-)
+from actlab.tracking.address import SYNC, format_store_error, hide_credentials, tracking_uri
+from actlab.tracking.store import Store, connect_to_read
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -73,21 +68,14 @@ def find_runs(sweep: str | None, conditions: str) -> FoundRuns:
         When the store does not answer, the conditions are not valid, or nothing is found.
     """
     try:
-        store = connect()
+        store = connect_to_read()
         launch = load_launch(store, sweep) if sweep else None
         found = _search(store, sweep, conditions)
         finished = [run for run in found if run.info.status == "FINISHED"]
         if not finished:
             raise UserError(_nothing_found(store, sweep, conditions, len(found)))
         chosen, notes = _choose(finished, sweep, launch)
-        known = [_made_with(run) for run in chosen]
-        unfinished = [
-            f"{run.info.run_name} ({run.info.status.lower()})"
-            for run in found
-            if run.info.status != "FINISHED"
-            and (launch is None or launch.roles(run.data.tags))
-            and _made_with(run) not in known
-        ]
+        unfinished = _list_unfinished(found, chosen, launch)
         seeds, history = (_read_tables(store, chosen, name) for name in ("test", "history"))
         return FoundRuns(_tabulate(chosen, launch), seeds, history, unfinished, launch, notes)
     except UserError:
@@ -158,9 +146,37 @@ def _choose(
     return chosen, [f"{counted(left, 'run')} {verb} left out, {left_out}."] if left else []
 
 
-def _made_with(run: Run) -> dict[str, str]:
-    """Return a run's parameters but the number of weights, which is known at its end."""
-    return {key: value for key, value in run.data.params.items() if key != "network.parameters"}
+def _list_unfinished(
+    found: Iterable[Run], chosen: Sequence[Run], launch: Launch | None
+) -> list[str]:
+    """List the configurations that have not finished, each with the status of its last attempt.
+
+    Without a launch, which says what was to be trained, a failed attempt counts until a later one,
+    of whatever configuration, has finished.
+    """
+    finished = [_made_with(run) for run in chosen]
+    last = max(run.info.end_time or 0 for run in chosen)
+    attempts: dict[tuple[str, ...], str] = {}
+    for run in found:  # the oldest first
+        is_asked = (
+            bool(launch.roles(run.data.tags))
+            if launch
+            else run.info.status == "RUNNING" or run.info.start_time > last
+        )
+        made_with = _made_with(run)
+        if run.info.status != "FINISHED" and is_asked and made_with not in finished:
+            attempts[made_with] = f"{run.info.run_name} ({run.info.status.lower()})"
+    return [*attempts.values()]
+
+
+#: Parameters that are known at the end of a run, or change none.
+_NOT_DECISIVE = ("network.parameters", "report.confidence")
+
+
+def _made_with(run: Run) -> tuple[str, ...]:
+    """Return the parameters that determine a run's results, as `key=value`."""
+    params = run.data.params.items()
+    return tuple(sorted(f"{key}={value}" for key, value in params if key not in _NOT_DECISIVE))
 
 
 def _tabulate(chosen: Iterable[Run], launch: Launch | None) -> pd.DataFrame:
@@ -179,12 +195,28 @@ def _tabulate(chosen: Iterable[Run], launch: Launch | None) -> pd.DataFrame:
     )
 
 
+def _require_artifact(store: Store, run: Run, name: str, error: Exception) -> None:
+    """Raise UserError where a person has deleted an artifact."""
+    if name not in [entry.path for entry in store.client.list_artifacts(run.info.run_id)]:
+        raise UserError(
+            f"{name} of the run {run.info.run_name} ({run.info.run_id}) is missing from"
+            f" {run.info.artifact_uri}: delete that run in MLflow, and run its sweep or `{SYNC}` to"
+            " log it again"
+        ) from error
+
+
 def _read_tables(store: Store, parents: Iterable[Run], name: str) -> pd.DataFrame:
     """Read a table of run folders from the artifacts of configurations' runs."""
+    from mlflow.exceptions import MlflowException
+
     tables = []
     for run in parents:
         with tempfile.TemporaryDirectory() as folder:
-            path = store.client.download_artifacts(run.info.run_id, f"{name}.csv", folder)
+            try:
+                path = store.client.download_artifacts(run.info.run_id, f"{name}.csv", folder)
+            except (MlflowException, OSError) as error:
+                _require_artifact(store, run, f"{name}.csv", error)
+                raise
             table = csvs.read_table(Path(path), COLUMNS[name], ())
         table.insert(0, "parent", run.info.run_id)
         tables.append(table)

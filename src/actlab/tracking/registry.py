@@ -8,6 +8,7 @@ training loss. Nothing is chosen by test images.
 
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -16,8 +17,10 @@ import pandas as pd
 
 from actlab.engine.csvs import where
 from actlab.errors import UserError
+from actlab.evidence.wording import counted
+from actlab.tracking.address import tracking_uri
 from actlab.tracking.reading import FoundRuns
-from actlab.tracking.store import OBJECTIVE, Store, connect, format_store_error, tracking_uri
+from actlab.tracking.store import OBJECTIVE, Store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -112,6 +115,8 @@ def _register(
         if (model := model_of(run)) is None:
             continue
         if (source := f"models:/{model}") not in known:
+            if not _is_kept(store, model):
+                continue
             known[source] = _create_version(store, name, run, model)
         if alias in reasons and tags.get(alias) != reasons[alias]:
             client.set_registered_model_tag(name, alias, reasons[alias])
@@ -119,6 +124,19 @@ def _register(
             client.set_registered_model_alias(name, alias, known[source])
             moved.append(f"{name}@{alias}: {run.info.run_name}")
     return moved
+
+
+def _is_kept(store: Store, model: str) -> bool:
+    """Return whether a logged model exists: a person may have deleted it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.client.get_logged_model(model)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return True
 
 
 def _create_version(store: Store, name: str, run: Run, model: str) -> str:
@@ -171,30 +189,53 @@ def best_of_sweep(found: FoundRuns) -> tuple[str, int] | None:
     return str(means.idxmax()), len(means)
 
 
-def register_best(sweep: str, found: FoundRuns) -> str | None:
+def register_best(store: Store, sweep: str, found: FoundRuns) -> str | None:
     """Register the best configuration of a sweep as `best-<sweep>`; return which it is, and why."""
     if not sweep or (best := best_of_sweep(found)) is None:
         return None
-    try:
-        store = connect()
-        run = store.client.get_run(best[0])
-        if model_of(run) is None:
-            return None
-        alias, reason = alias_of(f"{BEST}-{sweep}"), _explain_choice(run, best[1])
-        name = name_of(run.data.params["data.name"])
-        _register(store, name, {alias: run}, {alias: reason})
-    except Exception as error:  # as in `store.warn_on_failure`
-        return format_store_error(error, "the best configuration is not registered", advice=False)
+    run = store.client.get_run(best[0])
+    if model_of(run) is None:
+        return None
+    alias, reason = alias_of(f"{BEST}-{sweep}"), _explain_choice(run, best[1])
+    name = name_of(run.data.params["data.name"])
+    _register(store, name, {alias: run}, {alias: reason})
     return f"{uri_of(name, alias)}: {run.info.run_name}, {reason}"
 
 
 # --- Serving ------------------------------------------------------------------------------
 
 
-def find_model(store: Store, asked: str | None, data: str) -> str:
-    """Return the address of the registered model that is asked for, or of the data set's best.
+def _parse(uri: str) -> tuple[str, str | None, str | None]:
+    """Return the name (or the id), alias and version in a model's address."""
+    parts = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))?", uri)
+    if parts is None:
+        raise UserError(
+            f"MODEL is {uri!r}: it has to be models:/<name>@<alias>, models:/<name>/<version> or"
+            " models:/<id>"
+        )
+    return parts[1], parts[2], parts[3]
 
-    `asked` is `models:/<name>@<alias>`, `models:/<name>/<version>` or `models:/<id>`.
+
+def _look_up(store: Store, uri: str) -> tuple[str | None, str | None, float]:
+    """Look a model up: the ids of its run and of the logged model, and when it was made."""
+    name, alias, number = _parse(uri)
+    if not (alias or number):
+        model = store.client.get_logged_model(name)
+        return model.source_run_id, name, model.creation_timestamp / 1000
+    version = (
+        store.client.get_model_version_by_alias(name, alias)
+        if alias
+        else store.client.get_model_version(name, str(number))
+    )
+    model_id = re.fullmatch("models:/(m-[^/]+)", version.source or "")
+    return version.run_id, model_id and model_id[1], version.creation_timestamp / 1000
+
+
+def find_model(store: Store, asked: str | None, data: str) -> str:
+    """Return the address of the registered model that is asked for, or of the pipeline's best.
+
+    `asked` is `models:/<name>@<alias>`, `models:/<name>/<version>` or `models:/<id>`; `data` is
+    the data set of the pipeline.
 
     Raises
     ------
@@ -204,23 +245,48 @@ def find_model(store: Store, asked: str | None, data: str) -> str:
     from mlflow.exceptions import MlflowException
 
     uri = asked or uri_of(name_of(data), BEST)
-    parts = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))?", uri)
-    if parts is None:
-        raise UserError(
-            f"MODEL is {uri!r}: it has to be models:/<name>@<alias>, models:/<name>/<version> or"
-            " models:/<id>"
-        )
-    name, alias, version = parts.groups()
     try:
-        if alias:
-            store.client.get_model_version_by_alias(name, alias)
-        elif version:
-            store.client.get_model_version(name, version)
-        else:
-            store.client.get_logged_model(name)
+        _look_up(store, uri)
     except MlflowException as error:
         models = store.client.search_registered_models()
         known = [uri_of(model.name, own) for model in models for own in sorted(model.aliases)]
-        advice = f"it has {', '.join(known)}" if known else "run `python -m actlab.stages.sync`"
-        raise UserError(f"MLflow has no model {uri}; {advice}") from error
+        advice = "run `dvc repro` first, then `make serve`"
+        if known:
+            advice = f"it has {', '.join(known)}; MODEL={known[0]} make serve"
+        raise UserError(f"MLflow has no model {uri}: {advice}") from error
     return uri
+
+
+def describe_model(store: Store, uri: str) -> str:
+    """Describe a registered model: configuration, data, study, date, accuracy, why it is served.
+
+    A model that actlab has not logged is described by its date alone.
+    """
+    run_id, model_id, made = _look_up(store, uri)
+    date = time.strftime("%Y-%m-%d", time.localtime(made))
+    run = store.client.get_run(run_id) if run_id else None
+    if run is None or "activation.name" not in run.data.params:
+        return f"a model of {date} that actlab has not logged"
+    params, tags = run.data.params, run.data.tags
+    metrics = store.client.get_logged_model(model_id).metrics if model_id else None
+    reached = {metric.key: metric.value for metric in metrics or []}
+    sweeps = sorted(
+        tag.removeprefix("sweep.")
+        for tag in tags
+        if tag.startswith("sweep.") and ".launch" not in tag
+    )
+    study = "the pipeline" if tags.get("actlab.source") == "dvc" else f"sweep {', '.join(sweeps)}"
+    seeds = params["seeds"].split(",")
+    accuracy = "".join(
+        f"; {label} accuracy {reached[key]:.2%}"
+        f" ({run.data.metrics[f'{key}_mean']:.2%} on average over {counted(len(seeds), 'seed')})"
+        for key, label in (("test_accuracy", "test"), ("val_accuracy", "validation"))
+        if key in reached and (key != "val_accuracy" or params["data.validation_size"] != "0")
+    )
+    name, alias, _ = _parse(uri)
+    reason = store.client.get_registered_model(name).tags.get(alias) if alias else None
+    return (
+        f"{params['activation.name']} on {params['network.name']}, seed {seeds[0]}, trained on"
+        f" {params['data.name']} for {counted(int(params['training.epochs']), 'epoch')} by {study}"
+        f" ({date}){accuracy}{f'; chosen for {reason}' if reason else ''}"
+    )

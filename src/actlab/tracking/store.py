@@ -1,4 +1,4 @@
-"""MLflow's store: where it is, what is written and found in it, how failures are reported.
+"""MLflow's store: what is written and found in it, and how it is opened.
 
 A configuration is a parent run (`relu/mlp`) with one child run per seed (`relu/mlp/seed-0`); the
 report and each comparison are runs of their own. Importing mlflow takes 2 to 3 s, so it happens at
@@ -30,29 +30,38 @@ import getpass
 import hashlib
 import logging
 import os
-import re
-import socket
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
-from tqdm import tqdm
-
-from actlab.engine.files import atomic_write, is_alive, this_machine
+from actlab.engine.files import atomic_write, has_ended, this_machine
 from actlab.errors import UserError
+from actlab.tracking.address import (
+    SQLITE,
+    SYNC,
+    StoreError,
+    hide_credentials,
+    root,
+    sqlite_file,
+    tracking_uri,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Experiment, Metric, Run
 else:  # importing mlflow takes seconds
-    MlflowClient = Metric = Run = Any
+    Experiment = MlflowClient = Metric = Run = Any
 
-#: The experiment that holds every run.
+#: The experiment that holds every run, unless MLFLOW_EXPERIMENT_NAME or _ID names another.
 EXPERIMENT = "actlab"
+
+#: The experiment's tag with the name it was made with: it is found by it once it is renamed.
+_MADE_AS = "actlab.experiment"
 
 #: Begins the experiment's description; one that begins otherwise was written by a person.
 QUESTION = "What the choice of activation function does to a network."
@@ -65,8 +74,6 @@ NOTE = "mlflow.note.content"
 
 #: The tag with the digest of a seed's final weights, or over all seeds of a configuration.
 WEIGHTS = "actlab.weights_sha256"
-
-_SQLITE = "sqlite:///"
 
 # MLflow's own defaults retry for minutes, report usage to a server, draw bars and print links.
 _ENVIRONMENT = {
@@ -88,77 +95,6 @@ def sha256(*parts: bytes) -> str:
 def digest_of_seeds(digests: Mapping[int, str]) -> str:
     """Compute the SHA-256 over the digests of all seeds."""
     return sha256(*(f"{seed}:{digests[seed]}\n".encode() for seed in sorted(digests)))
-
-
-# --- Where the store is, and how its failures are reported --------------------------------
-
-
-def _root() -> Path:
-    """Return the root of the main checkout: DVC's temporary experiments name it in DVC_ROOT."""
-    return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
-
-
-def tracking_uri() -> str:
-    """Return MLFLOW_TRACKING_URI, or mlflow.db; a relative SQLite file counts from the root."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
-    if not uri.startswith(_SQLITE):
-        return uri
-    return f"{_SQLITE}{_root() / uri.removeprefix(_SQLITE)}"
-
-
-def hide_credentials(text: str) -> str:
-    """Remove the credentials from the URLs in a text.
-
-    >>> hide_credentials("no driver for postgresql://me:secret@host/mlflow?password=secret")
-    'no driver for postgresql://host/mlflow'
-    """
-    text = re.sub(r"(?<=://)(?!/)\S*@", "", text)
-    return re.sub(r"(://[^\s?]*)\?[^\s'\")]*", r"\1", text)
-
-
-def _find_secrets(uri: str) -> list[str]:
-    """Find the pieces of a URI's password, or token, and of the values in its query.
-
-    What parses a URL cuts a password at a slash, and may quote a piece of it.
-    """
-    if uri.startswith(_SQLITE):
-        return []
-    user, _, password = (re.findall(r"://(\S*)@", uri) or [""])[0].partition(":")
-    secrets = [password or user, *re.findall(r"[?&][^=&]*=([^&]*)", uri)]
-    pieces = [re.split("[/?#@:]", f"{secret}/{unquote(secret)}") for secret in secrets]
-    return [piece for found in pieces for piece in found if piece]
-
-
-def format_store_error(error: BaseException, loss: str, advice: bool = True) -> str:
-    """Write one line: which store failed, why, what is lost and, with `advice`, what to do.
-
-    The reason is the error's first cause, without credentials.
-    """
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    reason = " ".join(hide_credentials(words).split())
-    for piece in _find_secrets(tracking_uri()):
-        reason = reason.replace(piece, "***")
-    silent = isinstance(error, ConnectionError | TimeoutError | socket.gaierror)
-    failure, when = ("does not answer", "does") if silent else ("cannot be written", "can")
-    line = f"MLflow at {hide_credentials(tracking_uri())} {failure} ({reason[:200]}): {loss}"
-    return f"{line}; run `python -m actlab.stages.sync` when it {when}" if advice else line
-
-
-@contextmanager
-def warn_on_failure(loss: str, advice: bool = True) -> Iterator[None]:
-    """Report an error of the store in the block in one line, and go on after the block.
-
-    MLflow lets through whatever its server, its database and the disk raise. A `UserError` is not
-    the store's, and is raised.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        tqdm.write(format_store_error(error, loss, advice))  # leaves a progress bar intact
 
 
 # --- The store ----------------------------------------------------------------------------
@@ -256,18 +192,15 @@ class Store:
             return Finished(run.info.run_id, outcome, run.data.metrics.get(OBJECTIVE))
         return None
 
-    def close_ended(self, fingerprint: str | None = None) -> list[str]:
+    def close_ended(self) -> list[str]:
         """Set the running runs whose process has ended to FAILED; return their names.
 
-        Processes of other machines cannot be seen: their runs are closed only with a fingerprint,
-        whose lock this process holds.
+        For processes that cannot be seen from here see `files.has_ended`.
         """
         closed = []
-        tags = {"actlab.fingerprint": fingerprint} if fingerprint else {}
-        for run in self.search("RUNNING", tags):
-            process = run.data.tags.get("actlab.process", "")
-            is_here = process.startswith(f"{this_machine()}:")
-            if not (is_here or fingerprint) or (is_here and _is_running(process)):
+        for run in self.search("RUNNING", {}):
+            machine, _, process = run.data.tags.get("actlab.process", "").partition(":")
+            if not process or _is_running(machine, process, run.info.start_time / 1000):
                 continue
             # It may have finished its run after the search, before it ended.
             if self.client.get_run(run.info.run_id).info.status == "RUNNING":
@@ -281,10 +214,12 @@ def this_process() -> str:
     return f"{this_machine()}:{os.getpid()}:{_started(os.getpid())}"
 
 
-def _is_running(process: str) -> bool:
-    """Tell whether a process of this machine is running, and its number is not another's by now."""
-    _, number, started = process.split(":")
-    return is_alive(int(number)) and _started(int(number)) == started
+def _is_running(machine: str, process: str, began: float) -> bool:
+    """Tell whether a process is running, and its number is not another's by now."""
+    number, _, started = process.partition(":")
+    if has_ended(machine, int(number), began):
+        return False
+    return machine != this_machine() or _started(int(number)) == started
 
 
 def _started(process: int) -> str:
@@ -298,41 +233,57 @@ def _started(process: int) -> str:
     return "" if state in ("Z", "X") else rest[18]
 
 
+# --- Opening it ---------------------------------------------------------------------------
+
+
 def connect() -> Store:
-    """Open the store at `tracking_uri`; create it and the experiment if they are missing.
+    """Open the store to write to it; create it and the experiment if they are missing.
 
     Raises whatever MLflow, its database, its server or the disk raise; see `format_store_error`.
     """
-    for key, value in _ENVIRONMENT.items():
-        os.environ.setdefault(key, value)
-    from mlflow import MlflowClient
-
-    # A failure is reported in one line; alembic would print each of 50 migrations.
-    for name in ("alembic", "urllib3", "mlflow"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    uri = tracking_uri()
-    if not uri.startswith(_SQLITE):
-        client = MlflowClient(uri)
-        at_server = uri.startswith(("http:", "https:", "databricks"))
-        return Store(client, _find_experiment(client, None if at_server else _root()))
+    if (file := sqlite_file()) is None:
+        client = _create_client(tracking_uri())
+        at_server = tracking_uri().startswith(("http:", "https:", "databricks"))
+        return Store(client, _require_experiment(client, None if at_server else root()))
     from filelock import FileLock
 
-    file = Path(uri.removeprefix(_SQLITE).partition("?")[0])
     file.parent.mkdir(parents=True, exist_ok=True)
     # Several processes that create the schema at once corrupt it.
     with FileLock(f"{file}.lock", timeout=60):
         if not file.exists() or file.stat().st_size == 0:
             with atomic_write(file) as new:  # a kill would leave half a schema, for good
-                _require_writable(new)
-                MlflowClient(f"{_SQLITE}{new}").search_experiments()
-        _require_writable(file)
-        client = MlflowClient(uri)
-        return Store(client, _find_experiment(client, file.parent))
+                _begin_writing(new).close()
+                _create_client(f"{SQLITE}{new}").search_experiments()
+        require_writable()
+        client = _create_client(tracking_uri())
+        return Store(client, _require_experiment(client, file.parent))
 
 
-def _require_writable(file: Path) -> None:
-    with closing(sqlite3.connect(file, timeout=5)) as database:
-        database.execute("BEGIN IMMEDIATE")  # fails at once where MLflow tries for minutes
+def connect_to_read() -> Store:
+    """Open a store that exists and may be read-only; it raises what `connect` raises.
+
+    Raises
+    ------
+    UserError
+        When the store or the experiment does not exist.
+    """
+    file = sqlite_file()
+    if file and not file.is_file():
+        raise UserError(
+            f"{file} is not there: run `dvc repro` or a sweep first, or `{SYNC}` where the"
+            " pipeline's outputs are"
+        )
+    client = _create_client(tracking_uri())
+    if (found := _find_experiment(client)) is None:
+        raise UserError(
+            f"MLflow at {hide_credentials(tracking_uri())} has no experiment {_asked_name()!r}:"
+            " run `dvc repro` or a sweep first, or set MLFLOW_EXPERIMENT_NAME"
+        )
+    _require_active(found.experiment_id, found.name, found.lifecycle_stage)
+    if file:
+        with suppress(sqlite3.Error):  # read-only: the artifacts are looked for where they were
+            _follow_store(found, file.parent)
+    return Store(client, found.experiment_id)
 
 
 # The stores in which this process has closed what others left running.
@@ -348,17 +299,163 @@ def connect_to_write() -> Store:
     return store
 
 
-def _find_experiment(client: MlflowClient, folder: Path | None) -> str:
+def require_writable() -> None:
+    """Raise what keeps the store from being written, before work begins.
+
+    A SQLite store is looked at without importing MLflow, which takes 2 to 3 s.
+    """
+    if (file := sqlite_file()) is None:
+        connect_to_write()
+    elif file.exists() and file.stat().st_size:
+        with closing(_begin_writing(file)) as database:
+            _check_experiment(database, file)
+
+
+def _check_experiment(database: sqlite3.Connection, file: Path) -> None:
+    """Raise StoreError where the experiment cannot be written; one that is missing is made."""
+    if not database.execute("PRAGMA table_info(experiments)").fetchall():
+        raise StoreError(f"{file} is a database of another program than MLflow", "name another")
+    number = _asked_number()
+    key, asked = ("experiment_id", number) if number else ("name", _asked_name())
+    query = f"SELECT experiment_id, name, lifecycle_stage FROM experiments WHERE {key} = ?"
+    if found := database.execute(query, [asked]).fetchone():
+        _require_active(*found)
+    elif number:
+        raise StoreError(
+            f"MLFLOW_EXPERIMENT_ID is {number!r}, which {file} does not have",
+            "leave it out, or name an experiment in MLFLOW_EXPERIMENT_NAME",
+        )
+
+
+def restore_experiment() -> str | None:
+    """Restore the experiment and its runs if a person has deleted it; return its name then."""
+    file = sqlite_file()
+    if file and not (file.exists() and file.stat().st_size):
+        return None
+    client = _create_client(tracking_uri())
+    found = _find_experiment(client)
+    if found is None or found.lifecycle_stage == "active":
+        return None
+    client.restore_experiment(found.experiment_id)
+    return found.name
+
+
+def _create_client(uri: str) -> MlflowClient:
+    for key, value in _ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    from mlflow import MlflowClient
+
+    # A failure is reported in one line; alembic would print each of 50 migrations.
+    for name in ("alembic", "urllib3", "mlflow"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return MlflowClient(uri)
+
+
+def _begin_writing(file: Path) -> sqlite3.Connection:
+    """Open a SQLite file and lock it; this fails at once where MLflow tries for minutes."""
+    database = sqlite3.connect(file, timeout=5, isolation_level=None)
+    try:
+        database.execute("BEGIN IMMEDIATE")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        database.execute(f"PRAGMA user_version = {version}")  # a read-only file refuses this alone
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+# --- The experiment -----------------------------------------------------------------------
+
+
+def _asked_name() -> str:
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME", "").strip() or EXPERIMENT
+
+
+def _asked_number() -> str:
+    return os.environ.get("MLFLOW_EXPERIMENT_ID", "").strip()
+
+
+def _find_experiment(client: MlflowClient) -> Experiment | None:
+    """Find the experiment, deleted or not: the one asked for, or actlab's, even if renamed."""
+    if number := _asked_number():
+        return client.get_experiment(number)
+    name = _asked_name()
+    if found := client.get_experiment_by_name(name):
+        return found
+    renamed = client.search_experiments(filter_string=f"tags.`{_MADE_AS}` = '{name}'")
+    return renamed[0] if renamed else None
+
+
+def _require_active(number: object, name: str, stage: str) -> None:
+    if stage != "active":
+        raise StoreError(
+            f"the experiment {name!r} (id {number}) of MLflow at {hide_credentials(tracking_uri())}"
+            " has been deleted",
+            f"`{SYNC}` restores it with its runs, MLFLOW_EXPERIMENT_NAME=<name> uses another one",
+        )
+
+
+def _require_experiment(client: MlflowClient, folder: Path | None) -> str:
     """Return the experiment's id; a new one keeps its artifacts in a folder, or on the server."""
     from mlflow.exceptions import MlflowException
 
-    if (found := client.get_experiment_by_name(EXPERIMENT)) is None:
-        location = (folder / "mlruns" / EXPERIMENT).as_uri() if folder else None
+    if (found := _find_experiment(client)) is None:
+        name = _asked_name()
+        location = _artifacts(folder, name) if folder else None
         # The second tag opens the UI with charts and runs in place of traces.
-        tags = {NOTE: QUESTION, "mlflow.experimentKind": "custom_model_development"}
+        tags = {NOTE: QUESTION, "mlflow.experimentKind": "custom_model_development", _MADE_AS: name}
         try:
-            return client.create_experiment(EXPERIMENT, location, tags)
+            return client.create_experiment(name, location, tags)
         except MlflowException:  # another process was faster
-            if (found := client.get_experiment_by_name(EXPERIMENT)) is None:
+            if (found := _find_experiment(client)) is None:
                 raise
+    _require_active(found.experiment_id, found.name, found.lifecycle_stage)
+    if _MADE_AS not in found.tags:  # by an older version of actlab, or by a person
+        client.set_experiment_tag(found.experiment_id, _MADE_AS, found.name)
+    if folder:
+        _follow_store(found, folder)
     return found.experiment_id
+
+
+# --- Artifacts ----------------------------------------------------------------------------
+
+#: The columns of a SQLite store that hold places of artifacts.
+_PLACES = {
+    "experiments": ["artifact_location"],
+    "runs": ["artifact_uri"],
+    "logged_models": ["artifact_location"],
+    "model_versions": ["source", "storage_location"],
+}
+
+
+def _artifacts(folder: Path, name: str) -> str:
+    """Return where an experiment keeps its artifacts: below the folder of the store."""
+    return (folder / "mlruns" / name).as_uri()
+
+
+def _follow_store(experiment: Experiment, folder: Path) -> None:
+    """Let the places of artifacts follow a SQLite store that was copied or moved with them.
+
+    MLflow records them as absolute paths. One that a person chose is left alone, and so is one
+    whose artifacts did not come along.
+    """
+    if (file := sqlite_file()) is None:
+        return
+    old = experiment.artifact_location
+    name = experiment.tags.get(_MADE_AS, experiment.name)
+    new = _artifacts(folder, name)
+    own = _artifacts(Path("/"), name).removeprefix("file://")
+    if old == new or not (old.startswith("file:///") and old.endswith(own)):
+        return
+    before, after = (Path(url2pathname(urlparse(place).path)) for place in (old, new))
+    if before.is_dir() and not after.is_dir():
+        return
+    with closing(_begin_writing(file)) as database:
+        for table, columns in _PLACES.items():
+            for column in columns:
+                database.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?)"
+                    f" WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                    (new, len(old) + 1, old, len(old) + 1, f"{old}/"),
+                )
+        database.execute("COMMIT")

@@ -10,9 +10,10 @@ from actlab.results.layout import RunFolder
 from actlab.results.tables import GRADIENTS, read_table
 from actlab.schema import Config
 from actlab.tracking import overview
+from actlab.tracking.address import format_store_error
 from actlab.tracking.publish import publish
 from actlab.tracking.publish_study import write_gradients, write_report
-from actlab.tracking.store import Store, connect, format_store_error
+from actlab.tracking.store import Store, connect, restore_experiment
 
 
 @dataclass
@@ -29,7 +30,8 @@ def sync(config: Config, stale: Collection[str]) -> Synced:
 
     A second time writes nothing. `config` names activations, networks and paths; what a training
     was made with is read from its outputs. The outputs of `stale`, stages by DVC's names, are left
-    out. Runs of ended processes of this machine are set to FAILED; nothing is deleted.
+    out. A deleted experiment is restored, runs of ended processes are set to FAILED; nothing is
+    deleted.
 
     Raises
     ------
@@ -38,6 +40,8 @@ def sync(config: Config, stale: Collection[str]) -> Synced:
     """
     done = Synced()
     try:
+        if name := restore_experiment():
+            done.written.append(f"experiment {name}: restored with its runs, it had been deleted")
         store = connect()
         done.written += [f"{name}: FAILED, its process has ended" for name in store.close_ended()]
         pairs = list(product(config.activations, config.networks))
