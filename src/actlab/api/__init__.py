@@ -6,6 +6,7 @@ model or a figure. Only a data set that is downloaded is written to disk.
 
 from actlab.api.arguments import activation as activation
 from actlab.api.comparing import compare as compare
+from actlab.api.curves import curves as curves
 from actlab.api.data import Data as Data
 from actlab.api.data import load_data as load_data
 from actlab.api.fitting import Fit as Fit
