@@ -590,6 +590,6 @@ def test_curves_of_nothing_are_one_line(arguments, line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=re.escape(line)):
         plain(actlab.curves)(*arguments)
-    monkeypatch.setattr("actlab.api.curves.find_spec", lambda name: None)
+    monkeypatch.setattr("actlab.api.histories.find_spec", lambda name: None)
     with pytest.raises(UserError, match="MLflow, from which a sweep is read, is not installed"):
         actlab.curves(sweep="depth")

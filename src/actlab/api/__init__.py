@@ -6,13 +6,13 @@ model or a figure. Only a data set that is downloaded is written to disk.
 
 from actlab.api.arguments import activation as activation
 from actlab.api.comparing import compare as compare
-from actlab.api.curves import curves as curves
 from actlab.api.data import Data as Data
 from actlab.api.data import load_data as load_data
 from actlab.api.fitting import Fit as Fit
 from actlab.api.fitting import build as build
 from actlab.api.fitting import fit as fit
 from actlab.api.fitting import probe as probe
+from actlab.api.histories import curves as curves
 from actlab.api.plots import plot_curves as plot_curves
 from actlab.api.plots import plot_functions as plot_functions
 from actlab.api.plots import plot_gradients as plot_gradients
