@@ -329,7 +329,8 @@ def compare(
         values, censored = _values_by_pair(study, where(scores, metric=name), metric)
         if metric.paired_by == "seed":  # what a diverged network predicts by chance is no score
             for known, seeds in diverged.items():
-                values.get(known, {}).update(dict.fromkeys(seeds, math.nan))
+                scored = values.get(known, {})
+                scored.update({seed: math.nan for seed in seeds if seed in scored})
         for family in families:
             pairs = [
                 pair

@@ -83,9 +83,9 @@ class Evidence:
         """
         rows = where(self.scores, metric=metric, network=network, activation=name)
         by_seed = rows.set_index("pair")["value"].astype(float).reindex(self.study.seeds)
-        row = {NETWORK: network, ACTIVATION: name}
-        by_seed[diverged_seeds(self.study).get(self.study.identify(row), [])] = math.nan
-        return by_seed.to_numpy()
+        known = self.study.identify({NETWORK: network, ACTIVATION: name})
+        is_lost = by_seed.index.isin(diverged_seeds(self.study).get(known, []))
+        return by_seed.mask(is_lost).to_numpy()
 
     def get_gradients(self, columns: str, **rows: Any) -> pd.DataFrame:
         """Get some rows of the gradients as one row per seed, one column per layer or epoch."""
