@@ -22,7 +22,12 @@ def execute(path: Path, *more: nbformat.NotebookNode) -> nbformat.NotebookNode:
     # Without a port, which the kernel would warn of.
     config = Config({"KernelManager": {"transport": "ipc"}})
     client = NotebookClient(
-        notebook, timeout=300, kernel_name="python3", record_timing=False, config=config
+        notebook,
+        timeout=300,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        config=config,
     )
     client.execute()
     notebook.metadata = {

@@ -164,13 +164,16 @@ def test_the_better_of_two_has_the_verdict(tmp_path):
     assert np.isnan(rows["pairs_needed"].to_numpy()).all()
 
 
-def test_a_diverged_seed_leaves_its_metric_undecided(tmp_path):
+def test_a_diverged_seed_leaves_every_metric_undecided(tmp_path):
     change = spoil("test", "test_loss", math.nan, activation="relu", seed=0)
     study = plant(tmp_path, ["relu", "tanh"], {"mlp": (4,)}, epochs=2, changed=change)
-    (row,) = csvs.where(compared(study)[1], metric="test_loss").to_dict("records")
-    assert row["verdict"] == "undecided"
-    assert math.isnan(row["mean"])
-    assert math.isnan(row["pairs_needed"])
+    for metric in ("test_loss", "test_accuracy", "calibration_error", "epochs_to_target"):
+        (row,) = csvs.where(compared(study)[1], metric=metric).to_dict("records")
+        assert row["verdict"] == "undecided", metric
+        assert math.isnan(row["mean"])
+        assert math.isnan(row["pairs_needed"])
+    (row,) = csvs.where(compared(study)[1], metric="epoch_seconds").to_dict("records")
+    assert math.isfinite(row["mean"])  # a time is a time
 
 
 def test_a_configuration_that_was_not_timed_is_refused(tmp_path):

@@ -177,6 +177,12 @@ def points(first, second):
 
 
 LOW, HIGH, NEAR = [0.930, 0.932, 0.931], [0.970, 0.971, 0.972], [0.969, 0.972, 0.971]
+#: As HIGH but for a few thousandths of a point.
+ALIKE = {
+    "sigmoid": HIGH,
+    "tanh": [0.96999, 0.97097, 0.97198],
+    "relu": [0.97001, 0.97100, 0.97202],
+}
 BEST = "relu has the highest mean test accuracy, 97.10 %"
 
 
@@ -190,7 +196,7 @@ BEST = "relu has the highest mean test accuracy, 97.10 %"
             f"{BEST} (96.85 to 97.35): better than sigmoid ({points(HIGH, LOW)}).",
         ),
         (
-            {"sigmoid": LOW, "tanh": [value - 1e-5 for value in HIGH], "relu": HIGH},
+            {"sigmoid": LOW, "tanh": ALIKE["tanh"], "relu": HIGH},
             f"{BEST} (96.85 to 97.35): better than sigmoid ({points(HIGH, LOW)}); equivalent to"
             " tanh.",
         ),
@@ -215,7 +221,7 @@ def test_the_highest_accuracy_is_written_with_its_verdicts(tmp_path, accuracies,
 def test_decided_pairs_are_counted_by_metric(tmp_path):
     networks = {"mlp": (4,), "deep": (4,) * 3}
     names = ("sigmoid", "tanh", "relu")
-    accuracies = {(name, network): HIGH for name in names for network in networks}
+    accuracies = {(name, network): ALIKE[name] for name in names for network in networks}
     accuracies["sigmoid", "deep"] = LOW
     study = plant(tmp_path, names, networks, [0, 1, 2], epochs=1, accuracies=accuracies)
     mlp, deep = findings.count_findings(study, compared(study)[1])

@@ -2,14 +2,19 @@
 
 import inspect
 import math
+import re
 import shutil
 from dataclasses import replace
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from planted import configured
+from planted_run import folder_of, plant_run
 from scipy import stats
 from studies import read_committed
 from web import NAMES, TINY, plant
@@ -27,6 +32,7 @@ from actlab.probes import gradients
 from actlab.reporting.figures import Figure
 from actlab.results.tables import HEALTH
 from actlab.training import trainer
+from actlab.training.config import TrainingConfig
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +129,39 @@ def test_build_takes_constants_and_shapes():
     limit = math.sqrt(6 / 4)  # He's uniform, of 4 inputs
     kernel = model.layers[0].kernel.numpy()
     assert 0.5 * limit < np.abs(kernel).max() <= limit
+
+
+def test_a_name_has_the_constants_of_its_file(root):
+    for name in ("leaky_relu", "gelu", "elu", "relu", "threshold"):
+        preset = yaml.safe_load((root / f"conf/activation/{name}.yaml").read_text())
+        assert vars(actlab.activation(name)) == preset
+    assert actlab.build("leaky_relu", [2]).layers[0].activation(tf.constant(-1.0)) == -0.01
+
+
+@pytest.mark.parametrize(
+    ("function", "constants", "name"),
+    [
+        ("elu", {"alpha": 0.5}, "elu_alpha_0.5"),
+        ("elu", {"alpha": 1.0}, "elu"),
+        ("gelu", {"approximate": True}, "gelu_approximate_True"),
+        ("relu", {"max_value": 6.0}, "relu_max_value_6.0"),
+        ("threshold", {"threshold": -1.0}, "threshold_threshold__1.0"),
+        ("my_module.bump", {"width": 2.0}, "bump"),
+    ],
+)
+def test_a_name_says_which_constants_differ_from_its_file(function, constants, name):
+    activation = actlab.activation(function, **constants)
+    assert activation.name == name
+    assert activation.constants.items() >= constants.items()
+
+
+def test_progress_is_a_line_per_activation_or_nothing(small, capsys):
+    actlab.fit(["relu", "tanh", "elu"], small, [2], seeds=[0, 1], epochs=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["relu", "tanh", "elu"]
+    assert lines[0].startswith("relu: 4 of 4 model-epochs, loss ")
+    actlab.fit("relu", small, [2], seeds=[0], epochs=1, progress=False)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_probe_measures_the_gradient_that_keras_gives(fitted, small, probed):
@@ -276,18 +315,34 @@ def test_a_folder_with_something_else_is_left_alone(tiny, tmp_path):
     assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
 
 
+def plain(function):
+    """The function without beartype, which the tests alone have before the library."""
+    return inspect.unwrap(function)
+
+
 MISTAKES = [
     (lambda _: actlab.load_data("mnits"), "name is 'mnits': it has to be one of mnist,"),
     (
         lambda _: actlab.load_data("mnist", validation_size=60_000),
         "validation_size is 60000: it has to be from 0 to 59999",
     ),
-    (lambda _: actlab.build("rellu"), "function is 'rellu': it has to be one of"),
     (
-        lambda _: actlab.build("leaky_relu"),
-        "leaky_relu: negative_slope is missing: it has to be a number from 0 to 1; write"
-        ' actlab.activation("leaky_relu", negative_slope=...)',
+        lambda _: actlab.build("rellu"),
+        "activation is 'rellu': the closest names are relu, relu6, prelu; a",
     ),
+    (
+        lambda _: actlab.build("LeakyReLU"),
+        "activation is 'LeakyReLU': the closest names are leaky_relu",
+    ),
+    (lambda _: actlab.build("custom"), "activation is 'custom': there are celu, elu,"),
+    (
+        lambda _: actlab.build("swish"),
+        "activation is 'swish': it is another name of silu; a",
+    ),
+    (lambda _: actlab.activation("elu", alpha=-1.0), "elu: alpha is -1.0: it has to be a number"),
+    (lambda _: actlab.activation("elu", beta=1.0), "elu: beta is unknown: ELU has the constants"),
+    (lambda _: actlab.build("relu", inputs=0), "inputs is 0: it has to be at least 1"),
+    (lambda _: actlab.build("relu", classes=0), "classes is 0: it has to be at least 1"),
     (
         lambda _: actlab.activation("__main__.mine"),
         "__main__.mine exists in this session only",
@@ -296,10 +351,57 @@ MISTAKES = [
         lambda _: actlab.build("relu", kernel_initializer="he"),
         "kernel_initializer is 'he': it has to be one of glorot_uniform,",
     ),
-    # Past beartype, which the tests alone have before the library.
     (
-        lambda data: inspect.unwrap(actlab.fit)("relu", data, seeds=3),
+        lambda data: plain(actlab.fit)("relu", data, seeds=3),
         "seeds is 3: it has to be a valid list",
+    ),
+    *(
+        (
+            lambda data, name=name, value=value: plain(actlab.fit)("relu", data, **{name: value}),
+            line,
+        )
+        for name, value, line in (
+            ("seeds", [], "seeds is []: it has to be a list of at least one entry"),
+            ("seeds", [0.5], "seeds[0] is 0.5: it has to be a valid integer"),
+            ("seeds", [-1], "seeds[0] is -1: it has to be at least 0"),
+            ("seeds", "abc", "seeds is 'abc': it has to be a valid list"),
+            ("epochs", 0, "epochs is 0: it has to be at least 1"),
+            ("epochs", 1.5, "epochs is 1.5: it has to be a valid integer"),
+            ("epochs", True, "epochs is True: it has to be a valid integer"),
+            ("hidden", 4, "hidden is 4: it has to be a list of whole numbers"),
+            ("hidden", [0], "hidden is [0]: it has to be a list of whole numbers"),
+            ("hidden", "8x", "hidden is '8x': it has to be a list of whole numbers"),
+            ("batch_size", 0, "batch_size is 0: it has to be at least 1"),
+            ("learning_rate", math.nan, "learning_rate is nan: it has to be a finite number"),
+            ("learning_rate", "a", "learning_rate is 'a': it has to be a valid number"),
+            ("kernel_initializer", None, "kernel_initializer is None: it has to be a valid"),
+            ("probe_epochs", 3, "probe_epochs is 3: it has to be a valid list"),
+            ("probe_epochs", [-1], "probe_epochs[0] is -1: it has to be at least 0"),
+        )
+    ),
+    (
+        lambda _: plain(actlab.fit)("relu", None),
+        "data is of type NoneType: it has to be a data",
+    ),
+    (lambda data: plain(actlab.fit)(3, data), "activations is of type int: it has to be a list"),
+    (lambda data: plain(actlab.fit)([3], data), "activation is of type int: it has to be a name"),
+    (lambda _: plain(actlab.compare)("x"), "fitted is 'x': it has to be the result of actlab.fit"),
+    (
+        lambda data: plain(actlab.probe)(data, data),
+        "fitted is of type Data: it has to be the",
+    ),
+    (
+        lambda data: plain(actlab.plot_curves)(data),
+        "fitted is of type Data: it has to be the",
+    ),
+    (lambda _: plain(actlab.plot_images)(3), "data is of type int: it has to be a data set"),
+    (
+        lambda _: plain(actlab.plot_gradients)(3),
+        "probed is of type int: it has to be the result",
+    ),
+    (
+        lambda _: plain(actlab.plot_health)(pd.DataFrame()),
+        "probed has no column gradient_norm: it has to be the result of actlab.probe",
     ),
     (lambda data: actlab.fit("relu", data, seeds=[1, 1]), "seeds is [1, 1]: it has to be"),
     (lambda data: actlab.fit([], data), "activations are none: give the name of one"),
@@ -333,8 +435,10 @@ def test_a_model_that_is_not_there_says_which_are(fitted, probed, small):
         fitted.model("gelu", 3)
     with pytest.raises(UserError, match="epoch is 7: it has to be one of 0, 1, 2"):
         actlab.plot_gradients(probed, epoch=7)
-    with pytest.raises(UserError, match="images is 501: it has to be at most 500"):
-        actlab.probe(fitted, small, images=501)
+    with pytest.raises(UserError, match="data has 784 pixels and 9 classes, the fitted networks"):
+        actlab.probe(fitted, replace(small, classes=tuple("012345678")))
+    with pytest.raises(UserError, match="images is 0: it has to be at least 1"):
+        actlab.probe(fitted, small, images=0)
     with pytest.raises(UserError, match="statistic is 'dead': it has to be one of satur"):
         actlab.plot_health(probed, "dead")
     with pytest.raises(UserError, match="there is no dead_fraction of a network without hidden"):
@@ -382,3 +486,97 @@ def test_held_out_images_are_what_is_watched(small):
     right = float((logits.argmax(axis=1) == watched.labels).mean())
     assert fit.history["val_accuracy"].item() == pytest.approx(right, abs=1e-7)
     assert fit.network.name == "no_hidden_layer"
+
+
+# Curves
+
+
+HISTORY = ["loss", "accuracy", "val_loss", "val_accuracy"]
+
+
+def test_curves_of_a_fit_are_its_history(fitted):
+    curves = actlab.curves(fitted)
+    pd.testing.assert_frame_equal(curves, fitted.history)
+    keys = ["activation", "network", "seed", "epoch"]
+    assert list(curves.columns) == [*keys, *HISTORY, "epoch_seconds"]
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """The repository's folder with runs of two activations at two rates, some trained twice."""
+    monkeypatch.chdir(tmp_path)
+    made = []
+    for began, (name, rate) in enumerate([*product(("relu", "tanh"), (0.1, 0.01)), ("tanh", 0.01)]):
+        folder = "runs" if rate == 0.1 else f"multirun/{began}/runs"
+        config = configured(
+            tmp_path,
+            activation=actlab.activation(name),
+            seeds=[0, 1],
+            training=TrainingConfig(2, 128, rate, [0]),
+            paths=replace(configured(tmp_path).paths, runs=folder),
+        )
+        plant_run(config, folder_of(config), lambda seed, epoch: 0.5 + seed / 10 + epoch / 100)
+        made.append(config)
+    return made
+
+
+def test_curves_of_folders_have_what_differs(trained):
+    curves = actlab.curves("multirun")
+    assert len(curves) == 2 * 2 * 2  # a configuration that was trained twice counts once
+    keys = ["activation", "network", "seed", "epoch"]
+    assert list(curves.columns) == [*keys, *HISTORY, "epoch_seconds"]
+    pipeline = actlab.curves(".")
+    assert (len(pipeline), set(pipeline["activation"])) == (8, {"relu", "tanh"})
+    pd.testing.assert_frame_equal(pipeline, actlab.curves(Path("runs")))
+    one = actlab.curves("runs/relu-mlp")
+    assert one["val_accuracy"].tolist() == pytest.approx([0.51, 0.52, 0.61, 0.62])
+    assert one["epoch_seconds"].between(0.1, 0.2).all()
+    Path("runs").rename("multirun/pipeline")
+    rates = actlab.curves("multirun")
+    assert list(rates.columns)[2] == "training.learning_rate"
+    assert rates.groupby("training.learning_rate").size().to_dict() == {0.01: 8, 0.1: 8}
+
+
+def test_curves_from_mlflow_are_those_of_the_folders(trained, empty_store, monkeypatch):
+    from actlab.tracking import publish
+    from actlab.tracking.store import connect
+
+    shutil.copy(empty_store, "mlflow.db")
+    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(publish, "log_model", lambda *_: (None, 100))
+    for config in trained:
+        tagged = replace(config, sweep="rates")
+        publish.publish(tagged, folder_of(config), connect())
+    Path("runs").rename("multirun/pipeline")
+    by_folder, by_store = actlab.curves("multirun"), actlab.curves(sweep="rates")
+    assert by_store["epoch_seconds"].isna().to_numpy().all()
+    order = ["activation", "training.learning_rate", "seed", "epoch"]
+    first, second = (
+        table.drop(columns="epoch_seconds").sort_values(order, ignore_index=True)
+        for table in (by_folder, by_store)
+    )
+    pd.testing.assert_frame_equal(first, second)
+    pd.testing.assert_frame_equal(by_store, actlab.curves())
+    with pytest.raises(UserError, match="has no run of a sweep named 'depth': it has rates"):
+        actlab.curves(sweep="depth")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("nowhere",), "nowhere holds no run: `dvc repro` writes them to runs/, sweeps to"),
+        (([1],), "curves takes the result of actlab.fit, or a folder of runs, or sweep="),
+        (
+            (pd.DataFrame(),),
+            "curves takes the result of actlab.fit, or a folder of runs, or sweep=",
+        ),
+    ],
+)
+def test_curves_of_nothing_are_one_line(arguments, line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=re.escape(line)):
+        plain(actlab.curves)(*arguments)
+    monkeypatch.setattr("actlab.api.histories.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="MLflow, from which a sweep is read, is not installed"):
+        actlab.curves(sweep="depth")

@@ -21,7 +21,7 @@ print(
 )
 """
 
-MISTAKE = "actlab.activation('leaky_relu')"
+MISTAKE = "actlab.activation('leaky_rellu')"
 
 
 def code_cells(notebook):

@@ -146,7 +146,10 @@ def test_what_has_diverged_is_said_and_what_is_held_out_selects() -> None:
     publish_live(config)
     parent = run_named(NAME).data
     assert parent.tags["actlab.outcome"] == "diverged"
-    assert "Diverged: seed 0, 1." in parent.tags["mlflow.note.content"]
+    assert (
+        "2 of 2 seeds diverged (the loss is not finite): seeds 0 and 1 in epoch 1."
+        in parent.tags["mlflow.note.content"]
+    )
     assert parent.metrics["diverged_seeds"] == 2
     assert parent.metrics["objective"] == pytest.approx(0.55)
 

@@ -326,7 +326,7 @@ def test_divergence_and_dead_networks_are_reported_and_marked(tmp_path):
     study = plant(tmp_path, ["relu", "tanh"], {"mlp": (4, 4)}, epochs=2, changed=change)
     told = composed(study, tmp_path)
     page, markdown = page_of(told).text, report.render_markdown(told)
-    assert page.count("accuracies count as measured): mlp, tanh with seed 1.") == 1
+    assert page.count("comparisons leave the pair undecided): mlp, tanh with seed 1.") == 1
     (results,) = told.sections[0].blocks
     assert isinstance(results, report.Grid)
     marked = [row[1] for row in results.rows if any(cell.endswith(" *") for cell in row)]

@@ -230,6 +230,19 @@ def test_configurations_that_differ_in_several_keys_are_compared_all_with_all():
     assert "training.learning_rate" in chosen.tied
 
 
+def test_two_custom_functions_of_one_name_are_told_apart():
+    runs = Runs(["activation.function"])
+    for module, accuracies in (("sea", [0.9, 0.91, 0.92]), ("land", [0.8, 0.81, 0.83])):
+        runs.add(
+            "snake", accuracies, None, "trained", "", "", activation__function=f"{module}.snake"
+        )
+    assert runs.gather().keys == ("activation.function",)
+    runs.launch = None
+    assert runs.gather().keys == ("activation.function",)
+    (row,) = where(compared_of(runs.gather()), metric="test_accuracy").to_dict("records")
+    assert (row["first"], row["second"]) == ("sea.snake", "land.snake")
+
+
 def test_a_diverged_configuration_is_there_and_shows_nothing():
     runs = Runs()
     runs.add("relu", [0.9, 0.91, 0.93])
@@ -240,9 +253,9 @@ def test_a_diverged_configuration_is_there_and_shows_nothing():
     exponential = summary.to_dict("records")[1]
     assert math.isnan(exponential["test_loss_mean"])
     assert exponential["test_accuracy_mean"] == pytest.approx(0.1)
-    (loss,) = where(compared_of(sweep), metric="test_loss").to_dict("records")
-    assert loss["verdict"] == "undecided"
-    assert math.isnan(loss["mean"])
+    for row in compared_of(sweep).to_dict("records"):
+        assert row["verdict"] == "undecided", row["metric"]
+        assert math.isnan(row["mean"])
 
 
 def test_trainings_of_different_lengths_are_not_compared_by_epochs():

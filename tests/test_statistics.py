@@ -133,16 +133,16 @@ def test_equivalence_is_shown_where_a_90_percent_interval_lies_within_the_margin
     sample = np.array(values)
     tests = paired_tests(sample, margin=0.5)
     interval = mean_interval(sample, 0.9)
-    if min(abs(interval.high - 0.5), abs(interval.low + 0.5)) > 1e-6:
+    if np.ptp(sample) > 0 and min(abs(interval.high - 0.5), abs(interval.low + 0.5)) > 1e-6:
         assert (tests.p_equivalence < 0.05) == (interval.low > -0.5 and interval.high < 0.5)
 
 
 def test_what_does_not_vary_has_the_p_value_of_the_sign_test():
     tests = paired_tests(np.full(6, 0.25), margin=0.5)
     assert tests.p_t == stats.binomtest(6, 6).pvalue == 2 / 2**6
-    assert (tests.p_equivalence, tests.effect_size) == (0.0, math.inf)
+    assert (tests.p_equivalence, tests.effect_size) == (2**-6, math.inf)
     assert paired_tests(np.full(6, 0.75), margin=0.5).p_equivalence == 1
-    assert paired_tests(np.zeros(6), margin=0.5) == (1.0, 0.0, 0.0)
+    assert paired_tests(np.zeros(6), margin=0.5) == (1.0, 2**-6, 0.0)
 
 
 @pytest.mark.parametrize("sample", [[1.0], [], [1.0, math.nan], [math.inf, 1.0]])
@@ -223,7 +223,8 @@ def test_the_number_of_seeds_is_that_of_statsmodels(mean):
         (math.nan, 1.0, 0.5, None),
         (0.5, math.nan, 0.5, None),
         (0.25, 0.0, 0.1, 6),  # 2 / 2 ** 6 is below 5 %, 2 / 2 ** 5 is not
-        (0.0, 0.0, 0.1, None),
+        (0.0, 0.0, 0.1, 5),  # 1 / 2 ** 5 is below 5 %, 1 / 2 ** 4 is not
+        (0.0, 0.0, 0.0, None),
     ],
 )
 def test_what_cannot_be_settled_has_no_number_of_seeds(mean, sd, margin, seeds):

@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import re
 import shlex
 import shutil
 import signal
@@ -127,6 +128,22 @@ def test_a_sweep_ends_with_a_table_and_its_best(sweep):
     assert len(sweep.runs(**{"sweep.mine": "yes"})) == 3
 
 
+def test_a_custom_activation_is_called_by_its_function(sweep, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (sweep.folder / "custom").mkdir()
+    for name in ("sea", "land"):
+        (sweep.folder / f"custom/{name}.py").write_text("def snake(x):\n    return x\n")
+    own = "activation=custom"
+    sweep.run(own, "activation.function=sea.snake,land.snake")
+    assert [config.activation.name for config in sweep.trained] == ["snake", "snake"]
+    assert {config.activation.function for config in sweep.trained} == {"sea.snake", "land.snake"}
+    assert len({run.data.tags["actlab.fingerprint"] for run in sweep.runs()}) == 2
+    sweep.run(own, "activation.function=sea.snake", "activation.name=mine")
+    assert sweep.trained[-1].activation.name == "mine"
+    _, err = sweep.run(own, status=1)
+    assert "activation.function is missing: give it in params.yaml or conf/" in err
+
+
 def test_nothing_is_best_by_the_test_split(sweep):
     out, _ = sweep.run("activation=relu,tanh")
     assert "2 jobs: 2 done." in out
@@ -203,6 +220,7 @@ def test_a_diverged_job_is_a_result(sweep):
     sweep.diverges = lambda config: config.training.learning_rate > 1
     out, _ = sweep.run("training.learning_rate=0.001,100", HELD_OUT)
     assert "2 jobs: 1 done, 1 diverged." in out
+    assert re.search(r"learning_rate=100 +diverged: 1 of 6 seeds +50.00%", out)
     out, _ = sweep.run("training.learning_rate=0.001,100", HELD_OUT)
     assert "2 jobs: 2 skipped." in out
 

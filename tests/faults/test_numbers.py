@@ -195,7 +195,7 @@ def test_a_loss_that_is_no_number_is_a_divergence_and_every_epoch_is_told(functi
     assert math.isnan(fitted.test_loss)
     rows = pd.DataFrame([vars(each) for each in epochs])
     tested = pd.DataFrame({"seed": [0], "test_loss": [fitted.test_loss]})
-    assert Run(configured(Path()), "", "", rows, tested, pd.DataFrame()).diverged_seeds == [0]
+    assert Run(configured(Path()), "", "", rows, tested, pd.DataFrame()).divergences == {0: 1}
     # NumPy's argmax of what holds a NaN is its place, as XLA's: the accuracy counts images.
     right = fitted.test_logits.argmax(axis=1) == test.labels
     assert fitted.test_accuracy == pytest.approx(right.mean(), abs=1e-6)

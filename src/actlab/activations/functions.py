@@ -336,7 +336,8 @@ def check(activation: ActivationConfig) -> float:
 
     For a built-in function, that the described derivative is that of Keras's function. A custom
     one must exist, keep shape and type, be finite, elementwise, deterministic and differentiable,
-    and consist of operations that Keras can trace and save and XLA can compile.
+    consist of operations that Keras can trace and save and XLA can compile, and be stable
+    (`check_stability`).
 
     Returns
     -------
@@ -349,6 +350,7 @@ def check(activation: ActivationConfig) -> float:
         _require_constants(function, phi, constants)
         for dtype in (np.float32, np.float64):
             _check_values(function, phi, constants, dtype)
+        check_stability(activation)
         _check_traced(function, phi, constants)
     with np.errstate(over="ignore", invalid="ignore"):
         trained, described = _compile(function, phi, constants), nonlinearity_of(activation)
@@ -395,22 +397,65 @@ def _check_values(
         raise _refuse(function, "it has to be elementwise, and combines several numbers")
 
 
-def _check_traced(function: str, phi: Callable[..., Any], constants: Mapping[str, Any]) -> None:
-    """Verify that XLA compiles a function, and that Keras can trace and save it."""
+def check_stability(activation: ActivationConfig) -> None:
+    """Verify that single precision gives value and slope wherever it can hold them.
+
+    A training computes in single precision, where exp(89) is infinite, and one NaN in a gradient
+    makes every weight NaN. Double precision, whose exponential reaches 709, is the reference: from
+    0 outwards to -1e6 and 1e6, value and slope have to be finite until the function's own value or
+    slope is beyond single precision, as that of exp(x) or x**9 is. What is NaN in both is refused.
+
+    Raises
+    ------
+    UserError
+        With the first x, what came out, and what to write instead; or if XLA cannot compile it.
+    """
+    outwards = np.concatenate([[0.0], np.geomspace(1e-3, 1e6, 9001)])
+    x = np.stack([outwards, -outwards]).astype(np.float32)
+    single, double = (
+        _evaluate_compiled(activation, x.astype(dtype)) for dtype in (np.float32, np.float64)
+    )
+    is_beyond = (np.abs(double) > np.finfo(np.float32).max).any(axis=0)
+    # Behind the first x where it is beyond, both may be NaN, as of exp(x) - exp(x / 2).
+    is_judged = ~np.logical_or.accumulate(is_beyond, axis=-1)
+    faults = np.argwhere(~np.isfinite(single) & is_judged)
+    if not len(faults):
+        return
+    part, side, place = min(faults, key=lambda fault: fault[-1])
+    expected = double[part, side, place]
+    raise _refuse(
+        activation.function,
+        f"its {('value', 'slope')[part]} in single precision is"
+        f" {'NaN' if np.isnan(single[part, side, place]) else 'infinite'} at {x[side, place]:.4g}"
+        f"{f', not {expected:.4g}' if math.isfinite(expected) else ''}, and a training would become"
+        " NaN: keep each branch of `where` finite, also where it is not taken, as"
+        " exp(minimum(x, 0)) is, or use what does not overflow, such as keras.ops.softplus,"
+        " sigmoid, tanh or expm1",
+    )
+
+
+def _evaluate_compiled(activation: ActivationConfig, x: Array) -> Float[np.ndarray, "2 ..."]:
+    """Compute value and slope as XLA compiles them."""
+    function, phi = activation.function, find_function(activation.function)
 
     @tf.function(jit_compile=True, autograph=False)
-    def slope_program(x: tf.Tensor) -> Any:
+    def program(x: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(x)
-            value = phi(x, **constants)
-        return tape.gradient(value, x)
+            value = phi(x, **activation.constants)
+        return value, tape.gradient(value, x)
 
     try:
-        slope = slope_program(tf.linspace(-1.0, 1.0, 8))
+        value, slope = program(tf.constant(x))
     except Exception as error:
         raise _refuse(function, f"TensorFlow cannot compile it: {_summarize(error)}") from error
     if slope is None:
         raise _refuse(function, "it has no derivative by automatic differentiation")
+    return np.stack([value.numpy(), slope.numpy()])
+
+
+def _check_traced(function: str, phi: Callable[..., Any], constants: Mapping[str, Any]) -> None:
+    """Verify that Keras can trace and save a function."""
     try:
         inputs = keras.Input((3,))
         model: Any = keras.Model(inputs, phi(inputs, **constants))

@@ -12,6 +12,7 @@ from actlab.api.fitting import Fit as Fit
 from actlab.api.fitting import build as build
 from actlab.api.fitting import fit as fit
 from actlab.api.fitting import probe as probe
+from actlab.api.histories import curves as curves
 from actlab.api.plots import plot_curves as plot_curves
 from actlab.api.plots import plot_functions as plot_functions
 from actlab.api.plots import plot_gradients as plot_gradients

@@ -1,10 +1,14 @@
-"""What the functions take: activations and networks as a user gives them."""
+"""What the functions take: activations and networks as a user gives them, right or wrong."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from actlab.activations.config import ActivationConfig
+from actlab.activations.definitions import REFUSED
+from actlab.engine.presets import list_presets, load_preset
+from actlab.engine.validation import Count, validate
 from actlab.errors import UserError
 from actlab.models.config import ModelConfig, NetworkConfig
 
@@ -23,14 +27,15 @@ def activation(function: str, /, name: str | None = None, **constants: Any) -> A
     Parameters
     ----------
     function
-        An elementwise Keras activation, or prelu; or a function from a module of your own,
+        The name of a file in `conf/activation/`, which has its function and constants: any
+        elementwise Keras activation, or prelu. Or a function from a module of your own,
         `my_module.my_function`, written with `keras.ops`.
     name
-        Its name in tables and figures; by default that of the function. Two activations that
-        differ in their constants need two names.
+        Its name in tables and figures; by default that of the function, with the constants that
+        differ from those of `conf/activation/`.
     constants
-        The function's constants. None has a default, since libraries differ: Keras's leaky ReLU
-        has a slope of 0.2 as a function and 0.3 as a layer.
+        Constants in place of those of `conf/activation/`. Libraries differ in them: Keras's leaky
+        ReLU has a slope of 0.2 as a function and 0.3 as a layer, here it is 0.01.
 
     Raises
     ------
@@ -39,35 +44,66 @@ def activation(function: str, /, name: str | None = None, **constants: Any) -> A
 
     Examples
     --------
-    >>> activation("leaky_relu", negative_slope=0.01).constants
+    >>> activation("leaky_relu").constants
     {'negative_slope': 0.01}
-    >>> activation("leaky_relu")
+    >>> activation("elu", alpha=0.5).name
+    'elu_alpha_0.5'
+    >>> activation("rellu")
     Traceback (most recent call last):
-    actlab.errors.UserError: leaky_relu: negative_slope is missing: it has to be a number from 0 \
-to 1; write actlab.activation("leaky_relu", negative_slope=...)
+    actlab.errors.UserError: activation is 'rellu': the closest names are relu, relu6, \
+prelu; a function of your own is given as my_module.my_function
     """
+    validate(str, function, "activation")
     if function.startswith("__main__."):
         # A new definition under the same name would not be noticed.
         raise UserError(f"{function} exists in this session only: put it into a module")
+    preset = _load_activation(function)
+    known = preset.constants
+    changed = {key: value for key, value in constants.items() if known.get(key, value) != value}
+    name = name or _name_by_constants(preset.name, changed)
     try:
-        return ActivationConfig(name or function.rpartition(".")[2], function, constants)
+        return ActivationConfig(name, preset.function, {**known, **constants})
     except UserError as error:
-        line = str(error).removeprefix("activation.constants.")
-        if lacking := re.match(r"(\w+) is missing", line):
-            hint = f'write actlab.activation("{function}", {lacking[1]}=...)'
-            line = f"{function}: {line}; {hint}"
+        line = str(error).replace("activation.constants.", f"{function}: ", 1)
         raise UserError(line) from None
 
 
-def resolve_activations(given: Named | Sequence[Named]) -> dict[str, ActivationConfig]:
+def _load_activation(name: str) -> ActivationConfig:
+    """Return a custom function without constants, or read the file of an activation in conf/."""
+    if "." in name:
+        return ActivationConfig(name.rpartition(".")[2], name, {})
+    known = [preset for preset in list_presets("activation") if preset != "custom"]
+    if name in known:
+        return validate(ActivationConfig, load_preset("activation", name), "activation")
+    own = "a function of your own is given as my_module.my_function"
+    if name in REFUSED:
+        raise UserError(f"activation is {name!r}: {REFUSED[name]}; {own}")
+    near = get_close_matches(name.lower(), known)
+    names = f"the closest names are {', '.join(near)}" if near else f"there are {', '.join(known)}"
+    raise UserError(f"activation is {name!r}: {names}; {own}")
+
+
+def _name_by_constants(name: str, constants: Mapping[str, Any]) -> str:
+    """Name an activation by its constants.
+
+    >>> _name_by_constants("relu", {"max_value": 6.0, "threshold": -1})
+    'relu_max_value_6.0_threshold__1'
+    """
+    words = [name, *(f"{key}_{value}" for key, value in constants.items())]
+    return re.sub(r"[^\w.]", "_", "_".join(words), flags=re.ASCII)[:100].rstrip(".")
+
+
+def require(value: Any, kind: Any, name: str, allowed: str) -> None:
+    """Refuse an argument that is not of a type, in one line."""
+    if not isinstance(value, kind):
+        shown = f"{value!r:.60}" if isinstance(value, str) else f"of type {type(value).__name__}"
+        raise UserError(f"{name} is {shown}: it has to be {allowed}")
+
+
+def resolve_activations(given: Any) -> dict[str, ActivationConfig]:
     """Return activations by name, from names or results of `activation`."""
     listed = [given] if isinstance(given, str | ActivationConfig) else given
-    if not isinstance(listed, Sequence) or not all(
-        isinstance(entry, str | ActivationConfig) for entry in listed
-    ):
-        raise UserError(
-            f"activations are {given!r}: give names, such as relu, or results of actlab.activation"
-        )
+    require(listed, Sequence, "activations", "a list of names or of results of actlab.activation")
     if not listed:
         raise UserError("activations are none: give the name of one, such as relu")
     chosen = [resolve_activation(entry) for entry in listed]
@@ -75,17 +111,19 @@ def resolve_activations(given: Named | Sequence[Named]) -> dict[str, ActivationC
     if len(named) < len(chosen):
         raise UserError(
             f"activations are {', '.join(entry.name for entry in chosen)}: each needs a name of its"
-            ' own, such as actlab.activation("leaky_relu", name="steep", negative_slope=0.3)'
+            ' own, such as actlab.activation("my_module.my_function", name="steep", slope=0.3)'
         )
     return named
 
 
-def resolve_activation(given: Named) -> ActivationConfig:
+def resolve_activation(given: Any) -> ActivationConfig:
     """Return an activation, given it or its name."""
+    allowed = "a name, such as relu, or the result of actlab.activation"
+    require(given, str | ActivationConfig, "activation", allowed)
     return activation(given) if isinstance(given, str) else given
 
 
-def resolve_network(hidden: Sequence[int] | str) -> NetworkConfig:
+def resolve_network(hidden: Any) -> NetworkConfig:
     """Name a network by its hidden layers."""
     units = NetworkConfig("network", hidden).hidden
     if not units:
@@ -98,12 +136,13 @@ def resolve_network(hidden: Sequence[int] | str) -> NetworkConfig:
 def specify_model(
     activation: ActivationConfig,
     network: NetworkConfig,
-    kernel_initializer: str,
-    inputs: int,
-    classes: int,
+    kernel_initializer: Any,
+    inputs: Any,
+    classes: Any,
 ) -> ModelSpec:
     """Return what `build_model` needs, once the initializer is valid."""
     ModelConfig(kernel_initializer)
+    inputs, classes = validate(Count, inputs, "inputs"), validate(Count, classes, "classes")
     from actlab.models.network import ModelSpec
 
     return ModelSpec(activation, network, kernel_initializer, inputs, classes)

@@ -5,7 +5,8 @@ from typing import Literal
 
 import pandas as pd
 
-from actlab.api.fitting import Fit
+from actlab.api.arguments import require
+from actlab.api.fitting import FITTED, Fit
 from actlab.engine.csvs import where
 from actlab.engine.validation import Fraction, Positive, validate
 from actlab.errors import UserError
@@ -49,6 +50,7 @@ def compare(
     pd.DataFrame
         One row per pair: first, second, verdict (better, worse, equivalent, undecided), mean of
         first minus second (fractions, nats or epochs) with its interval low to high, seeds,
+        diverged_seeds (in how many of them either diverged: then the pair is undecided),
         seeds_needed (how many would decide an undecided pair; NaN: decided, or more than 10,000),
         margin, effect_size (Cohen's d_z), p_holm (paired t-test), p_equivalence_holm (two one-sided
         tests).
@@ -58,6 +60,7 @@ def compare(
     UserError
         If there are fewer than two activations, or a value is not allowed.
     """
+    require(fitted, Fit, "fitted", FITTED)
     validate(Metric, metric, "metric")
     within = validate(Positive, MARGINS[metric] if margin is None else margin, "margin")
     validate(Fraction, target, "target")
@@ -70,10 +73,14 @@ def compare(
     config = ReportConfig(confidence, target, **margins)
     table = comparisons.compare(fitted.study(), scores, config, thorough=True)
     table = table.rename(columns={"pairs": "seeds", "pairs_needed": "seeds_needed"})
+    diverged = comparisons.diverged_seeds(fitted.study())
+    lost = {name: {*diverged.get((fitted.network.name, name), ())} for name in fitted.activations}
+    pairs = zip(table["first"], table["second"], strict=True)
+    table["diverged_seeds"] = [len(lost[first] | lost[second]) for first, second in pairs]
     return table.loc[:, list(_COMPARED)]
 
 
 _COMPARED = (
-    *("first", "second", "verdict", "mean", "low", "high", "seeds", "seeds_needed"),
-    *("margin", "effect_size", "p_holm", "p_equivalence_holm"),
+    *("first", "second", "verdict", "mean", "low", "high", "seeds", "diverged_seeds"),
+    *("seeds_needed", "margin", "effect_size", "p_holm", "p_equivalence_holm"),
 )

@@ -1,17 +1,19 @@
 """Networks built, trained over seeds, and probed."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
 from actlab.activations.config import ActivationConfig
 from actlab.api.arguments import (
     Named,
+    require,
     resolve_activation,
     resolve_activations,
     resolve_network,
@@ -19,8 +21,11 @@ from actlab.api.arguments import (
 )
 from actlab.api.data import Data
 from actlab.data.splits import first_images
+from actlab.engine.csvs import where
+from actlab.engine.progress import REMEDY, describe_divergence, shown
 from actlab.engine.validation import Count, Fraction, Seed, Seeds, validate
 from actlab.errors import UserError
+from actlab.evidence.comparisons import diverged_seeds
 from actlab.evidence.summaries import over_seeds
 from actlab.models.config import NetworkConfig
 from actlab.results import layout, tables
@@ -36,6 +41,9 @@ else:  # importing TensorFlow takes seconds
     ModelSpec = Model = Any
 
 Curve = Literal["accuracy", "loss"]
+
+#: What an argument has to be.
+DATA, FITTED = "a data set, such as actlab.load_data() gives", "the result of actlab.fit"
 
 TestMetric = Literal["test_accuracy", "test_loss"]
 
@@ -149,7 +157,7 @@ class Fit:
         from actlab.models.network import build_model
 
         key = (activation, seed, self.epochs if epoch is None else epoch)
-        if key not in self._weights:
+        if key not in list(self._weights):  # also what has no hash
             raise UserError(
                 f"there is no {activation} of seed {seed} after epoch {key[-1]}: there are"
                 f" {', '.join(self.activations)}, the seeds {', '.join(map(str, self.seeds))} and"
@@ -164,12 +172,17 @@ class Fit:
     ) -> pd.DataFrame:
         """Return one row per activation: mean, sd and interval over seeds.
 
-        Columns are activation, network, mean, sd, low, high (Student's t interval of the mean),
-        then one per seed.
+        Columns are activation, network, diverged_seeds (how many have a loss that is not finite;
+        the mean counts what their networks predict), mean, sd, low, high (Student's t interval of
+        the mean), then one per seed.
         """
         validate(TestMetric, metric, "metric")
         validate(Fraction, confidence, "confidence")
-        return over_seeds(self.test, ["activation", "network"], metric, confidence)
+        table = over_seeds(self.test, ["activation", "network"], metric, confidence)
+        diverged = diverged_seeds(self.study())
+        counts = [len(diverged.get((self.network.name, name), ())) for name in table["activation"]]
+        table.insert(2, "diverged_seeds", counts)
+        return table
 
 
 def fit(
@@ -183,6 +196,7 @@ def fit(
     learning_rate: float = 0.001,
     kernel_initializer: str = "glorot_uniform",
     probe_epochs: Sequence[int] = (),
+    progress: bool = True,
 ) -> Fit:
     """Train each activation over the same seeds, with the pipeline's compiled trainer.
 
@@ -192,7 +206,8 @@ def fit(
     Parameters
     ----------
     activations
-        One or a list: function names, or results of `actlab.activation`.
+        One or a list: names such as relu, with the constants of `conf/activation/`, or results of
+        `actlab.activation`.
     data
         Result of `load_data`.
     hidden, kernel_initializer
@@ -205,22 +220,28 @@ def fit(
     probe_epochs
         Epochs after which weights are kept for `probe`, in addition to those before the first and
         after the last.
+    progress
+        Whether a bar per activation is shown on a terminal, or about five lines elsewhere.
 
     Raises
     ------
     UserError
         If a value is not allowed, or two activations share a name.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a seed diverges: which, and in which epoch.
     """
     chosen = resolve_activations(activations)
+    require(data, Data, "data", DATA)
     network, distinct = resolve_network(hidden), tuple(validate(Seeds, seeds, "seeds"))
     inputs, classes = data.train.images.shape[1], len(data.classes)
-    training = TrainingConfig(epochs, batch_size, learning_rate, list(probe_epochs))
+    training = TrainingConfig(epochs, batch_size, learning_rate, cast(list, probe_epochs))
     specs = {
         name: specify_model(activation, network, kernel_initializer, inputs, classes)
         for name, activation in chosen.items()
     }
-    from tqdm import tqdm
-
     from actlab.activations.functions import check
     from actlab.training.trainer import Epoch, Protocol, fit_seeds
 
@@ -239,11 +260,12 @@ def fit(
             weights[name, seed, epoch] = model.get_weights()
 
         watched, events = data.validation or data.test, []
-        # Shown on a terminal alone.
-        with tqdm(total=len(distinct) * training.epochs, desc=name, disable=None) as bar:
+        bar = shown(name, len(distinct) * training.epochs, lines=max(1, 5 // len(specs)))
+        with bar if progress else nullcontext() as advance:
             for event in fit_seeds(spec, distinct, data.train, watched, data.test, protocol, keep):
                 events.append(event)
-                bar.update(isinstance(event, Epoch))
+                if advance and isinstance(event, Epoch):
+                    advance(loss=event.loss, val_accuracy=event.val_accuracy)
         of_epochs = [event for event in events if isinstance(event, Epoch)]
         of_seeds = [event for event in events if not isinstance(event, Epoch)]
         for table, found, names in zip(rows, (of_epochs, of_seeds), columns, strict=True):
@@ -252,7 +274,18 @@ def fit(
         pd.DataFrame(table, columns=["activation", "network", *names])
         for table, names in zip(rows, columns, strict=True)
     )
-    return Fit(chosen, network, distinct, training.epochs, history, test, specs, weights)
+    fitted = Fit(chosen, network, distinct, training.epochs, history, test, specs, weights)
+    for line in _describe_divergences(fitted):
+        warnings.warn(line, RuntimeWarning, stacklevel=2)
+    return fitted
+
+
+def _describe_divergences(fitted: Fit) -> Iterator[str]:
+    """Write a line for each activation of which a seed diverged."""
+    for name in fitted.activations:
+        history, test = (where(table, activation=name) for table in (fitted.history, fitted.test))
+        if lost := layout.find_divergences(history, test):
+            yield f"{name}: {describe_divergence(lost, len(fitted.seeds))}; {REMEDY}"
 
 
 def probe(
@@ -265,7 +298,8 @@ def probe(
     fitted
         Result of `fit`.
     data
-        Its first `images` test images are the batch.
+        The one that was fitted; its first `images` test images are the batch, or all if there are
+        fewer.
     saturated_below
         A unit is saturated on an image if |phi'| is below this fraction of its maximum.
 
@@ -283,9 +317,18 @@ def probe(
     Raises
     ------
     UserError
-        If there are fewer test images, or `saturated_below` is not between 0 and 1.
+        If the data set has other inputs or classes, or a value is not allowed.
     """
-    validate(Annotated[Count, Field(le=len(data.test.labels))], images, "images")
+    require(fitted, Fit, "fitted", FITTED)
+    require(data, Data, "data", DATA)
+    shape = (data.test.images.shape[1], len(data.classes))
+    for spec in fitted._specs.values():
+        if shape != (spec.inputs, spec.classes):
+            raise UserError(
+                f"data has {shape[0]} pixels and {shape[1]} classes, the fitted networks take"
+                f" {spec.inputs} and give {spec.classes}: probe them with the data that was fitted"
+            )
+    validate(Count, images, "images")
     validate(Fraction, saturated_below, "saturated_below")
     from actlab.probes.gradients import STATISTICS, compile_pass, summarise_passes
 

@@ -9,9 +9,9 @@ import pandas as pd
 from pydantic import Field
 
 from actlab.activations.config import ActivationConfig
-from actlab.api.arguments import Named, resolve_activations
+from actlab.api.arguments import Named, require, resolve_activations
 from actlab.api.data import Data
-from actlab.api.fitting import Curve, Fit
+from actlab.api.fitting import DATA, FITTED, Curve, Fit
 from actlab.engine.csvs import where
 from actlab.engine.validation import Count, Fraction, one_of, validate
 from actlab.errors import UserError
@@ -31,10 +31,12 @@ def plot_images(data: Data, count: int = 10) -> Figure:
     """Plot the first training images, each titled with its class."""
     from actlab.reporting.activation_figures import plot_sample_images
 
+    require(data, Data, "data", DATA)
     validate(Annotated[Count, Field(le=len(data.train.labels))], count, "count")
     side = math.isqrt(data.train.images.shape[1])
     if side**2 != data.train.images.shape[1]:
-        raise UserError(f"images of {data.train.images.shape[1]} pixels are not square")
+        pixels = data.train.images.shape[1]
+        raise UserError(f"data has {pixels} pixels per image: only square images can be plotted")
     pixels = np.rint(255 * data.train.images[:count]).astype(np.uint8)
     images = pixels.reshape(count, side, side)
     return _shown(plot_sample_images(images, data.train.labels[:count], data.classes))
@@ -66,6 +68,7 @@ def plot_curves(fitted: Fit, metric: Curve = "accuracy", confidence: float = 0.9
 
     Left: training images. Right: the images held out, or the test images where none are.
     """
+    require(fitted, Fit, "fitted", FITTED)
     validate(Curve, metric, "metric")
     validate(Fraction, confidence, "confidence")
     from actlab.reporting.figures import plot_learning_curves
@@ -82,6 +85,7 @@ def plot_gradients(probed: pd.DataFrame, epoch: int = 0) -> Figure:
     """
     from actlab.reporting.layer_figures import plot_gradients_by_layer
 
+    _require_probed(probed)
     validate(Annotated[Any, one_of(sorted(set(probed["epoch"])))], epoch, "epoch")
     keys = ["activation", "network", "epoch", "layer"]
     rows = where(probed, epoch=epoch)
@@ -96,6 +100,7 @@ def plot_health(probed: pd.DataFrame, statistic: str = "dead_fraction") -> Figur
     """
     from actlab.reporting.health_figures import HEALTH_MAPS, plot_health_map
 
+    _require_probed(probed)
     known = [name for name in HEALTH_MAPS if name in tables.HEALTH]
     validate(Annotated[str, one_of(known)], statistic, "statistic")
     rows = probed.assign(statistic=statistic)
@@ -108,6 +113,13 @@ def plot_health(probed: pd.DataFrame, statistic: str = "dead_fraction") -> Figur
         raise UserError(f"there is no {statistic} of a network without hidden layers")
     keys = ["activation", "network", "statistic", "epoch", "layer"]
     return _shown(plot_health_map(over_seeds(rows, keys, statistic, 0.95, interval)))
+
+
+def _require_probed(probed: Any) -> None:
+    allowed = "the result of actlab.probe"
+    require(probed, pd.DataFrame, "probed", allowed)
+    if "gradient_norm" not in probed:
+        raise UserError(f"probed has no column gradient_norm: it has to be {allowed}")
 
 
 def _shown(figure: Figure) -> Figure:

@@ -34,7 +34,17 @@ def shorten(name: str) -> str:
     return f"{name.encode()[: LONGEST - 13].decode(errors='ignore')}-{digest}"
 
 
+def get_last_part(name: str) -> str:
+    """Return the last part of a dotted name.
+
+    >>> get_last_part("my_module.my_function")
+    'my_function'
+    """
+    return name.rpartition(".")[2]
+
+
 OmegaConf.register_new_resolver("shorten", shorten, replace=True)
+OmegaConf.register_new_resolver("last_part", get_last_part, replace=True)
 
 
 def compose(composed: Any, project: Project, root: Path) -> Any:

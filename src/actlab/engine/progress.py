@@ -1,8 +1,8 @@
-"""The progress of a training: a bar on a terminal, five plain lines elsewhere."""
+"""The progress of a training: a bar on a terminal, plain lines elsewhere; its divergence."""
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -20,10 +20,13 @@ _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remain
 
 
 @contextmanager
-def shown(title: str, model_epochs: int, done: int = 0) -> Iterator[Advance]:
-    """Show a training's progress: finished of all epochs of all models, `done` at the start."""
+def shown(title: str, model_epochs: int, done: int = 0, lines: int = 5) -> Iterator[Advance]:
+    """Show a training's progress: finished of all epochs of all models, `done` at the start.
+
+    `lines` are written where the output is not a terminal, evenly, the last at the end.
+    """
     terminal = sys.stdout.isatty()
-    lines_at = {round(model_epochs * fifth / 5) for fifth in range(1, 6)}
+    lines_at = {round(model_epochs * line / lines) for line in range(1, lines + 1)}
     with tqdm(
         total=model_epochs,
         initial=done,
@@ -47,3 +50,23 @@ def shown(title: str, model_epochs: int, done: int = 0) -> Iterator[Advance]:
                 )
 
         yield advance
+
+
+def describe_divergence(epochs: Mapping[int, int], seeds: int) -> str:
+    """Write which of a number of seeds diverged, and in which epoch of each.
+
+    >>> describe_divergence({0: 2, 3: 1, 4: 2}, seeds=6)
+    '3 of 6 seeds diverged (the loss is not finite): seed 3 in epoch 1, seeds 0 and 4 in epoch 2'
+    """
+    parts = []
+    for epoch in sorted(set(epochs.values())):
+        *before, last = [str(seed) for seed, first in epochs.items() if first == epoch]
+        names = f"seeds {', '.join(before)} and {last}" if before else f"seed {last}"
+        parts.append(f"{names} in epoch {epoch}")
+    noun = "seed" if seeds == 1 else "seeds"
+    lost = f"{len(epochs)} of {seeds} {noun} diverged (the loss is not finite)"
+    return f"{lost}: {', '.join(parts)}"
+
+
+#: What may prevent a divergence.
+REMEDY = "a lower learning rate or the recommended initializer may prevent it"

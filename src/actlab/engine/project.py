@@ -19,7 +19,7 @@ class Outcome:
     seconds
         Duration of the job.
     cause
-        Of a failure, in one line.
+        Of a failure, in one line; of a divergence, how much of the job diverged.
     """
 
     status: str

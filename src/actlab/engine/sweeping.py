@@ -296,7 +296,9 @@ def _format_table(jobs: Sequence[Job], objective: str) -> str:
         varied = " ".join(override for override in job.overrides if override not in shared)
         reached, seconds = job.outcome.objective, f"{job.outcome.seconds:.1f}"
         accuracy = "" if reached is None else f"{reached:.2%}"
-        rows.append((number, varied, job.outcome.status, accuracy, seconds))
+        is_lost = job.outcome.status == "diverged" and job.outcome.cause
+        status = f"diverged: {job.outcome.cause}" if is_lost else job.outcome.status
+        rows.append((number, varied, status, accuracy, seconds))
     return csvs.as_text(rows, ("job", "configuration", "outcome", objective, "seconds"))
 
 

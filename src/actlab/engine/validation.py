@@ -71,7 +71,8 @@ def explain_fault(fault: ErrorDetails, kind: Any, key: str = "") -> str:
             allowed = fault["msg"].replace("Input should", "it has to")
             allowed = allowed.replace("greater than or equal to", "at least")
             allowed = allowed.replace("less than or equal to", "at most")
-    return f"{key} is {fault['input']!r:.200}: {allowed}"
+    shown = repr(fault["input"]).replace("\n", " ")  # a table's has several lines
+    return f"{key} is {shown:.200}: {allowed}"
 
 
 def list_keys(kind: Any, *sections: int | str) -> str:

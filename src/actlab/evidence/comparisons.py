@@ -123,7 +123,7 @@ def read_predictions(
     Study
         The same study with its calibration.
     ByImage
-        Of test_accuracy and test_loss.
+        Of test_accuracy and test_loss; NaN for a seed that diverged.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def read_predictions(
         When a file is missing, or its arrays are not logits of these images.
     """
     right, losses, errors = {}, {}, []
-    images = np.arange(len(labels))
+    images, diverged = np.arange(len(labels)), diverged_seeds(study)
     for network, activation in study.identities():
         path = RunFolder.finished(runs, activation, network).logits
         try:
@@ -149,9 +149,11 @@ def read_predictions(
                 )
             errors.append((network, activation, seed, calibration_error(array, labels)))
         stacked = np.stack(list(logits.values())).astype(np.float64)
-        right[network, activation] = (stacked.argmax(axis=2) == labels).astype(np.float64)
-        with np.errstate(invalid="ignore"):  # a diverged seed
-            losses[network, activation] = -special.log_softmax(stacked, axis=2)[:, images, labels]
+        is_lost = np.isin(study.seeds, diverged.get((network, activation), []))[:, None]
+        right[network, activation] = np.where(is_lost, np.nan, stacked.argmax(axis=2) == labels)
+        with np.errstate(invalid="ignore"):
+            entropies = -special.log_softmax(stacked, axis=2)[:, images, labels]
+        losses[network, activation] = np.where(is_lost, np.nan, entropies)
     columns = [*study.keys, "seed", "calibration_error"]
     calibration = pd.DataFrame(errors, columns=columns)
     return replace(study, calibration=calibration), {"test_accuracy": right, "test_loss": losses}
@@ -294,7 +296,8 @@ def compare(
 ) -> pd.DataFrame:
     """Compare the pairs of `find_families` by each metric, with verdicts on the first.
 
-    Validation accuracy is compared where it is neither the test's nor what was tuned by.
+    Validation accuracy is compared where it is neither the test's nor what was tuned by. A pair of
+    which a seed diverged is undecided, by every metric of that seed.
 
     Parameters
     ----------
@@ -316,7 +319,7 @@ def compare(
         row per pair and metric. Differences are first minus second; for times, of natural
         logarithms.
     """
-    families = find_families(study)
+    families, diverged = find_families(study), diverged_seeds(study)
     trained = dict(zip(study.identities(), study.configurations.to_dict("records"), strict=True))
     rows = []
     for name, metric in METRICS.items():
@@ -324,6 +327,10 @@ def compare(
             continue
         margin = getattr(config, metric.margin)
         values, censored = _values_by_pair(study, where(scores, metric=name), metric)
+        if metric.paired_by == "seed":  # what a diverged network predicts by chance is no score
+            for known, seeds in diverged.items():
+                scored = values.get(known, {})
+                scored.update({seed: math.nan for seed in seeds if seed in scored})
         for family in families:
             pairs = [
                 pair

@@ -38,6 +38,8 @@ def orient(
 def difference_text(metric: str, row: Mapping[Any, Any]) -> str:
     """Write a difference with its interval, in the metric's unit."""
     values = [row[key] for key in ("mean", "low", "high")]
+    if not math.isfinite(row["mean"]):
+        return "no number: a training diverged"
     if not np.isfinite(values).all():
         return "not a number"
     unit = METRICS[metric].unit

@@ -11,10 +11,11 @@ from jaxtyping import Float
 
 from actlab.activations.config import ActivationConfig
 from actlab.engine.csvs import where
+from actlab.evidence.comparisons import diverged_seeds
 from actlab.evidence.config import ReportConfig
 from actlab.evidence.statistics import bonferroni, geometric_interval, mean_interval
 from actlab.evidence.wording import counted
-from actlab.results.study import Study
+from actlab.results.study import ACTIVATION, NETWORK, Study
 
 Verdict = Literal["supported", "refuted", "undecided", "not measured"]
 
@@ -76,10 +77,15 @@ class Evidence:
         return tuple(rows["units"].tolist()[:-1])
 
     def get_scores(self, metric: str, network: str, name: str) -> Float[np.ndarray, " seeds"]:
-        """Get an activation's scores, one per seed of the study; NaN where there is none."""
+        """Get an activation's scores, one per seed of the study.
+
+        NaN where there is none, or the seed diverged.
+        """
         rows = where(self.scores, metric=metric, network=network, activation=name)
-        by_seed = rows.set_index("pair")["value"].astype(float)
-        return by_seed.reindex(self.study.seeds).to_numpy()
+        by_seed = rows.set_index("pair")["value"].astype(float).reindex(self.study.seeds)
+        known = self.study.identify({NETWORK: network, ACTIVATION: name})
+        is_lost = by_seed.index.isin(diverged_seeds(self.study).get(known, []))
+        return by_seed.mask(is_lost).to_numpy()
 
     def get_gradients(self, columns: str, **rows: Any) -> pd.DataFrame:
         """Get some rows of the gradients as one row per seed, one column per layer or epoch."""

@@ -264,8 +264,6 @@ def _write_difference(metric: str, row: Mapping[str, Any]) -> str:
     if row["pairs"] == 1:
         return f"one {unit}: no uncertainty can be given"
     text = difference_text(metric, row)
-    if not math.isfinite(row["mean"]):
-        text = "no number: a training diverged"
     censored = int(row["pairs_censored"])
     without = f"; {counted(censored, unit)} without the target reached" if censored else ""
     return f"{text}, {counted(int(row['pairs']), unit)}{without}"

@@ -127,7 +127,8 @@ def paired_tests(differences: Float[np.ndarray, " seeds"], margin: float) -> Pai
     """Test paired differences against zero, and against a margin above zero in their unit.
 
     All is NaN with fewer than two seeds, or where a value is not finite. Equal differences have no
-    t-test: p_t is that of the sign test, 2^(1 - n), and p_equivalence is 0 or 1.
+    t-test: p_t is then that of the sign test, 2^(1 - n), and p_equivalence that of two one-sided
+    sign tests, 2^-n, or 1.
 
     >>> paired_tests(np.array([0.5, 1.5, 2.5, 3.5]), margin=5.0).p_t
     0.0533...
@@ -141,7 +142,7 @@ def paired_tests(differences: Float[np.ndarray, " seeds"], margin: float) -> Pai
     if np.ptp(differences) <= 1e-12 * np.abs(differences).max():
         return PairedTests(
             2.0 ** (1 - differences.size) if mean else 1.0,
-            0.0 if abs(mean) < margin else 1.0,
+            2.0**-differences.size if abs(mean) < margin else 1.0,
             math.copysign(math.inf, mean) if mean else 0.0,
         )
     p_equivalence, *_ = ttost_paired(differences, np.zeros_like(differences), -margin, margin)
@@ -208,8 +209,9 @@ def seeds_needed(
     """
     if not (math.isfinite(mean) and math.isfinite(sd)):
         return None
-    if sd <= 1e-12 * abs(mean):  # the sign test decides, whose p-value is 2 ** (1 - seeds)
-        return math.floor(1 + math.log2(1 / alpha)) + 1 if mean else None
+    if sd <= 1e-12 * abs(mean):  # the sign test decides, as in `paired_tests`
+        halvings = math.log2(1 / alpha) + (0 if abs(mean) < margin else 1)
+        return math.floor(halvings) + 1 if mean or margin else None
     low, high = 1, most
     if _power(mean, sd, margin, alpha, most) < power:
         return None

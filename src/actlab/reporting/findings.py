@@ -210,4 +210,7 @@ def divergence_findings(study: Study) -> list[str]:
     )
     if len(diverged) > _MOST_DIVERGED:
         named += f"; and {len(diverged) - _MOST_DIVERGED} more (diverged_seeds in summary.csv)"
-    return [f"Diverged (the loss is not finite; accuracies count as measured): {named}."]
+    return [
+        "Diverged (the loss is not finite; means count the accuracy as measured, comparisons leave"
+        f" the pair undecided): {named}."
+    ]

@@ -225,7 +225,7 @@ def _results(study: Study, summary: pd.DataFrame, confidence: float) -> Grid:
     if len(shown) < len(summary):
         caption += f" The {len(shown)} with the highest test accuracy of {len(summary)}."
     if any(summary["diverged_seeds"]):
-        caption += " * A seed diverged; its accuracy is counted as measured."
+        caption += " * A seed diverged; the mean counts its accuracy as measured."
     rows = shown.to_dict("records")
     return Grid(
         caption,

@@ -107,16 +107,25 @@ class Run:
         return fmean(self.epochs.loc[self.epochs["epoch"] == self._last, "val_accuracy"])
 
     @property
-    def diverged_seeds(self) -> list[int]:
-        """The seeds with a training, validation or test loss that is not finite."""
-        losses = self.epochs["loss"] + self.epochs["val_loss"]
-        diverged = {*self.epochs.loc[~np.isfinite(losses), "seed"]}
-        diverged |= {*self.test.loc[~np.isfinite(self.test["test_loss"]), "seed"]}
-        return sorted(map(int, diverged))
+    def divergences(self) -> dict[int, int]:
+        """The first epoch of each diverged seed: see `find_divergences`."""
+        return find_divergences(self.epochs, self.test)
 
     @property
     def _last(self) -> int:
         return self.config.training.epochs
+
+
+def find_divergences(history: pd.DataFrame, test: pd.DataFrame) -> dict[int, int]:
+    """Find the seeds with a loss that is not finite, and the first epoch in which it is not.
+
+    Of a test loss alone, that is the last epoch.
+    """
+    is_lost = ~np.isfinite(history["loss"] + history["val_loss"])
+    first = history.loc[is_lost].groupby("seed")["epoch"].min()
+    tested = test.loc[~np.isfinite(test["test_loss"]), "seed"]
+    last = history["epoch"].max()
+    return {int(seed): int(first.get(seed, last)) for seed in sorted({*first.index, *tested})}
 
 
 @dataclass(frozen=True)
@@ -211,17 +220,20 @@ class RunFolder:
 
     def read_config(self, config: Config) -> Config:
         """Return `config` with the values that the run was trained with."""
+        return replace(config, **self.read_sections())
+
+    def read_sections(self) -> dict[str, Any]:
+        """Return the sections of the configuration that the run was trained with, and its seeds."""
         values = _read_json(self.models / "model.json") | _read_json(self.models / "training.json")
         try:
-            return replace(
-                config,
-                activation=ActivationConfig(**values["activation"]),
-                network=NetworkConfig(**values["network"]),
-                model=ModelConfig(values["kernel_initializer"]),
-                seeds=values["seeds"],
-                data=DataConfig(**values["data"]),
-                training=TrainingConfig(**values["training"]),
-            )
+            return {
+                "activation": ActivationConfig(**values["activation"]),
+                "network": NetworkConfig(**values["network"]),
+                "model": ModelConfig(values["kernel_initializer"]),
+                "seeds": values["seeds"],
+                "data": DataConfig(**values["data"]),
+                "training": TrainingConfig(**values["training"]),
+            }
         except (KeyError, TypeError) as error:
             raise _not_of_this_version(self.models) from error
 

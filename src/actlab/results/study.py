@@ -8,7 +8,7 @@ summaries, comparisons, figures and sentences take either.
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,25 @@ class Study:
         """Get the names of a network's layers, from the images to the classes."""
         rows = where(self.layers, activation=self.activations[0], network=network)
         return rows["layer"].tolist()
+
+
+# --- Keys -----------------------------------------------------------------------------------
+
+
+def parameters(sections: Mapping[str, Any]) -> dict[str, object]:
+    """Return what a training is made with by dotted keys, from the sections of a configuration."""
+    values = {
+        name: asdict(sections[name])
+        for name in ("activation", "network", "model", "data", "training")
+    }
+    values["activation"] |= values["activation"].pop("constants")
+    hidden = sections["network"].hidden
+    values["network"] |= {
+        "hidden": "-".join(map(str, hidden)),
+        "depth": len(hidden),
+        "width": max(hidden, default=0),
+    }
+    return {f"{name}.{key}": value for name in values for key, value in values[name].items()}
 
 
 # --- Keys in words --------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from actlab.engine.locks import training_lock
 from actlab.engine.project import Outcome
 from actlab.engine.sweeping import count_cores, format_error
 from actlab.errors import UserError
+from actlab.evidence.wording import counted
 from actlab.results.identity import fingerprint
 from actlab.schema import Config
 from actlab.tracking import publish
@@ -47,4 +48,7 @@ def train_once(train: Callable[..., Any], config: Config, job: str) -> Outcome:
             raise
     if not trained.is_logged:
         raise UserError("trained, but MLflow lacks it: run this again when the store is well")
-    return Outcome("diverged" if trained.diverged else "done", trained.objective, 0.0)
+    if trained.diverged:
+        cause = f"{len(trained.diverged)} of {counted(len(config.seeds), 'seed')}"
+        return Outcome("diverged", trained.objective, 0.0, cause)
+    return Outcome("done", trained.objective, 0.0)

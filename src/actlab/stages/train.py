@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from actlab.data.splits import Splits
     from actlab.models.network import ModelSpec
     from actlab.results.checkpoints import Checkpoints
+    from actlab.results.layout import Run
 else:  # importing TensorFlow takes seconds
-    Checkpoints = Splits = ModelSpec = Any
+    Checkpoints = Run = Splits = ModelSpec = Any
 
 
 class Trained(NamedTuple):
@@ -113,10 +114,21 @@ def _train_seeds(
         checkpoints.run.copy_to(finished)
         publisher.publish()
     result = checkpoints.run.read(config)
-    if job is None:
-        accuracy = result.test["test_accuracy"].mean()
-        print(f"{title}: mean test accuracy {accuracy:.2%}; written to {finished.path}", flush=True)
-    return Trained(result.objective, result.diverged_seeds, not publisher.is_lost)
+    if result.divergences or job is None:
+        print(f"{title}: {describe_result(result)}; written to {finished.path}", flush=True)
+    return Trained(result.objective, list(result.divergences), not publisher.is_lost)
+
+
+def describe_result(result: Run) -> str:
+    """Describe a training's result in one line: its mean accuracy, and which seeds diverged."""
+    from actlab.engine.progress import REMEDY, describe_divergence
+
+    lost, accuracies = result.divergences, result.test.set_index("seed")["test_accuracy"]
+    mean = f"mean test accuracy {accuracies.drop(list(lost)).mean():.2%}"
+    if not lost:
+        return mean
+    others = f"{mean} of the others; " if len(lost) < len(accuracies) else ""
+    return f"{describe_divergence(lost, len(accuracies))}; {others}{REMEDY}"
 
 
 def compose_spec(config: Config) -> ModelSpec:

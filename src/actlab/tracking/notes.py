@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from actlab.engine.progress import describe_divergence
 from actlab.tracking.store import QUESTION
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def describe_configuration(
     params: Mapping[str, object],
     metrics: Mapping[str, float],
     seeds: Sequence[int],
-    diverged: Sequence[int],
+    divergences: Mapping[int, int],
 ) -> str:
     """Describe a configuration's run: what it is, and what it reached over its seeds."""
     held_out = int(str(params["data.validation_size"]))
@@ -64,7 +65,7 @@ def describe_configuration(
             if f"{key}_mean" in metrics
         ),
         "",
-        *([f"Diverged: seed {', '.join(map(str, diverged))}.", ""] if diverged else []),
+        *([f"{describe_divergence(divergences, len(seeds))}.", ""] if divergences else []),
         "Metrics over seeds end in `_mean`, `_sd`, `_ci_low` and `_ci_high`. Each seed has a child"
         f" run; the logged model is that of seed {seeds[0]}.",
     ]

@@ -6,7 +6,6 @@ nothing. Nothing is written into the folder.
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pandas as pd
 
 from actlab.engine import csvs
 from actlab.results.layout import HISTORY, Run, RunFolder, weights_path
+from actlab.results.study import parameters
 from actlab.schema import Config
 from actlab.tracking import notes, publisher
 from actlab.tracking.logged_model import log_model
@@ -41,24 +41,6 @@ def run_name(config: Config) -> str:
     others = ",".join(part for part in asked if not re.match("(activation|network)=", part))
     # A database may hold a name to 250 characters.
     return f"{name} {others}"[:200] if "=" in others else name
-
-
-def _parameters(config: Config) -> dict[str, object]:
-    """Return what a training is made with, by dotted keys."""
-    values = {
-        section: asdict(getattr(config, section))
-        for section in ("activation", "network", "model", "data", "training")
-    }
-    values["activation"] |= values["activation"].pop("constants")
-    hidden = config.network.hidden
-    values["network"] |= {
-        "hidden": "-".join(map(str, hidden)),
-        "depth": len(hidden),
-        "width": max(hidden, default=0),
-    }
-    return {
-        f"{section}.{key}": value for section in values for key, value in values[section].items()
-    }
 
 
 def identify(config: Config, fingerprint: str) -> dict[str, str]:
@@ -111,7 +93,7 @@ def _record(config: Config, folder: RunFolder) -> Record:
     return Record(
         name=run_name(trained),
         seeds=trained.seeds,
-        params=_parameters(trained),
+        params=parameters(vars(trained)),
         tags=identify(trained, run.fingerprint),
         parent_tags=sweep_tags(trained.sweep) | {"actlab.code": run.code},
         metrics=_tabulate(run),
@@ -154,12 +136,12 @@ def _complete(
         {**record.params, **params},
         dict(zip(reached["metric"], reached["value"], strict=True)),  # of a curve, the last
         run.config.seeds,
-        run.diverged_seeds,
+        run.divergences,
     )
-    totals = {"diverged_seeds": float(len(run.diverged_seeds))}
+    totals = {"diverged_seeds": float(len(run.divergences))}
     if run.objective is not None:
         totals[OBJECTIVE] = run.objective
-    outcome = {"actlab.outcome": "diverged"} if run.diverged_seeds else {}
+    outcome = {"actlab.outcome": "diverged"} if run.divergences else {}
     return totals, params, {NOTE: note, **outcome}
 
 
@@ -187,6 +169,6 @@ def record_failure(store: Store, config: Config, fingerprint: str, cause: str) -
     else:
         run = store.create_run(run_name(config), tags | sweep_tags(config.sweep))
         seeds = ",".join(map(str, config.seeds))  # as `Publisher` writes them
-        store.write(run, params={**_parameters(config), "seeds": seeds})
+        store.write(run, params={**parameters(vars(config)), "seeds": seeds})
         store.client.set_terminated(run, "FAILED")
     store.write(run, tags={NOTE: f"Failed: {cause}"})

@@ -67,9 +67,7 @@ def gather(found: FoundRuns, name: str | None, by: Sequence[str] | None = None) 
         that differ.
     """
     named = f"sweep {name}" if name else "what compare.filter selects"
-    launch, runs = found.launch, found.parents.rename(columns=_NAMES)
-    known = sorted((column for column in runs if _is_key(column)), key=_rank)
-    runs[known] = runs[known].astype(str).fillna("none")
+    launch, (runs, known) = found.launch, _read_keys(found.parents)
     final = cast(pd.DataFrame, runs[runs[PHASE] != "selection"])
     if final.empty:
         raise UserError(
@@ -109,7 +107,32 @@ def gather(found: FoundRuns, name: str | None, by: Sequence[str] | None = None) 
     return replace(study, notes=(*found.notes, *_compare_seeds(study)))
 
 
+def tabulate_curves(found: FoundRuns) -> pd.DataFrame:
+    """Tabulate every epoch of every seed: the newest where one was trained twice.
+
+    Columns are activation, network, the other keys that tell runs apart, then those of the history.
+    """
+    runs, known = _read_keys(found.parents)
+    configurations, counting = _merge(runs, [PHASE, *known], found.seeds)
+    differing = [PHASE] if varies(configurations, PHASE) else []
+    differing += _list_differing(configurations, known)
+    keys = list(dict.fromkeys([ACTIVATION, NETWORK, *differing]))
+    table = _place(found.history, counting, _sort(configurations, keys), keys)
+    for key in differing:
+        if key not in (ACTIVATION, NETWORK) and numbers(table[key]) is not None:
+            table[key] = pd.to_numeric(table[key])
+    return table
+
+
 # --- Keys -----------------------------------------------------------------------------------
+
+
+def _read_keys(parents: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Name the columns of runs as a study does; return them, and which are keys, as text."""
+    runs = parents.rename(columns=_NAMES)
+    known = sorted((column for column in runs if _is_key(column)), key=_rank)
+    runs[known] = runs[known].astype(str).fillna("none")
+    return runs, known
 
 
 def _is_key(column: str) -> bool:
