@@ -94,7 +94,9 @@ def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> 
 
     vars(job).update(project=project, sweepable=sweepable)  # read by the sweeper
     try:
-        hydra.main(version_base=VERSION, config_path=str(root / "conf"), config_name="config")(job)()
+        hydra.main(version_base=VERSION, config_path=str(root / "conf"), config_name="config")(
+            job
+        )()
     except Exception as error:  # Hydra lets through what Python and YAML raise
         if composed_once or isinstance(error, UserError):
             raise

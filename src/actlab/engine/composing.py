@@ -150,12 +150,15 @@ class HydraFiles(Callback):
         HydraFiles.new = []
         with suppress(OmegaConfBaseException):  # Hydra will report it
             HydraFiles.folder = folder = Path(config.hydra.run.dir).absolute()
-            made = [*reversed(folder.parents), folder, folder / f"{config.hydra.job.name}.log"]
+            files = [folder / f"{config.hydra.job.name}.log"]
             if config.hydra.output_subdir is not None:
                 own = folder / config.hydra.output_subdir
-                made += [own, *(own / f"{name}.yaml" for name in ("config", "hydra", "overrides"))]
+                files += [own / f"{name}.yaml" for name in ("config", "hydra", "overrides")]
+            made = {*files, *(parent for file in files for parent in file.parents)}
             HydraFiles.before = set(folder.iterdir()) if folder.is_dir() else set()
-            HydraFiles.new = [path for path in made if not os.path.lexists(path)]
+            HydraFiles.new = sorted(
+                (path for path in made if not os.path.lexists(path)), key=lambda x: len(x.parts)
+            )
 
 
 def remove_new_files() -> None:
