@@ -197,6 +197,8 @@ class Jobs:
                 f"sweep is {self.name!r}: a sweep's name has at most {LONGEST_NAME} characters,"
                 " since its jobs add .launch1 and a role to it"
             )
+        if len(grid) > 100:  # a minute or more for a thousand
+            print(f"validating {len(grid)} jobs", flush=True)
         configs, folders = [], {}
         for number, overrides in enumerate(grid):
             try:
