@@ -163,7 +163,26 @@ def write(name, text):
         ),
         (write("params.yaml", "training: {epochs: 3"), "preprocess", "params.yaml is not valid YA"),
         (write("params.yaml", "- a\n- b\n"), "preprocess", "params.yaml holds \"['a', 'b']\": it"),
-        (write("params.yaml", "unknown: 1\n"), "preprocess", "In 'params': ConfigKeyError"),
+        (
+            write("params.yaml", "unknown: 1\n"),
+            "preprocess",
+            "unknown is unknown: the configuration has data, activations, networks,",
+        ),
+        (
+            replace("params.yaml", "epochs: 20", "epohcs: 20"),
+            "train",
+            "training.epohcs is unknown: training has epochs, batch_size, learning_rate, probe_ep",
+        ),
+        (
+            replace("params.yaml", "epochs: 20", "epochs: many"),
+            "train",
+            "training.epochs: Value 'many' of type 'str' could not be converted to Integer (in par",
+        ),
+        (
+            replace("conf/activation/relu.yaml", "name:", "nmae:"),
+            "train",
+            "activation.nmae is unknown: activation has name, function, constants (in conf/activa",
+        ),
         (write("data", "a file where a folder has to be"), "fetch_data", "data: "),
     ],
 )
@@ -178,26 +197,54 @@ def test_a_study_that_is_wrong_is_one_line(change, stage, line, study, run, mnis
     assert files(study) == before
 
 
-def test_only_trainings_are_swept(run):
-    _, _, err = run("preprocess", "-m", "data.name=mnist,fashion_mnist")
-    assert err == "actlab: only actlab.stages.train can be swept: leave out -m\n"
-
-
-def test_a_sweep_goes_on_after_a_job_that_cannot_run(study, run):
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-m", "data.name=mnist,fashion_mnist"],
+        ["--multirun"],
+        ["hydra.mode=MULTIRUN"],
+        ["+experiment=smoke"],
+    ],
+)
+def test_only_trainings_are_swept(arguments, study, run):
     before = files(study)
-    status, _, err = run("train", "-m", "training.epochs=0,-1,1")
+    _, _, err = run("preprocess", *arguments)
+    assert err == (
+        "actlab: only actlab.stages.train can be swept: leave out -m, +experiment and hydra.mode\n"
+    )
+    assert files(study) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("training.epochs=1,0,-1", "training.epochs is 0: it has to be at least 1 (job 2 of 3: tr"),
+        ("activation=relu,rulu", "activation is 'rulu': it has to be one of celu, custom, elu,"),
+        ("activation=elu,relu activation.constants.alpha=2", "activation.constants.alpha is unkn"),
+        ("training.epohcs=1,2", "training.epohcs is unknown: training has epochs, batch_size, lea"),
+        ("hydra.sweep.subdir=a activation=relu,tanh", "hydra.sweep.subdir gives two jobs one fol"),
+        (f"sweep={'x' * 81} activation=relu,tanh", f"sweep is '{'x' * 81}': a sweep's name has"),
+    ],
+)
+def test_a_sweep_with_a_job_that_cannot_run_does_not_begin(arguments, line, study, run):
+    before = files(study)
+    status, out, err = run("train", "-m", *arguments.split())
+    assert (status, out) == (1, "")
+    assert err.startswith(f"actlab: {line}")
+    assert err.count("\n") == 1
+    assert files(study) == before
+
+
+def test_a_cause_that_jobs_share_is_reported_once(run):
+    status, out, err = run("train", "-m", "training.epochs=2,1", "sweep=mine")
     assert status == 1
-    *failures, last = err.splitlines()
-    assert [line.removeprefix("actlab: ").partition(":")[0] for line in failures] == [
-        "training.epochs is 0",
-        "training.epochs is -1",
-        "data/raw/train-images-idx3-ubyte is missing",
-    ]
-    assert last.startswith("actlab: 3 of 3 jobs failed: ")
-    left = {path for path in files(study) - before if path.suffix != ".lock"}
-    names = {path.name for path in left if ".locks" not in path.parts}
-    # Of the jobs no folder.
-    assert names == {"multirun", "multirun.yaml", "mlflow.db", "checkpoints"}
+    cause, last = err.splitlines()
+    assert cause.startswith("actlab: data/raw/train-images-idx3-ubyte is missing")
+    assert "(jobs 1, 2); again: python -m actlab.stages.train -m training.epochs=2" in cause
+    assert last.startswith("actlab: 2 of 2 jobs failed: ")
+    assert "2 jobs: 2 failed." in out
+    assert "Compare" not in out
+    assert "best" not in out
 
 
 def test_the_traceback_is_there_for_who_asks(run):

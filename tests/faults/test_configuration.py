@@ -9,8 +9,10 @@ import shutil
 import sqlite3
 import sys
 import traceback
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +23,8 @@ from hypothesis import strategies as st
 from studies import read_committed
 
 from actlab.data import datasets, splits
+from actlab.engine import command
+from actlab.engine.project import Outcome
 from actlab.stages import entry
 from actlab.stages.compare import compare
 from actlab.stages.train import train
@@ -280,7 +284,70 @@ configurations = st.tuples(
     st.integers(0, 6).flatmap(lambda dice: several(good) if dice == 0 else several(wrong)),
 )
 
+# --- Commands that only compose ------------------------------------------------------------
+
+WORDS = ["relu", "tanh*", "uniform", "mnist", "1", "2", "0", "-1", "0.5", "1e-3", "true", "null"]
+WORDS += ["a b", "a/b", "..", "x=y", "${seeds}", "\\,", "é"]
+FORMS = ["{0}", "{0},{1}", "'{0}'", '"{0}","{1}"', "[{0},{1}]", "[{0}],[{1}]", "{{threshold:{0}}}"]
+FORMS += ["{{threshold:{0}}},{{}}", "choice({0},{1})", "range(1,{0})", "range(3,1)", "glob({0})"]
+FORMS += ["interval(1,2)", "tag(log,int(interval({0},3)))", "shuffle({0},{1})", "sort({0},{1})"]
+FORMS += [
+    "sort(range(1,3),reverse=true)",
+    "int({0})",
+    "str([{0}])",
+    "float({0},{1})",
+    "",
+    "choice()",
+]
+FORMS += ["interval(a,b)", "range(0,1,0.5)", "bool(yes,no)", "glob([{0},r*],exclude=re*)"]
+PLACES = [*GOOD, "activation", "network", "data", "activation.constants", "model", "training"]
+PLACES += ["activation.constants.threshold", "hydra.sweep.subdir", "hydra.job.chdir", "hydra.mode"]
+PLACES += ["hydra.output_subdir", "hydra.sweeper.max_batch_size", "hydra/launcher", "experiment"]
+HOW = {
+    "alone": [],
+    "grid": ["-m"],
+    "optuna": ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1"],
+    "fair": ["-m", "+experiment=fair", "hydra.sweeper.params=null"],
+}
+HOW["optuna"] += ["data.validation_size=9", "activation=relu,tanh"]
+HOW["fair"] += ["activation=relu"]
+overrides = st.builds(
+    lambda sign, place, form, *words: f"{sign}{place}={form.format(*words)}",
+    st.sampled_from(["", "", "", "", "+", "++", "~"]),
+    st.sampled_from(PLACES),
+    st.sampled_from(FORMS),
+    st.sampled_from(WORDS),
+    st.sampled_from(WORDS),
+)
+VALID = {key: GOOD[key] for key in GOOD if not key.startswith(("activation.", "network."))}
+VALID |= {"activation": ["relu", "selu", "tanh"], "data": ["mnist"], "paths.raw": ["/a b", "c"]}
+valid = st.sampled_from(sorted(VALID)).flatmap(
+    lambda key: st.builds(
+        lambda form, *found: f"{key}={form.format(*(write_override('', x)[1:] for x in found))}",
+        st.sampled_from(["{0}", "{0}", "{0},{1}", "choice({0},{1})"]),
+        st.sampled_from(VALID[key]),
+        st.sampled_from(VALID[key]),
+    )
+)
+composed = st.tuples(
+    st.sampled_from([*HOW, "grid"]),
+    st.lists(valid, min_size=1, max_size=4) | st.lists(valid | overrides, min_size=1, max_size=3),
+)
+
 # --- What becomes of it -------------------------------------------------------------------
+
+
+class Recorder:
+    """The tags of an experiment, where launches are recorded."""
+
+    def __init__(self) -> None:
+        self.tags: dict[str, str] = {}
+
+    def get_experiment(self, experiment: str) -> "Recorder":
+        return self
+
+    def set_experiment_tag(self, experiment: str, key: str, value: str) -> None:
+        self.tags[key] = value
 
 
 class Study:
@@ -327,7 +394,9 @@ class Study:
             for each in changes:
                 if each.path is not None:
                     _apply(self.folder / each.path, each)
-            code, err, escaped = self._run(how, overrides)
+            flags = {"sweep": ["-m"], "stage": ["run=stage"]}.get(how, [])
+            stage, sweepable = (compare, False) if how == "compare" else (train, True)
+            code, err, escaped = self._run(flags, overrides, lambda: entry.run(stage, sweepable))
         finally:
             for path, content in held.items():
                 (self.folder / path).write_bytes(content)
@@ -339,16 +408,14 @@ class Study:
             return None
         return f"{how}, {'; '.join(map(str, changes))}: {fault}"
 
-    def _run(self, how: str, overrides: list[str]) -> tuple[Any, str, str | None]:
-        arguments = {"sweep": ["-m"], "stage": ["run=stage"]}.get(how, [])
-        self._monkeypatch.setattr(sys, "argv", ["train.py", *arguments, *overrides])
+    def _run(
+        self, flags: list[str], overrides: list[str], run: Callable[[], None]
+    ) -> tuple[Any, str, str | None]:
+        self._monkeypatch.setattr(sys, "argv", ["train.py", *flags, *overrides])
         self._monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # a command sets it for its own process
         code, escaped = 0, None
         try:
-            if how == "compare":
-                entry.run(compare)
-            else:
-                entry.run(train, sweepable=True)
+            run()
         except SystemExit as error:
             code = error.code
         except BaseException as error:  # what a user would see as a traceback
@@ -357,6 +424,33 @@ class Study:
         printed = self._capsys.readouterr()
         self.skipped = "skipped, MLflow has it finished" in printed.out
         return code, printed.err, escaped
+
+    def try_to_compose(self, how: str, overrides: list[str]) -> str | None:
+        """Run a command that trains nothing and has no store; return what does not hold."""
+        composed: list[Any] = []
+
+        def run_once(stage: Any, config: Any, job: str) -> Outcome:
+            composed.append(config)
+            return Outcome("done", 0.5, 0.0)
+
+        store = SimpleNamespace(close_ended=list, experiment="1", client=Recorder())
+        project = replace(entry.PROJECT, run_once=run_once, connect=lambda: store)
+        before = self.files()
+        code, err, escaped = self._run(
+            HOW[how], overrides, lambda: command.run(composed.append, project, sweepable=True)
+        )
+        left = self.files() - before
+        for name in ("multirun", "checkpoints"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        tried = f"{how} {overrides}"
+        if escaped or (code not in (0, 1, 2)):
+            return f"{tried}: {escaped or code}"
+        if code == 0:
+            self.trained += 1
+            return None if composed and not err else f"{tried}: {len(composed)} jobs, {err!r}"
+        self.refused += 1
+        one_line = code == 1 and err.startswith("actlab: ") and err.count("\n") == 1
+        return f"{tried}: left {left}, {err!r}" if left or composed or not one_line else None
 
     def _judge(
         self,
@@ -481,31 +575,47 @@ def study(root, mnist_raw, tmp_path, monkeypatch, capsys):
     HydraConfig.instance().cfg = None
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_a_configuration_trains_or_is_one_line_that_names_the_key(part, study, is_whole, tally):
+def generate(strategy: st.SearchStrategy, part: int, count: int, attempt: Callable) -> list[str]:
+    """Try what a strategy generates; return a line for each that does not hold."""
     failures: list[str] = []
-    tried = 0
 
     @seed(part)
     @settings(
-        max_examples=WHOLE if is_whole else QUICK,
+        max_examples=count,
         database=None,
         deadline=None,
         phases=[Phase.generate],
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
-    @given(configurations)
-    def try_out(configuration):
-        nonlocal tried
-        tried += 1
-        if fault := study.try_out(*configuration):
+    @given(strategy)
+    def try_out(generated):
+        if fault := attempt(*generated):
             failures.append(fault)
 
     try_out()
+    return failures
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_configuration_trains_or_is_one_line_that_names_the_key(part, study, is_whole, tally):
+    failures = generate(configurations, part, WHOLE if is_whole else QUICK, study.try_out)
+    tried = study.trained + study.refused
     assert study.trained > tried / 50
     tally(
         f"Configurations, part {part + 1} of {len(PARTS)}"
         f" ({study.trained} trained, {study.refused} refused)",
         tried,
+        failures,
+    )
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_overrides_of_hydras_grammar_compose_or_are_one_line(part, study, is_whole, tally):
+    count = 100 if is_whole else 15
+    failures = generate(composed, part, count, study.try_to_compose)
+    tally(
+        f"Overrides, part {part + 1} of {len(PARTS)}"
+        f" ({study.trained} composed, {study.refused} refused)",
+        study.trained + study.refused,
         failures,
     )

@@ -93,7 +93,6 @@ PROJECT = Project(
     run_once=run_once,
     connect=connect_to_write,
     explain_store=lambda error, loss: format_store_error(error, loss, advice=False),
-    sections=("classifier", "images", "seeds"),
     train="digits.measure",
     compare="digits.compare",
 )

@@ -11,16 +11,21 @@ import hydra
 import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from actlab.engine import interrupts, surroundings, sweeping
-from actlab.engine.composing import compose, explain, remove_untouched
+from actlab.engine.composing import compose, expand, explain, get_key, remove_new_files
 from actlab.engine.project import Project
 from actlab.engine.validation import explain_fault
 from actlab.errors import UserError
+
+#: Hydra's version whose behaviour is kept.
+VERSION = "1.3"
 
 
 def run(stage: Callable[..., Any], project: Project, sweepable: bool = False) -> None:
@@ -64,12 +69,13 @@ def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> 
             f"{root} is not the root of the repository (no conf/config.yaml and params.yaml):"
             " change to it first"
         )
-    if not sweepable:
-        for argument in sys.argv:
-            if argument in ("-m", "--multirun") or "experiment=" in argument:
-                raise UserError(f"only {project.train} can be swept: leave out {argument}")
-        if not any(argument.startswith("run=") for argument in sys.argv):
-            sys.argv.append("run=stage")
+    if not (sweepable or "run" in map(get_key, sys.argv)):
+        sys.argv.append("run=stage")
+    sys.argv[1:] = [expand(argument, project, root) for argument in sys.argv[1:]]
+    Plugins.instance()  # registers Hydra's own sweeper, which knows no outcomes, under this name
+    basic = {"_target_": "hydra_plugins.actlab_sweepers.GridSweeper"}
+    basic |= dict.fromkeys(("max_batch_size", "params"))
+    ConfigStore.instance().store("basic", basic, group="hydra/sweeper")
     ConfigStore.instance().store("schema", project.schema)
     failure: Exception | None = None
     composed_once = False
@@ -77,6 +83,7 @@ def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> 
     def job(composed: Any) -> Any:
         nonlocal composed_once, failure
         composed_once = True
+        os.chdir(root)  # where paths begin, also with hydra.job.chdir=true
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             return sweeping.run_job(stage, composed, project, root)
         try:
@@ -84,17 +91,21 @@ def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> 
                 stage(compose(composed, project, root))
         except (UserError, OmegaConfBaseException, OSError) as error:
             failure = error  # Hydra would print several lines
-            remove_untouched(root)
+            remove_new_files()
         return None
 
-    vars(job)["project"] = project  # read by the sweeper
+    vars(job).update(project=project, sweepable=sweepable)  # read by the sweeper
     try:
-        hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="config")(job)()
+        hydra.main(version_base=VERSION, config_path=str(root / "conf"), config_name="config")(
+            job
+        )()
     except Exception as error:  # Hydra lets through what Python and YAML raise
         if composed_once or isinstance(error, UserError):
             raise
         if broken := _find_broken_file(root, project):
             raise UserError(broken) from error
+        if "--multirun" in str(error):
+            _compose_unswept(root)
         if isinstance(error, HydraException | OmegaConfBaseException | OSError):
             raise
         arguments = " ".join(" ".join(sys.argv[1:]).split())[:200]
@@ -104,6 +115,18 @@ def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> 
             f" {reason}"
         ) from error
     return failure
+
+
+def _compose_unswept(root: Path) -> None:
+    """Compose what is not swept, which raises its errors.
+
+    If a preset's mode is MULTIRUN, but it cannot be composed, Hydra asks for --multirun instead.
+    """
+    given = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    parsed = OverridesParser.create().parse_overrides(given)
+    unswept = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
+    with hydra.initialize_config_dir(str(root / "conf"), version_base=VERSION):
+        hydra.compose("config", unswept, return_hydra_config=True)
 
 
 def _find_broken_file(root: Path, project: Project) -> str | None:

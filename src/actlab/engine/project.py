@@ -44,12 +44,13 @@ class Project:
         it ends the runs of killed processes and returns their names.
     explain_store
         Describes an error of the store, and its consequence, in one line.
-    sections
-        The keys of a configuration that determine results.
     train, compare
         The modules that run a sweep and compare its jobs.
     check
         Validates a configuration, given the root of the repository, beyond its types.
+    named_sections
+        Keys of sections whose `name` is one of the files in a folder of conf/, for which the key
+        alone is short: `data=mnist` is `data.name=mnist`.
     objective, has_objective, no_objective
         What a sweep maximises; whether a configuration has it; one line for one that has not.
     """
@@ -58,10 +59,10 @@ class Project:
     run_once: Callable[[Callable[..., Any], Any, str], Outcome]
     connect: Callable[[], Any]
     explain_store: Callable[[BaseException, str], str]
-    sections: Sequence[str]
     train: str
     compare: str
     check: Callable[[Any, Path], None] = lambda config, root: None
+    named_sections: Sequence[str] = ()
     objective: str = "objective"
     has_objective: Callable[[Any], bool] = lambda config: False
     no_objective: str = "nothing is selected"

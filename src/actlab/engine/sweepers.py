@@ -13,14 +13,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext
 from omegaconf import OmegaConf
 
+from actlab.engine.composing import expand, get_key, is_decisive, list_neutral
 from actlab.engine.project import Project
-from actlab.engine.sweeping import CONTROL, Jobs, find_best, get_key, list_swept_keys
+from actlab.engine.sweeping import Jobs, find_best, list_swept_keys
 from actlab.errors import UserError
 
 
@@ -35,14 +36,15 @@ class GridSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: Any, config: Any) -> None:
         """Prepare the sweep of a task that `command.run` made."""
+        self.project = _get_project(task_function)
         self._basic.setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        self.project: Project = vars(task_function)["project"]
         self.jobs = Jobs(config, hydra_context, self._basic.launcher, self.project)
 
     def sweep(self, arguments: list[str]) -> None:
         """Run every combination."""
         batches = self.list_batches(arguments)
         grid = [overrides for batch in batches for overrides in batch]
+        self.jobs.check(grid)
         self.jobs.open(grid, list_swept_keys(grid))
         for batch in batches:
             self.jobs.launch(batch)
@@ -50,16 +52,19 @@ class GridSweeper(Sweeper):
 
     def list_batches(self, arguments: list[str]) -> list[list[list[str]]]:
         """List the jobs of every combination as overrides, in batches for the launcher."""
-        basic = self._basic
-        parser = OverridesParser.create(config_loader=basic.hydra_context.config_loader)
-        overrides = parser.parse_overrides([*basic._parse_config(), *arguments])
+        basic, size = self._basic, self._basic.max_batch_size
+        if size is not None and size < 1:
+            raise UserError(f"hydra.sweeper.max_batch_size is {size}: it has to be 1 or more")
+        overrides = parse(basic.params, arguments, basic.hydra_context, self.project)
         for override in overrides:
+            if override.is_interval_sweep():
+                raise UserError(
+                    f"{override.input_line}: only hydra/sweeper=optuna chooses from an interval;"
+                    " give values, as in 1,2,3 or range(1,4)"
+                )
             if override.is_sweep_override() and not [*override.sweep_string_iterator()]:
                 raise UserError(f"{override.input_line} gives no value: there is nothing to run")
-        folder = Path(basic.config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(basic.config, folder / "multirun.yaml")
-        return basic.split_arguments(overrides, basic.max_batch_size)
+        return basic.split_arguments(overrides, size)
 
 
 class FairSweeper(GridSweeper):
@@ -76,22 +81,32 @@ class FairSweeper(GridSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the grid, choose the settings, and train on the fresh seeds."""
-        key, jobs = self._tuned_for, self.jobs
+        jobs = self.jobs
+        key = get_key(expand(f"{self._tuned_for}=", self.project, Path.cwd()))
         grid = [overrides for batch in self.list_batches(arguments) for overrides in batch]
         values = [_split(overrides).get(key) for overrides in grid]
         if None in values:
-            raise UserError(f"{key} is not swept: each of its values gets a setting of its own")
+            raise UserError(
+                f"{self._tuned_for} is not swept: each of its values gets a setting of its own"
+            )
         swept = [name for name in list_swept_keys(grid) if name not in (key, "sweep")]
         jobs.name = jobs.name or "fair"
-        jobs.require_objective(grid)
-        for overrides in grid:
-            seeds = list(jobs.compose(overrides).seeds)
-            if set(seeds) & set(self._fresh_seeds):
+        configs = jobs.check(grid)
+        jobs.require_objective(configs)
+        for config in configs:
+            if set(config.seeds) & set(self._fresh_seeds):
                 raise UserError(
-                    f"hydra.sweeper.fresh_seeds {self._fresh_seeds} and seeds {seeds} share some:"
-                    " a choice is tested on seeds that it has not seen"
+                    f"hydra.sweeper.fresh_seeds {self._fresh_seeds} and seeds {config.seeds} share"
+                    " some: a choice is tested on seeds that it has not seen"
                 )
         fresh = f"seeds=[{','.join(map(str, self._fresh_seeds))}]"
+
+        def choose_fresh(overrides: Sequence[str], left_out: Sequence[str]) -> list[str]:
+            kept = [part for part in overrides if get_key(part) not in ("seeds", *left_out)]
+            return [*kept, fresh]
+
+        baselines = dict(zip(values, grid, strict=True)).values()
+        jobs.check([choose_fresh(overrides, swept) for overrides in baselines])
         jobs.open([*grid, [fresh]], [key, *swept], key)
         selection = jobs.launch(grid, ["selection"] * len(grid))
         # A failed job's own command would be another fair sweep.
@@ -102,17 +117,48 @@ class FairSweeper(GridSweeper):
         for value in dict.fromkeys(values):
             best = find_best(job for job in selection if _split(job.overrides)[key] == value)
             assert best is not None
-            chosen = {name: v for name, v in _split(best.overrides).items() if name != "seeds"}
-            setting = ", ".join(f"{name}={chosen[name]}" for name in sorted(swept))
-            print(f"{key}={value}: {setting}", flush=True)
-            base = {name: v for name, v in chosen.items() if name not in swept}
-            final += [[*_join(chosen), fresh], [*_join(base), fresh]]
+            chosen = [part.lstrip("+") for part in sorted(best.overrides) if get_key(part) in swept]
+            print(f"{key.lstrip('+')}={value}: {', '.join(chosen)}", flush=True)
+            final += [choose_fresh(best.overrides, []), choose_fresh(best.overrides, swept)]
         jobs.launch(final, ["tuned", "baseline"] * (len(final) // 2))
         jobs.close(command)
 
 
+def _get_project(task_function: Any) -> Project:
+    """Return the project of a task that `command.run` made, if it can be swept."""
+    project: Project = vars(task_function)["project"]
+    if not vars(task_function)["sweepable"]:
+        raise UserError(
+            f"only {project.train} can be swept: leave out -m, +experiment and hydra.mode"
+        )
+    return project
+
+
+def parse(
+    params: Mapping[str, Any] | None,
+    arguments: Sequence[str],
+    context: HydraContext,
+    project: Project,
+) -> list[Override]:
+    """Parse a sweeper's `params` and the overrides of the command line, which come later."""
+    texts = [
+        f"{key}={value if isinstance(value, str) else _write(value)}"
+        for key, value in (params or {}).items()
+    ]
+    parser = OverridesParser.create(config_loader=context.config_loader)
+    return parser.parse_overrides(
+        [*(expand(text, project, Path.cwd()) for text in texts), *arguments]
+    )
+
+
+def _write(value: Any) -> str:
+    """Write a value of YAML in Hydra's grammar."""
+    plain: Any = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    return Override._get_value_element_as_str(plain)
+
+
 def _split(overrides: Iterable[str]) -> dict[str, str]:
-    return dict(override.split("=", 1) for override in overrides)
+    return {get_key(override): override.partition("=")[2] for override in overrides}
 
 
 def _join(values: Mapping[str, Any]) -> list[str]:
@@ -137,16 +183,17 @@ class OptunaSweeper(Sweeper):
     ) -> None:
         self._study, self._storage, self._seed = study, storage, seed
         self._trials, self._at_once = n_trials, n_jobs
-        self._params = dict(params or {})
+        self._params = params
 
     def setup(self, *, hydra_context: HydraContext, task_function: Any, config: Any) -> None:
         """Prepare the sweep of a task that `command.run` made."""
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        project: Project = vars(task_function)["project"]
-        self._context, self._jobs = hydra_context, Jobs(config, hydra_context, launcher, project)
+        self._context, self._project = hydra_context, _get_project(task_function)
+        self._jobs = Jobs(config, hydra_context, launcher, self._project)
         self._study = self._study or config.sweep or "tuning"
+        self._neutral = list_neutral(config.hydra)
 
     def sweep(self, arguments: list[str]) -> None:
         """Ask for trials and run them, until the study has `n_trials`."""
@@ -159,11 +206,8 @@ class OptunaSweeper(Sweeper):
             if value < 1:
                 raise UserError(f"hydra.sweeper.{key} is {value}: it has to be 1 or more")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        parser = OverridesParser.create(config_loader=self._context.config_loader)
-        overrides = {
-            override.get_key_element(): override
-            for override in parser.parse_overrides([*_join(self._params), *arguments])
-        }
+        parsed = parse(self._params, arguments, self._context, self._project)
+        overrides = {override.get_key_element(): override for override in parsed}
         fixed, space = [], {}
         for key, override in overrides.items():
             if override.is_sweep_override():
@@ -177,7 +221,7 @@ class OptunaSweeper(Sweeper):
                 fixed.append(f"{key}={override.get_value_element_as_str()}")
         if not space:
             raise UserError("nothing is tuned: give a key several values, or an interval(low,high)")
-        self._jobs.require_objective([fixed])
+        self._jobs.require_objective(self._jobs.check(_list_examples(fixed, space)))
         described = {key: repr(distribution) for key, distribution in space.items()}
         self._jobs.open([[*fixed, *_join(described)]], list(space))
         with ExitStack() as locks:
@@ -207,7 +251,7 @@ class OptunaSweeper(Sweeper):
         # With one seed, a resumed study would draw the same values again.
         drawn = len(study.get_trials(deepcopy=False))
         study.sampler = optuna.samplers.TPESampler(seed=self._seed + drawn)
-        decisive = sorted(override for override in fixed if get_key(override) not in CONTROL)
+        decisive = sorted(text for text in fixed if is_decisive(get_key(text), self._neutral))
         described = {key: repr(value) for key, value in space.items()} | {"fixed": decisive}
         if study.user_attrs.get("space", described) != described:
             raise UserError(
@@ -233,7 +277,6 @@ class OptunaSweeper(Sweeper):
             count = min(self._at_once, self._trials - finished)
             trials = [study.ask(space) for _ in range(count)]
             batch = [[*fixed, *_join(trial.params)] for trial in trials]
-            self._jobs.require_objective(batch)
             for trial, job in zip(trials, self._jobs.launch(batch), strict=True):
                 objective = job.outcome.objective
                 if objective is None or not math.isfinite(objective):
@@ -241,6 +284,16 @@ class OptunaSweeper(Sweeper):
                 else:
                     study.tell(trial, objective)
             finished += count
+
+
+def _list_examples(fixed: Sequence[str], space: Mapping[str, Any]) -> list[list[str]]:
+    """List one job for each value of a category, the other keys being at their first or lowest."""
+    first = {key: getattr(space[key], "choices", [None])[0] for key in space}
+    first = {key: space[key].low if x is None else x for key, x in first.items()}
+    examples = [
+        first | {key: value} for key in space for value in getattr(space[key], "choices", [])
+    ]
+    return [[*fixed, *_join(example)] for example in examples or [first]]
 
 
 def make_distribution(override: Override) -> Any:
@@ -259,7 +312,7 @@ def make_distribution(override: Override) -> Any:
         if all(isinstance(step, int) for step in steps):
             last = range(*steps)[-1]  # Hydra leaves out the end
             return IntDistribution(value.start, last, step=value.step)
-    if kind in (ChoiceSweep, RangeSweep):
+    if override.is_discrete_sweep():
         return CategoricalDistribution(list(override.sweep_string_iterator()))
     log = "log" in value.tags
     if isinstance(value.start, int) and isinstance(value.end, int):

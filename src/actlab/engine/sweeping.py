@@ -12,7 +12,7 @@ import shlex
 import sys
 import time
 import traceback
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -23,10 +23,18 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from actlab.engine import csvs, interrupts
-from actlab.engine.composing import compose, explain, remove_untouched
+from actlab.engine.composing import (
+    compose,
+    contract,
+    explain,
+    get_key,
+    is_decisive,
+    list_neutral,
+    select_decisive,
+)
 from actlab.engine.files import atomic_write
 from actlab.engine.launches import Launch, record_launch
 from actlab.engine.parallel import available_cores
@@ -36,8 +44,8 @@ from actlab.errors import UserError
 #: The file in a job's folder that holds its outcome.
 OUTCOME = "outcome.json"
 
-#: Keys that change no result.
-CONTROL = ("sweep", "force", "models_at_once")
+#: The longest name of a sweep, to which that of a job adds `.launch1.selection`.
+LONGEST_NAME = 80
 
 
 # --- A job --------------------------------------------------------------------------------
@@ -67,8 +75,6 @@ def _run_job(stage: Callable[..., Any], composed: Any, project: Project, root: P
         outcome = project.run_once(interrupts.reraising()(stage), config, name)
     except Exception as error:  # one job's failure does not stop the others
         outcome = Outcome("failed", None, 0.0, _explain_failure(error, folder, project))
-        with suppress(OSError):
-            remove_untouched(root)
     outcome = replace(outcome, seconds=time.monotonic() - started)
     with suppress(OSError):
         if folder.is_dir():
@@ -117,11 +123,6 @@ def share_cores(launcher: Any, config: Any, jobs: int) -> list[str]:
 # --- A sweep ------------------------------------------------------------------------------
 
 
-def get_key(override: str) -> str:
-    """Return the key of an override, with its + if it has one."""
-    return override.partition("=")[0]
-
-
 def list_swept_keys(grid: Sequence[Sequence[str]]) -> list[str]:
     """List the keys that have several values in a grid, in their order.
 
@@ -134,15 +135,15 @@ def list_swept_keys(grid: Sequence[Sequence[str]]) -> list[str]:
 
 @dataclass(frozen=True)
 class Job:
-    """A job of a sweep: its overrides, folder and outcome."""
+    """A job of a sweep: its overrides and outcome."""
 
     overrides: tuple[str, ...]
-    folder: Path
     outcome: Outcome
 
-    def command(self, module: str) -> str:
+    def command(self, project: Project) -> str:
         """Return the command that runs this job alone."""
-        return shlex.join(["python", "-m", module, "-m", *self.overrides])
+        typed = contract(self.overrides, project, Path.cwd())
+        return shlex.join(["python", "-m", project.train, "-m", *typed])
 
 
 class Jobs:
@@ -153,7 +154,9 @@ class Jobs:
     ) -> None:
         self._config, self._context, self._launcher = config, context, launcher
         self._project = project
+        self._neutral = list_neutral(config.hydra)
         self._launch: Launch | None = None
+        self._launched = 0  # jobs, those that were launched again included
         self.name: str | None = config.sweep
         self.done: list[Job] = []
 
@@ -175,19 +178,53 @@ class Jobs:
         except Exception as error:  # whatever MLflow's server or database raises
             line = self._project.explain_store(error, "the sweep has not begun")
             raise UserError(line) from error
+        folder = Path(self._config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self._config, folder / "multirun.yaml")  # as Hydra's own sweeper does
 
     def _digest(self, grid: Sequence[Sequence[str]], *others: Any) -> str:
         """Compute a digest of the jobs' overrides and of the values that these override."""
-        decisive = OmegaConf.masked_copy(self._config, list(self._project.sections))
-        values = OmegaConf.to_container(decisive)
-        jobs = [[override for override in job if get_key(override) not in CONTROL] for job in grid]
+        values = select_decisive(self._config, self._neutral)
+        jobs = sorted(
+            [override for override in job if is_decisive(get_key(override), self._neutral)]
+            for job in grid
+        )
         return hashlib.sha256(json.dumps([values, jobs, others]).encode()).hexdigest()
 
-    def require_objective(self, batch: Iterable[Sequence[str]]) -> None:
+    def check(self, grid: Sequence[Sequence[str]]) -> list[Any]:
+        """Compose and validate jobs before any of them runs; return their configurations."""
+        if self.name and len(self.name) > LONGEST_NAME:
+            raise UserError(
+                f"sweep is {self.name!r}: a sweep's name has at most {LONGEST_NAME} characters,"
+                " since its jobs add .launch1 and a role to it"
+            )
+        if len(grid) > 100:  # a minute or more for a thousand
+            print(f"validating {len(grid)} jobs", flush=True)
+        configs, folders = [], {}
+        for number, overrides in enumerate(grid):
+            try:
+                composed = self._compose(overrides, number)
+                keys = [key for key in composed if key != "hydra"]
+                config = OmegaConf.masked_copy(composed, keys)
+                configs.append(compose(config, self._project, Path.cwd()))
+                folder = _find_folder(composed)
+                values = select_decisive(composed, self._neutral)
+                if folders.setdefault(folder, values) != values:
+                    raise UserError(
+                        f"hydra.sweep.subdir gives two jobs one folder, {folder}: leave it out, or"
+                        " use ${hydra.job.num} in it"
+                    )
+            except Exception as error:
+                line = explain(error, self._project)
+                typed = contract(overrides, self._project, Path.cwd())
+                job = f" (job {number + 1} of {len(grid)}: {' '.join(typed)[:200]})"
+                raise UserError(line + job * (len(grid) > 1)) from error
+        return configs
+
+    def require_objective(self, configs: Iterable[Any]) -> None:
         """Refuse to select by the test split."""
-        for overrides in batch:
-            if not self._project.has_objective(self.compose(overrides)):
-                raise UserError(self._project.no_objective)
+        if not all(map(self._project.has_objective, configs)):
+            raise UserError(self._project.no_objective)
 
     def launch(
         self, batch: Sequence[Sequence[str]], roles: Sequence[str] | None = None
@@ -204,17 +241,18 @@ class Jobs:
                 [*(part for part in overrides if get_key(part) != "sweep"), f"sweep={name}"]
                 for overrides, name in zip(batch, names, strict=True)
             ]
-        folders = [self._find_folder(overrides) for overrides in batch]
         outcomes: dict[int, Outcome] = {}
 
         def attempt(numbers: Sequence[int]) -> str:
             shared = share_cores(self._config.hydra.launcher, self._config, len(numbers))
             jobs, began = [[*batch[number], *shared] for number in numbers], time.time()
+            first, self._launched = self._launched, self._launched + len(jobs)
             try:
-                returns = self._launcher.launch(jobs, initial_job_idx=len(self.done) + numbers[0])
+                returns = self._launcher.launch(jobs, initial_job_idx=first)
             except Exception as error:
-                for number in numbers:
-                    if outcome := _read_outcome(folders[number], began):
+                for place, number in enumerate(numbers):
+                    folder = _find_folder(self._compose(jobs[place], first + place))
+                    if outcome := _read_outcome(folder, began):
                         outcomes[number] = outcome
                 return format_error(error)
             outcomes.update(zip(numbers, map(_get_outcome, returns), strict=True))
@@ -229,10 +267,7 @@ class Jobs:
                 failures = 0 if number in outcomes else failures + 1
             cause = f"its process ended, says the launcher: {reason}"
             outcomes.setdefault(number, Outcome("failed", None, 0.0, cause))
-        jobs = [
-            Job(tuple(overrides), folder, outcomes[number])
-            for number, (overrides, folder) in enumerate(zip(batch, folders, strict=True))
-        ]
+        jobs = [Job(tuple(overrides), outcomes[number]) for number, overrides in enumerate(batch)]
         self.done += jobs
         return jobs
 
@@ -252,27 +287,36 @@ class Jobs:
         )
         print(f"\n{_format_table(self.done, project.objective)}\n")
         print(f"{len(self.done)} jobs: {counted}.", flush=True)
-        if not command:
+        if not command and counts["failed"] < len(self.done):
             print(_format_best(self.done, project), flush=True)
-        if self.name:
-            print(f"Compare them: python -m {project.compare} sweep={self.name}", flush=True)
-        failed = [job for job in self.done if job.outcome.status == "failed"]
-        for job in failed:
-            again = command or job.command(project.train)
-            print(f"actlab: {job.outcome.cause}; again: {again}", file=sys.stderr)
-        if failed:
-            raise UserError(
-                f"{len(failed)} of {len(self.done)} jobs failed: the same command runs them again"
-                " and skips what is finished"
-            )
+        if not counts["failed"]:
+            if self.name:
+                print(f"Compare them: python -m {project.compare} sweep={self.name}", flush=True)
+            return
+        causes = defaultdict(list)
+        for number, job in enumerate(self.done, start=1):
+            if job.outcome.status == "failed":
+                causes[job.outcome.cause].append(number)
+        for cause, numbers in causes.items():  # each is reported once
+            again = command or self.done[numbers[0] - 1].command(project)
+            jobs = f" (jobs {', '.join(map(str, numbers))})" * (len(numbers) > 1)
+            print(f"actlab: {cause}{jobs}; again: {again}", file=sys.stderr)
+        raise UserError(
+            f"{counts['failed']} of {len(self.done)} jobs failed: the same command runs them again"
+            " and skips what is finished"
+        )
 
-    def compose(self, overrides: Sequence[str]) -> Any:
-        """Compose the configuration of a job."""
-        return self._context.config_loader.load_sweep_config(self._config, list(overrides))
+    def _compose(self, overrides: Sequence[str], number: int) -> Any:
+        """Compose a job as its launcher does."""
+        composed = self._context.config_loader.load_sweep_config(self._config, list(overrides))
+        with open_dict(composed):
+            composed.hydra.job.num, composed.hydra.job.id = number, str(number)
+        HydraConfig.instance().set_config(composed)  # its resolvers read it
+        return composed
 
-    def _find_folder(self, overrides: Sequence[str]) -> Path:
-        sweep = self.compose(overrides).hydra.sweep
-        return Path(sweep.dir) / sweep.subdir
+
+def _find_folder(composed: Any) -> Path:
+    return Path(composed.hydra.sweep.dir, composed.hydra.sweep.subdir)
 
 
 def _get_outcome(job_return: Any) -> Outcome:
@@ -293,7 +337,7 @@ def _format_table(jobs: Sequence[Job], objective: str) -> str:
     shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
     rows = []
     for number, job in enumerate(jobs, start=1):
-        varied = " ".join(override for override in job.overrides if override not in shared)
+        varied = " ".join(part.lstrip("+") for part in job.overrides if part not in shared)
         reached, seconds = job.outcome.objective, f"{job.outcome.seconds:.1f}"
         accuracy = "" if reached is None else f"{reached:.2%}"
         is_lost = job.outcome.status == "diverged" and job.outcome.cause
@@ -306,9 +350,7 @@ def _format_best(jobs: Sequence[Job], project: Project) -> str:
     best = find_best(jobs)
     if best is not None:
         reached = f"{project.objective} ({best.outcome.objective:.2%})"
-        return f"Best by {reached}: {best.command(project.train)}"
-    if all(job.outcome.status == "failed" for job in jobs):
-        return "None is best."
+        return f"Best by {reached}: {best.command(project)}"
     return f"None is best: {project.no_objective}."
 
 

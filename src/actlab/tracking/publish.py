@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from actlab.engine import csvs
+from actlab.engine.composing import list_overrides
 from actlab.results.layout import HISTORY, Run, RunFolder, weights_path
 from actlab.results.study import parameters
 from actlab.schema import Config
@@ -37,7 +38,8 @@ def run_name(config: Config) -> str:
     'relu/mlp data.validation_size=10000,training.learning_rate=0.003'
     """
     name = f"{config.activation.name}/{config.network.name}"
-    asked = Path(config.paths.output).name.split(",") if source_of(config) == "sweep" else []
+    is_job = source_of(config) == "sweep"
+    asked = list_overrides(Path(config.paths.output).name) if is_job else []
     others = ",".join(part for part in asked if not re.match("(activation|network)=", part))
     # A database may hold a name to 250 characters.
     return f"{name} {others}"[:200] if "=" in others else name
