@@ -164,7 +164,7 @@ def write(name, text):
         (write("params.yaml", "training: {epochs: 3"), "preprocess", "params.yaml is not valid YA"),
         (write("params.yaml", "- a\n- b\n"), "preprocess", "params.yaml holds \"['a', 'b']\": it"),
         (write("params.yaml", "unknown: 1\n"), "preprocess", "In 'params': ConfigKeyError"),
-        (write("data", "a file where a folder has to be"), "fetch_data", "data: "),
+        (write("data", "a file where a folder has to be"), "fetch_data", "data/raw: "),
     ],
 )
 def test_a_study_that_is_wrong_is_one_line(change, stage, line, study, run, mnist_raw, monkeypatch):
@@ -183,7 +183,8 @@ def test_only_trainings_are_swept(run):
     assert err == "actlab: only actlab.stages.train can be swept: leave out -m\n"
 
 
-def test_a_sweep_goes_on_after_a_job_that_cannot_run(study, run):
+def test_a_sweep_goes_on_after_a_job_that_cannot_run(study, run, monkeypatch):
+    monkeypatch.setenv("ACTLAB_DATA", "nowhere")
     before = files(study)
     status, _, err = run("train", "-m", "training.epochs=0,-1,1")
     assert status == 1
@@ -191,13 +192,13 @@ def test_a_sweep_goes_on_after_a_job_that_cannot_run(study, run):
     assert [line.removeprefix("actlab: ").partition(":")[0] for line in failures] == [
         "training.epochs is 0",
         "training.epochs is -1",
-        "data/raw/train-images-idx3-ubyte is missing",
+        "the folder nowhere",
     ]
     assert last.startswith("actlab: 3 of 3 jobs failed: ")
     left = {path for path in files(study) - before if path.suffix != ".lock"}
     names = {path.name for path in left if ".locks" not in path.parts}
     # Of the jobs no folder.
-    assert names == {"multirun", "multirun.yaml", "mlflow.db", "checkpoints"}
+    assert names == {"multirun", "multirun.yaml", "mlflow.db", "checkpoints", "data", "raw"}
 
 
 def test_the_traceback_is_there_for_who_asks(run):
@@ -216,8 +217,8 @@ def test_help_names_groups_values_and_examples(stage, run):
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(root, study, mnist_raw):
     """In a process of its own, whose files may have a megabyte."""
-    (study / "data").mkdir()
-    (study / "data/raw").symlink_to(mnist_raw)
+    (study / "data/raw").mkdir(parents=True)
+    (study / "data/raw/mnist").symlink_to(mnist_raw)
     before = files(study)
     finished = subprocess.run(
         [sys.executable, "-m", "actlab.stages.preprocess"],

@@ -17,7 +17,7 @@ from actlab.api.arguments import (
     resolve_network,
     specify_model,
 )
-from actlab.api.data import Data
+from actlab.api.data import Data, check_data
 from actlab.data.splits import first_images
 from actlab.engine.validation import Count, Fraction, Seed, Seeds, validate
 from actlab.errors import UserError
@@ -194,7 +194,7 @@ def fit(
     activations
         One or a list: function names, or results of `actlab.activation`.
     data
-        Result of `load_data`.
+        Result of `load_data` or `from_arrays`.
     hidden, kernel_initializer
         As in `build`.
     seeds
@@ -213,7 +213,7 @@ def fit(
     """
     chosen = resolve_activations(activations)
     network, distinct = resolve_network(hidden), tuple(validate(Seeds, seeds, "seeds"))
-    inputs, classes = data.train.images.shape[1], len(data.classes)
+    inputs, classes = check_data(data).train.images.shape[1], len(data.classes)
     training = TrainingConfig(epochs, batch_size, learning_rate, list(probe_epochs))
     specs = {
         name: specify_model(activation, network, kernel_initializer, inputs, classes)
@@ -285,8 +285,16 @@ def probe(
     UserError
         If there are fewer test images, or `saturated_below` is not between 0 and 1.
     """
-    validate(Annotated[Count, Field(le=len(data.test.labels))], images, "images")
+    most = len(check_data(data).test.labels)
+    validate(Annotated[Count, Field(le=most)], images, "images")
     validate(Fraction, saturated_below, "saturated_below")
+    inputs, classes = data.train.images.shape[1], len(data.classes)
+    for spec in fitted._specs.values():
+        if (spec.inputs, spec.classes) != (inputs, classes):
+            raise UserError(
+                f"data has {inputs} pixels and {classes} classes: the networks were fitted to"
+                f" {spec.inputs} and {spec.classes}"
+            )
     from actlab.probes.gradients import STATISTICS, compile_pass, summarise_passes
 
     batch = first_images(data.test, images)

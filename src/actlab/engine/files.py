@@ -37,7 +37,7 @@ def atomic_write(path: Path, sync: bool = True) -> Iterator[Path]:
     ('42', ['answer.txt'])
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path)
+    remove_abandoned(path)
     # .dvcignore and .gitignore know the name.
     prefix = f".{path.name}.{this_machine()}.{os.getpid()}."
     scratch = Path(tempfile.mkdtemp(prefix=prefix, suffix=".partial", dir=path.parent))
@@ -86,7 +86,7 @@ def is_alive(process: int) -> bool:
     return True
 
 
-def _remove_abandoned(path: Path) -> None:
+def remove_abandoned(path: Path) -> None:
     """Remove partial files of this machine's processes that have ended."""
     name = re.compile(rf"\.{re.escape(path.name)}\.(.+)\.(\d+)\.[^.]+\.partial")
     for entry in os.scandir(path.parent):

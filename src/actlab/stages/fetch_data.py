@@ -7,14 +7,13 @@ from actlab.stages.entry import run
 
 
 def fetch_data(config: Config) -> None:
-    """Fetch the four idx files from the first source that has the right ones."""
-    from actlab.data.download import fetch_dataset
+    """Fetch the four idx files, unless they are there: from the first source that has them."""
+    from actlab.data.raw import provide_raw
 
-    fetch_dataset(
+    provide_raw(
         config.data.name,
         Path(config.paths.raw),
-        Path(config.paths.source).expanduser() if config.paths.source else None,
-        say=lambda line: print(line, flush=True),
+        config.paths.source,
     )
 
 
