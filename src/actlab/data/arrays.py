@@ -256,7 +256,8 @@ def _encode(
     if lacking.any():
         value, lacks = values[lacking][0], names[lacking.argmax()]
         raise UserError(
-            f"{name} has no label {_show(value)}, the class {lacks!r}: each class needs images to train on"
+            f"{name} has no label {_show(value)}, the class {lacks!r}: each class needs images to"
+            " train on"
         )
     order = np.argsort(values)
     codes = []
@@ -266,8 +267,8 @@ def _encode(
         if strange.any():
             place = strange.argmax()
             raise UserError(
-                f"{part.labels_name}[{place}] is {_show(given[place])}: it has to be a label that {name}"
-                f" has ({', '.join(map(_show, known[:10]))}{', ...' if len(known) > 10 else ''})"
+                f"{part.labels_name}[{place}] is {_show(given[place])}: it has to be a label that"
+                f" {name} has ({', '.join(map(_show, known[:10]))}{', ...' if len(known) > 10 else ''})"
             )
         codes.append(order[np.searchsorted(values, given, sorter=order)].astype(np.int32))
     return codes, names
@@ -295,7 +296,8 @@ def _values_of_classes(known: np.ndarray, names: tuple[str, ...], name: str) -> 
     strange = known[~np.isin(known, values)]
     if len(strange):
         raise UserError(
-            f"{name} has the label {_show(strange[0])}: with {len(names)} classes it has to be {allowed}"
+            f"{name} has the label {_show(strange[0])}: with {len(names)} classes it has to be"
+            f" {allowed}"
         )
     return values
 
