@@ -1,5 +1,7 @@
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from web import TINY, define, format_idx, plant_data
 
 from actlab.data.config import DataConfig
 from actlab.data.splits import load_processed
+from actlab.engine import locks
+from actlab.engine.files import this_machine
 from actlab.errors import UserError
 from actlab.stages.fetch_data import fetch_data
 from actlab.stages.preprocess import preprocess
@@ -43,7 +47,7 @@ def test_each_data_set_has_a_folder_of_its_own_and_is_fetched_once(tmp_path, min
     assert capsys.readouterr().out.splitlines() == [
         f"Tiny: {title}",
         f"Other: {title}",
-        f"Tiny: in {raw / 'tiny'}, SHA-256 verified",
+        f"{raw / 'tiny'}: there, SHA-256 verified",
     ]
     assert (raw / "tiny/t10k-labels-idx1-ubyte").read_bytes() == TINY["t10k-labels-idx1-ubyte"]
 
@@ -59,18 +63,27 @@ def test_a_damaged_file_is_fetched_again(tmp_path, mine, capsys):
     assert path.read_bytes() == TINY[path.name]
 
 
-def test_who_comes_second_waits_and_uses_what_was_fetched(tmp_path, mine, capsys):
+def test_who_comes_second_waits_and_uses_what_was_fetched(tmp_path, mine, monkeypatch):
+    said: SimpleQueue[str] = SimpleQueue()
+    monkeypatch.setattr(locks, "print", lambda line, flush: said.put(line), raising=False)
     (tmp_path / "raw").mkdir()
     lock = FileLock(tmp_path / "raw/.tiny.lock")
     lock.acquire()
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(fetch_data, make_config("tiny", tmp_path, "nowhere"))
-        while not (said := capsys.readouterr().out):
-            assert not waiting.done()
-        assert said == "Tiny: waiting for another process that fetches it\n"
+        assert said.get(timeout=30) == "Tiny: waiting for another process that fetches it"
         (mine / "tiny").rename(tmp_path / "raw/tiny")
         lock.release()
     waiting.result()
+
+
+def test_what_a_kill_has_left_is_removed_whoever_left_it(tmp_path, mine):
+    config = make_config("tiny", tmp_path, str(mine))
+    for _ in range(2):  # when it is fetched, and when it is there
+        for machine in (this_machine(), "elsewhere"):  # the number of a process that runs
+            (tmp_path / f"raw/.tiny.{machine}.{os.getpid()}.x.partial/tiny").mkdir(parents=True)
+        fetch_data(config)
+        assert {path.name for path in (tmp_path / "raw").iterdir()} == {"tiny", ".tiny.lock"}
 
 
 # Thirty training and six test images of three classes; each image has its place as value.

@@ -73,6 +73,43 @@ def test_a_folder_serves_files_plain_or_gzipped(tmp_path, zipped):
     assert_fetched(tmp_path)
 
 
+#: Where people have the files, by the places of MNIST's names in their folder.
+PLACES = {
+    "dots": lambda name: name.replace("-idx", ".idx"),
+    "dots and gzip": lambda name: name.replace("-idx", ".idx") + ".gz",
+    "torchvision": lambda name: f"MNIST/raw/{name}",
+    "torchvision's parent": lambda name: f"torch/MNIST/raw/{name}.gz",
+    "Kaggle": lambda name: f"{name}/{name}",
+    "by data set": lambda name: f"tiny/{name}",
+    "capitals": lambda name: name.upper(),
+    "own names": lambda name: f"{NAMES.index(name)}.bin",
+    "own names, gzipped": lambda name: f"{NAMES.index(name)}.gz",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_files_are_found_by_their_digest_whatever_their_names(tmp_path, place):
+    for contents, top in ((OTHER, "a"), (TINY, "b")):  # the right ones come second
+        for name, content in contents.items():
+            path = tmp_path / "mine" / top / PLACES[place](name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    fetch_dataset("tiny", tmp_path / "data" / "raw", tmp_path / "mine")
+    assert_fetched(tmp_path)
+
+
+def test_of_files_too_deep_or_with_other_content_the_line_says_what_there_is(tmp_path):
+    folder = write_folder(tmp_path / "mine", {"notes.txt": b"mine"})
+    deep = folder / "1/2/3/4/5"
+    deep.mkdir(parents=True)
+    (deep / NAMES[0]).write_bytes(TINY[NAMES[0]])
+    with pytest.raises(UserError, match=f"neither {NAMES[0]} nor .* it has notes.txt [(]"):
+        fetch_dataset("tiny", tmp_path / "data" / "raw", folder)
+    (folder / "renamed").write_bytes(OTHER[NAMES[0]])
+    with pytest.raises(UserError, match=f"mine: renamed is other's {NAMES[0]} [(]"):
+        fetch_dataset("tiny", tmp_path / "data" / "raw", folder)
+
+
 FOLDER_FAULTS = {
     "missing": ({NAMES[2]: None}, f"neither {NAMES[2]} nor {NAMES[2]}.gz is in it"),
     "corrupted": ({NAMES[1]: TINY[NAMES[1]][:-1] + b"\xff"}, f"{NAMES[1]} is corrupted"),

@@ -265,10 +265,11 @@ def _encode(
         is_same = (given.dtype.kind == "U") == (known.dtype.kind == "U")
         strange = ~np.isin(given, known) if is_same else np.ones(len(given), bool)
         if strange.any():
-            place = strange.argmax()
+            place, known_ones = strange.argmax(), ", ".join(map(_show, known[:10]))
+            more = ", ..." if len(known) > 10 else ""
             raise UserError(
                 f"{part.labels_name}[{place}] is {_show(given[place])}: it has to be a label that"
-                f" {name} has ({', '.join(map(_show, known[:10]))}{', ...' if len(known) > 10 else ''})"
+                f" {name} has ({known_ones}{more})"
             )
         codes.append(order[np.searchsorted(values, given, sorter=order)].astype(np.int32))
     return codes, names

@@ -92,7 +92,7 @@ class Folder:
         )
 
 
-def _list_files(folder: Path, levels: int = 4, most: int = 10_000) -> list[Path]:
+def _list_files(folder: Path, levels: int = 5, most: int = 10_000) -> list[Path]:
     """List the files in a folder and in those within it, level by level, at most some thousands."""
     files, folders, seen = [], [folder], 0
     for _ in range(levels):

@@ -151,7 +151,8 @@ def _pair(parts: Sequence[tuple[str, Any]]) -> tuple[Part, Part | None]:
 
 
 def _read_npz(path: Path) -> tuple[Part, Part | None]:
-    with np.load(path, allow_pickle=False) as arrays:
+    # Opened here: NumPy leaves a file open that is not valid.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         names = {name.lower(): name for name in arrays.files}
         for keys in _KEYS:
             if set(keys) <= set(names):

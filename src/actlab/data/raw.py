@@ -9,26 +9,27 @@ from actlab.engine.files import remove_abandoned
 from actlab.engine.locks import file_lock
 
 
-def provide_raw(name: str, root: Path, source: str | None = None) -> None:
+def provide_raw(name: str, root: Path, source: str | None = None) -> bool:
     """Provide the raw files of a data set in the folder `root / name`.
 
     Files that are missing or damaged are fetched, and a user's own that have changed are converted,
-    once: other processes wait. `source` is as in `download.fetch_dataset`.
+    once: other processes wait. `source` is as in `download.fetch_dataset`. Returns whether they
+    were not there.
     """
     folder, definition = root / name, load_definition(name)
     title = definition.title
-    if not _find_fault(name, folder):
-        print(f"{title}: in {folder}, SHA-256 verified", flush=True)
-        return
+    has_leftovers = any(root.glob(f".{name}.*.partial"))
+    if not has_leftovers and not _find_fault(name, folder):
+        return False
     root.mkdir(parents=True, exist_ok=True)
     with file_lock(root / f".{name}.lock", f"{title}: waiting for another process that fetches it"):
-        remove_abandoned(folder)
+        remove_abandoned(folder, is_locked=True)
         if not (fault := _find_fault(name, folder)):
-            return
+            return False
         if isinstance(definition, OwnFiles):
             own.convert(name, definition, folder)
             print(f"{title}: converted from {definition.path}", flush=True)
-            return
+            return True
         if folder.exists():
             print(f"{fault}: fetching {title} again", flush=True)
         fetch_dataset(
@@ -37,6 +38,7 @@ def provide_raw(name: str, root: Path, source: str | None = None) -> None:
             Path(source).expanduser() if source else None,
             say=lambda line: print(line, flush=True),
         )
+    return True
 
 
 def _find_fault(name: str, folder: Path) -> str | None:

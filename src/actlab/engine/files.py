@@ -86,12 +86,18 @@ def is_alive(process: int) -> bool:
     return True
 
 
-def remove_abandoned(path: Path) -> None:
-    """Remove partial files of this machine's processes that have ended."""
+def remove_abandoned(path: Path, is_locked: bool = False) -> None:
+    """Remove partial files of this machine's processes that have ended.
+
+    `is_locked` says that whoever writes `path` holds a lock, which is the caller's: then all are
+    abandoned, also those of another machine, or of a process whose number runs again.
+    """
     name = re.compile(rf"\.{re.escape(path.name)}\.(.+)\.(\d+)\.[^.]+\.partial")
     for entry in os.scandir(path.parent):
         found = name.fullmatch(entry.name)
-        if found and found[1] == this_machine() and not is_alive(int(found[2])):
+        if not found:
+            continue
+        if is_locked or (found[1] == this_machine() and not is_alive(int(found[2]))):
             # Killed between two renames: restore the previous content.
             before = Path(entry.path, "before")
             if before.is_dir() and not path.exists():
