@@ -244,9 +244,7 @@ def test_a_definition_that_is_wrong_is_one_line(monkeypatch, values, line):
     plant_data(monkeypatch, mine=values)
     with pytest.raises(UserError) as caught:
         DataConfig("mine", 0, 0)
-    assert str(caught.value).startswith(
-        f"conf/data/mine.yaml{line if line[0] == ':' else ' ' + line}"
-    )
+    assert str(caught.value).startswith(f"conf/data/mine.yaml{line}")
 
 
 # From the files to a training
