@@ -6,10 +6,11 @@ import tarfile
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 from web import NAMES, OTHER, TINY, Web, plant, send, serve_from
 
-from actlab.data.datasets import load_raw
+from actlab.data.datasets import load_raw, parse_idx
 from actlab.data.download import (
     DebianPackage,
     Folder,
@@ -94,6 +95,15 @@ def test_files_are_found_by_their_digest_whatever_their_names(tmp_path, place):
             path = tmp_path / "mine" / top / PLACES[place](name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    fetch_dataset("tiny", tmp_path / "data" / "raw", tmp_path / "mine")
+    assert_fetched(tmp_path)
+
+
+def test_keras_s_npz_file_serves(tmp_path):
+    arrays = map(parse_idx, TINY.values())
+    (tmp_path / "mine").mkdir()
+    np.savez(tmp_path / "mine/mnist.npz", **dict(zip(("a", "b", "c", "d"), arrays, strict=True)))
+    (tmp_path / "mine/broken.npz").write_bytes(b"PK\3\4")
     fetch_dataset("tiny", tmp_path / "data" / "raw", tmp_path / "mine")
     assert_fetched(tmp_path)
 
