@@ -182,7 +182,7 @@ def save_images(folder: Path) -> None:
     from actlab.data.datasets import load_raw
     from actlab.data.splits import build_splits
 
-    split = build_splits(*load_raw("mnist", ROOT / "data/raw")).train
+    split = build_splits(*load_raw("mnist", ROOT / "data/raw/mnist")).train
     np.save(folder / "images.npy", split.images)
     np.save(folder / "labels.npy", split.labels)
 
@@ -458,8 +458,8 @@ def main() -> None:
     subset = len(arguments.network) < len(NETWORKS) or arguments.batch_size != list(BATCH_SIZES)
     if arguments.write and (subset or len(arguments.peer) < len(peers.PEERS)):
         parser.error("--write needs all networks, batch sizes and peers")
-    if not (ROOT / "data/raw").is_dir():
-        sys.exit("bench: data/raw is missing: run `dvc repro fetch-data`")
+    if not (ROOT / "data/raw/mnist").is_dir():
+        sys.exit("bench: data/raw/mnist is missing: run `dvc repro fetch-data`")
     with TemporaryDirectory() as folder:
         save_images(Path(folder))
         if arguments.quick or arguments.new_baseline:

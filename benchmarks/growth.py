@@ -56,7 +56,7 @@ def train(quantity: str, size: int) -> Measured:
     from actlab.models.network import ModelSpec
     from actlab.training.trainer import Epoch, Protocol, fit_seeds
 
-    splits = build_splits(*load_raw("mnist", ROOT / "data/raw"))
+    splits = build_splits(*load_raw("mnist", ROOT / "data/raw/mnist"))
     images = size if quantity == "images" else len(splits.train.labels)
     places = np.arange(images) % len(splits.train.labels)
     train = Split(splits.train.images[places], splits.train.labels[places])
@@ -217,8 +217,8 @@ def main() -> None:
         quantity, size = arguments.measure[0], int(arguments.measure[1])
         print(json.dumps(store(size) if quantity == "runs" else train(quantity, size)))
         return
-    if not (ROOT / "data/raw").is_dir():
-        sys.exit("growth: data/raw is missing: run `dvc repro fetch-data`")
+    if not (ROOT / "data/raw/mnist").is_dir():
+        sys.exit("growth: data/raw/mnist is missing: run `dvc repro fetch-data`")
     found = measure(arguments.vary, arguments.rounds)
     for quantity, sizes in found.items():
         print(f"\n{table(quantity, sizes)}")

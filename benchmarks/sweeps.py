@@ -39,8 +39,8 @@ def study() -> Iterator[Path]:
         folder = Path(name)
         shutil.copytree(ROOT / "conf", folder / "conf")
         shutil.copy(ROOT / "params.yaml", folder)
-        (folder / "data").mkdir()
-        (folder / "data/raw").symlink_to(ROOT / "data/raw")
+        (folder / "data/raw").mkdir(parents=True)
+        (folder / "data/raw/mnist").symlink_to(ROOT / "data/raw/mnist")
         yield folder
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 #: them, so no stage does.
 APART = ("engine", "errors.py", "results/identity.py", "schema.py", "stages/entry.py", "tracking")
 
+#: What provides the raw files: whoever reads them verifies their digests.
+PROVIDES = "data/raw.py"
+
 
 def import_closure(entry: Path, source: Path, apart: Collection[str] = ()) -> set[Path]:
     """The entry and every module of actlab that it imports, at any depth, lazily or not.

@@ -46,7 +46,7 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def mnist_raw(pytestconfig: pytest.Config) -> Path:
     """The four files of real MNIST: what `dvc repro` has fetched, or fetched for the tests."""
-    folder = ROOT / "data/raw"
+    folder = ROOT / "data/raw/mnist"
     try:
         datasets.load_raw("mnist", folder)
     except UserError:

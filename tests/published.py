@@ -73,6 +73,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path
     csvs.write_table(gradients, tables.GRADIENTS, root / "results/gradients.csv")
     for folder in ("data/processed", "reports/figures", "reports/compare"):
         (root / folder).mkdir(parents=True)
+    (root / "data/processed/data.json").write_text('{"name": "mnist"}')
     np.save(root / "data/processed/test_images.npy", rng.integers(0, 256, (3, 784), np.uint8))
     # What `compare` has left there is no part of the report.
     for name in ("report.md", "summary.csv", "figures/curves.svg", "compare/depth.md"):

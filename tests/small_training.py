@@ -71,7 +71,7 @@ def plant(folder: Path) -> None:
         brightness = images[:, :780].reshape(count, 10, 78).mean(axis=2)
         return splits.Split(images, brightness.argmax(axis=1).astype(np.int32))
 
-    planted = splits.Splits(split(128), None, split(64))
+    planted = splits.Splits(split(128), None, split(64), tuple("0123456789"), (28, 28))
     made_with = {"name": "mnist", "validation_size": 0, "split_seed": 0}
     splits.save_processed(planted, folder / "data/processed", made_with)
 

@@ -127,8 +127,8 @@ def study(root, mnist_raw, tmp_path_factory):
     params = yaml.safe_load(read_committed(root, "params.yaml"))
     params["data"]["validation_size"] = 58_000
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    (folder / "data").mkdir()
-    (folder / "data/raw").symlink_to(mnist_raw)
+    (folder / "data/raw").mkdir(parents=True)
+    (folder / "data/raw/mnist").symlink_to(mnist_raw)
     return folder
 
 

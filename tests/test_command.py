@@ -183,7 +183,7 @@ def write(name, text):
             "train",
             "activation.nmae is unknown: activation has name, function, constants (in conf/activa",
         ),
-        (write("data", "a file where a folder has to be"), "fetch_data", "data: "),
+        (write("data", "a file where a folder has to be"), "fetch_data", "data/raw: "),
     ],
 )
 def test_a_study_that_is_wrong_is_one_line(change, stage, line, study, run, mnist_raw, monkeypatch):
@@ -235,11 +235,12 @@ def test_a_sweep_with_a_job_that_cannot_run_does_not_begin(arguments, line, stud
     assert files(study) == before
 
 
-def test_a_cause_that_jobs_share_is_reported_once(run):
+def test_a_cause_that_jobs_share_is_reported_once(run, monkeypatch):
+    monkeypatch.setenv("ACTLAB_DATA", "nowhere")
     status, out, err = run("train", "-m", "training.epochs=2,1", "sweep=mine")
     assert status == 1
     cause, last = err.splitlines()
-    assert cause.startswith("actlab: data/raw/train-images-idx3-ubyte is missing")
+    assert cause.startswith("actlab: the folder nowhere")
     assert "(jobs 1, 2); again: python -m actlab.stages.train -m training.epochs=2" in cause
     assert last.startswith("actlab: 2 of 2 jobs failed: ")
     assert "2 jobs: 2 failed." in out
@@ -263,8 +264,8 @@ def test_help_names_groups_values_and_examples(stage, run):
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(root, study, mnist_raw):
     """In a process of its own, whose files may have a megabyte."""
-    (study / "data").mkdir()
-    (study / "data/raw").symlink_to(mnist_raw)
+    (study / "data/raw").mkdir(parents=True)
+    (study / "data/raw/mnist").symlink_to(mnist_raw)
     before = files(study)
     finished = subprocess.run(
         [sys.executable, "-m", "actlab.stages.preprocess"],

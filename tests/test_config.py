@@ -103,7 +103,7 @@ def test_a_refusal_names_the_key_as_it_is_typed(key, value, line):
         ("models_at_once", 0, "at least 1"),
         ("sweep", "a/b", "at most 100 letters, digits, _ and ."),
         ("activation.function", "f", "one of sigmoid,"),
-        ("data.name", "cifar", "one of mnist, fashion_mnist"),
+        ("data.name", "cifar", "one of fashion_mnist, mnist"),
         ("model.kernel_initializer", "z", "one of glorot_uniform,"),
         ("gradients.saturated_below", 1.5, "between 0 and 1"),
         ("gradients.preactivation_bins", 2, "at least 3"),

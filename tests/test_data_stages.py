@@ -1,14 +1,18 @@
 import hashlib
-from pathlib import Path
+import os
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from planted import configured
+from web import TINY, define, format_idx, plant_data
 
-from actlab.data import download
 from actlab.data.config import DataConfig
-from actlab.data.datasets import DATASETS, DataSet, RawFile
 from actlab.data.splits import load_processed
+from actlab.engine import locks
+from actlab.engine.files import this_machine
 from actlab.errors import UserError
 from actlab.stages.fetch_data import fetch_data
 from actlab.stages.preprocess import preprocess
@@ -22,18 +26,64 @@ def make_config(name, root, source=None):
     return config
 
 
-@pytest.mark.parametrize("source", [None, "", "mine"])
-def test_the_configuration_says_what_is_fetched_whither(tmp_path, monkeypatch, capsys, source):
-    asked = []
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A folder with the files of two data sets that are planted, each in a folder within it."""
+    folders = {}
+    for name, change in (("tiny", lambda content: content), ("other", lambda x: x[:-1] + b"\1")):
+        folders[name] = {file: change(content) for file, content in TINY.items()}
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for file, content in folders[name].items():
+            (tmp_path / "mine" / name / file).write_bytes(content)
+    titled = {name: define(name.title(), "ab", contents) for name, contents in folders.items()}
+    plant_data(monkeypatch, **titled)
+    return tmp_path / "mine"
 
-    def fetch_dataset(*arguments, say):
-        asked.append(arguments)
-        say("served")
 
-    monkeypatch.setattr(download, "fetch_dataset", fetch_dataset)
-    fetch_data(make_config("fashion_mnist", tmp_path, source))
-    assert asked == [("fashion_mnist", tmp_path / "raw", Path("mine") if source else None)]
-    assert capsys.readouterr().out == "served\n"
+def test_each_data_set_has_a_folder_of_its_own_and_is_fetched_once(tmp_path, mine, capsys):
+    for name in ("tiny", "other", "tiny"):
+        fetch_data(make_config(name, tmp_path, str(mine)))
+    title, raw = f"four files from the folder {mine}, SHA-256 verified", tmp_path / "raw"
+    assert capsys.readouterr().out.splitlines() == [
+        f"Tiny: {title}",
+        f"Other: {title}",
+        f"{raw / 'tiny'}: there, SHA-256 verified",
+    ]
+    assert (raw / "tiny/t10k-labels-idx1-ubyte").read_bytes() == TINY["t10k-labels-idx1-ubyte"]
+
+
+def test_a_damaged_file_is_fetched_again(tmp_path, mine, capsys):
+    config = make_config("tiny", tmp_path, str(mine))
+    fetch_data(config)
+    path = tmp_path / "raw/tiny/t10k-labels-idx1-ubyte"
+    path.write_bytes(b"")
+    capsys.readouterr()
+    fetch_data(config)
+    assert capsys.readouterr().out.startswith(f"{path} is empty: fetching Tiny again\n")
+    assert path.read_bytes() == TINY[path.name]
+
+
+def test_who_comes_second_waits_and_uses_what_was_fetched(tmp_path, mine, monkeypatch):
+    said: SimpleQueue[str] = SimpleQueue()
+    monkeypatch.setattr(locks, "print", lambda line, flush: said.put(line), raising=False)
+    (tmp_path / "raw").mkdir()
+    lock = FileLock(tmp_path / "raw/.tiny.lock")
+    lock.acquire()
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(fetch_data, make_config("tiny", tmp_path, "nowhere"))
+        assert said.get(timeout=30) == "Tiny: waiting for another process that fetches it"
+        (mine / "tiny").rename(tmp_path / "raw/tiny")
+        lock.release()
+    waiting.result()
+
+
+def test_what_a_kill_has_left_is_removed_whoever_left_it(tmp_path, mine):
+    config = make_config("tiny", tmp_path, str(mine))
+    for _ in range(2):  # when it is fetched, and when it is there
+        for machine in (this_machine(), "elsewhere"):  # the number of a process that runs
+            (tmp_path / f"raw/.tiny.{machine}.{os.getpid()}.x.partial/tiny").mkdir(parents=True)
+        fetch_data(config)
+        assert {path.name for path in (tmp_path / "raw").iterdir()} == {"tiny", ".tiny.lock"}
 
 
 # Thirty training and six test images of three classes; each image has its place as value.
@@ -44,15 +94,12 @@ ARRAYS = {"ti": IMAGES, "tl": LABELS, "ei": IMAGES[:6], "el": LABELS[:6]}
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-    raw = tmp_path / "raw"
-    raw.mkdir()
-    files = []
-    for name, array in ARRAYS.items():
-        header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
-        (raw / name).write_bytes(header + array.tobytes())
-        digest = hashlib.sha256(header + array.tobytes()).hexdigest()
-        files.append(RawFile(name, array.shape, digest))
-    monkeypatch.setitem(DATASETS, "tiny", DataSet("Tiny", CLASSES, *files))
+    raw = tmp_path / "raw/tiny"
+    raw.mkdir(parents=True)
+    contents = {name: format_idx(array) for name, array in ARRAYS.items()}
+    for name, content in contents.items():
+        (raw / name).write_bytes(content)
+    plant_data(monkeypatch, tiny=define("Tiny", CLASSES, contents))
     return make_config("tiny", tmp_path)
 
 
@@ -92,7 +139,7 @@ def test_no_validation_file_stays_when_nothing_is_held_out(config, tmp_path):
 
 
 def test_preprocess_writes_nothing_of_a_damaged_file(config, tmp_path):
-    (tmp_path / "raw" / "el").write_bytes(b"")
+    (tmp_path / "raw/tiny/el").write_bytes(b"")
     with pytest.raises(UserError, match="el is empty: run `dvc repro -f -s fetch-data`"):
         preprocess(config)
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]

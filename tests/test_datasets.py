@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from web import NAMES, SHAPES, TINY, plant
+from web import NAMES, SHAPES, TINY, format_idx, plant
 
 from actlab.data.datasets import (
     RawSplit,
@@ -41,12 +41,6 @@ def raw(tmp_path, monkeypatch):
 # idx
 
 
-def format_idx(array):
-    """Write an idx file by its definition: the independent half of the round trip."""
-    header = bytes([0, 0, 8, array.ndim])
-    return header + b"".join(size.to_bytes(4, "big") for size in array.shape) + array.tobytes()
-
-
 @given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5)))
 def test_idx_round_trip(array):
     parsed = parse_idx(format_idx(array))
@@ -75,7 +69,8 @@ def test_what_is_no_idx_file_is_refused(content, reason):
 
 
 def test_load_raw_gives_the_arrays(raw):
-    train, test = load_raw("tiny", raw)
+    train, test, classes = load_raw("tiny", raw)
+    assert classes == ("a", "b")
     for name, shape, array in zip(NAMES, SHAPES, (*train, *test), strict=True):
         assert array.shape == shape
         assert format_idx(array) == TINY[name]
@@ -145,7 +140,8 @@ def numbered(labels):
 @given(hnp.arrays(np.uint8, st.integers(2, 40), elements=st.integers(0, 9)), st.data())
 def test_splits_part_the_images_and_keep_their_order(labels, data):
     size = data.draw(st.integers(1, len(labels) - 1))
-    splits = build_splits(numbered(labels), numbered(labels[:1]), size, split_seed=3)
+    classes = tuple("0123456789")
+    splits = build_splits(numbered(labels), numbered(labels[:1]), classes, size, split_seed=3)
     assert splits.validation is not None
     places = [
         np.rint(split.images[:, 0] * 255).astype(int) for split in (splits.train, splits.validation)
@@ -177,7 +173,8 @@ def processed(splits, tmp_path):
 def test_processed_round_trip(splits, processed):
     loaded = load_processed(processed)
     levels = load_processed(processed, is_scaled=False)
-    for name, split in splits._asdict().items():
+    assert (loaded.classes, loaded.shape) == (("a", "b"), (5, 5))
+    for name, split in splits.items():
         for array, saved in zip(getattr(loaded, name), split, strict=True):
             np.testing.assert_array_equal(array, saved, strict=True)
             assert array.flags.c_contiguous
@@ -190,7 +187,7 @@ def test_processed_round_trip(splits, processed):
 def test_images_that_are_no_levels_stay_numbers(tmp_path):
     images = np.random.default_rng(0).random((5, 6), np.float32)
     split = Split(images, np.zeros(5, np.int32))
-    save_processed(Splits(split, None, split), tmp_path / "processed", MADE_WITH)
+    save_processed(Splits(split, None, split, ("a", "b"), (6,)), tmp_path / "processed", MADE_WITH)
     for is_scaled in (True, False):
         loaded = load_processed(tmp_path / "processed", is_scaled=is_scaled)
         assert loaded.validation is None

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from closure import APART, import_closure
+from closure import APART, PROVIDES, import_closure
 from planted import configured
 
 from actlab.activations.config import ActivationConfig
@@ -22,7 +22,7 @@ CONFIG = configured(Path())
 def test_the_code_is_all_that_computes_a_training(root):
     package = root / "src/actlab"
     named = set(list_sources(package, identity.CODE))
-    computes = import_closure(package / "stages/train.py", root / "src", APART)
+    computes = import_closure(package / "stages/train.py", root / "src", [*APART, PROVIDES])
     assert computes <= named | {package / "errors.py"}
     assert all((package / name).exists() for name in identity.CODE)
 

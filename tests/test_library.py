@@ -17,7 +17,7 @@ from planted import configured
 from planted_run import folder_of, plant_run
 from scipy import stats
 from studies import read_committed
-from web import NAMES, TINY, plant
+from web import NAMES, TINY, plant, serve_from
 
 import actlab
 from actlab.activations.config import ActivationConfig
@@ -276,7 +276,7 @@ def tiny(monkeypatch, tmp_path):
     folder.mkdir()
     for name, content in TINY.items():
         (folder / name).write_bytes(content)
-    monkeypatch.setitem(download.SOURCES, "tiny", (download.Folder(folder),))
+    serve_from(monkeypatch, download.Folder(folder))
     monkeypatch.delenv("ACTLAB_DATA", raising=False)
     return folder
 
@@ -300,7 +300,7 @@ def test_data_goes_to_the_users_cache_by_default(tiny, tmp_path, monkeypatch):
     actlab.load_data("tiny")
     assert {path.name for path in (tmp_path / "cache/actlab/tiny").iterdir()} == set(NAMES)
     monkeypatch.setenv("ACTLAB_DATA", str(tiny))  # a folder that is read in its place
-    monkeypatch.setitem(download.SOURCES, "tiny", ())
+    serve_from(monkeypatch)
     shutil.rmtree(tmp_path / "cache")
     assert actlab.load_data("tiny").title == "Tiny"
     assert not (tmp_path / "cache").exists()
@@ -321,7 +321,7 @@ def plain(function):
 
 
 MISTAKES = [
-    (lambda _: actlab.load_data("mnits"), "name is 'mnits': it has to be one of mnist,"),
+    (lambda _: actlab.load_data("mnits"), "name is 'mnits': it has to be one of fashion_mnist,"),
     (
         lambda _: actlab.load_data("mnist", validation_size=60_000),
         "validation_size is 60000: it has to be from 0 to 59999",

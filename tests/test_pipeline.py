@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import yaml
-from closure import APART, import_closure
+from closure import APART, PROVIDES, import_closure
 from studies import Study, small_study
 
 from actlab.activations.definitions import ACTIVATIONS
@@ -36,7 +36,8 @@ def test_a_stage_depends_on_the_code_that_computes_it(stage, root):
     module = re.search(r"-m (actlab\.stages\.\w+)", stages_of(root)[stage]["cmd"])
     assert module
     entry = root / "src" / f"{module[1].replace('.', '/')}.py"
-    runs = import_closure(entry, root / "src", APART)
+    apart = APART if stage == "fetch-data" else (*APART, PROVIDES)
+    runs = import_closure(entry, root / "src", apart)
     assert runs <= set(list_sources(package, named))
     for name in named:
         assert any(path.is_relative_to(package / name) for path in runs), f"nothing runs of {name}"
@@ -74,6 +75,7 @@ def test_a_training_depends_on_what_its_fingerprint_holds(root):
         ("schema", set()),
         ("stages/compare", set()),
         ("data/download", {"fetch-data"}),
+        ("data/raw", {"fetch-data"}),
         ("data/config", {"train", "report"}),
         ("probes/gradients", {"gradients", "theory"}),
         ("probes/kernels", {"timing"}),
@@ -308,6 +310,7 @@ EDITS = {
         ("params.yaml", "- leaky_relu\n", "- leaky_relu\n- prelu\n"),
         {"train@prelu-mlp"},
     ),
+    "the title of the data set": (("conf/data/mnist.yaml", "MNIST", "Digits"), set()),
     "the trainer": (("src/actlab/training/trainer.py", "import", "import"), TRAINS),
     "what MLflow is sent": (("src/actlab/tracking/publish.py", "import", "import"), set()),
 }

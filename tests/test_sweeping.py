@@ -580,8 +580,8 @@ def test_a_sweep_killed_at_any_moment_is_completed_each_job_once(root, tmp_path,
     """Real trainings, two at a time; what a kill leaves running goes on beside the next sweep."""
     shutil.copytree(root / "conf", tmp_path / "conf")
     (tmp_path / "params.yaml").write_text(read_committed(root, "params.yaml"))
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/raw").symlink_to(mnist_raw)
+    (tmp_path / "data/raw").mkdir(parents=True)
+    (tmp_path / "data/raw/mnist").symlink_to(mnist_raw)
     arguments = ["activation=sigmoid,tanh,relu", "network=uniform", "network.hidden=1x4,1x8"]
     arguments += [
         "seeds=[0]",

@@ -1,7 +1,6 @@
 """Configurations that Hypothesis generates: each trains, or is one line that names the key."""
 
 import contextlib
-import hashlib
 import logging
 import os
 import re
@@ -21,6 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from studies import read_committed
+from web import NAMES, define, format_idx, plant_data
 
 from actlab.data import datasets, splits
 from actlab.engine import command
@@ -536,23 +536,19 @@ def study(root, mnist_raw, tmp_path, monkeypatch, capsys):
     quiet = "".join(f"  - override hydra/{name}_logging: disabled\n" for name in ("job", "hydra"))
     (tmp_path / "conf/config.yaml").write_text(config.replace(grid, grid + quiet))
 
-    whole = datasets.load_raw("mnist", mnist_raw)
-    dataset = datasets.DATASETS["mnist"]
-    raw, files = tmp_path / "data/raw", []
+    *whole, classes = datasets.load_raw("mnist", mnist_raw)
+    raw, contents = tmp_path / "data/raw/mnist", {}
     raw.mkdir(parents=True)
-    arrays_of = [
+    train, test = (
         datasets.RawSplit(*(array[:n] for array in split))
         for split, n in zip(whole, (300, 100), strict=True)
-    ]
-    for file, array in zip(dataset.files, (*arrays_of[0], *arrays_of[1]), strict=True):
-        header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
-        content = header + array.tobytes()
-        (raw / file.name).write_bytes(content)
-        files.append(datasets.RawFile(file.name, array.shape, hashlib.sha256(content).hexdigest()))
-    planted = datasets.DataSet(dataset.title, dataset.classes, *files)
-    monkeypatch.setitem(datasets.DATASETS, "mnist", planted)
+    )
+    for name, array in zip(NAMES, (*train, *test), strict=True):
+        contents[name] = format_idx(array)
+        (raw / name).write_bytes(contents[name])
+    plant_data(monkeypatch, mnist=define("MNIST", classes, contents))
     splits.save_processed(
-        splits.build_splits(arrays_of[0], arrays_of[1]), tmp_path / "data/processed", params["data"]
+        splits.build_splits(train, test, classes), tmp_path / "data/processed", params["data"]
     )
 
     monkeypatch.chdir(tmp_path)

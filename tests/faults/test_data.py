@@ -1,7 +1,6 @@
 """Raw files that are damaged, mirrors that misbehave, processed files changed behind DVC's back."""
 
 import gzip
-import hashlib
 import json
 import os
 import random
@@ -15,10 +14,21 @@ from functools import cache
 
 import numpy as np
 import pytest
-from web import NAMES, OTHER, TINY, Web, plant, send, serve_tiny
+from web import (
+    NAMES,
+    OTHER,
+    TINY,
+    Web,
+    define,
+    plant,
+    plant_data,
+    send,
+    serve_from,
+    serve_tiny,
+)
 
-from actlab.data.datasets import DATASETS, DataSet, RawFile, RawSplit, load_raw
-from actlab.data.download import SOURCES, Mirror, fetch_dataset
+from actlab.data.datasets import RawSplit, list_files, load_raw
+from actlab.data.download import Mirror, fetch_dataset
 from actlab.data.splits import build_splits, load_processed, save_processed
 from actlab.errors import UserError
 
@@ -29,16 +39,15 @@ from actlab.errors import UserError
 def others(mnist_raw, tmp_path_factory):
     """Another data set's files: MNIST inverted."""
     folder = tmp_path_factory.mktemp("inverted")
-    files = []
-    for file in DATASETS["mnist"].files:
+    contents = {}
+    for file in list_files("mnist"):
         header = 4 + 4 * len(file.shape)
         content = (mnist_raw / file.name).read_bytes()
-        inverted = content[:header] + content[:header:-1] + b"\x07"
-        (folder / file.name).write_bytes(inverted)
-        files.append(RawFile(file.name, file.shape, hashlib.sha256(inverted).hexdigest()))
-    DATASETS["inverted"] = DataSet("Inverted", DATASETS["mnist"].classes, *files)
-    yield folder
-    del DATASETS["inverted"]
+        contents[file.name] = content[:header] + content[:header:-1] + b"\x07"
+        (folder / file.name).write_bytes(contents[file.name])
+    with pytest.MonkeyPatch.context() as patch:
+        plant_data(patch, inverted=define("Inverted", "0123456789", contents))
+        yield folder
 
 
 def flip_bits(random, content):
@@ -158,7 +167,7 @@ def refuse(do):
 
 def test_a_damaged_raw_file_is_refused_by_name(mnist_raw, others, tmp_path, is_whole, tally):
     generator = random.Random(5)
-    files = DATASETS["mnist"].files
+    files = list_files("mnist")
     failures = []
     tried = 1000 if is_whole else 40
     for number in range(tried):
@@ -264,7 +273,7 @@ MIRROR_FAULTS = {
     ),
     "another data set": (
         lambda handler, name: send(handler, gzip.compress(OTHER[name])),
-        "NAME is other's NAME, not tiny's NAME",
+        "NAME is other's NAME",
     ),
     "corrupted": (
         lambda handler, name: send(handler, gzip.compress(TINY[name][:-1] + b"!")),
@@ -347,7 +356,7 @@ def test_a_mirror_that_fails_is_named_and_the_next_serves(tmp_path, monkeypatch,
                 patient = {"timeout": 5.0}
                 waits = reason.endswith(("no answer within 0.3 s", "given up"))
                 mirror = Mirror(first, **(hurried if waits else patient))
-                monkeypatch.setitem(SOURCES, "tiny", (mirror, Mirror(second)))
+                serve_from(monkeypatch, mirror, Mirror(second))
                 raw = tmp_path / f"{number}-{place}/raw"
                 line = refuse(lambda: fetch_dataset("tiny", raw, say=lines.append))  # noqa: B023
                 seconds = time.perf_counter() - started
@@ -373,7 +382,7 @@ def test_a_mirror_that_accepts_and_never_reads_is_left_after_its_time(tmp_path, 
         reasons = {listening: "no answer within 0.3 s", unused: "Connection refused"}
         for place, (server, reason) in enumerate(reasons.items()):
             url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-            monkeypatch.setitem(SOURCES, "tiny", (Mirror(url, timeout=0.3), Mirror(good)))
+            serve_from(monkeypatch, Mirror(url, timeout=0.3), Mirror(good))
             lines = []
             started = time.perf_counter()
             fetch_dataset("tiny", tmp_path / f"{place}/raw", say=lines.append)
@@ -439,9 +448,9 @@ CHANGES = {
 
 def test_processed_files_changed_behind_dvcs_back_are_noticed(mnist_raw, tmp_path, is_whole, tally):
     """Their times and, where it can be, their sizes stay, so that DVC itself does not notice."""
-    train, test = load_raw("mnist", mnist_raw)
-    few = [RawSplit(split.images[:300], split.labels[:300]) for split in (train, test)]
-    splits = build_splits(*few, validation_size=100)
+    train, test, classes = load_raw("mnist", mnist_raw)
+    few = (RawSplit(split.images[:300], split.labels[:300]) for split in (train, test))
+    splits = build_splits(*few, classes=classes, validation_size=100)
     made = tmp_path / "made"
     save_processed(splits, made, MADE_WITH)
     files = sorted(path.name for path in made.iterdir())

@@ -456,9 +456,9 @@ def run_stages(
             *("runs", "results", "timings", "reports", "checkpoints"),
         ),
     )
-    splits = Splits(train, None, test)
+    splits = Splits(train, None, test, tuple("0123456789"), (28, 28))
     save_processed(splits, Path("data/processed"), asdict(config.data))
-    counted = count_classes(splits, CLASSES)
+    counted = count_classes(splits)
     csvs.write_table(counted, tables.CLASS_COUNTS, Path("reports/data/class_counts.csv"))
     shown = (255 * train.images[:CLASSES]).astype(np.uint8).reshape(-1, 28, 28)
     drawn = activation_figures.plot_sample_images(shown, train.labels[:CLASSES], list("0123456789"))

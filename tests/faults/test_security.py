@@ -309,7 +309,7 @@ def test_a_filter_is_mlflows_grammar_and_nothing_else(trained, tmp_path, monkeyp
 
 # --- Archives -----------------------------------------------------------------------------
 
-FILES = [RawFile("one", (4,), ""), RawFile("two", (4,), "")]
+FILES = [RawFile("one", (4,), "0" * 64), RawFile("two", (4,), "0" * 64)]
 CONTENT = b"\0\0\x08\x01\0\0\0\x04abcd"
 
 

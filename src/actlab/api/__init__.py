@@ -7,6 +7,7 @@ model or a figure. Only a data set that is downloaded is written to disk.
 from actlab.api.arguments import activation as activation
 from actlab.api.comparing import compare as compare
 from actlab.api.data import Data as Data
+from actlab.api.data import from_arrays as from_arrays
 from actlab.api.data import load_data as load_data
 from actlab.api.fitting import Fit as Fit
 from actlab.api.fitting import build as build
@@ -18,3 +19,4 @@ from actlab.api.plots import plot_functions as plot_functions
 from actlab.api.plots import plot_gradients as plot_gradients
 from actlab.api.plots import plot_health as plot_health
 from actlab.api.plots import plot_images as plot_images
+from actlab.data.splits import Split as Split

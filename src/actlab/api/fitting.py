@@ -43,7 +43,8 @@ else:  # importing TensorFlow takes seconds
 Curve = Literal["accuracy", "loss"]
 
 #: What an argument has to be.
-DATA, FITTED = "a data set, such as actlab.load_data() gives", "the result of actlab.fit"
+DATA = "the result of actlab.from_arrays(X, y) or actlab.load_data(name)"
+FITTED = "the result of actlab.fit"
 
 TestMetric = Literal["test_accuracy", "test_loss"]
 
@@ -209,7 +210,7 @@ def fit(
         One or a list: names such as relu, with the constants of `conf/activation/`, or results of
         `actlab.activation`.
     data
-        Result of `load_data`.
+        Result of `load_data` or `from_arrays`.
     hidden, kernel_initializer
         As in `build`.
     seeds

@@ -4,7 +4,6 @@ import io
 import math
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -29,16 +28,16 @@ else:  # importing Matplotlib takes a second
 
 def plot_images(data: Data, count: int = 10) -> Figure:
     """Plot the first training images, each titled with its class."""
-    from actlab.reporting.activation_figures import plot_sample_images
+    from actlab.reporting.activation_figures import as_pictures, plot_sample_images
 
     require(data, Data, "data", DATA)
     validate(Annotated[Count, Field(le=len(data.train.labels))], count, "count")
-    side = math.isqrt(data.train.images.shape[1])
-    if side**2 != data.train.images.shape[1]:
-        pixels = data.train.images.shape[1]
-        raise UserError(f"data has {pixels} pixels per image: only square images can be plotted")
-    pixels = np.rint(255 * data.train.images[:count]).astype(np.uint8)
-    images = pixels.reshape(count, side, side)
+    side = math.isqrt(math.prod(data.shape))
+    is_square = len(data.shape) == 1 and side**2 == data.shape[0]
+    shape = (side, side) if is_square else data.shape
+    images = as_pictures(data.train.images[:count], shape)
+    if images is None:
+        raise UserError(f"images are of shape {shape}: it has to be (rows, columns)")
     return _shown(plot_sample_images(images, data.train.labels[:count], data.classes))
 
 

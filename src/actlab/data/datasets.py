@@ -1,27 +1,43 @@
-"""The data sets and the digests of their files; raw idx bytes -> arrays.
+"""The data sets: their definitions in conf/data/, digests, raw idx bytes -> arrays.
 
 Wherever a raw file comes from (`download`), the SHA-256 of its uncompressed bytes decides.
 """
 
 import hashlib
 import math
-from dataclasses import dataclass
+import re
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
+from pydantic import BeforeValidator, ConfigDict
+from pydantic.dataclasses import dataclass
 
+from actlab.engine import presets
+from actlab.engine.validation import Count, Fraction, only, validate
 from actlab.errors import UserError
 
+#: A SHA-256 in hexadecimal.
+Digest = Annotated[str, only(re.compile("[0-9a-f]{64}").fullmatch, "64 hexadecimal digits")]
 
-@dataclass(frozen=True)
+#: The name of each label, from 0 on.
+Classes = Annotated[
+    tuple[Annotated[str, BeforeValidator(lambda x: str(x) if type(x) is int else x)], ...],
+    only(lambda names: 1 < len(names) == len(set(names)), "two names or more, without repetitions"),
+]
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_STRICT)
 class RawFile:
     """One idx file of unsigned bytes: the shape of its array, the SHA-256 of its bytes."""
 
     name: str
-    shape: tuple[int, ...]
-    sha256: str
+    shape: tuple[Count, ...]
+    sha256: Digest
 
     @property
     def size(self) -> int:
@@ -29,16 +45,27 @@ class RawFile:
         return 4 + 4 * len(self.shape) + math.prod(self.shape)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class DataSet:
-    """A data set of labelled images: its title in a sentence, class names, four idx files."""
+    """A published data set of labelled images, such as `conf/data/mnist.yaml`.
+
+    Attributes
+    ----------
+    title, classes
+        Its name in a sentence, and that of each label.
+    train_images, train_labels, test_images, test_labels
+        The four idx files.
+    sources
+        Where they may be had, see `download.list_sources`.
+    """
 
     title: str
-    classes: tuple[str, ...]
+    classes: Classes
     train_images: RawFile
     train_labels: RawFile
     test_images: RawFile
     test_labels: RawFile
+    sources: tuple[dict[str, str], ...] = ()
 
     @property
     def files(self) -> tuple[RawFile, RawFile, RawFile, RawFile]:
@@ -50,53 +77,63 @@ class DataSet:
         """Number of training images."""
         return self.train_labels.shape[0]
 
-    @property
-    def pixels(self) -> int:
-        """Number of pixels of an image, the inputs of a network."""
-        return math.prod(self.train_images.shape[1:])
+
+@dataclass(frozen=True, config=_STRICT)
+class OwnFiles:
+    """A data set in files of the user's own, see `own`.
+
+    Attributes
+    ----------
+    title
+        Its name in a sentence.
+    path
+        A file (.npz, .csv, .csv.gz) or a folder (of idx files, or of images by class): absolute,
+        from ~ on, or relative to the root of the repository.
+    target
+        The column of a CSV file that holds the labels.
+    test_size
+        The fraction of the images that is tested, where the files name no test split.
+    standardize
+        Whether each feature is standardized, see `arrays.split_arrays`.
+    color
+        Whether images are read as red, green and blue; otherwise as grey levels.
+    classes
+        The names of the labels; by default the labels themselves.
+    sha256
+        The digest of the file or folder, if it has to be verified.
+    """
+
+    title: str
+    path: str
+    target: str | None = None
+    test_size: Fraction = 0.2
+    standardize: bool = False
+    color: bool = False
+    classes: Classes | None = None
+    sha256: Digest | None = None
 
 
-def _idx_files(*digests: str) -> list[RawFile]:
-    """List the files of a data set in MNIST's format."""
-    shapes = {
-        "train-images-idx3-ubyte": (60000, 28, 28),
-        "train-labels-idx1-ubyte": (60000,),
-        "t10k-images-idx3-ubyte": (10000, 28, 28),
-        "t10k-labels-idx1-ubyte": (10000,),
-    }
-    return [
-        RawFile(name, shape, digest)
-        for (name, shape), digest in zip(shapes.items(), digests, strict=True)
-    ]
+def load_definition(name: str) -> DataSet | OwnFiles:
+    """Load the definition of a data set, `conf/data/<name>.yaml`.
 
+    Raises
+    ------
+    UserError
+        If there is no such file, or a key of it is missing, unknown or not valid.
 
-#: The allowed values of `data.name`.
-DATASETS: dict[str, DataSet] = {
-    "mnist": DataSet(
-        "MNIST",
-        tuple("0123456789"),
-        *_idx_files(
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        ),
-    ),
-    # Xiao, Rasul & Vollgraf 2017: https://arxiv.org/abs/1708.07747
-    "fashion_mnist": DataSet(
-        "Fashion-MNIST",
-        (
-            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-        ),
-        *_idx_files(
-            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-        ),
-    ),
-}
+    >>> load_definition("fashion_mnist").title
+    'Fashion-MNIST'
+    """
+    values: Any = presets.load_preset("data", name)
+    if not isinstance(values, dict) or not {"path", "train_images"} & set(values):
+        raise UserError(
+            f"conf/data/{name}.yaml has neither path, of your own files, nor train_images, of a"
+            " published data set"
+        )
+    try:
+        return validate(OwnFiles if "path" in values else DataSet, values)
+    except UserError as error:
+        raise UserError(f"conf/data/{name}.yaml: {error}") from None
 
 
 class RawSplit(NamedTuple):
@@ -106,20 +143,23 @@ class RawSplit(NamedTuple):
     labels: UInt8[np.ndarray, "image"]
 
 
-def explain_mismatch(content: bytes, name: str, file: RawFile) -> str | None:
-    """Explain why bytes are not a file of the data set `name`; None if their digest is right.
+def list_files(name: str) -> tuple[RawFile, ...]:
+    """List the idx files of a published data set; those of a user's own have none."""
+    definition = load_definition(name)
+    return definition.files if isinstance(definition, DataSet) else ()
 
-    >>> file = DATASETS["mnist"].test_labels
-    >>> explain_mismatch(b"<!DOCTYPE html>", "mnist", file)
+
+def explain_mismatch(content: bytes, file: RawFile) -> str | None:
+    """Explain why bytes are not those of a file; None if their digest is right.
+
+    >>> explain_mismatch(b"<!DOCTYPE html>", list_files("mnist")[-1])
     "is not a valid idx file: it begins with b'<!DOCTYP'"
     """
     digest = hashlib.sha256(content).hexdigest()
     if digest == file.sha256:
         return None
-    for other, dataset in DATASETS.items():
-        for known in dataset.files:
-            if digest == known.sha256:
-                return f"is {other}'s {known.name}, not {name}'s {file.name}"
+    if known := _find_known(digest):
+        return f"is {known}"
     if not content:
         return "is empty"
     if not content.startswith(_MAGIC):
@@ -127,6 +167,16 @@ def explain_mismatch(content: bytes, name: str, file: RawFile) -> str | None:
     if len(content) != file.size:
         return f"has {len(content)} bytes instead of {file.size}"
     return f"is corrupted: its SHA-256 begins with {digest[:12]} instead of {file.sha256[:12]}"
+
+
+def _find_known(digest: str) -> str:
+    """Name the file of a data set that has a digest; empty if there is none."""
+    for name in presets.list_presets("data"):
+        with suppress(UserError):  # a definition that is not valid
+            for file in list_files(name):
+                if file.sha256 == digest:
+                    return f"{name}'s {file.name}"
+    return ""
 
 
 # Two zero bytes, then the type of the values: 8 is the unsigned byte.
@@ -157,33 +207,36 @@ def parse_idx(content: bytes) -> UInt8[np.ndarray, "..."]:
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
-def load_raw(name: str, folder: Path) -> tuple[RawSplit, RawSplit]:
-    """Load a data set's training and test split from its four files, and verify their digests."""
-    dataset = DATASETS[name]
-    arrays = {}
-    for file in dataset.files:
-        path = folder / file.name
-        if not path.is_file():
-            raise UserError(f"{path} is missing: run `dvc repro fetch-data` to fetch it")
-        fault, content = _read_raw(path, name, file)
-        if fault is not None:
+class Raw(NamedTuple):
+    """The raw arrays of a data set, and the name of each label."""
+
+    train: RawSplit
+    test: RawSplit
+    classes: tuple[str, ...]
+
+
+def load_raw(name: str, folder: Path) -> Raw:
+    """Load a published data set from its files in a folder, and verify their digests."""
+    arrays = []
+    for file in list_files(name):
+        fault, content = read_raw(folder / file.name, file)
+        if fault:
             # DVC considers a file of the same size and time unchanged: it must be forced.
-            raise UserError(f"{path} {fault}: run `dvc repro -f -s fetch-data` to fetch it again")
-        arrays[file] = parse_idx(content)
-    return (
-        RawSplit(arrays[dataset.train_images], arrays[dataset.train_labels]),
-        RawSplit(arrays[dataset.test_images], arrays[dataset.test_labels]),
-    )
+            raise UserError(f"{fault}: run `dvc repro -f -s fetch-data` to fetch it again")
+        arrays.append(parse_idx(content))
+    return Raw(RawSplit(*arrays[:2]), RawSplit(*arrays[2:]), load_definition(name).classes or ())
 
 
-def _read_raw(path: Path, name: str, file: RawFile) -> tuple[str | None, bytes]:
-    """Return what is wrong with a file, if anything, and its bytes."""
-    largest = max(known.size for dataset in DATASETS.values() for known in dataset.files)
+def read_raw(path: Path, file: RawFile) -> tuple[str | None, bytes]:
+    """Return what is wrong with a raw file, if anything, and its bytes."""
+    if not path.is_file():
+        return f"{path} is missing", b""
     try:
         with path.open("rb") as stream:
-            content = stream.read(largest + 1)
+            content = stream.read(file.size + 1)
     except OSError as error:
-        return f"cannot be read ({error.strerror})", b""
-    if len(content) > largest:
-        return f"has more than {largest} bytes instead of {file.size}", b""
-    return explain_mismatch(content, name, file), content
+        return f"{path} cannot be read ({error.strerror})", b""
+    if len(content) > file.size:
+        return f"{path} has more than {file.size} bytes", b""
+    fault = explain_mismatch(content, file)
+    return fault and f"{path} {fault}", content

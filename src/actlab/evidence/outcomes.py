@@ -44,7 +44,7 @@ class Evidence:
     activations
         The study's, in its order: claims are about functions, not names.
     dataset
-        A name of `datasets.DATASETS`.
+        A name of conf/data/.
     config
         Confidence and margins.
     """

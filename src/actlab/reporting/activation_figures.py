@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Integer, UInt8
+from jaxtyping import Float32, Integer, UInt8
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from actlab.data.splits import to_uint8
 from actlab.engine.csvs import where
 from actlab.reporting.look import (
     NOTE,
@@ -20,9 +21,27 @@ from actlab.reporting.look import (
 from actlab.results.metadata import Description
 
 
+def as_pictures(
+    images: UInt8[np.ndarray, "image pixel"] | Float32[np.ndarray, "image pixel"],
+    shape: Sequence[int],
+) -> UInt8[np.ndarray, "image row column ..."] | None:
+    """Return images as grey levels or colours; None if their shape is not that of pictures.
+
+    Numbers that are not grey levels are drawn from the least (black) to the greatest (white).
+    """
+    rows_and_columns = tuple(shape[:2] if shape[2:] == (1,) else shape)
+    if len(rows_and_columns) != 2 and rows_and_columns[2:] != (3,):
+        return None
+    levels = to_uint8(images)
+    if levels is None:
+        low, high = float(images.min()), float(images.max())
+        levels = np.rint(255 * (images.astype(np.float64) - low) / (high - low or 1))
+    return levels.astype(np.uint8).reshape(-1, *rows_and_columns)
+
+
 @styled
 def plot_sample_images(
-    images: UInt8[np.ndarray, "image row column"],
+    images: UInt8[np.ndarray, "image row column ..."],
     labels: Integer[np.ndarray, "image"],
     names: Sequence[str],
 ) -> Figure:

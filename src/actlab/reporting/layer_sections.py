@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actlab.data.datasets import DATASETS
+from actlab.data.datasets import load_definition
 from actlab.engine.csvs import where
 from actlab.evidence import layer_summaries
 from actlab.evidence.wording import counted, join, unbounded, written
@@ -18,33 +18,32 @@ from actlab.results.study import Study
 from actlab.schema import Config
 
 
-def describe_data(study: Study, class_counts: pd.DataFrame, config: Config) -> Section:
-    """Describe the images and the networks."""
+def describe_data(
+    study: Study, class_counts: pd.DataFrame, config: Config, scaling: str, has_pictures: bool
+) -> Section:
+    """Describe the images and the networks.
+
+    `scaling` says what was done to the images' values, `has_pictures` whether they were drawn.
+    """
     sizes: Any = class_counts.groupby("split", sort=False)["images"].sum()
     sizes = sizes.rename({"train": "training"})
     images = join(f"{size:,} {split} images" for split, size in sizes.items())
-    networks = []
+    title, networks = load_definition(config.data.name).title, []
     for network in study.networks:
         layers = where(study.layers, activation=study.activations[0], network=network)
         units = "-".join(map(str, [layers["inputs"].iloc[0], *layers["units"]]))
         networks.append(f"{network} ({units}, {sum(layers['parameters']):,} parameters)")
-    return Section(
-        "Data and networks",
-        (
-            Text(
-                (
-                    f"{DATASETS[config.data.name].title}: {images}; grey levels divided by 255."
-                    f" Dense networks: {join(networks)}.",
-                ),
-                data="data/class_counts.csv",
-            ),
+    text = f"{title}: {images}; {scaling}. Dense networks: {join(networks)}."
+    blocks: list[Block] = [Text((text,), data="data/class_counts.csv")]
+    if has_pictures:
+        blocks.append(
             Picture(
                 "data/sample_images.png",
                 "The first training images with their labels.",
-                f"Ten images of {DATASETS[config.data.name].title} with their labels.",
-            ),
-        ),
-    )
+                f"Ten images of {title} with their labels.",
+            )
+        )
+    return Section("Data and networks", tuple(blocks))
 
 
 def describe_activations(activations: Sequence[Description]) -> Section:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from actlab.data.datasets import DATASETS
+from actlab.data.datasets import load_definition
 from actlab.evidence.comparisons import MOST_VALUES
 from actlab.evidence.outcomes import VERDICTS
 from actlab.evidence.wording import abridge, counted, join
@@ -16,10 +16,11 @@ from actlab.schema import Config
 
 def list_limits(study: Study, config: Config) -> Iterable[str]:
     """List the limits of the study."""
+    title = load_definition(config.data.name).title
     seeds = join(abridge(list(map(str, study.seeds))))
     if study.has_layers:
         yield (
-            f"One data set, {DATASETS[config.data.name].title}; dense networks; one optimizer,"
+            f"One data set, {title}; dense networks; one optimizer,"
             f" Adam, with one learning rate; {_initializer(config)}. An activation may do better"
             " with settings of its own."
         )

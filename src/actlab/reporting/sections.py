@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from actlab.data.datasets import DATASETS
+from actlab.data.datasets import load_definition
+from actlab.engine import presets
 from actlab.engine.csvs import as_text
 from actlab.evidence import summaries
 from actlab.evidence.comparisons import METRICS
@@ -43,6 +44,8 @@ MOST_ROWS, MOST_PAIRS, MOST_LINES = 60, 100, 24
 #: Of a terminal, in columns.
 WIDTH = 100
 
+GREY_LEVELS = "grey levels divided by 255"
+
 
 def compose(
     study: Study,
@@ -53,6 +56,8 @@ def compose(
     *,
     activations: Sequence[Description] = (),
     class_counts: pd.DataFrame | None = None,
+    scaling: str = GREY_LEVELS,
+    has_pictures: bool = True,
     claims: pd.DataFrame | None = None,
     unfinished: Sequence[str] = (),
 ) -> Report:
@@ -72,6 +77,8 @@ def compose(
         The activations of the pipeline's study, in its order.
     class_counts
         Columns `tables.CLASS_COUNTS`.
+    scaling, has_pictures
+        See `layer_sections.describe_data`.
     claims
         `claims.examine` of the study.
     unfinished
@@ -95,7 +102,9 @@ def compose(
         )
     sections = [Section("Results", (_results(study, summary, confidence),))]
     if class_counts is not None:
-        sections.append(layer_sections.describe_data(study, class_counts, config))
+        sections.append(
+            layer_sections.describe_data(study, class_counts, config, scaling, has_pictures)
+        )
     if activations:
         sections.append(layer_sections.describe_activations(activations))
     if "accuracy_curves" in names:
@@ -135,7 +144,7 @@ def _title(study: Study) -> str:
 def _question(study: Study, config: Config) -> str:
     if study.has_layers:
         return (
-            f"Compared: {join(study.activations)} on {DATASETS[config.data.name].title} in"
+            f"Compared: {join(study.activations)} on {load_definition(config.data.name).title} in"
             f" {counted(len(study.networks), 'network')}, with {counted(len(study.seeds), 'seed')}"
             f" and {counted(study.epochs, 'epoch')} each."
         )
@@ -144,7 +153,7 @@ def _question(study: Study, config: Config) -> str:
     )
     held = {key: value for key, value in study.fixed.items() if value != "none"}
     data = held.pop("data.name", None)
-    on = f" on {DATASETS[data].title}" if data in DATASETS else ""
+    on = f" on {load_definition(data).title}" if data in presets.list_presets("data") else ""
     parts = [
         f"Compared: {counted(len(study.configurations), 'configuration')}{on}, which differ in"
         f" {differ}; seeds {_ranged(sorted(study.seeds))}."

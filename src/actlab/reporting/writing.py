@@ -9,9 +9,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from actlab.data.datasets import DATASETS
+from actlab.data.datasets import OwnFiles, load_definition
 from actlab.data.splits import Splits, count_classes
 from actlab.engine import csvs
 from actlab.engine.files import atomic_write
@@ -50,7 +51,7 @@ def write_report(
         Draws half of the figures.
     """
     reports, confidence = Path(config.paths.reports), config.report.confidence
-    counts = _write_data(splits, config.data.name, reports / "data")
+    counts = _write_data(splits, reports / "data")
     with atomic_write(reports / "figures") as pictures:
         drawn = drawings.draw(study, activations, confidence)
         tasks: dict[str, Callable[[], Any]] = {"script": report.bundle_vega}
@@ -79,6 +80,8 @@ def write_report(
                 config,
                 activations=activations,
                 class_counts=counts,
+                scaling=_describe_scaling(splits, config.data.name),
+                has_pictures=(reports / "data/sample_images.png").is_file(),
                 claims=examined,
             )
             composed = replace(composed, facts=tuple(facts))
@@ -112,19 +115,28 @@ def write_report(
             csvs.write_frame(table, path)
 
 
-def _write_data(splits: Splits, name: str, folder: Path) -> pd.DataFrame:
+def _write_data(splits: Splits, folder: Path) -> pd.DataFrame:
     """Write the first training images as a figure and the class counts; give the counts."""
-    dataset = DATASETS[name]
-    first = splits.train.images[:10].reshape(-1, *dataset.train_images.shape[1:])
-    rows = count_classes(splits, len(dataset.classes))
-    counts = pd.DataFrame(rows, columns=list(tables.CLASS_COUNTS))
+    first = activation_figures.as_pictures(splits.train.images[:10], splits.shape)
+    counts = pd.DataFrame(count_classes(splits), columns=list(tables.CLASS_COUNTS))
     with atomic_write(folder) as path:
         csvs.write_frame(counts, path / "class_counts.csv")
-        figure = activation_figures.plot_sample_images(
-            first, splits.train.labels[:10], dataset.classes
-        )
-        look.save_figure(figure, path / "sample_images")
+        if first is not None:
+            figure = activation_figures.plot_sample_images(
+                first, splits.train.labels[:10], splits.classes
+            )
+            look.save_figure(figure, path / "sample_images")
     return counts
+
+
+def _describe_scaling(splits: Splits, name: str) -> str:
+    """Say what was done to the values of the images."""
+    definition = load_definition(name)
+    if isinstance(definition, OwnFiles) and definition.standardize:
+        return "each feature standardized over the training images"
+    if splits.train.images.dtype != np.uint8:
+        return "values as they are"
+    return "colour levels divided by 255" if splits.shape[2:] == (3,) else sections.GREY_LEVELS
 
 
 def _list_tables(study: Study, scores: pd.DataFrame, confidence: float) -> dict[str, pd.DataFrame]:

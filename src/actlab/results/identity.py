@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actlab.activations.config import ActivationConfig
-from actlab.data.datasets import DATASETS
+from actlab.data.datasets import list_files
+from actlab.data.splits import read_digests
 from actlab.engine.fingerprint import digest, digest_sources, find_versions
 
 if TYPE_CHECKING:
@@ -49,9 +50,16 @@ def fingerprint(config: Config) -> str:
             **{name: asdict(getattr(config, name)) for name in sections},
             "seeds": list(config.seeds),
             "code": code_of(config.activation),
-            "files": {file.name: file.sha256 for file in DATASETS[config.data.name].files},
+            "files": _digest_files(config),
         }
     )
+
+
+def _digest_files(config: Config) -> dict[str, str]:
+    """Return the SHA-256 of each raw file; of a user's own, those of their arrays."""
+    if files := list_files(config.data.name):
+        return {file.name: file.sha256 for file in files}
+    return read_digests(Path(config.paths.raw, config.data.name))
 
 
 def code_of(activation: ActivationConfig) -> str:

@@ -1,4 +1,4 @@
-"""Fetch the raw files of the data set: `python -m actlab.stages.fetch_data`."""
+"""Provide the raw files of the data set: `python -m actlab.stages.fetch_data`."""
 
 from pathlib import Path
 
@@ -7,15 +7,12 @@ from actlab.stages.entry import run
 
 
 def fetch_data(config: Config) -> None:
-    """Fetch the four idx files from the first source that has the right ones."""
-    from actlab.data.download import fetch_dataset
+    """Fetch the four idx files, or convert a user's own, unless they are there."""
+    from actlab.data.raw import provide_raw
 
-    fetch_dataset(
-        config.data.name,
-        Path(config.paths.raw),
-        Path(config.paths.source).expanduser() if config.paths.source else None,
-        say=lambda line: print(line, flush=True),
-    )
+    name, root = config.data.name, Path(config.paths.raw)
+    if not provide_raw(name, root, config.paths.source):
+        print(f"{root / name}: there, SHA-256 verified", flush=True)
 
 
 if __name__ == "__main__":

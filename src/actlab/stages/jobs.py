@@ -4,8 +4,10 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from actlab.data.datasets import OwnFiles, load_definition
 from actlab.engine.locks import training_lock
 from actlab.engine.project import Outcome
 from actlab.engine.sweeping import count_cores, format_error
@@ -18,11 +20,20 @@ from actlab.tracking.address import format_store_error
 from actlab.tracking.store import connect_to_write, sweep_tags
 
 
+def provide_own(config: Config) -> None:
+    """Convert a user's own files, if they have changed: the fingerprint has their digests."""
+    if isinstance(load_definition(config.data.name), OwnFiles):
+        from actlab.data.raw import provide_raw
+
+        provide_raw(config.data.name, Path(config.paths.raw))
+
+
 def train_once(train: Callable[..., Any], config: Config, job: str) -> Outcome:
     """Train a configuration, unless MLflow has it finished.
 
     A lock per fingerprint keeps two processes from training the same configuration.
     """
+    provide_own(config)
     digest = fingerprint(config)
     with training_lock(config.paths.checkpoints, digest, job) as checkpoints:
         try:

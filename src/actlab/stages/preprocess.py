@@ -9,19 +9,18 @@ from actlab.stages.entry import run
 
 def preprocess(config: Config) -> None:
     """Scale the images, hold some out, count the classes."""
-    from actlab.data.datasets import DATASETS, load_raw
-    from actlab.data.splits import build_splits, count_classes, save_processed
+    from actlab.data.splits import count_classes, save_processed, split_raw
     from actlab.engine.files import atomic_write
 
-    train, test = load_raw(config.data.name, Path(config.paths.raw))
-    splits = build_splits(train, test, config.data.validation_size, config.data.split_seed)
+    data = config.data
+    folder = Path(config.paths.raw, data.name)
+    splits = split_raw(data.name, folder, data.validation_size, data.split_seed)
     with atomic_write(Path(config.paths.processed)) as folder:
-        save_processed(splits, folder, asdict(config.data))
-    counts = count_classes(splits, len(DATASETS[config.data.name].classes))
-    for name, split in splits._asdict().items():
-        if split is not None:
-            per_class = ", ".join(str(row[2]) for row in counts if row[0] == name)
-            print(f"{name}: images {split.images.shape}, of each class {per_class}")
+        save_processed(splits, folder, asdict(data))
+    counts = count_classes(splits)
+    for name, split in splits.items():
+        per_class = ", ".join(str(row[2]) for row in counts if row[0] == name)
+        print(f"{name}: images {split.images.shape}, of each class {per_class}")
 
 
 if __name__ == "__main__":

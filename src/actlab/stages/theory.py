@@ -22,7 +22,6 @@ def theory(config: Config) -> None:
     """Predict and measure every layer's ratios, for each activation with each initializer."""
     from actlab.activations.functions import nonlinearity_of
     from actlab.activations.mean_field import UncertainError
-    from actlab.data.datasets import DATASETS
     from actlab.data.splits import first_images, load_processed
     from actlab.engine import csvs
     from actlab.engine.files import atomic_write
@@ -32,8 +31,8 @@ def theory(config: Config) -> None:
     from actlab.results import metadata, tables
 
     processed = Path(config.paths.processed)
-    test = load_processed(processed, asdict(config.data), is_scaled=False).test
-    probe, classes = config.theory, len(DATASETS[config.data.name].classes)
+    splits = load_processed(processed, asdict(config.data), is_scaled=False)
+    test, probe, classes = splits.test, config.theory, len(splits.classes)
     if probe.images > len(test.labels):
         raise UserError(
             f"theory.images is {probe.images}: there are {len(test.labels)} test images"

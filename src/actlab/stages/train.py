@@ -42,10 +42,10 @@ def train(config: Config, job: str | None = None) -> Trained:
     if config.activation.is_own:
         check(config.activation)
     name = f"{config.activation.name}-{config.network.name}"
-    title, digest = f"{job}, {name}" if job else name, fingerprint(config)
-    splits = load_splits(config)
+    title, splits = f"{job}, {name}" if job else name, load_splits(config)
+    digest = fingerprint(config)
     with training_lock(config.paths.checkpoints, digest, title) as folder:
-        spec = compose_spec(config)
+        spec = compose_spec(config, splits)
         layers = describe_layers(build_model(spec, config.seeds[0]), spec)
         if job is None:
             print(as_text(layers, LAYERS), flush=True)
@@ -131,30 +131,30 @@ def describe_result(result: Run) -> str:
     return f"{describe_divergence(lost, len(accuracies))}; {others}{REMEDY}"
 
 
-def compose_spec(config: Config) -> ModelSpec:
-    """Return the network of a configuration."""
-    from actlab.data.datasets import DATASETS
+def compose_spec(config: Config, splits: Splits) -> ModelSpec:
+    """Return the network of a configuration, for a data set."""
     from actlab.models.network import ModelSpec
 
-    data, kernel_initializer = DATASETS[config.data.name], config.model.kernel_initializer
-    return ModelSpec(
-        config.activation, config.network, kernel_initializer, data.pixels, len(data.classes)
-    )
+    pixels, classes = splits.train.images.shape[1], len(splits.classes)
+    initializer = config.model.kernel_initializer
+    return ModelSpec(config.activation, config.network, initializer, pixels, classes)
 
 
 def load_splits(config: Config) -> Splits:
     """Load the splits of data/processed, as bytes; a sweep's job splits the raw files itself.
 
-    So jobs may hold out different numbers of images, and DVC's outputs stay as they are.
+    So jobs may have other data sets, or hold out other numbers of images, and DVC's outputs stay as
+    they are.
     """
-    from actlab.data.datasets import load_raw
-    from actlab.data.splits import build_splits, load_processed
+    from actlab.data.raw import provide_raw
+    from actlab.data.splits import load_processed, split_raw
 
-    data = config.data
-    if config.paths.output == ".":
-        return load_processed(Path(config.paths.processed), asdict(data), is_scaled=False)
-    raw = load_raw(data.name, Path(config.paths.raw))
-    return build_splits(*raw, data.validation_size, data.split_seed)
+    data, paths = config.data, config.paths
+    if paths.output == ".":
+        return load_processed(Path(paths.processed), asdict(data), is_scaled=False)
+    provide_raw(data.name, Path(paths.raw), paths.source)
+    folder = Path(paths.raw, data.name)
+    return split_raw(data.name, folder, data.validation_size, data.split_seed)
 
 
 if __name__ == "__main__":

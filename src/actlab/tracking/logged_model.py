@@ -1,5 +1,6 @@
 """The model of a configuration's first seed, as MLflow keeps and serves it."""
 
+import json
 import re
 import tempfile
 from contextlib import suppress
@@ -25,13 +26,12 @@ def log_model(
 
     spec = ModelSpec.load(models / "model.json")
     model = with_probabilities(load_model(models, config.seeds[0]), spec)
-    images = Path(config.paths.processed) / "test_images.npy"
-    example = np.zeros((1, spec.inputs), np.float32)
-    if images.is_file():
-        example[:] = as_scaled(np.load(images, mmap_mode="r")[:1])
+    example = _find_example(Path(config.paths.processed), config.data.name)
+    if example is None or example.shape != (1, spec.inputs):
+        example = np.zeros((1, spec.inputs), np.float32)
     note = (
-        f"The network of {record.name}, seed {config.seeds[0]}: images (n, {spec.inputs}) from 0 to"
-        f" 1 in, probabilities (n, {spec.classes}) out."
+        f"The network of {record.name}, seed {config.seeds[0]}: images (n, {spec.inputs}) in,"
+        f" probabilities (n, {spec.classes}) out."
     )
     logged = store.client.create_logged_model(
         store.experiment,
@@ -48,6 +48,16 @@ def log_model(
             store.client.finalize_logged_model(logged.model_id, "FAILED")
         raise
     return logged.model_id, model.count_params()
+
+
+def _find_example(processed: Path, name: str) -> np.ndarray | None:
+    """Return the first test image, if data/processed is of this data set, and not a sweep's."""
+    images, described = processed / "test_images.npy", processed / "data.json"
+    if not (images.is_file() and described.is_file()):
+        return None
+    if json.loads(described.read_text(encoding="utf-8")).get("name") != name:
+        return None
+    return as_scaled(np.load(images, mmap_mode="r")[:1])
 
 
 def _write_model(store: Store, run: str, logged: Any, model: Any, example: np.ndarray) -> None:
