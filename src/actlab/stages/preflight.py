@@ -47,7 +47,7 @@ def require_readable(root: Path) -> None:
         if _CONFLICT.search(text):
             raise UserError(f"{name} has conflict markers of git: {remedy}")
         try:
-            content = yaml.load(text, yaml.CSafeLoader)  # a safe loader, ten times as fast
+            content = yaml.CSafeLoader(text).get_single_data()  # ten times as fast as safe_load
             if name == "dvc.lock":
                 COMPILED_LOCKFILE_SCHEMA(content or {})
         except (yaml.YAMLError, Invalid) as error:
