@@ -19,6 +19,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from published import of_ended_process
 from studies import read_committed
 
 from actlab.engine import launches, sweeping
@@ -235,8 +236,8 @@ def test_what_a_killed_process_left_running_is_closed(sweep):
     (config,) = sweep.trained
     store = connect()
     tags = {"actlab.kind": "configuration", "actlab.fingerprint": fingerprint(config)}
-    parent = store.create_run("cut short", tags | {"actlab.process": "another-host:1"})
-    below = {"mlflow.parentRunId": parent, "actlab.process": "another-host:1"}
+    parent = store.create_run("cut short", tags | of_ended_process())
+    below = {"mlflow.parentRunId": parent, **of_ended_process()}
     store.create_run("its seed", tags | below | {"actlab.kind": "seed"})
     sweep.run("activation=relu", HELD_OUT, "force=true")
     assert not store.search("RUNNING", {})
