@@ -235,7 +235,7 @@ def fetch_dataset(
     dataset = DATASETS[name]
     sources = SOURCES.get(name, ()) if source is None else (Folder(source),)
     failures = []
-    with atomic_write(folder) as target:
+    with atomic_write(folder, replaces=[file.name for file in dataset.files]) as target:
         for candidate in sources:
             target.mkdir()
             try:

@@ -6,14 +6,18 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+from actlab.errors import UserError
+
 
 @contextmanager
-def atomic_write(path: Path, sync: bool = True) -> Iterator[Path]:
+def atomic_write(
+    path: Path, sync: bool = True, replaces: Iterable[str] | None = None
+) -> Iterator[Path]:
     """Yield a temporary path next to `path`; what the block writes there replaces `path`.
 
     The block may write a file or make a folder. When it raises, `path` stays as it was and nothing
@@ -26,6 +30,13 @@ def atomic_write(path: Path, sync: bool = True) -> Iterator[Path]:
         The file or folder; its parents are made.
     sync
         Whether to sync to disk first, so that `path` is complete after a power failure too.
+    replaces
+        The names that a folder may hold to be replaced, where the user chooses `path`; None: any.
+
+    Raises
+    ------
+    UserError
+        If `path` is a folder that holds something else.
 
     Examples
     --------
@@ -36,6 +47,13 @@ def atomic_write(path: Path, sync: bool = True) -> Iterator[Path]:
     >>> target.read_text(), [file.name for file in target.parent.iterdir()]
     ('42', ['answer.txt'])
     """
+    if replaces is not None and path.is_dir():
+        held = {entry.name for entry in path.iterdir()}
+        if others := sorted(held.difference(replaces)):
+            raise UserError(
+                f"{path} would be replaced, and holds {others[0]}, which actlab did not write:"
+                " name a folder that is new or empty"
+            )
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path)
     # .dvcignore and .gitignore know the name.

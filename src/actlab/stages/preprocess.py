@@ -10,12 +10,13 @@ from actlab.stages.entry import run
 def preprocess(config: Config) -> None:
     """Scale the images, hold some out, count the classes."""
     from actlab.data.datasets import DATASETS, load_raw
-    from actlab.data.splits import build_splits, count_classes, save_processed
+    from actlab.data.splits import Split, Splits, build_splits, count_classes, save_processed
     from actlab.engine.files import atomic_write
 
     train, test = load_raw(config.data.name, Path(config.paths.raw))
     splits = build_splits(train, test, config.data.validation_size, config.data.split_seed)
-    with atomic_write(Path(config.paths.processed)) as folder:
+    arrays = (f"{split}_{kind}.npy" for split in Splits._fields for kind in Split._fields)
+    with atomic_write(Path(config.paths.processed), replaces=["data.json", *arrays]) as folder:
         save_processed(splits, folder, asdict(config.data))
     counts = count_classes(splits, len(DATASETS[config.data.name].classes))
     for name, split in splits._asdict().items():
