@@ -18,7 +18,9 @@ from studies import read_committed
 
 from actlab.engine import command
 from actlab.engine.composing import escape, list_overrides, name_folder
+from actlab.engine.files import atomic_write
 from actlab.engine.project import Outcome
+from actlab.errors import UserError
 from actlab.stages.entry import PROJECT
 from actlab.tracking.publish import run_name
 
@@ -323,3 +325,21 @@ def test_what_a_run_has_written_is_kept(commands, tmp_path):
     assert (status, err.count("\n")) == (1, 1)
     assert (folder / "result.csv").is_file()
     assert (folder / ".hydra/config.yaml").is_file()
+
+
+def test_a_folder_that_holds_something_else_is_not_replaced(tmp_path):
+    target = tmp_path / "photos"
+    target.mkdir()
+    (target / "data.json").touch()
+    for name in ("cat.jpg", ".hidden"):
+        (target / name).touch()
+        with (
+            pytest.raises(UserError, match=rf"photos would be replaced, and holds {name}, which"),
+            atomic_write(target, replaces=["data.json"]),
+        ):
+            pass
+        assert {path.name for path in target.iterdir()} == {"data.json", name}
+        (target / name).unlink()
+    with atomic_write(target, replaces=["data.json"]) as new:
+        new.mkdir()
+    assert not any(target.iterdir())

@@ -417,4 +417,6 @@ def test_what_is_given_in_any_way_trains_to_the_same_bits():
     probed = [actlab.probe(fit, other, images=12) for fit in fits]
     pd.testing.assert_frame_equal(probed[0], probed[1])
     line = refusal_of(lambda: actlab.probe(fits[0], actlab.from_arrays(IMAGES[:, 0], LABELS)))
-    assert line.startswith("data has 4 pixels and 3 classes, the fitted networks take 12 and give 3")
+    assert line.startswith(
+        "data has 4 pixels and 3 classes, the fitted networks take 12 and give 3"
+    )

@@ -319,7 +319,7 @@ def fetch_dataset(
     title, files = load_definition(name).title, list_files(name)
     sources = list_sources(name) if source is None else [Folder(source)]
     failures = []
-    with atomic_write(folder) as target:
+    with atomic_write(folder, replaces=[file.name for file in files]) as target:
         for candidate in sources:
             target.mkdir()
             try:

@@ -72,11 +72,7 @@ def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> 
     if not (sweepable or "run" in map(get_key, sys.argv)):
         sys.argv.append("run=stage")
     sys.argv[1:] = [expand(argument, project, root) for argument in sys.argv[1:]]
-    Plugins.instance()  # registers Hydra's own sweeper, which knows no outcomes, under this name
-    basic = {"_target_": "hydra_plugins.actlab_sweepers.GridSweeper"}
-    basic |= dict.fromkeys(("max_batch_size", "params"))
-    ConfigStore.instance().store("basic", basic, group="hydra/sweeper")
-    ConfigStore.instance().store("schema", project.schema)
+    _register(project)
     failure: Exception | None = None
     composed_once = False
 
@@ -96,9 +92,8 @@ def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> 
 
     vars(job).update(project=project, sweepable=sweepable)  # read by the sweeper
     try:
-        hydra.main(version_base=VERSION, config_path=str(root / "conf"), config_name="config")(
-            job
-        )()
+        main = hydra.main(version_base=VERSION, config_path=f"{root}/conf", config_name="config")
+        main(job)()
     except Exception as error:  # Hydra lets through what Python and YAML raise
         if composed_once or isinstance(error, UserError):
             raise
@@ -115,6 +110,15 @@ def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> 
             f" {reason}"
         ) from error
     return failure
+
+
+def _register(project: Project) -> None:
+    """Register the schema, and the grid in place of Hydra's own sweeper, which has no outcomes."""
+    Plugins.instance()  # registers Hydra's
+    grid = {"_target_": "hydra_plugins.actlab_sweepers.GridSweeper"}
+    grid |= dict.fromkeys(("max_batch_size", "params"))
+    ConfigStore.instance().store("basic", grid, group="hydra/sweeper")
+    ConfigStore.instance().store("schema", project.schema)
 
 
 def _compose_unswept(root: Path) -> None:

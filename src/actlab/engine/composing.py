@@ -104,7 +104,7 @@ def name_folder(overrides: Sequence[str], values: object) -> str:
     """Name a job's folder: its overrides, and a digest of its values, which tells jobs apart.
 
     >>> name_folder(["seeds=[0,1]", "+activation=relu"], {"epochs": 3})
-    'activation=relu,seeds=[0,1]-5c12e0dc'
+    'activation=relu,seeds=[0,1]-543da7ab'
     """
     described = escape(",".join(sorted(override.lstrip("+") for override in overrides)))
     digest = hashlib.sha256(json.dumps(values, default=str).encode()).hexdigest()[:8]

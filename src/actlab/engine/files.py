@@ -7,17 +7,21 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+
+from actlab.errors import UserError
 
 #: Seconds after which a process that cannot be seen counts as ended.
 _UNSEEN = 24 * 3600
 
 
 @contextmanager
-def atomic_write(path: Path, sync: bool = True) -> Iterator[Path]:
+def atomic_write(
+    path: Path, sync: bool = True, replaces: Iterable[str] | None = None
+) -> Iterator[Path]:
     """Yield a temporary path next to `path`; what the block writes there replaces `path`.
 
     The block may write a file or make a folder. When it raises, `path` stays as it was and nothing
@@ -30,6 +34,13 @@ def atomic_write(path: Path, sync: bool = True) -> Iterator[Path]:
         The file or folder; its parents are made.
     sync
         Whether to sync to disk first, so that `path` is complete after a power failure too.
+    replaces
+        The names that a folder may hold to be replaced, where the user chooses `path`; None: any.
+
+    Raises
+    ------
+    UserError
+        If `path` is a folder that holds something else.
 
     Examples
     --------
@@ -40,6 +51,13 @@ def atomic_write(path: Path, sync: bool = True) -> Iterator[Path]:
     >>> target.read_text(), [file.name for file in target.parent.iterdir()]
     ('42', ['answer.txt'])
     """
+    if replaces is not None and path.is_dir():
+        held = {entry.name for entry in path.iterdir()}
+        if others := sorted(held.difference(replaces)):
+            raise UserError(
+                f"{path} would be replaced, and holds {others[0]}, which actlab did not write:"
+                " name a folder that is new or empty"
+            )
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path)
     # .dvcignore and .gitignore know the name.
