@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
@@ -195,6 +197,16 @@ def test_a_study_that_is_wrong_is_one_line(change, stage, line, study, run, mnis
     assert err.startswith(f"actlab: {line.format(study=study)}")
     assert err.count("\n") == 1
     assert files(study) == before
+
+
+def test_a_copy_for_an_experiment_says_what_it_leaves_out(study):
+    copy = study / ".dvc/tmp/exps/standalone/tmp1"
+    shutil.copytree(study / "conf", copy / "conf")
+    config = SimpleNamespace(activations=["mine"], networks=["mlp"])
+    with pytest.raises(UserError, match=r"tracks: git add the new files$"):
+        entry.check_names(cast(Any, config), copy)
+    with pytest.raises(UserError, match=r"threshold$"):
+        entry.check_names(cast(Any, config), study)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import numpy as np
 
 from actlab.data.arrays import Part, split_arrays
 from actlab.data.datasets import OwnFiles, parse_idx
-from actlab.data.splits import Splits, load_own, save_processed
+from actlab.data.splits import FILES, Splits, load_own, save_processed
 from actlab.engine import presets
 from actlab.engine.files import atomic_write
 from actlab.engine.fingerprint import digest_sources
@@ -93,7 +93,7 @@ def digest_files(path: Path) -> str:
 def convert(name: str, definition: OwnFiles, folder: Path) -> None:
     """Write a user's own files as arrays, with `data.json`, which has their digests."""
     splits = read_own(name, definition)
-    with atomic_write(folder) as target:
+    with atomic_write(folder, replaces=FILES) as target:
         save_processed(splits, target, _made_with(definition))
 
 

@@ -38,6 +38,13 @@ class Splits(NamedTuple):
         return [(name, split) for name, split in named if split is not None]
 
 
+#: The files of `save_processed`.
+FILES = (
+    "data.json",
+    *(f"{split}_{kind}.npy" for split in ("train", "validation", "test") for kind in Split._fields),
+)
+
+
 def scale_images(images: UInt8[np.ndarray, "image ..."]) -> Float32[np.ndarray, "image pixel"]:
     """Flatten each image and scale it from 0..255 to 0..1.
 

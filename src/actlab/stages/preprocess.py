@@ -9,16 +9,13 @@ from actlab.stages.entry import run
 
 def preprocess(config: Config) -> None:
     """Scale the images, hold some out, count the classes."""
-    from actlab.data.splits import Split, count_classes, save_processed, split_raw
+    from actlab.data.splits import FILES, count_classes, save_processed, split_raw
     from actlab.engine.files import atomic_write
 
     data = config.data
     folder = Path(config.paths.raw, data.name)
     splits = split_raw(data.name, folder, data.validation_size, data.split_seed)
-    arrays = (
-        f"{split}_{kind}.npy" for split in ("train", "validation", "test") for kind in Split._fields
-    )
-    with atomic_write(Path(config.paths.processed), replaces=["data.json", *arrays]) as folder:
+    with atomic_write(Path(config.paths.processed), replaces=FILES) as folder:
         save_processed(splits, folder, asdict(data))
     counts = count_classes(splits)
     for name, split in splits.items():
