@@ -312,7 +312,7 @@ EDITS = {
         ("params.yaml", "- leaky_relu\n", "- leaky_relu\n- prelu\n"),
         {"train@prelu-mlp"},
     ),
-    "the title of the data set": (("conf/data/mnist.yaml", "MNIST", "Digits"), set()),
+    "the title of the data set": (("conf/data/mnist.yaml", "title: MNIST", "title: Digits"), set()),
     "the trainer": (("src/actlab/training/trainer.py", "import", "import"), TRAINS),
     "what MLflow is sent": (("src/actlab/tracking/publish.py", "import", "import"), set()),
 }
