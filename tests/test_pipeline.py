@@ -76,6 +76,8 @@ def test_a_training_depends_on_what_its_fingerprint_holds(root):
         ("stages/compare", set()),
         ("data/download", {"fetch-data"}),
         ("data/raw", {"fetch-data"}),
+        ("data/own", {"fetch-data"}),
+        ("data/arrays", {"fetch-data"}),
         ("data/config", {"train", "report"}),
         ("probes/gradients", {"gradients", "theory"}),
         ("probes/kernels", {"timing"}),
@@ -84,7 +86,7 @@ def test_a_training_depends_on_what_its_fingerprint_holds(root):
         ("probes/config", set()),
         ("training/trainer", {"train", "timing"}),
         ("models/network", {"train", "gradients", "timing", "theory"}),
-        ("data/splits", set(STAGES) - {"activations", "fetch-data", "collect"}),
+        ("data/splits", set(STAGES) - {"activations", "collect"}),
         ("activations/functions", set(STAGES) - {"fetch-data", "preprocess", "collect"}),
     ],
 )
@@ -310,7 +312,7 @@ EDITS = {
         ("params.yaml", "- leaky_relu\n", "- leaky_relu\n- prelu\n"),
         {"train@prelu-mlp"},
     ),
-    "the title of the data set": (("conf/data/mnist.yaml", "MNIST", "Digits"), set()),
+    "the title of the data set": (("conf/data/mnist.yaml", "title: MNIST", "title: Digits"), set()),
     "the trainer": (("src/actlab/training/trainer.py", "import", "import"), TRAINS),
     "what MLflow is sent": (("src/actlab/tracking/publish.py", "import", "import"), set()),
 }
