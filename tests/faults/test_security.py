@@ -457,18 +457,6 @@ def test_setup_installs_nothing_without_its_hash(root):
 # --- Servers ------------------------------------------------------------------------------
 
 
-def test_the_ui_is_open_to_this_machine_alone(root):
-    output = subprocess.run(
-        ["make", "--dry-run", "--assume-old=.venv/ready", "ui"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    (line,) = (line for line in output.splitlines() if "mlflow ui" in line)
-    assert "--host 127.0.0.1 " in line
-
-
 def test_the_server_is_open_to_this_machine_alone_unless_it_is_told(root):
     text = (root / "scripts/mlflow_server.sh").read_text()
     assert "\nhost=${MLFLOW_HOST:-127.0.0.1}\n" in text

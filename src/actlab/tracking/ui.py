@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+from pathlib import Path
 
+from actlab.engine.surroundings import prepare
 from actlab.errors import UserError
 from actlab.tracking import notes, overview
 from actlab.tracking.address import format_store_error, hide_credentials, tracking_uri
@@ -46,8 +48,10 @@ def main() -> None:
     """Show the runs of the store at hand."""
     parser = argparse.ArgumentParser(prog="python -m actlab.tracking.ui", description=__doc__)
     parser.add_argument("--port", type=int, default=5000)
+    given = parser.parse_args()
     try:
-        show(parser.parse_args().port)
+        prepare(Path.cwd())
+        show(given.port)
     except UserError as error:
         sys.exit(f"actlab: {error}")
 
