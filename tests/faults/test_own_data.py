@@ -410,8 +410,8 @@ def test_what_is_given_in_any_way_trains_to_the_same_bits():
         for names, data in (("relu", plain), (["relu", "tanh"], other))
     ]
     history, other_history = (fit.history.drop(columns="epoch_seconds") for fit in fits)
-    pd.testing.assert_frame_equal(history, other_history[:4])
-    pd.testing.assert_frame_equal(fits[0].test, fits[1].test[:2])
+    pd.testing.assert_frame_equal(history, other_history.head(4))
+    pd.testing.assert_frame_equal(fits[0].test, fits[1].test.head(2))
     assert fits[0].test["test_accuracy"].between(0, 1).all()
     assert len(actlab.compare(fits[1])) == 1
     probed = actlab.probe(fits[0], other, images=12)
