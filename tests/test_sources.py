@@ -173,7 +173,7 @@ def test_unpacking_stops_at_the_size_of_the_file(tmp_path):
 def test_what_was_there_stays_when_it_stops_midway(tmp_path, monkeypatch, error):
     raw = tmp_path / "data" / "raw"
     raw.mkdir(parents=True)
-    (raw / "before").write_text("from before")
+    (raw / NAMES[0]).write_text("from before")
     mine = write_folder(tmp_path / "mine", TINY)
     written = []
     write_bytes = Path.write_bytes
