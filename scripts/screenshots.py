@@ -1,5 +1,8 @@
 #!/usr/bin/env python
-"""Draw the pictures of docs/mlflow.md from this repository's runs: `python scripts/screenshots.py`.
+"""Draw the pictures of MLflow in the docs from this repository's runs.
+
+    python scripts/screenshots.py               # docs/study/mlflow_*.png, after `make repro`
+    python scripts/screenshots.py depth/mlflow  # after the depth sweep and its comparison
 
 It serves `mlflow.db` on a free port and draws its pages with Chromium. It needs `uv pip install
 playwright` and, on Debian and Ubuntu, `apt-get install chromium`.
@@ -12,6 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,11 +41,22 @@ class Page(NamedTuple):
     shown: str
 
 
-def find_pages() -> dict[str, Page]:
-    """Find the pages by the names of their pictures."""
+def find_pages(names: Sequence[str]) -> dict[str, Page]:
+    """Find the pages by the names of their pictures: the sweeps' that are named, or the study's."""
     store = connect()
     number = store.experiment
-    parents = store.search("FINISHED", {"actlab.kind": "configuration", "actlab.source": "dvc"})
+    if names:
+        sweeps = {name: f"sweep-{Path(name).parent}-launch1" for name in names}
+        return {
+            name: Page(notes.view_link(number, key), "val_accuracy_mean")
+            for name, key in sweeps.items()
+        }
+    study = {"actlab.kind": "configuration", "actlab.source": "dvc"}
+    parents = [
+        run
+        for run in store.search("FINISHED", study)
+        if run.data.params["data.name"] == "mnist"  # `make fashion` writes to the same store
+    ]
     newest = {run.info.run_name: run for run in reversed(parents)}  # the newest comes last
     relu = newest["relu/mlp"]
     compared = [newest[f"{name}/mlp"].info.run_id for name in ("sigmoid", "tanh", "relu")]
@@ -84,13 +99,13 @@ def draw(browser: Any, server: str, shown: Page, path: Path) -> None:
 
 
 def main() -> None:
-    """Serve the runs and draw every page, or those that are named."""
+    """Serve the runs and draw the pages."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None or find_spec("playwright") is None:
         sys.exit("screenshots: install chromium (apt-get) and playwright (uv pip)")
     from playwright.sync_api import sync_playwright
 
-    pages = find_pages()
+    pages = find_pages(sys.argv[1:])
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri()]
@@ -104,8 +119,8 @@ def main() -> None:
         wait_for(address)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-            for name in sys.argv[1:] or pages:
-                draw(browser, address, pages[name], STUDY / f"{name}.png")
+            for name, page in pages.items():
+                draw(browser, address, page, STUDY / f"{name}.png")
                 print(STUDY / f"{name}.png", flush=True)
     finally:
         server.terminate()
