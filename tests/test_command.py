@@ -8,8 +8,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
@@ -199,14 +197,14 @@ def test_a_study_that_is_wrong_is_one_line(change, stage, line, study, run, mnis
     assert files(study) == before
 
 
-def test_a_copy_for_an_experiment_says_what_it_leaves_out(study):
+def test_a_copy_for_an_experiment_says_what_it_leaves_out(study, run, monkeypatch):
     copy = study / ".dvc/tmp/exps/standalone/tmp1"
     shutil.copytree(study / "conf", copy / "conf")
-    config = SimpleNamespace(activations=["mine"], networks=["mlp"])
-    with pytest.raises(UserError, match=r"tracks: git add the new files$"):
-        entry.check_names(cast(Any, config), copy)
-    with pytest.raises(UserError, match=r"threshold$"):
-        entry.check_names(cast(Any, config), study)
+    shutil.copy(study / "params.yaml", copy)
+    monkeypatch.chdir(copy)
+    status, _, err = run("preprocess", "activations=[mine]")
+    assert status == 1
+    assert err.endswith("; a copy for an experiment has what git tracks: git add the new files\n")
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,7 @@ def check_names(config: Config, root: Path) -> None:
         known = sorted(path.stem for path in (root / "conf" / group).glob("*.yaml"))
         for name in getattr(config, key):
             if name not in known:
-                untracked = (
-                    "; this copy for an experiment has what git tracks: git add the new files"
-                )
+                untracked = "; a copy for an experiment has what git tracks: git add the new files"
                 hint = untracked if ".dvc" in root.parts else ""
                 raise UserError(f"{key} has {name!r}: conf/{group}/ has {', '.join(known)}{hint}")
         if config.paths.output != ".":
