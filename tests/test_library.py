@@ -381,7 +381,7 @@ MISTAKES = [
     ),
     (
         lambda _: plain(actlab.fit)("relu", None),
-        "data is of type NoneType: it has to be a data",
+        "data is of type NoneType: it has to be the result",
     ),
     (lambda data: plain(actlab.fit)(3, data), "activations is of type int: it has to be a list"),
     (lambda data: plain(actlab.fit)([3], data), "activation is of type int: it has to be a name"),
