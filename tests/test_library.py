@@ -394,7 +394,7 @@ MISTAKES = [
         lambda data: plain(actlab.plot_curves)(data),
         "fitted is of type Data: it has to be the",
     ),
-    (lambda _: plain(actlab.plot_images)(3), "data is of type int: it has to be a data set"),
+    (lambda _: plain(actlab.plot_images)(3), "data is of type int: it has to be the result"),
     (
         lambda _: plain(actlab.plot_gradients)(3),
         "probed is of type int: it has to be the result",
