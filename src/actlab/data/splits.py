@@ -223,6 +223,8 @@ def load_processed(
     """
     try:
         return _load_arrays(folder, made_with or {}, is_scaled)
+    except _MissingError as error:
+        raise UserError(f"{error}: run `dvc repro {stage}` to make it") from None
     except _DamagedError as error:
         # DVC considers a file of the same size and time unchanged: it must be forced.
         again = f"run `dvc repro -f -s {stage}` to make it again"
@@ -263,6 +265,10 @@ class _DamagedError(Exception):
     """What is wrong with a folder of arrays."""
 
 
+class _MissingError(_DamagedError):
+    """Which file a folder of arrays lacks."""
+
+
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -272,7 +278,7 @@ def _read_description(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what data.json holds, and the digests in it."""
     path = folder / "data.json"
     if not path.is_file():
-        raise _DamagedError(f"{path} is missing")
+        raise _MissingError(f"{path} is missing")
     try:
         described = json.loads(path.read_text())
     except (ValueError, OSError, RecursionError) as error:
@@ -290,7 +296,7 @@ def _load_array(folder: Path, name: str, digests: Mapping[str, Any]) -> np.ndarr
     if name not in digests:
         raise _DamagedError(f"{folder / 'data.json'} has no SHA-256 of {name}")
     if not path.is_file():
-        raise _DamagedError(f"{path} is missing")
+        raise _MissingError(f"{path} is missing")
     try:
         digest = _digest(path)
     except OSError as error:
