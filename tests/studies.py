@@ -66,7 +66,7 @@ class Study:
             str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
             for folder in folders
             for path in sorted((self.folder / folder).rglob("*"))
-            if path.is_file()
+            if path.is_file() and path.suffix != ".lock"
         }
 
     def rows(self, name: str) -> list[dict[str, str]]:

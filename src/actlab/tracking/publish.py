@@ -40,7 +40,9 @@ def run_name(config: Config) -> str:
     name = f"{config.activation.name}/{config.network.name}"
     is_job = source_of(config) == "sweep"
     asked = list_overrides(Path(config.paths.output).name) if is_job else []
-    others = ",".join(part for part in asked if not re.match("(activation|network|experiment)=", part))
+    others = ",".join(
+        part for part in asked if not re.match("(activation|network|experiment)=", part)
+    )
     # A database may hold a name to 250 characters.
     return f"{name} {others}"[:200] if "=" in others else name
 
