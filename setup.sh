@@ -35,6 +35,10 @@ echo "Setting up $VENV with the locked requirements (once; about a minute)"
 # its installed actlab point there, also from a copied or moved clone.
 if ! { [ -x "$VENV/bin/python" ] && grep -qsF " $(pwd -P)/$VENV" "$VENV/pyvenv.cfg"; }; then
     [ ! -L "$VENV" ] || fail "$VENV links to the environment of another folder: remove the link"
+    # uv.txt is written below, and pyvenv.cfg by a set-up that was cut short.
+    [ ! -e "$VENV" ] || [ -z "$(ls -A "$VENV")" ] || [ -e "$VENV/uv.txt" ] ||
+        grep -qsF " $(pwd -P)/$VENV" "$VENV/pyvenv.cfg" ||
+        fail "$VENV is in the way, and set-up did not make it: move it elsewhere"
     "$PYTHON" -m venv --clear "$VENV"
 fi
 # pip and uv keep what they download below HOME, which may be read-only.

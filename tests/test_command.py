@@ -258,6 +258,17 @@ def test_a_cause_that_jobs_share_is_reported_once(run, monkeypatch):
     assert "best" not in out
 
 
+@pytest.mark.parametrize("key", ["reports", "results"])
+def test_a_folder_with_other_files_is_not_replaced(key, run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("thesis")
+    (folder / "figures").mkdir()
+    (folder / "thesis.tex").touch()
+    status, _, err = run("report", f"paths.{key}={folder}")
+    assert (status, err.count("\n")) == (1, 1)
+    assert err.startswith(f"actlab: paths.{key} is {folder}, which holds ")
+    assert {path.name for path in folder.iterdir()} == {"figures", "thesis.tex"}
+
+
 def test_the_traceback_is_there_for_who_asks(run):
     with pytest.raises(UserError, match=r"training\.epochs is 0"):
         run("train", "run=stage", "training.epochs=0", full_error="1")

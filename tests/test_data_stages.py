@@ -52,6 +52,16 @@ def test_each_data_set_has_a_folder_of_its_own_and_is_fetched_once(tmp_path, min
     assert (raw / "tiny/t10k-labels-idx1-ubyte").read_bytes() == TINY["t10k-labels-idx1-ubyte"]
 
 
+def test_a_label_without_a_class_is_one_line(tmp_path, monkeypatch):
+    labels = TINY["train-labels-idx1-ubyte"]
+    contents = {**TINY, "train-labels-idx1-ubyte": labels[:-1] + b"\2"}
+    plant_data(monkeypatch, strange=define("Strange", "ab", contents))
+    for file, content in contents.items():
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises(UserError, match="has the label 2: with 2 classes it has to be from 0 to 1"):
+        fetch_data(make_config("strange", tmp_path, str(tmp_path)))
+
+
 def test_a_damaged_file_is_fetched_again(tmp_path, mine, capsys):
     config = make_config("tiny", tmp_path, str(mine))
     fetch_data(config)

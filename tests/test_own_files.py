@@ -197,6 +197,12 @@ MISTAKES = {
         lambda path: (path.mkdir(), (path / NAMES[0]).write_bytes(format_idx(LEVELS))),
         "train-labels-idx1-ubyte is missing",
     ),
+    "test images without labels": (
+        "mine.npz",
+        {},
+        lambda path: write_npz(path, x_train=FEATURES, y_train=LABELS, x_test=FEATURES),
+        "it has x_test alone: x_test and y_test go together",
+    ),
     "no images": ("mine", {}, lambda path: path.mkdir(), "mine has no images in folders by class"),
     "another size": (
         "mine",

@@ -105,6 +105,11 @@ V1 = "4:memory:/docker/1\n3:cpu,cpuacct:/docker/1\n0::/\n"
             2,
         ),
         (V1, {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
+        (
+            V1.replace("cpu,cpuacct", "cpuacct,cpu"),
+            {"cpu/docker/1/cpu.cfs_quota_us": "100000", "cpu/docker/1/cpu.cfs_period_us": "50000"},
+            2,
+        ),
         ("", {}, 8),
     ],
 )

@@ -169,6 +169,17 @@ def test_a_copied_or_moved_clone_makes_its_environment_anew(name, is_copy, clone
         assert make(folder) == NOTHING  # the original stays as it was
 
 
+@pytest.mark.parametrize("content", ["notes.txt", "pyvenv.cfg"])
+def test_a_folder_that_set_up_did_not_make_stays(content, clone):
+    folder, make = clone
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / content).write_text("home = /usr/bin\n")
+    status, made, said = make(folder)
+    assert (status, made) == (2, [])
+    assert "actlab: .venv is in the way, and set-up did not make it: move it elsewhere\n" in said
+    assert [path.name for path in (folder / ".venv").iterdir()] == [content]
+
+
 def test_what_else_changes_keeps_the_environment(clone):
     folder, make = clone
     assert make(folder) == MADE

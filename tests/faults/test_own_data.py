@@ -420,3 +420,17 @@ def test_what_is_given_in_any_way_trains_to_the_same_bits():
     assert line.startswith(
         "data has 4 pixels and 3 classes, the fitted networks take 12 and give 3"
     )
+
+
+def test_tables_and_labels_of_other_libraries():
+    class Table:
+        """As polars and pyarrow: columns, and types in a list or none."""
+
+        columns, dtypes = ("a", "b"), ["f8", "f8"]
+
+        def __array__(self, dtype=None, copy=None):
+            return np.arange(12.0).reshape(6, 2)
+
+    names = ["é", "a", "é", "a", "é", "a"]
+    data = actlab.from_arrays(Table(), np.array([name.encode() for name in names]), test_size=0.4)
+    assert data.classes == ("a", "é")

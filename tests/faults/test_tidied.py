@@ -158,6 +158,16 @@ def test_a_renamed_experiment_stays_the_one_that_is_used(logged: Path) -> None:
     assert len(client().search_experiments()) == 2  # with MLflow's own, Default
 
 
+def test_a_renamed_experiment_that_is_deleted_is_reported_and_restored(logged: Path) -> None:
+    client().rename_experiment("1", "autumn")
+    client().delete_experiment("1")
+    for use in (store.require_writable, store.connect):
+        with pytest.raises(StoreError, match=r"the experiment 'autumn' \(id 1\) of MLflow"):
+            use()
+    assert store.restore_experiment() == "autumn"
+    assert len(client().search_experiments()) == 2
+
+
 def test_what_a_person_wrote_is_kept(logged: Path) -> None:
     parent = run_named(NAME).info.run_id
     client().set_tag(parent, "mine", "yes")

@@ -191,6 +191,8 @@ def load_data(
 
 def _load_published(name: str, folder: str | Path | None) -> Splits:
     place = _data_folder(name) if folder is None else Path(folder).expanduser()
+    if place.is_file():
+        raise UserError(f"folder is {place}, a file: name the folder that holds it")
     if not place.is_dir() or not any(place.iterdir()):
         download.fetch_dataset(
             name, place, advice='Name a folder that has the files: load_data(..., folder="...")'

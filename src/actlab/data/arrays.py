@@ -130,7 +130,7 @@ def convert_images(
     values: Any, name: str
 ) -> UInt8[np.ndarray, "image ..."] | Float32[np.ndarray, "image ..."]:
     """Return images (n, ...) as uint8 if that is what they are, else as float32."""
-    if hasattr(values, "columns"):
+    if hasattr(getattr(values, "dtypes", None), "items"):  # a DataFrame of pandas
         others = [str(key) for key, dtype in values.dtypes.items() if dtype.kind not in "buif"]
         if others:
             raise UserError(
@@ -171,7 +171,9 @@ def convert_labels(values: Any, name: str) -> np.ndarray:
     if array.size == 0:
         raise UserError(f"{name} is empty")
     match array.dtype.kind:
-        case "U" | "S" | "T":
+        case "S":
+            return np.char.decode(array, "utf-8", "replace")
+        case "U" | "T":
             return array.astype(str)
         case "b":
             return array.astype(np.int64)

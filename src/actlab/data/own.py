@@ -6,6 +6,7 @@
 import hashlib
 import json
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -26,12 +27,8 @@ from actlab.errors import UserError
 #: The arrays of an .npz file, in lower case: images and labels, for training and for the test.
 _KEYS = (("x_train", "y_train", "x_test", "y_test"), ("x_train", "y_train"), ("x", "y"))
 
-#: The idx files, and the same with a dot in the place of the hyphen.
-_IDX = tuple(
-    f"{split}-{kind}"
-    for split in ("train", "t10k")
-    for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
-)
+#: The idx files, whose names end in the number of axes: `-idx3-ubyte` or `.idx3-ubyte`.
+_IDX = tuple(f"{split}-{kind}" for split in ("train", "t10k") for kind in ("images", "labels"))
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
@@ -108,6 +105,8 @@ def is_converted(definition: OwnFiles, folder: Path) -> bool:
         described = json.loads((folder / "data.json").read_text())
     except (UserError, OSError, ValueError):
         return False
+    if definition.sha256 not in (None, described.get("source")):
+        return False
     expected = _made_with(definition)
     return {key: described.get(key) for key in expected} == expected
 
@@ -156,6 +155,8 @@ def _read_npz(path: Path) -> tuple[Part, Part | None]:
         names = {name.lower(): name for name in arrays.files}
         for keys in _KEYS:
             if set(keys) <= set(names):
+                if unpaired := sorted({"x_test", "y_test"} & set(names) - set(keys)):
+                    raise UserError(f"it has {unpaired[0]} alone: x_test and y_test go together")
                 return _pair([(names[key], arrays[names[key]]) for key in keys])
     raise UserError(
         f"it has the arrays {', '.join(names.values()) or 'none'}: it has to have x_train, y_train,"
@@ -185,15 +186,13 @@ def _read_csv(path: Path, target: str | None) -> Part:
 
 def _read_idx(path: Path) -> tuple[Part, Part | None] | None:
     """Read the idx files of a folder, if it has any."""
-    present = {
-        file.name.removesuffix(".gz").replace(".idx", "-idx"): file for file in path.iterdir()
-    }
+    present = {re.sub(r"[-.]idx\d-ubyte(\.gz)?$", "", file.name): file for file in path.iterdir()}
     if not set(present) & set(_IDX):
         return None
     wanted = _IDX if set(present) & set(_IDX[2:]) else _IDX[:2]
     for name in wanted:
         if name not in present:
-            raise UserError(f"{name} is missing")
+            raise UserError(f"{name}-idx{1 if 'labels' in name else 3}-ubyte is missing")
     return _pair([(name, _parse(present[name])) for name in wanted])
 
 

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from actlab.data import own
-from actlab.data.datasets import OwnFiles, list_files, load_definition, read_raw
+from actlab.data.datasets import OwnFiles, list_files, load_definition, parse_idx, read_raw
 from actlab.data.download import fetch_dataset
 from actlab.engine.files import remove_abandoned
 from actlab.engine.locks import file_lock
+from actlab.errors import UserError
 
 
 def provide_raw(name: str, root: Path, source: str | None = None) -> bool:
@@ -38,7 +39,29 @@ def provide_raw(name: str, root: Path, source: str | None = None) -> bool:
             Path(source).expanduser() if source else None,
             say=lambda line: print(line, flush=True),
         )
+        _require_classes(name, folder)
     return True
+
+
+def _require_classes(name: str, folder: Path) -> None:
+    """Refuse labels that have no class, and splits with another number of labels than of images."""
+    definition = load_definition(name)
+    assert not isinstance(definition, OwnFiles)
+    last = len(definition.classes) - 1
+    for images, labels in (
+        (definition.train_images, definition.train_labels),
+        (definition.test_images, definition.test_labels),
+    ):
+        if images.shape[0] != labels.shape[0]:
+            raise UserError(
+                f"conf/data/{name}.yaml: {images.name} has {images.shape[0]} images,"
+                f" {labels.name} {labels.shape[0]} labels: it has to be one label per image"
+            )
+        if (greatest := parse_idx((folder / labels.name).read_bytes()).max()) > last:
+            raise UserError(
+                f"conf/data/{name}.yaml: {labels.name} has the label {greatest}: with"
+                f" {last + 1} classes it has to be from 0 to {last}"
+            )
 
 
 def _find_fault(name: str, folder: Path) -> str | None:

@@ -134,7 +134,11 @@ def remove_abandoned(path: Path, is_locked: bool = False) -> None:
         found = name.fullmatch(entry.name)
         if not found:
             continue
-        if is_locked or has_ended(found[1], int(found[2]), entry.stat().st_mtime):
+        try:
+            began = entry.stat().st_mtime
+        except FileNotFoundError:  # it has just been finished
+            continue
+        if is_locked or has_ended(found[1], int(found[2]), began):
             # Killed between two renames: restore the previous content.
             before = Path(entry.path, "before")
             if before.is_dir() and not path.exists():

@@ -84,7 +84,7 @@ def _read_quota() -> float:
     with suppress(OSError):
         for line in _OWN_GROUPS.read_text(encoding="utf-8").splitlines():
             _, controllers, group = line.split(":", 2)
-            if controllers not in ("", "cpu", "cpu,cpuacct"):
+            if controllers and "cpu" not in controllers.split(","):
                 continue
             mount = _GROUPS / "cpu" if controllers else _GROUPS  # version 1, version 2
             # In a container its own group may be the mount itself, whatever its name outside.

@@ -11,6 +11,34 @@ from actlab.engine.project import Outcome, Project
 from actlab.errors import UserError
 from actlab.schema import Config
 
+#: What stages write into a folder of `paths`.
+_WRITTEN = {
+    "results": {"activations", "gradients.csv", "manifest", "preactivations.csv", "theory"},
+    "reports": {
+        *("claims.csv", "compare", "comparisons.csv", "data", "figures", "metrics.json", "plots"),
+        *("report.html", "report.md", "summary.csv", "tables", "theory.csv"),
+    },
+}
+
+
+def check_folders(config: Config, root: Path) -> None:
+    """Refuse a folder elsewhere that holds other files: stages replace what is in theirs."""
+    for key, written in _WRITTEN.items():
+        folder = Path(getattr(config.paths, key)).absolute()
+        if folder.is_relative_to(root) or not folder.is_dir():
+            continue
+        if others := sorted({entry.name for entry in folder.iterdir()} - written):
+            raise UserError(
+                f"paths.{key} is {folder}, which holds {others[0]}: name a folder that is new or"
+                " empty, since what is in it is replaced"
+            )
+
+
+def check(config: Config, root: Path) -> None:
+    """Refuse unknown activations and networks, and folders whose files would be replaced."""
+    check_names(config, root)
+    check_folders(config, root)
+
 
 def check_names(config: Config, root: Path) -> None:
     """Refuse activations and networks that conf/, below the repository's root, does not have."""
@@ -50,7 +78,7 @@ def _explain_store(error: BaseException, loss: str) -> str:
 
 PROJECT = Project(
     schema=Config,
-    check=check_names,
+    check=check,
     run_once=_train_once,
     connect=_connect,
     explain_store=_explain_store,

@@ -59,16 +59,17 @@ def _drop_if_only(changed: dict[str, Any], stage: str, *folders: str) -> None:
 def _has_same_key(config: Config, name: str) -> bool:
     """Return whether an activation is the one that `results/activations` describes."""
     try:
-        saved = Path(config.paths.results, "activations", name, "key.json").read_text("utf-8")
+        path = Path(config.paths.results, "activations", name, "key.json")
+        saved = json.loads(path.read_text("utf-8"))
         activation = read_configured(name, Path("conf/activation"))
         sources = None
         if activation.is_own:  # importing TensorFlow takes seconds
             from actlab.activations.functions import digest_sources
 
             sources = digest_sources(activation.function)
-    except (OSError, UserError):
+    except (OSError, ValueError, UserError):
         return False
-    return json.loads(saved) == {**asdict(activation), "sources": sources}
+    return saved == {**asdict(activation), "sources": sources}
 
 
 def _has_same_manifest(config: Config) -> bool:

@@ -16,6 +16,7 @@ import time
 import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 
 import yaml
@@ -24,7 +25,7 @@ from actlab.engine import interrupts
 from actlab.engine.surroundings import prepare
 from actlab.errors import UserError
 from actlab.tracking import registry
-from actlab.tracking.address import format_store_error, tracking_uri
+from actlab.tracking.address import format_store_error, hide_credentials, tracking_uri
 from actlab.tracking.store import connect_to_read
 
 HOST = "127.0.0.1"
@@ -40,6 +41,9 @@ _ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
 }
+
+#: The variables by which MLflow's servers find the store; a command line would show its password.
+_STORE = ("MLFLOW_TRACKING_URI", "MLFLOW_BACKEND_STORE_URI")
 
 
 def find(asked: str | None, data: str) -> tuple[str, str]:
@@ -94,7 +98,7 @@ def run_server(arguments: Sequence[str], port: int, health: str, line: str) -> N
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
-                    env=os.environ | _ENVIRONMENT | {"MLFLOW_TRACKING_URI": tracking_uri()},
+                    env=os.environ | _ENVIRONMENT | dict.fromkeys(_STORE, tracking_uri()),
                     start_new_session=True,
                 )
                 try:
@@ -107,14 +111,15 @@ def run_server(arguments: Sequence[str], port: int, health: str, line: str) -> N
         except interrupts.Interrupted as interrupted:
             interrupts.leave(interrupted.number)
         log.seek(0)
-        words = log.read().decode(errors="replace").split()
+        words = hide_credentials(log.read().decode(errors="replace")).split()
         raise UserError(f"MLflow's server has ended: {' '.join(words)[-200:] or 'it was killed'}")
 
 
 def _wait_until_it_answers(server: subprocess.Popen[bytes], address: str) -> bool:
     """Return whether a server answers, before it ends."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while server.poll() is None:
-        with suppress(OSError), urllib.request.urlopen(address, timeout=5):
+        with suppress(OSError, HTTPException), direct.open(address, timeout=5):
             return True
         time.sleep(0.2)
     return False

@@ -26,6 +26,7 @@ A run is set to FINISHED after everything else has been written. Runs that a kil
 RUNNING are set to FAILED by the next process on that machine that writes to the store.
 """
 
+import errno
 import getpass
 import hashlib
 import logging
@@ -309,6 +310,10 @@ def require_writable() -> None:
     elif file.exists() and file.stat().st_size:
         with closing(_begin_writing(file)) as database:
             _check_experiment(database, file)
+    else:
+        folder = next(parent for parent in file.absolute().parents if parent.exists())
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def _check_experiment(database: sqlite3.Connection, file: Path) -> None:
@@ -316,9 +321,15 @@ def _check_experiment(database: sqlite3.Connection, file: Path) -> None:
     if not database.execute("PRAGMA table_info(experiments)").fetchall():
         raise StoreError(f"{file} is a database of another program than MLflow", "name another")
     number = _asked_number()
-    key, asked = ("experiment_id", number) if number else ("name", _asked_name())
-    query = f"SELECT experiment_id, name, lifecycle_stage FROM experiments WHERE {key} = ?"
-    if found := database.execute(query, [asked]).fetchone():
+    query = "SELECT experiment_id, name, lifecycle_stage FROM experiments WHERE "
+    if number:
+        found = database.execute(f"{query} experiment_id = ?", [number]).fetchone()
+    else:  # as `_find_experiment`
+        renamed = "SELECT experiment_id FROM experiment_tags WHERE key = ? AND value = ?"
+        query += f"name = ? OR experiment_id IN ({renamed}) ORDER BY name <> ?, lifecycle_stage"
+        name = _asked_name()
+        found = database.execute(query, [name, _MADE_AS, name, name]).fetchone()
+    if found:
         _require_active(*found)
     elif number:
         raise StoreError(
@@ -382,8 +393,10 @@ def _find_experiment(client: MlflowClient) -> Experiment | None:
     name = _asked_name()
     if found := client.get_experiment_by_name(name):
         return found
-    renamed = client.search_experiments(filter_string=f"tags.`{_MADE_AS}` = '{name}'")
-    return renamed[0] if renamed else None
+    from mlflow.entities import ViewType
+
+    renamed = client.search_experiments(ViewType.ALL, filter_string=f"tags.`{_MADE_AS}` = '{name}'")
+    return min(renamed, key=lambda found: found.lifecycle_stage, default=None)  # active first
 
 
 def _require_active(number: object, name: str, stage: str) -> None:

@@ -41,7 +41,7 @@ def show(port: int) -> None:
         return
     require_free(port, "ui")
     line = f"The runs: http://{HOST}:{port}/{path}\nCtrl-C ends it"
-    run_server(["ui", "--backend-store-uri", uri, "--workers", "1"], port, "/health", line)
+    run_server(["ui", "--workers", "1"], port, "/health", line)
 
 
 def main() -> None:
