@@ -474,7 +474,7 @@ def test_a_study_keeps_to_its_space(sweep):
         (["hydra/sweeper=optuna", HELD_OUT], "nothing is tuned: give a key several values"),
         (
             [*TUNED, "training.epochs=range(9,1)"],
-            "training.epochs=range(9,1) is no space to choose",
+            "training.epochs=range(9,1) is not a valid range",
         ),
         ([*TUNED[:1], "data.validation_size=0,10000"], "no validation images are held out"),
         ([*TUNED, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials is 0: it has to be 1 or"),

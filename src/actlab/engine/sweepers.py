@@ -215,7 +215,7 @@ class OptunaSweeper(Sweeper):
                     space[key] = make_distribution(override)
                 except (ValueError, IndexError) as error:
                     raise UserError(
-                        f"{override.input_line} is no space to choose from: {error}"
+                        f"{override.input_line} is not a valid range of values: {error}"
                     ) from error
             else:
                 fixed.append(f"{key}={override.get_value_element_as_str()}")

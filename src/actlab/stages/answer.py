@@ -110,7 +110,10 @@ def compare_verdicts(
     record = study / "study.json"
     if not record.is_file():
         return []
-    committed = json.loads(record.read_text(encoding="utf-8"))
+    try:
+        committed = json.loads(record.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{record} is not valid JSON: git checkout HEAD -- {record}") from error
     if committed["params"] != params:
         return []
     old, new = (

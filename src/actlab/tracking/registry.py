@@ -30,9 +30,9 @@ else:  # importing mlflow takes seconds
 BEST = "best"
 
 _DESCRIPTION = (
-    "Networks that return ten probabilities per image. A version is the model of a configuration's"
-    f" first seed, its alias the configuration's name. `{BEST}` and `{BEST}-<sweep>` are choices;"
-    " the tags of these names give the reason."
+    "Networks that return the probability of each class. A version is the model of a"
+    " configuration's first seed, its alias the configuration's name."
+    f" `{BEST}` and `{BEST}-<sweep>` are choices; the tags of these names give the reason."
 )
 
 
@@ -275,7 +275,8 @@ def describe_model(store: Store, uri: str) -> str:
         for tag in tags
         if tag.startswith("sweep.") and ".launch" not in tag
     )
-    study = "the pipeline" if tags.get("actlab.source") == "dvc" else f"sweep {', '.join(sweeps)}"
+    study = f"sweep {', '.join(sweeps)}" if sweeps else "a training on its own"
+    study = "the pipeline" if tags.get("actlab.source") == "dvc" else study
     seeds = params["seeds"].split(",")
     accuracy = "".join(
         f"; {label} accuracy {reached[key]:.2%}"
