@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from planted import configured
 from planted_run import folder_of, plant_run
+from small_training import working_in
 
 from actlab.activations.config import ActivationConfig
 from actlab.engine import csvs
@@ -105,6 +106,16 @@ def log_gradients() -> None:
     """Log the gradients as their stage does."""
     table = tables.read_table(Path("results/gradients.csv"), tables.GRADIENTS)
     publish_study.log_gradients(CONFIG, table)
+
+
+@pytest.fixture(scope="module")
+def logged_once(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `trained` holds, with all of it logged."""
+    folder = tmp_path_factory.mktemp("logged") / "root"
+    shutil.copytree(trained, folder)
+    with working_in(folder):
+        log_all()
+    return folder
 
 
 def log_all() -> None:

@@ -19,14 +19,13 @@ from published import (
     RESULTS,
     WARNINGS,
     client,
-    log_all,
+    logged_once,  # noqa: F401
     publish_live,
     root,  # noqa: F401
     run_named,
     stored_runs,
     trained,  # noqa: F401
 )
-from small_training import working_in
 
 from actlab.data.config import DataConfig
 from actlab.errors import UserError
@@ -68,16 +67,6 @@ def pages() -> dict[str, Any]:
 
 def registered() -> list[Any]:
     return list(client().search_registered_models())
-
-
-@pytest.fixture(scope="module")
-def logged_once(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
-    """What `trained` holds, with all of it logged."""
-    folder = tmp_path_factory.mktemp("logged") / "root"
-    shutil.copytree(trained, folder)
-    with working_in(folder):
-        log_all()
-    return folder
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from published import (
     NAME,
     WARNINGS,
     client,
-    log_all,
+    logged_once,  # noqa: F401
     publish_live,
     root,  # noqa: F401
     run_named,
@@ -32,7 +32,6 @@ from published import (
     stored_runs,
     trained,  # noqa: F401
 )
-from small_training import working_in
 
 from actlab.engine import files
 from actlab.engine.launches import record_launch
@@ -50,18 +49,8 @@ RESTORE = (
 )
 
 
-@pytest.fixture(scope="module")
-def logged_once(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
-    """What `trained` holds, with all of it logged."""
-    folder = tmp_path_factory.mktemp("logged") / "root"
-    shutil.copytree(trained, folder)
-    with working_in(folder):
-        log_all()
-    return folder
-
-
 @pytest.fixture
-def logged(logged_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def logged(logged_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F811
     """A copy of it, in a path with what people have in paths, as the current folder."""
     folder = tmp_path / "mein Ordner, 100% été #1"
     shutil.copytree(logged_once, folder)

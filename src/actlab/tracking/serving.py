@@ -1,8 +1,8 @@
 """Serve a registered model on this machine alone: `make serve`.
 
 What listens is MLflow's own server, `mlflow models serve`, in this environment: neither conda nor a
-network is needed. It takes `{"inputs": [[784 numbers from 0 to 1], ...]}` at `/invocations` and
-returns `{"predictions": [[10 probabilities], ...]}`.
+network is needed. It takes `{"inputs": [[numbers of an image], ...]}` at `/invocations` and returns
+`{"predictions": [[probability of each class], ...]}`; for MNIST, 784 numbers from 0 to 1 and 10.
 """
 
 import argparse

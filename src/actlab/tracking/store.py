@@ -23,7 +23,8 @@ Runs are found by their tags:
 ==========================  ==================================================================
 
 A run is set to FINISHED after everything else has been written. Runs that a killed process left
-RUNNING are set to FAILED by the next process on that machine that writes to the store.
+RUNNING are set to FAILED by the next process that writes to the store: on that machine at once, on
+another, or after a reboot, a day after they began.
 """
 
 import errno
