@@ -430,7 +430,7 @@ LOST = np.array([1.0, 1.1, 1.2, math.nan, 1.4, 1.5])
             {"scores": all_scores([1.0]), "seeds": [7]},
             "one (seed|block):? no uncertainty|1 seed: none to keep alive",
         ),
-        ({"scores": all_scores(LOST), "changes": [({}, LOST / LOST)]}, "no number|is not finite"),
+        ({"scores": all_scores(LOST), "changes": [({}, LOST / LOST)]}, "undefined|is not finite"),
     ],
     ids=["one seed", "a seed is NaN"],
 )
@@ -454,12 +454,12 @@ SAME_SHARE = [({"statistic": "one_sign_batch_fraction", "activation": "sigmoid"}
         (
             "gradient_order_after",
             {"changes": ZERO_GRADIENT},
-            "no number with 1 of 6 seeds: a training diverged, or a gradient is zero",
+            "undefined with 1 of 6 seeds: a training diverged, or a gradient is zero",
         ),
         (
             "relu_passes_on",
             {"changes": [({"statistic": "backprop_rms"}, 0.0)]},
-            "no number with 6 of 6 seeds",
+            "undefined with 6 of 6 seeds",
         ),
         ("relu_fastest_epochs_to_target", UNREACHED, "6 seeds without the target reached"),
         ("gradient_means_learning_deeper", UNREACHED, "Mean rho 0.00"),

@@ -278,6 +278,8 @@ def kill_in(study: Study, start: Callable[..., Started], stage: str, delay: floa
     Gives why not all of its processes ended, or an empty text.
     """
     begun = start(study, "dvc", "repro")
+    if not begun.wait_until(lambda: begins(stage, begun)) and begun.process.returncode == 0:
+        begun = start(study, "dvc", "repro", "--force")  # an earlier kill came after its stage
     if not begun.wait_until(lambda: begins(stage, begun)):
         return False, f"{stage} did not run: {begun.said()[-500:]}"
     time.sleep(delay)

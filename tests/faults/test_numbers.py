@@ -299,7 +299,7 @@ def test_theory_of_images_without_a_signal_says_nothing_and_measures_what_there_
 
 # --- Reports ------------------------------------------------------------------------------
 
-#: What no sentence may say: a number that is none is "n/a", "no number" or "∞".
+#: What no sentence may say: a missing number is "n/a", "undefined" or "∞".
 NO_WORDS = re.compile(r"\b(?:nan|NaN|inf|None|null)\b|\d{30,}")
 
 

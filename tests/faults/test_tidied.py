@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from mlflow.entities import Metric
 from planted_run import plant_run
 from published import (
     CONFIG,
@@ -372,11 +373,16 @@ def test_machines_made_from_one_image_leave_each_others_runs_and_files(
 
     day = 24 * 3600 * 1000
     opened = store.connect()
-    for name, age in (("live", 0), ("a day old", day + 1000)):
-        tag = {"actlab.process": f"{machines[0]}:{2**22}:1"}
-        opened.create_run(name, tag, int(1000 * time.time()) - age)
+    now = int(1000 * time.time())
+    for number, name in enumerate(("live", "a day old", "a day old, and still training")):
+        tag = {"actlab.process": f"{machines[0]}:{2**22}:{number}"}
+        run = opened.create_run(name, tag, now - (day + 1000 if "old" in name else 0))
+        if "training" in name:  # its parent logs nothing before the end
+            opened.create_run("its seed", tag, now - day - 500)
+            opened.write(run, [Metric("loss", 1.0, now, 1)])
     assert opened.close_ended() == ["a day old"]
-    assert statuses()["live"] == "RUNNING"
+    running = ("live", "a day old, and still training", "its seed")
+    assert {statuses()[name] for name in running} == {"RUNNING"}
 
 
 # --- What a comparison notes --------------------------------------------------------------

@@ -7,14 +7,14 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 from actlab.errors import UserError
 
-#: Seconds after which a process that cannot be seen counts as ended.
+#: Seconds after which a process that cannot be observed counts as ended.
 _UNSEEN = 24 * 3600
 
 
@@ -102,14 +102,15 @@ def this_machine() -> str:
     return f"{socket.gethostname()}-{boot[:8]}-{''.join(filter(str.isdigit, namespace))}"
 
 
-def has_ended(machine: str, process: int, began: float) -> bool:
-    """Return whether a process has ended that began something at a time, in seconds since 1970.
+def has_ended(machine: str, process: int, seen: Callable[[], float]) -> bool:
+    """Return whether a process has ended.
 
-    One that cannot be seen, on another machine or before a reboot, counts as ended after a day.
+    One that cannot be observed, on another machine or before a reboot, counts as ended a day after
+    `seen()`, the time of what it last did, in seconds since 1970.
     """
     if machine == this_machine():
         return not is_alive(process)
-    return time.time() - began > _UNSEEN
+    return time.time() - seen() > _UNSEEN
 
 
 def is_alive(process: int) -> bool:
@@ -138,7 +139,7 @@ def remove_abandoned(path: Path, is_locked: bool = False) -> None:
             began = entry.stat().st_mtime
         except FileNotFoundError:  # it has just been finished
             continue
-        if is_locked or has_ended(found[1], int(found[2]), began):
+        if is_locked or has_ended(found[1], int(found[2]), lambda began=began: began):
             # Killed between two renames: restore the previous content.
             before = Path(entry.path, "before")
             if before.is_dir() and not path.exists():

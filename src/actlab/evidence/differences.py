@@ -39,9 +39,9 @@ def difference_text(metric: str, row: Mapping[Any, Any]) -> str:
     """Write a difference with its interval, in the metric's unit."""
     values = [row[key] for key in ("mean", "low", "high")]
     if not math.isfinite(row["mean"]):
-        return "no number: a training diverged"
+        return "undefined: a training diverged"
     if not np.isfinite(values).all():
-        return "not a number"
+        return "undefined"
     unit = METRICS[metric].unit
     if unit == "ratio":
         mean, low, high = (f"{math.exp(value):.3f}" for value in values)

@@ -163,7 +163,7 @@ def estimate(
     if lost.any():
         reason = "diverged, or a gradient is zero" if geometric else "diverged"
         seeds = f"{np.count_nonzero(lost)} of {counted(count, 'seed')}"
-        return NONE._replace(why=f"no number with {seeds}: a training {reason}")
+        return NONE._replace(why=f"undefined with {seeds}: a training {reason}")
     if count == 1:
         why = "with one seed no uncertainty can be given"
         return Estimate(interval.mean, math.nan, math.nan, why)

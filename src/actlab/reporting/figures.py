@@ -335,7 +335,7 @@ def plot_differences(compared: pd.DataFrame, keys: Sequence[str], confidence: fl
                 1.02, place, row["verdict"], transform=axes.get_yaxis_transform(), va="center"
             )
             if not math.isfinite(row["mean"]):
-                axes.text(0.0, place, "not a number", va="center", ha="center", **NOTE)
+                axes.text(0.0, place, "undefined", va="center", ha="center", **NOTE)
                 continue
             for low, high, width in (
                 (row["new_images_low"], row["new_images_high"], 1.0),

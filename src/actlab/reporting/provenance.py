@@ -69,7 +69,7 @@ def describe_study(root: Path) -> dict[str, Any]:
 def hardware() -> str:
     """Name the processor, and how many of its cores this process may use."""
     cores = available_cores()
-    return f"{cores} core{'' if cores == 1 else 's'} of an {processor()}"
+    return f"{cores} core{'' if cores == 1 else 's'}, {processor()}"
 
 
 def processor() -> str:

@@ -136,6 +136,8 @@ def _describe_scaling(splits: Splits, name: str) -> str:
         return "each feature standardized over the training images"
     if splits.train.images.dtype != np.uint8:
         return "values as they are"
+    if np.isin(splits.train.images, (0, 255)).all():
+        return "values 0 and 1"
     return "colour levels divided by 255" if splits.shape[2:] == (3,) else sections.GREY_LEVELS
 
 

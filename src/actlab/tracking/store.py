@@ -24,7 +24,7 @@ Runs are found by their tags:
 
 A run is set to FINISHED after everything else has been written. Runs that a killed process left
 RUNNING are set to FAILED by the next process that writes to the store: on that machine at once, on
-another, or after a reboot, a day after they began.
+another, or after a reboot, a day after it last logged an epoch.
 """
 
 import errno
@@ -33,9 +33,11 @@ import hashlib
 import logging
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlparse
@@ -200,15 +202,25 @@ class Store:
         For processes that cannot be seen from here see `files.has_ended`.
         """
         closed = []
+        by_process = defaultdict(list)
         for run in self.search("RUNNING", {}):
-            machine, _, process = run.data.tags.get("actlab.process", "").partition(":")
-            if not process or _is_running(machine, process, run.info.start_time / 1000):
+            by_process[run.data.tags.get("actlab.process", "")].append(run)
+        for writer, runs in by_process.items():
+            machine, _, process = writer.partition(":")
+            if not process or _is_running(machine, process, lambda runs=runs: self._seen(runs)):
                 continue
-            # It may have finished its run after the search, before it ended.
-            if self.client.get_run(run.info.run_id).info.status == "RUNNING":
-                self.client.set_terminated(run.info.run_id, "FAILED")
-                closed.append(run.info.run_name)
+            for run in runs:
+                # It may have finished its run after the search, before it ended.
+                if self.client.get_run(run.info.run_id).info.status == "RUNNING":
+                    self.client.set_terminated(run.info.run_id, "FAILED")
+                    closed.append(run.info.run_name)
         return closed
+
+    def _seen(self, runs: Sequence[Run]) -> float:
+        """Return when runs began or last logged an epoch, in seconds since 1970."""
+        epochs = [self.client.get_metric_history(run.info.run_id, "loss") for run in runs]
+        times = [run.info.start_time for run in runs]
+        return max([*times, *(metric.timestamp for metric in chain(*epochs))]) / 1000
 
 
 def this_process() -> str:
@@ -216,10 +228,10 @@ def this_process() -> str:
     return f"{this_machine()}:{os.getpid()}:{_started(os.getpid())}"
 
 
-def _is_running(machine: str, process: str, began: float) -> bool:
+def _is_running(machine: str, process: str, seen: Callable[[], float]) -> bool:
     """Tell whether a process is running, and its number is not another's by now."""
     number, _, started = process.partition(":")
-    if has_ended(machine, int(number), began):
+    if has_ended(machine, int(number), seen):
         return False
     return machine != this_machine() or _started(int(number)) == started
 
