@@ -50,6 +50,21 @@ with interrupts.listening("run it again", watch_parent=False):
     say("at work")
     ctypes.CDLL(None).pthread_mutex_lock(mutex)
 """
+# What has to happen before the end is done by another thread, even if that waits for ever then.
+LEFT_BEHIND = """
+import ctypes
+mutex = ctypes.create_string_buffer(64)
+with interrupts.listening("run it again", watch_parent=False):
+    with (
+        interrupts.at_the_latest(lambda: say("closed")),
+        interrupts.at_the_latest(lambda: time.sleep(60)),
+    ):
+        with interrupts.at_the_latest(lambda: say("is over")):
+            pass
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+        say("at work")
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+"""
 WITH_A_CHILD = (
     """
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
@@ -122,7 +137,7 @@ def wait_for(process, line):
     return before
 
 
-OUTPUTS = {AT_WORK: "cleaned up\n", STUCK: "still at work\n", IN_C: ""}
+OUTPUTS = {AT_WORK: "cleaned up\n", STUCK: "still at work\n", IN_C: "", LEFT_BEHIND: "closed\n"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -32,7 +32,7 @@ from published import (
 )
 
 from actlab.data.splits import scale_images
-from actlab.engine import csvs
+from actlab.engine import csvs, interrupts
 from actlab.tracking import address, publish, publisher, store
 from actlab.tracking.publish import LivePublisher
 
@@ -258,6 +258,26 @@ def test_a_training_that_ends_early_leaves_no_run_running(
     }
     note = run_named(NAME).data.tags.get("mlflow.note.content")
     assert note == ("Failed: ValueError: of the training" if status == "FAILED" else None)
+
+
+def test_a_training_that_is_cut_off_while_it_writes_its_model_leaves_no_run_running(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = {}
+
+    def log_model(*_: Any) -> None:  # 1.2 s after the signal it has not returned
+        (close,) = interrupts._actions
+        close()
+        found.update(statuses())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(publish, "log_model", log_model)
+    plant_run(CONFIG, FOLDER)
+    with LivePublisher(CONFIG, FOLDER) as publisher, pytest.raises(KeyboardInterrupt):
+        publisher.publish()
+    assert found.pop(NAME) == "KILLED"
+    assert set(found.values()) == {"FINISHED"}
+    assert interrupts._actions == []
 
 
 def test_a_training_that_fails_before_its_first_epoch_leaves_no_run() -> None:

@@ -1,7 +1,8 @@
 """SIGINT, SIGTERM and SIGHUP end a command within two seconds; completed work is kept.
 
 The first signal raises `Interrupted` in the main thread, so that runs are set to KILLED and
-temporary files removed; whatever has not ended by then is abandoned. Workers of a sweep's launcher
+temporary files removed; what it does not reach in time is left to the actions of `at_the_latest`,
+and the process ends. Workers of a sweep's launcher
 and stages started by DVC end in the same way when their parent process ends.
 """
 
@@ -12,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
@@ -30,6 +31,7 @@ ADVICE = "completed work is kept; run the same command to resume"
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+_actions: list[Callable[[], object]] = []
 _received: int | None = None
 _is_listening = False
 _is_watching = False
@@ -183,11 +185,32 @@ def listening(advice: str, watch_parent: bool) -> Iterator[None]:
                 limit.join()
 
 
+@contextmanager
+def at_the_latest(action: Callable[[], object]) -> Iterator[None]:
+    """Run an action on another thread if an interrupt finds the block's thread busy for too long.
+
+    A library may be writing a file, or have caught the interrupt.
+    """
+    _actions.append(action)
+    try:
+        yield
+    finally:
+        _actions.remove(action)
+
+
 def _end_in_time(receiver: socket.socket, signals: list[signal.Signals], advice: str) -> None:
     """Wait for a signal's byte, then for `GRACE`, and end the process."""
+
+    def act() -> None:
+        for action in [*_actions]:
+            with suppress(Exception):  # the first failure is the one to report
+                action()
+
     while received := receiver.recv(1):
         if received[0] in signals:
-            time.sleep(GRACE)
+            time.sleep(GRACE_OF_CHILDREN)
+            threading.Thread(target=act, daemon=True).start()  # it may have to wait for a lock
+            time.sleep(GRACE - GRACE_OF_CHILDREN)
             leave(received[0], advice)
 
 

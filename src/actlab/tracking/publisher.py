@@ -17,6 +17,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from actlab.engine.csvs import where
+from actlab.engine.interrupts import at_the_latest
 from actlab.evidence.statistics import mean_interval
 from actlab.tracking.address import format_store_error
 from actlab.tracking.store import (
@@ -271,10 +272,13 @@ class LivePublisher:
 
     def __enter__(self) -> "LivePublisher":
         self._attempt(require_writable)  # before hours of work, not at its end
+        self._cut_off = at_the_latest(lambda: self._publisher.close(KeyboardInterrupt()))
+        self._cut_off.__enter__()
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, *rest: object) -> None:
         self._attempt(lambda: self._publisher.close(error))
+        self._cut_off.__exit__(None, None, None)
 
     @property
     def is_due(self) -> bool:
