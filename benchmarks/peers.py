@@ -66,12 +66,13 @@ def actlab(training: Training, threads: int) -> Trainer:
     from actlab.activations.config import ActivationConfig
     from actlab.backend import keras
     from actlab.data.splits import Split
-    from actlab.models.config import NetworkConfig
+    from actlab.models.config import InitializerConfig, NetworkConfig
     from actlab.models.network import ModelSpec, build_model
     from actlab.training.compiled import compile_epoch, to_device
 
     network = NetworkConfig("benchmark", list(training.hidden))
-    spec = ModelSpec(ActivationConfig("relu", "relu", {}), network, "glorot_uniform")
+    initializer = InitializerConfig.read("glorot_uniform")
+    spec = ModelSpec(ActivationConfig("relu", "relu", {}), network, initializer)
     model = build_model(spec, training.seed)
     model.set_weights([array for pair in training.initial_weights() for array in pair])
     split = to_device(Split(training.images, training.labels))

@@ -60,7 +60,7 @@ def plant_run(
     model: dict[str, Any] = {
         name: asdict(getattr(config, name)) for name in ("activation", "network")
     }
-    model |= {"kernel_initializer": config.model.kernel_initializer, "inputs": 784, "classes": 10}
+    model |= {"kernel_initializer": config.initializer.name, "inputs": 784, "classes": 10}
     folder.write_config(config, model, fingerprint, code)
     folder.write_table("layers", LAYERS)
     folder.write_table("history", history)

@@ -8,6 +8,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from planted import GLOROT, adam
 
 from actlab.activations.config import ActivationConfig
 from actlab.data.splits import Split
@@ -33,7 +34,7 @@ def study(images, function, folder, cut_after=None):
     spec = ModelSpec(
         ActivationConfig(function, function, FUNCTIONS[function]),
         NetworkConfig("mlp", [12, 8]),
-        "glorot_uniform",
+        GLOROT,
     )
     checkpoints = Checkpoints(folder, [0, 1], KEPT)
     trained = []
@@ -48,7 +49,7 @@ def study(images, function, folder, cut_after=None):
         spec,
         [seed for seed in (0, 1) if seed not in checkpoints.fitted],
         *(images, images, images),
-        Protocol(EPOCHS, 64, 0.01, KEPT),
+        Protocol(EPOCHS, 64, adam(0.01), KEPT),
         checkpoints.keep,
         1,
         checkpoints.states,

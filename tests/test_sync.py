@@ -26,10 +26,10 @@ from published import (
 from actlab.activations.config import ActivationConfig
 from actlab.data.config import DataConfig
 from actlab.errors import UserError
-from actlab.models.config import ModelConfig, NetworkConfig
+from actlab.models.config import InitializerConfig, NetworkConfig
 from actlab.stages import sync as stage
 from actlab.tracking.sync import Synced, sync
-from actlab.training.config import TrainingConfig
+from actlab.training.config import OptimizerConfig, TrainingConfig
 
 pytestmark = WARNINGS
 
@@ -182,8 +182,9 @@ def test_an_empty_store_gets_what_live_logging_writes_whatever_params_yaml_says(
         CONFIG,
         seeds=[7],
         data=DataConfig("fashion_mnist", 10, 1),
-        model=ModelConfig("he_normal"),
-        training=TrainingConfig(9, 32, 0.5, [9]),
+        initializer=InitializerConfig.read("he_normal"),
+        training=TrainingConfig(9, 32, [9]),
+        optimizer=OptimizerConfig.read("sgd"),
         activation=ActivationConfig("relu", "relu", {}),
         network=NetworkConfig("deep", [64, 64]),
     )

@@ -10,7 +10,8 @@ from actlab.activations.definitions import REFUSED
 from actlab.engine.presets import list_presets, load_preset
 from actlab.engine.validation import Count, validate
 from actlab.errors import UserError
-from actlab.models.config import ModelConfig, NetworkConfig
+from actlab.models.config import InitializerConfig, NetworkConfig
+from actlab.training.config import OptimizerConfig
 
 if TYPE_CHECKING:
     from actlab.models.network import ModelSpec
@@ -93,6 +94,51 @@ def _name_by_constants(name: str, constants: Mapping[str, Any]) -> str:
     return re.sub(r"[^\w.]", "_", "_".join(words), flags=re.ASCII)[:100].rstrip(".")
 
 
+def optimizer(name: str, /, **values: Any) -> OptimizerConfig:
+    """Return an optimizer of `conf/optimizer/`, with values in place of its file's, for `fit`.
+
+    A learning-rate schedule of Keras is a mapping: `{"_target_":
+    "keras.optimizers.schedules.CosineDecay", "initial_learning_rate": 0.1, "decay_steps": 1000}`.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or a value is unknown or not allowed.
+
+    Examples
+    --------
+    >>> optimizer("sgd", momentum=0.9).settings["momentum"]
+    0.9
+    """
+    return OptimizerConfig.read({**values, "name": name})
+
+
+def initializer(name: str, /, **values: Any) -> InitializerConfig:
+    """Return an initializer of `conf/initializer/`, with values in place of its file's.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or a value is unknown or not allowed.
+
+    Examples
+    --------
+    >>> initializer("normal", stddev=0.1).settings["stddev"]
+    0.1
+    """
+    return InitializerConfig.read({**values, "name": name})
+
+
+def resolve_optimizer(given: Any, learning_rate: Any) -> OptimizerConfig:
+    """Return an optimizer, given it or its name; a learning rate replaces its own."""
+    allowed = "a name, such as sgd, or the result of actlab.optimizer"
+    require(given, str | OptimizerConfig, "optimizer", allowed)
+    chosen = OptimizerConfig.read(given)
+    if learning_rate is None:
+        return chosen
+    return OptimizerConfig(chosen.name, {**chosen.settings, "learning_rate": learning_rate})
+
+
 def require(value: Any, kind: Any, name: str, allowed: str) -> None:
     """Refuse an argument that is not of a type, in one line."""
     if not isinstance(value, kind):
@@ -136,13 +182,13 @@ def resolve_network(hidden: Any) -> NetworkConfig:
 def specify_model(
     activation: ActivationConfig,
     network: NetworkConfig,
-    kernel_initializer: Any,
+    initializer: Any,
     inputs: Any,
     classes: Any,
 ) -> ModelSpec:
-    """Return what `build_model` needs, once the initializer is valid."""
-    ModelConfig(kernel_initializer)
+    """Return what `build_model` needs; `initializer` is a name or the result of `initializer`."""
+    chosen = InitializerConfig.read(initializer)
     inputs, classes = validate(Count, inputs, "inputs"), validate(Count, classes, "classes")
     from actlab.models.network import ModelSpec
 
-    return ModelSpec(activation, network, kernel_initializer, inputs, classes)
+    return ModelSpec(activation, network, chosen, inputs, classes)

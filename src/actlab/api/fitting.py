@@ -17,6 +17,7 @@ from actlab.api.arguments import (
     resolve_activation,
     resolve_activations,
     resolve_network,
+    resolve_optimizer,
     specify_model,
 )
 from actlab.api.data import Data
@@ -27,10 +28,10 @@ from actlab.engine.validation import Count, Fraction, Seed, Seeds, validate
 from actlab.errors import UserError
 from actlab.evidence.comparisons import diverged_seeds
 from actlab.evidence.summaries import over_seeds
-from actlab.models.config import NetworkConfig
+from actlab.models.config import InitializerConfig, NetworkConfig
 from actlab.results import layout, tables
 from actlab.results.study import ACTIVATION, NETWORK, Study
-from actlab.training.config import TrainingConfig
+from actlab.training.config import OptimizerConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from actlab.backend import keras
@@ -61,7 +62,7 @@ def build(
     hidden: Sequence[int] | str = (128, 64),
     *,
     seed: int = 0,
-    kernel_initializer: str = "glorot_uniform",
+    initializer: str | InitializerConfig = "glorot_uniform",
     inputs: int = 784,
     classes: int = 10,
 ) -> Model:
@@ -75,9 +76,9 @@ def build(
         Of every hidden layer: a function's name, or the result of `actlab.activation`.
     hidden
         Units of the hidden layers, or `8x64` for eight layers of 64.
-    kernel_initializer
-        A Glorot, He or LeCun initializer by its Keras name, such as `he_uniform`, or `recommended`:
-        the one recommended in the activation's literature. Biases start at zero.
+    initializer
+        The name of a file in `conf/initializer/`, such as `he_uniform`, or `recommended`: the one
+        recommended in the activation's literature; or the result of `actlab.initializer`.
 
     Raises
     ------
@@ -90,7 +91,7 @@ def build(
     109386
     """
     spec = specify_model(
-        resolve_activation(activation), resolve_network(hidden), kernel_initializer, inputs, classes
+        resolve_activation(activation), resolve_network(hidden), initializer, inputs, classes
     )
     from actlab.models.network import build_model
 
@@ -194,14 +195,15 @@ def fit(
     seeds: Sequence[int] = (0, 1, 2),
     epochs: int = 5,
     batch_size: int = 128,
-    learning_rate: float = 0.001,
-    kernel_initializer: str = "glorot_uniform",
+    optimizer: str | OptimizerConfig = "adam",
+    learning_rate: float | None = None,
+    initializer: str | InitializerConfig = "glorot_uniform",
     probe_epochs: Sequence[int] = (),
     progress: bool = True,
 ) -> Fit:
     """Train each activation over the same seeds, with the pipeline's compiled trainer.
 
-    The optimizer is Adam, the loss cross-entropy. Within a seed, every activation starts from the
+    The loss is cross-entropy. Within a seed, every activation starts from the
     same weights and sees the same batches in the same order, so differences can be paired.
 
     Parameters
@@ -211,11 +213,15 @@ def fit(
         `actlab.activation`.
     data
         Result of `load_data` or `from_arrays`.
-    hidden, kernel_initializer
+    hidden, initializer
         As in `build`.
     seeds
         One network is trained per seed, which decides its initial weights and the order of its
         batches.
+    optimizer
+        The name of a file in `conf/optimizer/`, such as `sgd`, or the result of `actlab.optimizer`.
+    learning_rate
+        In place of the optimizer's own.
     batch_size
         Images per step; the last step of an epoch takes the remainder.
     probe_epochs
@@ -238,9 +244,10 @@ def fit(
     require(data, Data, "data", DATA)
     network, distinct = resolve_network(hidden), tuple(validate(Seeds, seeds, "seeds"))
     inputs, classes = data.train.images.shape[1], len(data.classes)
-    training = TrainingConfig(epochs, batch_size, learning_rate, cast(list, probe_epochs))
+    training = TrainingConfig(epochs, batch_size, cast(list, probe_epochs))
+    steps = resolve_optimizer(optimizer, learning_rate)
     specs = {
-        name: specify_model(activation, network, kernel_initializer, inputs, classes)
+        name: specify_model(activation, network, initializer, inputs, classes)
         for name, activation in chosen.items()
     }
     from actlab.activations.functions import check
@@ -249,9 +256,7 @@ def fit(
     for activation in chosen.values():
         if activation.is_own:
             check(activation)
-    protocol = Protocol(
-        training.epochs, training.batch_size, training.learning_rate, training.kept_epochs()
-    )
+    protocol = Protocol(training.epochs, training.batch_size, steps, training.kept_epochs())
     columns = ([*layout.HISTORY, "epoch_seconds"], list(layout.TEST))
     rows: tuple[list[tuple], list[tuple]] = ([], [])
     weights = {}

@@ -43,7 +43,7 @@ def expand(override: str, project: Project, root: Path) -> str:
     section, dot, _ = key.partition(".")
     if not equals:
         return override
-    if dot and section not in ("hydra", *project.named_sections):
+    if dot and section != "hydra":
         return f"++{override}" if section and (root / "conf" / section).is_dir() else override
     if key not in project.named_sections or value.startswith("{"):
         return override

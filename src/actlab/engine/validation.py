@@ -141,6 +141,7 @@ Seeds = Annotated[list[Seed], DISTINCT]
 
 Real = Annotated[float, Strict(), AllowInfNan(False), _FROM_NUMPY]
 Positive = Annotated[Real, Field(gt=0)]
+Truth = Annotated[bool, Strict()]
 Fraction = Annotated[Real, only(lambda x: 0 < x < 1, "between 0 and 1")]
 #: Names become folders, <activation>-<network>, and file systems take 255 bytes.
 Name = Annotated[

@@ -1,27 +1,81 @@
-"""The sections `network` and `model` of a configuration."""
+"""The sections `initializer` and `network` of a configuration."""
 
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
-from actlab.engine.validation import Count, Name, one_of, section
+from actlab.engine.targets import Group
+from actlab.engine.validation import Count, Name, Positive, Real, one_of, only, section
 
 #: Stands for the initializer recommended in each activation's literature.
 RECOMMENDED = "recommended"
 
-#: Kernel initializers by their Keras names, and `RECOMMENDED`.
-KERNEL_INITIALIZERS = (
-    "glorot_uniform",
-    "glorot_normal",
-    "he_uniform",
-    "he_normal",
-    "lecun_uniform",
-    "lecun_normal",
-    RECOMMENDED,
+#: Stands for normal weights of variance sigma_w^2 / inputs and biases of variance sigma_b^2.
+MEAN_FIELD = "mean_field"
+
+_KERAS = (
+    *("GlorotUniform", "GlorotNormal", "HeUniform", "HeNormal", "LecunUniform", "LecunNormal"),
+    *("RandomNormal", "RandomUniform", "TruncatedNormal", "VarianceScaling", "Constant", "Zeros"),
+    *("Ones", "Orthogonal", "Identity"),
+)
+_OF_BIASES = ("RandomNormal", "RandomUniform", "TruncatedNormal", "VarianceScaling", "Constant")
+_NotNegative = Annotated[Real, Field(ge=0)]
+
+_GROUP = Group(
+    "initializer",
+    {
+        "": (
+            *(f"keras.initializers.{name}" for name in _KERAS),
+            "actlab.models.initializers.UnitNorm",
+            RECOMMENDED,
+            MEAN_FIELD,
+        ),
+        "bias": tuple(f"keras.initializers.{name}" for name in _OF_BIASES),
+    },
+    {
+        **dict.fromkeys(("mean", "minval", "maxval", "value", "gain"), Real),
+        **dict.fromkeys(("stddev", "sigma_b"), _NotNegative),
+        **dict.fromkeys(("scale", "sigma_w"), Positive),
+        "mode": Annotated[str, one_of(("fan_in", "fan_out", "fan_avg"))],
+        "distribution": Annotated[
+            str, one_of(("untruncated_normal", "truncated_normal", "uniform"))
+        ],
+        "bias": Annotated[
+            Any, only(lambda x: x is None, "null, or an initializer: _target_ and its values")
+        ],
+        "seed": Annotated[Any, only(lambda x: x is None, "left out: seeds decide it")],
+    },
 )
 
-Initializer = Annotated[str, one_of(KERNEL_INITIALIZERS)]
+
+@section
+class InitializerConfig:
+    """How weights begin: the name of a file in conf/initializer/, `_target_` and its values.
+
+    `bias` is null for zeros, or an initializer of the biases.
+    """
+
+    name: Name
+    settings: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        _GROUP.check(self.settings)
+
+    @classmethod
+    def read(cls, given: Any) -> "InitializerConfig":
+        """Complete a name, or a mapping with `name`, by the values of its file.
+
+        >>> InitializerConfig.read({"name": "normal", "stddev": 0.1}).settings["stddev"]
+        0.1
+        """
+        return given if isinstance(given, InitializerConfig) else cls(*_GROUP.read(given))
+
+
+if TYPE_CHECKING:
+    Initializer = InitializerConfig
+else:  # Hydra takes any keys, which the file of the name decides
+    Initializer = Annotated[Any, BeforeValidator(InitializerConfig.read)]
 
 #: Equal hidden layers: their number and units.
 _EQUAL_LAYERS = re.compile(r"([1-9]\d{0,3})x([1-9]\d{0,5})")
@@ -50,10 +104,3 @@ class NetworkConfig:
 
     name: Name
     hidden: Annotated[Any, AfterValidator(_list_units)]
-
-
-@section
-class ModelConfig:
-    """What all networks of a study have in common."""
-
-    kernel_initializer: Initializer

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,13 @@ from actlab.activations.definitions import ACTIVATIONS
 from actlab.activations.functions import find_function
 from actlab.backend import keras
 from actlab.errors import UserError
-from actlab.models.config import NetworkConfig
+from actlab.models.config import InitializerConfig, NetworkConfig
 from actlab.models.files import kept_epochs, weights_path
-from actlab.models.initializers import resolve_initializer
+from actlab.models.initializers import (
+    make_bias_initializer,
+    make_kernel_initializer,
+    resolve_initializer,
+)
 
 
 @dataclass(frozen=True)
@@ -28,15 +33,15 @@ class ModelSpec:
     ----------
     activation, network
         The hidden layers' activation and units.
-    kernel_initializer
-        One of `models.config.KERNEL_INITIALIZERS`, for all layers. Biases start at zero.
+    initializer
+        Of the kernels and biases of all layers.
     inputs, classes
         Pixels of an image, and logits.
     """
 
     activation: ActivationConfig
     network: NetworkConfig
-    kernel_initializer: str
+    initializer: InitializerConfig
     inputs: int = 784
     classes: int = 10
 
@@ -53,6 +58,7 @@ class ModelSpec:
             fields = json.loads(path.read_text())
             fields["activation"] = ActivationConfig(**fields["activation"])
             fields["network"] = NetworkConfig(**fields["network"])
+            fields["initializer"] = InitializerConfig(**fields["initializer"])
             return cls(**fields)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
@@ -81,20 +87,22 @@ def keras_activation(function: str, constants: Mapping[str, Any]) -> Callable[[A
 def build_model(spec: ModelSpec, seed: int) -> keras.Sequential:
     """Build a dense network, float32 images (n, inputs) -> logits (n, classes).
 
-    A layer's initial kernel depends on the seed, its position, shape and initializer only, so that
+    A layer's initial weights depend on the seed, its position, shape and initializer only, so that
     networks that differ in their activation start from the same weights. The layers are named
     hidden_1, ..., output.
 
     >>> spec = ModelSpec(
-    ...     ActivationConfig("relu", "relu", {}), NetworkConfig("mlp", [128, 64]), "glorot_uniform"
+    ...     ActivationConfig("relu", "relu", {}),
+    ...     NetworkConfig("mlp", [128, 64]),
+    ...     InitializerConfig.read("glorot_uniform"),
     ... )
     >>> build_model(spec, seed=0).count_params()
     109386
     """
     units = [*spec.network.hidden, spec.classes]
     layers = []
-    for place, (count, initializer) in enumerate(
-        zip(units, _kernel_initializers(spec, seed), strict=True), start=1
+    for place, (count, (kernel, bias)) in enumerate(
+        zip(units, _list_initializers(spec, seed), strict=True), start=1
     ):
         is_hidden = place < len(units)
         activation = None
@@ -106,27 +114,34 @@ def build_model(spec: ModelSpec, seed: int) -> keras.Sequential:
             keras.layers.Dense(
                 count,
                 activation=activation,
-                kernel_initializer=initializer,
+                kernel_initializer=kernel,
+                bias_initializer=bias or "zeros",
                 name=f"hidden_{place}" if is_hidden else "output",
             )
         )
     return keras.Sequential([keras.Input((spec.inputs,), name="image"), *layers])
 
 
-def _kernel_initializers(spec: ModelSpec, seed: int) -> list[Any]:
-    """Return Keras's initializer of each layer's kernel."""
-    draws = np.random.SeedSequence(seed).generate_state(len(spec.network.hidden) + 1)
-    name = resolve_initializer(spec.kernel_initializer, spec.activation)
+def _list_initializers(spec: ModelSpec, seed: int) -> list[tuple[Any, Any]]:
+    """List Keras's initializers of each layer's kernel and biases; None for zeros."""
+    sizes = list(pairwise([spec.inputs, *spec.network.hidden, spec.classes]))
+    draws = np.random.SeedSequence(seed).generate_state(2 * len(sizes)).tolist()
+    initializer = resolve_initializer(spec.initializer, spec.activation)
     return [
-        keras.initializers.get({"class_name": name, "config": {"seed": int(draw)}})
-        for draw in draws
+        (
+            make_kernel_initializer(initializer, draws[place]),
+            make_bias_initializer(initializer, draws[len(sizes) + place], *size),
+        )
+        for place, size in enumerate(sizes)
     ]
 
 
-def draw_kernels(model: keras.Sequential, spec: ModelSpec, seed: int) -> None:
-    """Replace a model's kernels by those that `build_model` draws from another seed, but faster."""
-    for layer, initializer in zip(model.layers, _kernel_initializers(spec, seed), strict=True):
-        layer.kernel.assign(initializer(layer.kernel.shape))
+def draw_weights(model: keras.Sequential, spec: ModelSpec, seed: int) -> None:
+    """Replace a model's weights by those that `build_model` draws from another seed, but faster."""
+    for layer, (kernel, bias) in zip(model.layers, _list_initializers(spec, seed), strict=True):
+        layer.kernel.assign(kernel(layer.kernel.shape))
+        if bias:
+            layer.bias.assign(bias(layer.bias.shape))
 
 
 def with_probabilities(model: keras.Sequential, spec: ModelSpec) -> keras.Model:

@@ -44,7 +44,7 @@ def fingerprint(config: Config) -> str:
     Keys that change no result (paths, report options, models in parallel) are left out. Raw files
     count by the digests that they are verified against.
     """
-    sections = ("data", "model", "training", "activation", "network")
+    sections = ("data", "initializer", "optimizer", "training", "activation", "network")
     return digest(
         {
             **{name: asdict(getattr(config, name)) for name in sections},

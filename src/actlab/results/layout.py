@@ -28,9 +28,9 @@ from actlab.data.config import DataConfig
 from actlab.engine import csvs
 from actlab.engine.files import atomic_write
 from actlab.errors import UserError
-from actlab.models.config import ModelConfig, NetworkConfig
+from actlab.models.config import InitializerConfig, NetworkConfig
 from actlab.models.files import run_path, weights_path
-from actlab.training.config import TrainingConfig
+from actlab.training.config import OptimizerConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from actlab.schema import Config
@@ -174,8 +174,9 @@ class RunFolder:
         self, config: Config, model: Mapping[str, Any], fingerprint: str, code: str
     ) -> None:
         """Write the configuration; `model` has the fields of `network.ModelSpec`."""
-        made_with = {"seeds": config.seeds}
-        made_with |= {name: asdict(getattr(config, name)) for name in ("data", "training")}
+        made_with: dict[str, Any] = {"seeds": config.seeds}
+        for name in ("data", "optimizer", "training"):
+            made_with[name] = asdict(getattr(config, name))
         for file, content in (
             (self.models / "model.json", model),
             (self.models / "training.json", made_with),
@@ -229,9 +230,10 @@ class RunFolder:
             return {
                 "activation": ActivationConfig(**values["activation"]),
                 "network": NetworkConfig(**values["network"]),
-                "model": ModelConfig(values["kernel_initializer"]),
+                "initializer": InitializerConfig(**values["initializer"]),
                 "seeds": values["seeds"],
                 "data": DataConfig(**values["data"]),
+                "optimizer": OptimizerConfig(**values["optimizer"]),
                 "training": TrainingConfig(**values["training"]),
             }
         except (KeyError, TypeError) as error:

@@ -41,14 +41,19 @@ def check(config: Config, root: Path) -> None:
 
 
 def check_names(config: Config, root: Path) -> None:
-    """Refuse activations and networks that conf/, below the repository's root, does not have."""
-    for key, group in (("activations", "activation"), ("networks", "network")):
+    """Refuse names in lists that conf/, below the repository's root, does not have."""
+    for key, names, group in (
+        ("activations", config.activations, "activation"),
+        ("networks", config.networks, "network"),
+        ("theory.initializers", config.theory.initializers, "initializer"),
+    ):
         known = sorted(path.stem for path in (root / "conf" / group).glob("*.yaml"))
-        for name in getattr(config, key):
+        for name in names:
             if name not in known:
                 untracked = "; a copy for an experiment has what git tracks: git add the new files"
                 hint = untracked if ".dvc" in root.parts else ""
                 raise UserError(f"{key} has {name!r}: conf/{group}/ has {', '.join(known)}{hint}")
+    for group in ("activation", "network"):
         if config.paths.output != ".":
             continue  # a job of a sweep may have a name of its own; DVC's folders may not
         chosen, name = HydraConfig.get().runtime.choices[group], getattr(config, group).name
@@ -82,7 +87,7 @@ PROJECT = Project(
     run_once=_train_once,
     connect=_connect,
     explain_store=_explain_store,
-    named_sections=("data",),
+    named_sections=("data", "initializer", "optimizer"),
     train="actlab.stages.train",
     compare="actlab.stages.compare",
     objective="validation accuracy",

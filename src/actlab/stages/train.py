@@ -75,7 +75,7 @@ def _train_seeds(
 
     training = config.training
     protocol = trainer.Protocol(
-        training.epochs, training.batch_size, training.learning_rate, training.kept_epochs()
+        training.epochs, training.batch_size, config.optimizer, training.kept_epochs()
     )
     finished = RunFolder.finished(config.paths.runs, config.activation.name, config.network.name)
     done = sum(map(len, checkpoints.epochs.values()))
@@ -136,8 +136,7 @@ def compose_spec(config: Config, splits: Splits) -> ModelSpec:
     from actlab.models.network import ModelSpec
 
     pixels, classes = splits.train.images.shape[1], len(splits.classes)
-    initializer = config.model.kernel_initializer
-    return ModelSpec(config.activation, config.network, initializer, pixels, classes)
+    return ModelSpec(config.activation, config.network, config.initializer, pixels, classes)
 
 
 def load_splits(config: Config) -> Splits:

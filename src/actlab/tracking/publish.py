@@ -35,7 +35,7 @@ def run_name(config: Config) -> str:
     """Return the name of a configuration's run; a sweep's has the job's overrides.
 
     >>> run_name(config)  # doctest: +SKIP
-    'relu/mlp data.validation_size=10000,training.learning_rate=0.003'
+    'relu/mlp data.validation_size=10000,optimizer.learning_rate=0.003'
     """
     name = f"{config.activation.name}/{config.network.name}"
     is_job = source_of(config) == "sweep"

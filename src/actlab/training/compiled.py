@@ -8,7 +8,9 @@ from jaxtyping import Float32, Int32
 
 from actlab.backend import keras, tf
 from actlab.data.splits import Split, to_uint8
+from actlab.engine.targets import instantiate
 from actlab.models.network import euclidean_norm
+from actlab.training.config import OptimizerConfig
 
 # 1 / 255 in two parts: the product of a level and the first is exact, and the sum of both products
 # is level / 255 to the bit. XLA would replace a division by multiplying with a rounded 1 / 255.
@@ -68,6 +70,15 @@ def as_numbers(images: tf.Tensor) -> tf.Tensor:
         images = tf.reshape(levels, [-1, levels.shape[1:].num_elements()])
     levels = tf.cast(images, tf.float32)
     return levels * _PART_OF_255TH + levels * _REST_OF_255TH
+
+
+def make_optimizer(optimizer: OptimizerConfig) -> keras.Optimizer:
+    """Make Keras's optimizer of a configuration.
+
+    >>> make_optimizer(OptimizerConfig.read("sgd")).learning_rate.numpy()
+    np.float32(0.01)
+    """
+    return instantiate(optimizer.settings, "optimizer")
 
 
 def compile_epoch(

@@ -18,14 +18,16 @@ from jaxtyping import Float32
 from actlab.backend import keras
 from actlab.data.splits import Split
 from actlab.engine.parallel import available_cores
-from actlab.models.network import ModelSpec, build_model, draw_kernels
+from actlab.models.network import ModelSpec, build_model, draw_weights
 from actlab.training.compiled import (
     compile_epoch,
     compile_evaluation,
     compile_step,
+    make_optimizer,
     shuffled_order,
     to_device,
 )
+from actlab.training.config import OptimizerConfig
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,17 @@ class Protocol:
 
     Attributes
     ----------
-    epochs, batch_size, learning_rate
-        As in Keras; the optimizer is Adam with Keras's other defaults.
+    epochs, batch_size
+        As in Keras.
+    optimizer
+        One of Keras.
     kept_epochs
         Epochs after which `keep` is called; 0 is before training.
     """
 
     epochs: int
     batch_size: int
-    learning_rate: float
+    optimizer: OptimizerConfig
     kept_epochs: Sequence[int]
 
 
@@ -142,7 +146,7 @@ def fit_seeds(
 
     def work() -> None:
         model = build_model(spec, seeds[0])
-        optimizer = keras.optimizers.Adam(protocol.learning_rate)
+        optimizer = make_optimizer(protocol.optimizer)
         started = time.perf_counter()
         run_epoch = compile_epoch(model, optimizer, train_images, protocol.batch_size)
         variables = [*model.variables, *optimizer.variables]
@@ -163,7 +167,7 @@ def fit_seeds(
             training.add(seed)
             for variable, value in zip(variables, fresh, strict=True):
                 variable.assign(value)
-            draw_kernels(model, spec, seed)
+            draw_weights(model, spec, seed)
             last = 0
             if state := (resume_from or {}).get(seed):
                 last = state.epoch
