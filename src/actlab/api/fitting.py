@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from actlab.backend import keras
     from actlab.models.network import ModelSpec
 
-    Model = keras.Sequential
+    Model = keras.Model
 else:  # importing TensorFlow takes seconds
     ModelSpec = Model = Any
 
@@ -340,14 +340,14 @@ def probe(
 
     batch = first_images(data.test, images)
     rows: dict[tuple[str, str, int, int, str], dict[str, float]] = {}
-    for name, chosen in fitted.activations.items():
-        model = fitted.model(name, fitted.seeds[0])
-        run_pass = compile_pass(model)
+    for name in fitted.activations:
+        model, spec = fitted.model(name, fitted.seeds[0]), fitted._specs[name]
+        run_pass = compile_pass(model, spec.network.outputs)
         for seed in fitted.seeds:
             for epoch in fitted.kept_epochs():
                 model.set_weights(fitted._weights[name, seed, epoch])
                 for layer, statistic, value in summarise_passes(
-                    model, run_pass(batch), chosen, saturated_below
+                    model, run_pass(batch), spec, saturated_below
                 ):
                     key = (name, fitted.network.name, seed, epoch, layer)
                     column = GRADIENT.get(statistic, statistic)

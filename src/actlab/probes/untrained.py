@@ -35,7 +35,7 @@ class Signals(NamedTuple):
     gradient: Float[np.ndarray, "layer image"]
 
 
-def compile_signals(model: keras.Sequential) -> Callable[[Split], Signals]:
+def compile_signals(model: keras.Model) -> Callable[[Split], Signals]:
     """Compile a function from a batch to its `Signals`.
 
     Squares are summed in double precision: after many layers they underflow in single precision.
@@ -44,7 +44,7 @@ def compile_signals(model: keras.Sequential) -> Callable[[Split], Signals]:
     @tf.function(autograph=False)
     def program(images: tf.Tensor, labels: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
-            pre_activations, activations = run_forward(model, images)
+            _, pre_activations, activations = run_forward(model, images)
             # The sum, so that an image's gradient does not depend on the number of images.
             loss = tf.reduce_sum(
                 tf.nn.sparse_softmax_cross_entropy_with_logits(

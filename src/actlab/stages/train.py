@@ -135,8 +135,14 @@ def compose_spec(config: Config, splits: Splits) -> ModelSpec:
     """Return the network of a configuration, for a data set."""
     from actlab.models.network import ModelSpec
 
-    pixels, classes = splits.train.images.shape[1], len(splits.classes)
-    return ModelSpec(config.activation, config.network, config.initializer, pixels, classes)
+    return ModelSpec(
+        config.activation,
+        config.network,
+        config.initializer,
+        splits.train.images.shape[1],
+        len(splits.classes),
+        splits.shape,
+    )
 
 
 def load_splits(config: Config) -> Splits:

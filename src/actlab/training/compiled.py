@@ -9,8 +9,9 @@ from jaxtyping import Float32, Int32
 from actlab.backend import keras, tf
 from actlab.data.splits import Split, to_uint8
 from actlab.engine.targets import instantiate
+from actlab.models.losses import count_right, make_loss
 from actlab.models.network import euclidean_norm
-from actlab.training.config import OptimizerConfig
+from actlab.training.config import ELEMENTWISE, OptimizerConfig
 
 # 1 / 255 in two parts: the product of a level and the first is exact, and the sum of both products
 # is level / 255 to the bit. XLA would replace a division by multiplying with a rounded 1 / 255.
@@ -82,12 +83,17 @@ def make_optimizer(optimizer: OptimizerConfig) -> keras.Optimizer:
 
 
 def compile_epoch(
-    model: keras.Sequential, optimizer: keras.Optimizer, train: DeviceSplit, batch_size: int
+    model: keras.Model,
+    optimizer: keras.Optimizer,
+    train: DeviceSplit,
+    batch_size: int,
+    outputs: str = "softmax",
 ) -> Callable[[Int32[np.ndarray, " n"]], tuple[float, float]]:
     """Compile one epoch of training into a single XLA program, without training yet.
 
     XLA computes the gradient of a transposed kernel faster, so that, unless batches are small, the
-    program holds kernels and their optimizer state transposed during an epoch.
+    program holds kernels and their optimizer state transposed during an epoch, if the optimizer
+    treats every entry by itself.
 
     Parameters
     ----------
@@ -97,6 +103,8 @@ def compile_epoch(
         Images (n, inputs) and labels (n,).
     batch_size
         The last batch has the remaining n % batch_size images.
+    outputs
+        Of the network, see `losses.make_loss`.
 
     Returns
     -------
@@ -105,17 +113,26 @@ def compile_epoch(
         measured before its update, as in Keras.
     """
     optimizer.build(model.trainable_variables)
+    is_transposed = batch_size >= _TRANSPOSED_FROM and type(optimizer).__name__ in ELEMENTWISE
 
     def transpose(value: Any) -> Any:
-        is_kernel = len(value.shape) == 2
-        return tf.transpose(value) if is_kernel and batch_size >= _TRANSPOSED_FROM else value
+        return tf.transpose(value) if is_transposed and len(value.shape) == 2 else value
 
     inner = [keras.Variable(transpose(weight.numpy())) for weight in model.trainable_variables]
+    # Running statistics of normalization, and the states from which dropout draws.
+    statistics = [
+        keras.Variable(value.numpy(), dtype=value.dtype, trainable=False)
+        for value in model.non_trainable_variables
+    ]
     inner_optimizer = type(optimizer).from_config(optimizer.get_config())
     inner_optimizer.build(inner)
-    state = [*model.trainable_variables, *optimizer.variables]
-    inner_state = [*inner, *inner_optimizer.variables]
-    cross_entropy: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    state = [
+        *model.trainable_variables,
+        *optimizer.variables,
+        *model.non_trainable_variables,
+    ]
+    inner_state = [*inner, *inner_optimizer.variables, *statistics]
+    find_loss, has_penalties = make_loss(outputs), bool(model.losses)
     weights = [variable.value for variable in inner]
     images, labels = train
     count = len(labels)
@@ -134,16 +151,21 @@ def compile_epoch(
     def step(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         batch_labels = tf.gather(labels, batch)
         with tf.GradientTape() as tape:
-            logits: Any = model.stateless_call(
+            result: Any = model.stateless_call(
                 [transpose(weight) for weight in weights],
-                model.non_trainable_variables,
+                [variable.value for variable in statistics],
                 as_numbers(tf.gather(images, batch)),
                 training=True,
-            )[0]
-            loss = cross_entropy(batch_labels, logits)
-        inner_optimizer.apply(tape.gradient(loss, weights), inner)
+                return_losses=has_penalties,
+            )
+            logits, changed, *penalties = result
+            loss = find_loss(batch_labels, logits)
+            penalized = tf.add_n([loss, *penalties[0]]) if has_penalties else loss
+        inner_optimizer.apply(tape.gradient(penalized, weights), inner)
+        for variable, value in zip(statistics, changed, strict=True):
+            variable.assign(value)
         size = tf.cast(tf.shape(batch)[0], tf.float32)
-        return loss * size, _count_right(logits, batch_labels)
+        return loss * size, count_right(logits, batch_labels)
 
     def add_step(batch: tf.Tensor, loss: tf.Tensor, right: tf.Tensor) -> list[tf.Tensor]:
         batch_loss, batch_right = step(batch)
@@ -179,15 +201,15 @@ def compile_epoch(
 
 
 def compile_evaluation(
-    model: keras.Sequential, *splits: DeviceSplit
+    model: keras.Model, *splits: DeviceSplit, outputs: str = "softmax"
 ) -> Callable[[DeviceSplit], Evaluation]:
     """Compile the evaluation of a whole split in one batch, for `splits` right away."""
-    cross_entropy: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    find_loss = make_loss(outputs)
 
     @tf.function(jit_compile=True, autograph=False)
     def evaluation_program(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
         logits = model(as_numbers(images), training=False)
-        return cross_entropy(labels, logits), _count_right(logits, labels), logits
+        return find_loss(labels, logits), count_right(logits, labels), logits
 
     def evaluate(split: DeviceSplit) -> Evaluation:
         loss, right, logits = evaluation_program(*split)
@@ -199,13 +221,17 @@ def compile_evaluation(
 
 
 def compile_step(
-    model: keras.Sequential, optimizer: keras.Optimizer, train: DeviceSplit, batch_size: int
+    model: keras.Model,
+    optimizer: keras.Optimizer,
+    train: DeviceSplit,
+    batch_size: int,
+    outputs: str = "softmax",
 ) -> Callable[[Int32[np.ndarray, " images"]], dict[str, float]]:
     """Compile a function that measures a step of training and undoes it, to the bit.
 
     Parameters
     ----------
-    model, optimizer, train, batch_size
+    model, optimizer, train, batch_size, outputs
         As in `compile_epoch`.
 
     Returns
@@ -215,8 +241,9 @@ def compile_step(
         kernel divided by the kernel's norm; NaN if that is zero.
     """
     optimizer.build(model.trainable_variables)
-    cross_entropy: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    find_loss = make_loss(outputs)
     weights = [variable.value for variable in model.trainable_variables]
+    layers = [layer for layer in model.layers if hasattr(layer, "kernel")]
     state = [*model.variables, *optimizer.variables]
     images, labels = train
 
@@ -224,16 +251,16 @@ def compile_step(
     def step_program(batch: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
             logits = model(as_numbers(tf.gather(images, batch)), training=True)
-            loss = cross_entropy(tf.gather(labels, batch), logits)
+            loss = tf.add_n([find_loss(tf.gather(labels, batch), logits), *model.losses])
         optimizer.apply(tape.gradient(loss, weights), model.trainable_variables)
 
     def measure_step(batch: Int32[np.ndarray, " images"]) -> dict[str, float]:
         before = [variable.numpy() for variable in state]
-        kernels = [layer.kernel.numpy().astype(np.float64) for layer in model.layers]
+        kernels = [layer.kernel.numpy().astype(np.float64) for layer in layers]
         ratios = {}
         try:
             step_program(tf.constant(batch))
-            for layer, kernel in zip(model.layers, kernels, strict=True):
+            for layer, kernel in zip(layers, kernels, strict=True):
                 norm = euclidean_norm(kernel)
                 change = euclidean_norm(layer.kernel.numpy().astype(np.float64) - kernel)
                 ratios[layer.name] = change / norm if norm else float("nan")
@@ -244,8 +271,3 @@ def compile_step(
 
     measure_step(np.arange(min(batch_size, len(labels)), dtype=np.int32))
     return measure_step
-
-
-def _count_right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    predicted = tf.argmax(logits, axis=1, output_type=tf.int32)
-    return tf.reduce_sum(tf.cast(tf.equal(predicted, labels), tf.float32))

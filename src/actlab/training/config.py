@@ -33,7 +33,8 @@ _GROUP = Group(
         "learning_rate": tuple(f"keras.optimizers.schedules.{name}" for name in _SCHEDULES),
     },
     {
-        **dict.fromkeys(("learning_rate", "initial_learning_rate"), LearningRate),
+        "learning_rate": LearningRate,
+        "initial_learning_rate": _NotNegative,  # 0 before a warm-up
         **dict.fromkeys(("momentum", "rho", "beta_1", "beta_2"), _Decay),
         **dict.fromkeys(("adam_beta_1", "adam_beta_2"), _Decay),
         **dict.fromkeys(("epsilon", "epsilon_1", "epsilon_2", "beta"), _NotNegative),

@@ -58,6 +58,7 @@ def time_epochs(
             make_optimizer(protocol.optimizer),
             images,
             protocol.batch_size,
+            spec.network.outputs,
         )
         for name, spec in specs.items()
     }

@@ -97,7 +97,7 @@ def fit_seeds(
     test: Split,
     protocol: Protocol,
     keep: Callable[
-        [int, int, keras.Sequential, Callable[[], dict[str, float]]], None
+        [int, int, keras.Model, Callable[[], dict[str, float]]], None
     ] = lambda seed, epoch, model, next_step: None,
     models_at_once: int | None = None,
     resume_from: Mapping[int, State] | None = None,
@@ -148,15 +148,16 @@ def fit_seeds(
         model = build_model(spec, seeds[0])
         optimizer = make_optimizer(protocol.optimizer)
         started = time.perf_counter()
-        run_epoch = compile_epoch(model, optimizer, train_images, protocol.batch_size)
+        batch_size, outputs = protocol.batch_size, spec.network.outputs
+        run_epoch = compile_epoch(model, optimizer, train_images, batch_size, outputs)
         variables = [*model.variables, *optimizer.variables]
         fresh = [variable.numpy() for variable in variables]
-        evaluate = compile_evaluation(model, watched, tested)
+        evaluate = compile_evaluation(model, watched, tested, outputs=outputs)
         compile_seconds = time.perf_counter() - started
-        measure_step = compile_step(model, optimizer, train_images, protocol.batch_size)
+        measure_step = compile_step(model, optimizer, train_images, batch_size, outputs)
 
         def next_step(seed: int, epoch: int) -> dict[str, float]:
-            return measure_step(shuffled_order(seed, epoch + 1, images)[: protocol.batch_size])
+            return measure_step(shuffled_order(seed, epoch + 1, images)[:batch_size])
 
         all_compiled.wait()  # compiling takes every core, and would slow down another's first epoch
         while not stop.is_set():
