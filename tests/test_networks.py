@@ -297,7 +297,7 @@ def test_weights_may_have_a_mean():
     assert kernel.mean() == pytest.approx(-0.1, abs=0.001)
 
 
-def test_an_activation_of_ones_own_learns_its_constants_per_unit_or_per_layer(mnist):
+def test_an_activation_of_ones_own_learns_its_constants_per_unit_or_per_layer(mnist, tmp_path):
     activation = ActivationConfig(
         "snake", "example.snake", {"frequency": 1.0}, {"frequency": "unit"}
     )
@@ -317,6 +317,10 @@ def test_an_activation_of_ones_own_learns_its_constants_per_unit_or_per_layer(mn
         theirs.fit(images, labels, batch_size=100, shuffle=False, verbose=0)
         for our, their in zip(model.get_weights(), theirs.get_weights(), strict=True):
             np.testing.assert_allclose(our, their, rtol=0, atol=1e-5)
+        with_probabilities(model, spec).save(tmp_path / "copy.keras")
+        loaded: Any = keras.saving.load_model(tmp_path / "copy.keras", safe_mode=True)
+        expected = special.softmax(np.array(model(images_of())), axis=1)
+        np.testing.assert_allclose(loaded(images_of()), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -347,7 +351,7 @@ def test_an_activation_of_ones_own_learns_its_constants_per_unit_or_per_layer(mn
         ({"name": "sgd", "momentum": {"a": 1}}, "optimizer.momentum is {'a': 1}: it has to be a"),
         (
             {"name": "sgd", "learning_rate": {"_target_": f"{SCHEDULES}.CosineDecay"}},
-            "optimizer.learning_rate, keras.optimizers.schedules.CosineDecay: ",
+            "optimizer.learning_rate: keras.optimizers.schedules.CosineDecay: ",
         ),
         (3, "optimizer is 3: it has to be a name, or to have one"),
     ],

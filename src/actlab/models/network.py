@@ -86,26 +86,25 @@ class ModelSpec:
 class TrainedActivation(keras.layers.Layer):
     """A custom activation of which some constants are trained, one per layer or per unit."""
 
-    def __init__(self, activation: ActivationConfig, name: str | None = None) -> None:
-        super().__init__(name=name)
-        self._activation = activation
+    #: Set once, before it is built: Keras inspects what a constructor takes.
+    config: ActivationConfig
 
     def build(self, input_shape: Any) -> None:
         """Create the trained constants, with the values of the configuration."""
         self.learned = {
             name: self.add_weight(
                 shape=(input_shape[-1],) if scope == "unit" else (),
-                initializer=keras.initializers.Constant(self._activation.constants[name]),
+                initializer=keras.initializers.Constant(self.config.constants[name]),
                 name=name,
             )
-            for name, scope in self._activation.trained.items()
+            for name, scope in self.config.trained.items()
         }
 
     def call(self, x: Any) -> Any:
         """Apply the function with the constants as they are."""
         learned = {name: weight.value for name, weight in self.learned.items()}
-        value = find_function(self._activation.function)
-        return value(x, **{**self._activation.constants, **learned})
+        value = find_function(self.config.function)
+        return value(x, **{**self.config.constants, **learned})
 
 
 def keras_activation(
@@ -126,7 +125,9 @@ def keras_activation(
         shared = [1, 2] if is_image else None
         return keras.layers.PReLU(start, shared_axes=shared, name=name or None)
     if activation.trained:
-        return TrainedActivation(activation, name=name or None)
+        layer = TrainedActivation(name=name or None)
+        layer.config = activation
+        return layer
     value = find_function(activation.function)
 
     def apply(x: Any) -> Any:  # a tensor, or Keras's symbol of one
@@ -174,7 +175,8 @@ class Block:
         if isinstance(self.activation, keras.layers.PReLU):
             return {"slope": self.activation.alpha.numpy()}
         if isinstance(self.activation, TrainedActivation):
-            return {name: weight.numpy() for name, weight in self.activation.learned.items()}
+            learned = self.activation.learned.items()
+            return {name: np.asarray(weight.numpy()) for name, weight in learned}
         return {}
 
     def run(self, inputs: Any) -> tuple[Any, Any, Any, Any]:
@@ -447,9 +449,19 @@ def _apply_symbolically(activation: ActivationConfig, outputs: Any, block: Block
     if activation.function in ACTIVATIONS and not activation.constants:
         # Some of Keras's functions (mish, hard_silu) take symbolic tensors in a layer only.
         return keras.layers.Activation(activation.function)(outputs)
-    learned = {name: value.tolist() for name, value in block.learned.items()}
+    learned = {name: _as_symbol(value, outputs) for name, value in block.learned.items()}
     value = find_function(activation.function)
     return value(outputs, **{**activation.constants, **learned})
+
+
+def _as_symbol(value: np.ndarray, outputs: Any) -> Any:
+    """Return a constant, or one per unit, as an operation can be saved with it."""
+    if not value.ndim:
+        return float(value)
+    layer = keras.layers.Dense(len(value), kernel_initializer="zeros")
+    constants = layer(outputs)
+    layer.set_weights([layer.get_weights()[0], value])  # 0 times the outputs, plus the value
+    return constants
 
 
 def describe_layers(model: keras.Model, spec: ModelSpec) -> list[tuple[Any, ...]]:
