@@ -54,7 +54,7 @@ def train(quantity: str, size: int) -> Measured:
     from actlab.engine.parallel import available_cores
     from actlab.models.config import InitializerConfig, NetworkConfig
     from actlab.models.network import ModelSpec
-    from actlab.training.config import OptimizerConfig
+    from actlab.training.config import OptimizerConfig, TrainingConfig
     from actlab.training.trainer import Epoch, Protocol, fit_seeds
 
     splits = build_splits(*load_raw("mnist", ROOT / "data/raw/mnist"))
@@ -70,11 +70,8 @@ def train(quantity: str, size: int) -> Measured:
     seeds = range(size if quantity == "seeds" else available_cores())
     few = Split(splits.test.images[:1000], splits.test.labels[:1000])
     started = time.perf_counter()
-    events = list(
-        fit_seeds(
-            spec, seeds, train, few, few, Protocol(EPOCHS, 128, OptimizerConfig.read("adam"), [])
-        )
-    )
+    protocol = Protocol(TrainingConfig(EPOCHS, 128, []), OptimizerConfig.read("adam"))
+    events = list(fit_seeds(spec, seeds, train, few, few, protocol))
     seconds = time.perf_counter() - started
     compiling = max(event.compile_seconds for event in events if isinstance(event, Epoch))
     # Linux counts in KiB, macOS in bytes.

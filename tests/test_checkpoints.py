@@ -16,7 +16,7 @@ from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec
 from actlab.results.checkpoints import STATE, Checkpoints
 from actlab.results.layout import RunFolder, weights_path
-from actlab.training.config import OptimizerConfig
+from actlab.training.config import OptimizerConfig, TrainingConfig
 from actlab.training.trainer import Epoch, Fitted, Protocol, State, fit_seeds
 
 KEPT, EPOCHS = [0, 2, 4], 4
@@ -69,10 +69,10 @@ def study(images, name, folder, cut_after=None, models_at_once=1):
         spec,
         [seed for seed in (0, 1) if seed not in checkpoints.fitted],
         *(images, images, images),
-        Protocol(EPOCHS, 64, OptimizerConfig.read(optimizer), KEPT),
+        Protocol(TrainingConfig(EPOCHS, 64, KEPT), OptimizerConfig.read(optimizer)),
         checkpoints.keep,
         models_at_once,
-        checkpoints.states,
+        {seed: (state, checkpoints.epochs[seed]) for seed, state in checkpoints.states.items()},
         save,
     )
     with closing(events):

@@ -80,7 +80,7 @@ def planted(accuracies):
 
 def test_a_fit_is_that_of_the_core(fitted, small):
     spec = ModelSpec(LEAKY, NetworkConfig("16_8", [16, 8]), GLOROT)
-    protocol = trainer.Protocol(2, 128, adam(), [0, 2])
+    protocol = trainer.Protocol(TrainingConfig(2, 128, [0, 2]), adam())
     weights = {}
     events = trainer.fit_seeds(
         spec,

@@ -30,7 +30,7 @@ from actlab.training.compiled import (
     shuffled_order,
     to_device,
 )
-from actlab.training.config import OptimizerConfig
+from actlab.training.config import OptimizerConfig, TrainingConfig
 from actlab.training.trainer import Fitted, Protocol, fit_seeds
 
 SCHEDULES = "keras.optimizers.schedules"
@@ -237,7 +237,8 @@ def test_a_step_that_is_measured_leaves_dropout_and_statistics_as_they_were(mnis
         kept.append((before, [variable.numpy() for variable in model.variables], ratios))
 
     train = take(mnist.train, 300)
-    events = fit_seeds(spec, [0], train, train, train, Protocol(1, 100, adam(), [0, 1]), keep, 1)
+    protocol = Protocol(TrainingConfig(1, 100, [0, 1]), adam())
+    events = fit_seeds(spec, [0], train, train, train, protocol, keep, 1)
     assert isinstance(list(events)[-1], Fitted)
     for before, after, ratios in kept:
         assert set(ratios) == {"hidden_1", "hidden_2", "output"}

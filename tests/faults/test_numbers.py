@@ -165,7 +165,7 @@ def test_a_training_at_the_edge_is_that_of_regression_by_hand(name, is_whole, ta
     edge = EDGES[name]
     spec = spec_of("relu", edge.hidden)
     test = Split(np.zeros_like(edge.test.images), edge.test.labels) if edge.hidden else edge.test
-    protocol = Protocol(edge.epochs, edge.batch, adam(edge.rate), [])
+    protocol = Protocol(TrainingConfig(edge.epochs, edge.batch, []), adam(edge.rate))
     events = list(fit_seeds(spec, edge.seeds, edge.train, test, test, protocol))
     assert len(events) == len(edge.seeds) * (edge.epochs + 1)
     kernels = [build_model(spec, seed).get_weights()[0] for seed in edge.seeds]
@@ -197,7 +197,7 @@ def test_a_loss_that_is_no_number_is_a_divergence_and_every_epoch_is_told(functi
     def keep(seed: int, epoch: int, model: Any, next_step: Any) -> None:
         ratios[epoch] = next_step()
 
-    protocol = Protocol(3, 8, adam(rate), [0, 3])
+    protocol = Protocol(TrainingConfig(3, 8, [0, 3]), adam(rate))
     events = list(fit_seeds(spec_of(function, (8, 8)), [0], train, test, test, protocol, keep))
     epochs = [each for each in events if isinstance(each, Epoch)]
     (fitted,) = (each for each in events if isinstance(each, Fitted))

@@ -319,11 +319,13 @@ def _read_training(
 ) -> pd.DataFrame:
     """Read a table of a training; check its seeds and epochs against the configured ones."""
     table, path = folder.read_table(name), folder.table(name)
+    may_end_early = folder.read_sections()["training"].may_end_early if "epoch" in table else False
     if "seed" in table:
         _check_seeds(table, seeds, path)
     if "epoch" in table:
         for seed, rows in table.groupby("seed"):
-            if list(rows["epoch"]) != list(range(1, epochs + 1)):
+            last = len(rows) if may_end_early else epochs
+            if list(rows["epoch"]) != list(range(1, last + 1)) or last > epochs:
                 raise UserError(
                     f"{path} does not hold the epochs 1 to {epochs} of seed {seed}: {_AGAIN}"
                 )

@@ -6,6 +6,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
+from actlab.data.datasets import load_definition
 from actlab.engine import command
 from actlab.engine.project import Outcome, Project
 from actlab.errors import UserError
@@ -35,9 +36,19 @@ def check_folders(config: Config, root: Path) -> None:
 
 
 def check(config: Config, root: Path) -> None:
-    """Refuse unknown activations and networks, and folders whose files would be replaced."""
+    """Refuse unknown names, keys that contradict each other, and folders of other files."""
     check_names(config, root)
     check_folders(config, root)
+    config.training.check_held_out(config.data.validation_size)
+    is_own = getattr(load_definition(config.data.name), "regression", False)
+    is_regression = is_own or config.data.targets == "images"
+    if is_regression != (config.network.outputs == "linear"):
+        what = "numbers" if is_regression else "labels"
+        allowed = "linear" if is_regression else "softmax or logistic"
+        raise UserError(
+            f"network.outputs is {config.network.outputs!r}: the targets of data={config.data.name}"
+            f" are {what}, so it has to be {allowed}"
+        )
 
 
 def check_names(config: Config, root: Path) -> None:

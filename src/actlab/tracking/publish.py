@@ -85,6 +85,11 @@ def _tabulate(run: Run) -> pd.DataFrame:
                 metric="health/update_ratio/" + updates["layer"], value=updates["update_ratio"]
             ),
         ]
+        if not run.noise.empty:
+            noise = run.noise.merge(finished[["seed", "time"]])
+            noise = noise.melt(["seed", "time", "noise"], ["test_accuracy", "test_loss"], "metric")
+            bounds = noise["noise"].map("{:g}".format)
+            tables.append(noise.assign(metric="noise/" + bounds + "/" + noise["metric"], epoch=0))
     whole = pd.concat(tables).rename(columns={"epoch": "step"})
     return whole.loc[:, ["seed", *METRICS]]
 

@@ -42,7 +42,8 @@ class DeviceSplit(NamedTuple):
     """A split in TensorFlow's memory, shared by all models.
 
     Images are stored as uint8 if possible, a quarter of the memory; if the number of pixels
-    allows, eight of them as one uint64, since XLA gathers value by value.
+    allows, eight of them as one uint64, or two float32 as one int64, since XLA gathers value by
+    value.
     """
 
     images: tf.Tensor
@@ -56,7 +57,7 @@ def to_device(split: Split) -> DeviceSplit:
         original = original.astype(np.float32, copy=False)
     images = to_uint8(original)
     if images is None:
-        images = original
+        images = original.view(np.int64) if original.shape[1] % 2 == 0 else original
     elif images.shape[1] % 8 == 0:
         images = images.view(np.uint64)
     return DeviceSplit(tf.constant(images), tf.constant(split.labels))
@@ -66,6 +67,9 @@ def as_numbers(images: tf.Tensor) -> tf.Tensor:
     """Return rows of a `DeviceSplit` as float32 images (n, inputs), equal to the originals."""
     if images.dtype == tf.float32:
         return images
+    if images.dtype == tf.int64:
+        pairs = tf.bitcast(images, tf.float32)  # (n, inputs / 2, 2)
+        return tf.reshape(pairs, [-1, pairs.shape[1:].num_elements()])
     if images.dtype == tf.uint64:
         levels = tf.bitcast(images, tf.uint8)  # (n, inputs / 8, 8)
         images = tf.reshape(levels, [-1, levels.shape[1:].num_elements()])
@@ -88,6 +92,7 @@ def compile_epoch(
     train: DeviceSplit,
     batch_size: int,
     outputs: str = "softmax",
+    count: int | None = None,
 ) -> Callable[[Int32[np.ndarray, " n"]], tuple[float, float]]:
     """Compile one epoch of training into a single XLA program, without training yet.
 
@@ -105,6 +110,8 @@ def compile_epoch(
         The last batch has the remaining n % batch_size images.
     outputs
         Of the network, see `losses.make_loss`.
+    count
+        How many images an epoch has, n; by default all.
 
     Returns
     -------
@@ -135,7 +142,7 @@ def compile_epoch(
     find_loss, has_penalties = make_loss(outputs), bool(model.losses)
     weights = [variable.value for variable in inner]
     images, labels = train
-    count = len(labels)
+    count = count or len(labels)
     whole_batches = count // batch_size
 
     @tf.function(autograph=False)

@@ -1,11 +1,22 @@
 """The sections `optimizer` and `training` of a configuration."""
 
+from dataclasses import field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
 from actlab.engine.targets import Group
-from actlab.engine.validation import Count, Name, Positive, Real, Truth, Whole, only, section
+from actlab.engine.validation import (
+    Count,
+    Name,
+    Positive,
+    Real,
+    Truth,
+    Whole,
+    one_of,
+    only,
+    section,
+)
 from actlab.errors import UserError
 
 #: In float32, values beyond these bounds are 0 or infinite.
@@ -100,11 +111,65 @@ else:  # Hydra takes any keys, which the file of the name decides
 
 @section
 class TrainingConfig:
-    """How long a network is trained, in which batches, and when its weights are kept."""
+    """How long a network is trained, in which batches, and which weights are kept and tested.
+
+    Attributes
+    ----------
+    epochs, batch_size
+        As in Keras.
+    probe_epochs
+        Epochs after which weights are kept, with those before the first and after the last.
+    steps
+        Of the optimizer, after which training ends, if `epochs` does not end it before; null: none.
+    monitor
+        What says which epoch is the best: val_loss, val_accuracy or loss.
+    patience, min_delta
+        Epochs without an improvement of `monitor` by more than `min_delta`, after which training
+        ends; null: none.
+    tested
+        The weights that are tested, and kept as those of the last epoch: last, or best.
+    train_metrics
+        How the loss and accuracy of the training images are measured: running, as Keras does, over
+        the batches of an epoch before each update; or inference, after the epoch.
+    test_noise
+        Bounds of uniform noise that is added to the test images in further tests.
+    """
 
     epochs: Annotated[Count, Field(le=1_000_000)]
     batch_size: Count
     probe_epochs: list[Annotated[Whole, Field(ge=0)]]
+    steps: Count | None = None
+    monitor: Annotated[str, one_of(("val_loss", "val_accuracy", "loss"))] = "val_loss"
+    patience: Count | None = None
+    min_delta: _NotNegative = 0.0
+    tested: Annotated[str, one_of(("last", "best"))] = "last"
+    train_metrics: Annotated[str, one_of(("running", "inference"))] = "running"
+    test_noise: list[Positive] = field(default_factory=list)
+
+    @property
+    def selects(self) -> bool:
+        """Whether `monitor` decides when training ends, or what is tested."""
+        return self.patience is not None or self.tested == "best"
+
+    @property
+    def may_end_early(self) -> bool:
+        """Whether a seed may end before `epochs`."""
+        return self.patience is not None or self.steps is not None
+
+    def check_held_out(self, validation_size: int) -> None:
+        """Refuse to select by the test split.
+
+        Raises
+        ------
+        UserError
+            If validation images decide something, and none are held out.
+        """
+        if self.selects and self.monitor != "loss" and not validation_size:
+            key = "patience" if self.patience is not None else "tested"
+            raise UserError(
+                f"training.{key} is {getattr(self, key)}: it needs data.validation_size, since"
+                " nothing is selected by the test split"
+            )
 
     def kept_epochs(self) -> list[int]:
         """Return the epochs after which weights are kept: 0, the probe epochs, the last.

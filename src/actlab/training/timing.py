@@ -45,7 +45,7 @@ def time_epochs(
     train
         Images (n, inputs), float32 or uint8, and labels (n,) int32.
     protocol
-        Batch size and optimizer.
+        Batch size and optimizer; the rest is not used.
     blocks
         Number of recorded blocks.
     epochs
@@ -57,7 +57,7 @@ def time_epochs(
             build_model(spec, 0),
             make_optimizer(protocol.optimizer),
             images,
-            protocol.batch_size,
+            protocol.training.batch_size,
             spec.network.outputs,
         )
         for name, spec in specs.items()
