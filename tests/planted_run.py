@@ -60,7 +60,7 @@ def plant_run(
     model: dict[str, Any] = {
         name: asdict(getattr(config, name)) for name in ("activation", "network", "initializer")
     }
-    model |= {"inputs": 784, "classes": 10}
+    model |= {"inputs": 784, "classes": 10, "shape": [28, 28]}
     folder.write_config(config, model, fingerprint, code)
     folder.write_table("layers", LAYERS)
     folder.write_table("history", history)

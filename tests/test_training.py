@@ -156,9 +156,10 @@ NUMBERS = LEVELS / np.float32(255)
         (np.asfortranarray(LEVELS), tf.uint64, NUMBERS),
         (np.asfortranarray(NUMBERS), tf.uint64, NUMBERS),
         *(
-            (np.full((2, 8), value), tf.float32, np.full((2, 8), value, np.float32))
+            (np.full((2, 8), value), tf.int64, np.full((2, 8), value, np.float32))
             for value in (0.3, np.nan, -1 / 255, 2.0)
         ),
+        (np.full((2, 7), 0.3), tf.float32, np.full((2, 7), 0.3, np.float32)),
     ],
 )
 def test_images_on_the_device_are_the_same_to_the_bit(images, dtype, expected, jit_compile):

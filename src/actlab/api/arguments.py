@@ -186,7 +186,7 @@ def resolve_activation(given: Any) -> ActivationConfig:
 
 def resolve_network(hidden: Any, others: Mapping[str, Any] = MappingProxyType({})) -> NetworkConfig:
     """Name a network by its hidden layers; `others` are further keys of `NetworkConfig`."""
-    given = validate(NetworkConfig, {"name": "network", "hidden": hidden, **others}, "network")
+    given = validate(NetworkConfig, {"name": "network", "hidden": hidden, **others})
     units = given.hidden
     if not units:
         return replace(given, name="no_hidden_layer")

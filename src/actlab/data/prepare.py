@@ -82,7 +82,7 @@ def replace_labels(
     """Replace a share of the labels, each by one of the others at random.
 
     >>> replace_labels(np.zeros(8, np.int32), 2, 0.25, seed=0).sum()
-    np.int32(2)
+    np.int64(2)
     """
     generator = np.random.default_rng([seed, 1])
     count = round(share * len(labels))
