@@ -19,8 +19,8 @@ from actlab.models.network import (
     draw_weights,
     load_model,
     weights_path,
-    with_probabilities,
 )
+from actlab.models.served import with_probabilities
 
 
 def spec_of(function="relu", hidden=(128, 64), initializer="glorot_uniform", **constants):

@@ -11,6 +11,7 @@ from test_training import compile_in_keras, take
 
 from actlab.activations.config import ActivationConfig
 from actlab.backend import keras, tf
+from actlab.data.splits import Split
 from actlab.engine.presets import list_presets
 from actlab.errors import UserError
 from actlab.models.config import InitializerConfig, NetworkConfig
@@ -21,8 +22,8 @@ from actlab.models.network import (
     describe_layers,
     draw_weights,
     find_blocks,
-    with_probabilities,
 )
+from actlab.models.served import with_probabilities
 from actlab.training.compiled import (
     compile_epoch,
     compile_evaluation,
@@ -362,3 +363,117 @@ def test_an_optimizer_that_cannot_be_is_one_line(given, line):
         make_optimizer(OptimizerConfig.read(given))
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
+
+
+# --- When training ends, and what is tested -----------------------------------------------
+
+
+def train_with(mnist, training, save=None, resume=None, seed=0):
+    """Train on 300 images; the epochs, the test result, and the weights kept at the end."""
+    train, watched, tested = (
+        Split(mnist.train.images[part], mnist.train.labels[part])
+        for part in (slice(300), slice(300, 500), slice(500, 700))
+    )
+    kept = {}
+
+    def keep(seed, epoch, model, next_step):
+        kept[epoch] = model.get_weights()
+
+    events = fit_seeds(
+        spec_of(hidden=[8]),
+        [seed],
+        *(train, watched, tested),
+        Protocol(training, adam(0.03)),
+        keep,
+        1,
+        resume,
+        save or (lambda state, epoch: None),
+    )
+    *epochs, fitted = events
+    return epochs, fitted, kept
+
+
+def test_steps_end_an_epoch_in_its_middle(mnist):
+    epochs, fitted, kept = train_with(mnist, TrainingConfig(5, 100, [], steps=7))
+    assert [epoch.epoch for epoch in epochs] == [1, 2, 3]
+    assert sorted(kept) == [0, 5]  # what is left at the end counts as the last
+    other, again, _ = train_with(mnist, TrainingConfig(2, 100, []))
+    assert [epoch.loss for epoch in epochs[:2]] == [epoch.loss for epoch in other]
+    assert fitted.test_loss != again.test_loss
+    one, *rest = train_with(mnist, TrainingConfig(5, 100, [], steps=2))[0]
+    assert not rest
+    assert one.loss != epochs[0].loss
+
+
+def test_a_seed_ends_when_it_no_longer_improves_and_its_best_epoch_is_tested(mnist):
+    whole, last, kept = train_with(mnist, TrainingConfig(30, 100, list(range(31))))
+    losses = [epoch.val_loss for epoch in whole]
+    best = int(np.argmin(losses))
+    assert best < 25  # it overfits
+    patient = TrainingConfig(30, 100, [], patience=3, tested="best")
+    epochs, fitted, ended = train_with(mnist, patient)
+    stopped = next(
+        place
+        for place in range(3, 30)
+        if min(losses[place - 2 : place + 1]) >= min(losses[: place - 2])
+    )
+    assert [epoch.val_loss for epoch in epochs] == losses[: stopped + 1]
+    found = int(np.argmin(losses[: stopped + 1])) + 1
+    for ours, theirs in zip(ended[30], kept[found], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert fitted.test_loss < last.test_loss
+
+
+@pytest.mark.parametrize("cut", [2, 5])
+def test_a_patient_training_resumes_to_the_bit(cut, mnist):
+    training, states, results = TrainingConfig(30, 100, [], patience=3, tested="best"), [], []
+
+    def save(state, epoch):
+        states.append(state)
+        results.append(epoch)
+
+    whole, fitted, kept = train_with(mnist, training, save)
+    resume = {0: (states[cut], results[: cut + 1])}
+    rest, again, ended = train_with(mnist, training, resume=resume)
+    assert [epoch.val_loss for epoch in rest] == [epoch.val_loss for epoch in whole[cut + 1 :]]
+    assert again.test_loss == fitted.test_loss
+    for ours, theirs in zip(ended[30], kept[30], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    done = {0: (states[-1], results)}  # killed before its test
+    rest, again, _ = train_with(mnist, training, resume=done)
+    assert not rest
+    assert again.test_loss == fitted.test_loss
+
+
+def test_training_metrics_may_be_those_of_the_epochs_end(mnist):
+    running, _, _ = train_with(mnist, TrainingConfig(2, 100, []))
+    inference, _, kept = train_with(mnist, TrainingConfig(2, 100, [1], train_metrics="inference"))
+    assert [epoch.val_loss for epoch in running] == [epoch.val_loss for epoch in inference]
+    model = build_model(spec_of(hidden=[8]), 0)
+    for epoch in inference:
+        model.set_weights(kept[epoch.epoch])
+        expected = compile_evaluation(model)(to_device(take(mnist.train, 300)))
+        assert (epoch.loss, epoch.accuracy) == (expected.loss, expected.accuracy)
+
+
+def test_noise_on_the_test_images_is_the_same_for_all(mnist):
+    training = TrainingConfig(2, 100, [], test_noise=[0.1, 2.0])
+    _, fitted, _ = train_with(mnist, training)
+    assert [bound for bound, *_ in fitted.noise] == [0.1, 2.0]
+    assert fitted.test_loss < fitted.noise[1][1]
+    assert abs(fitted.noise[0][2] - fitted.test_accuracy) < 0.1
+    assert train_with(mnist, training)[1].noise == fitted.noise
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"patience": 2}, "training.patience is 2: it needs data.validation_size"),
+        ({"tested": "best"}, "training.tested is best: it needs data.validation_size"),
+    ],
+)
+def test_nothing_is_selected_by_the_test_split(given: dict[str, Any], line):
+    with pytest.raises(UserError, match=line):
+        TrainingConfig(3, 100, [], **given).check_held_out(0)
+    TrainingConfig(3, 100, [], **given, monitor="loss").check_held_out(0)
+    TrainingConfig(3, 100, [], **given).check_held_out(10)

@@ -15,7 +15,8 @@ from actlab.backend import keras
 from actlab.errors import UserError
 from actlab.models.config import RECOMMENDED, InitializerConfig, NetworkConfig
 from actlab.models.initializers import resolve_initializer
-from actlab.models.network import ModelSpec, build_model, with_probabilities
+from actlab.models.network import ModelSpec, build_model
+from actlab.models.served import with_probabilities
 from actlab.results import metadata
 from actlab.stages.activations import describe, read_configured
 

@@ -135,7 +135,9 @@ def test_what_selects_the_same_from_a_changed_folder_makes_nothing_stale(
             Path(folder).mkdir(parents=True, exist_ok=True)
         given = {"name": name, "function": name, "constants": {}}
         Path(f"conf/activation/{name}.yaml").write_text(json.dumps(given))
-        Path(f"keys/{name}/key.json").write_text(json.dumps(given | {"trained": {}, "sources": None}))
+        Path(f"keys/{name}/key.json").write_text(
+            json.dumps(given | {"trained": {}, "sources": None})
+        )
     source = Path(stage.__file__).parents[2]
     Path("params.yaml").write_text(json.dumps({"source": str(source)}))
     Path("dvc.yaml").write_text(SELECTING)

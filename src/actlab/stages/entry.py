@@ -43,11 +43,10 @@ def check(config: Config, root: Path) -> None:
     is_own = getattr(load_definition(config.data.name), "regression", False)
     is_regression = is_own or config.data.targets == "images"
     if is_regression != (config.network.outputs == "linear"):
-        what = "numbers" if is_regression else "labels"
         allowed = "linear" if is_regression else "softmax or logistic"
         raise UserError(
-            f"network.outputs is {config.network.outputs!r}: the targets of data={config.data.name}"
-            f" are {what}, so it has to be {allowed}"
+            f"network.outputs is {config.network.outputs!r}: with data.name={config.data.name} and"
+            f" data.targets={config.data.targets} it has to be {allowed}"
         )
 
 
