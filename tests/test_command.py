@@ -181,7 +181,7 @@ def write(name, text):
         (
             replace("conf/activation/relu.yaml", "name:", "nmae:"),
             "train",
-            "activation.nmae is unknown: activation has name, function, constants (in conf/activa",
+            "activation.nmae is unknown: activation has name, function, constants, trained (in ",
         ),
         (write("data", "a file where a folder has to be"), "fetch_data", "data/raw: "),
     ],

@@ -336,7 +336,7 @@ def rate_of(config):
 # --- Fair mode ----------------------------------------------------------------------------
 
 FAIR = ["+experiment=fair", "hydra.sweeper.fresh_seeds=[8,9]", "seeds=[0,1]"]
-FAIR += ["initializer=he_uniform"]
+FAIR += ["initializer.name=he_uniform"]
 
 
 def test_fair_mode_chooses_for_each_and_tests_on_fresh_seeds(sweep):
