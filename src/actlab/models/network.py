@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,12 +128,19 @@ def keras_activation(
         layer = TrainedActivation(name=name or None)
         layer.config = activation
         return layer
-    value = find_function(activation.function)
+    apply = _bind(find_function(activation.function), json.dumps(constants, sort_keys=True))
+    return keras.layers.Activation(apply, name=name) if is_layer else apply
+
+
+@cache
+def _bind(function: Callable[..., Any], constants: str) -> Callable[[Any], Any]:
+    """Return a function of one argument, the same object for all layers of an activation."""
+    keywords = json.loads(constants)
 
     def apply(x: Any) -> Any:  # a tensor, or Keras's symbol of one
-        return value(x, **constants)
+        return function(x, **keywords)
 
-    return keras.layers.Activation(apply, name=name) if is_layer else apply
+    return apply
 
 
 @dataclass(frozen=True)
