@@ -167,7 +167,7 @@ def test_resumed_and_parallel_trainings_have_the_same_bits(mnist):
         return results, states
 
     results, states = train(1)
-    again, kept = train(2, {seed: states[seed, 1] for seed in (0, 1)})
+    again, kept = train(2, {seed: (states[seed, 1], []) for seed in (0, 1)})
     assert again == {key: results[key] for key in ((0, 2), (1, 2), (0, None), (1, None))}
     for key, state in kept.items():
         for one, other in zip(state.variables, states[key].variables, strict=True):
