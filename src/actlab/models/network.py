@@ -19,6 +19,7 @@ from actlab.activations.functions import find_function
 from actlab.backend import keras
 from actlab.errors import UserError
 from actlab.models.config import InitializerConfig, NetworkConfig
+from actlab.models.dropout import AlphaDropout, Dropout
 from actlab.models.files import kept_epochs, weights_path
 from actlab.models.initializers import (
     make_bias_initializer,
@@ -348,10 +349,10 @@ def _normalization(network: NetworkConfig, name: str) -> Any:
 
 def _dropouts(network: NetworkConfig, name: str, seed: int) -> list[Any]:
     if network.dropout:
-        return [keras.layers.Dropout(network.dropout, seed=seed, name=f"{name}_dropout")]
+        return [Dropout(network.dropout, seed=seed, name=f"{name}_dropout")]
     if network.alpha_dropout:
         rate = network.alpha_dropout
-        return [keras.layers.AlphaDropout(rate, seed=seed, name=f"{name}_dropout")]
+        return [AlphaDropout(rate, seed=seed, name=f"{name}_dropout")]
     return []
 
 
@@ -393,7 +394,7 @@ def draw_weights(model: keras.Model, spec: ModelSpec, seed: int) -> None:
         if drawn.bias:
             block.weights.bias.assign(drawn.bias(block.weights.bias.shape))
         for layer in block.after:
-            if isinstance(layer, keras.layers.Dropout | keras.layers.AlphaDropout):
+            if isinstance(layer, Dropout | AlphaDropout):
                 layer.seed_generator.state.assign([drawn.dropout, 0])
 
 
@@ -415,7 +416,7 @@ def with_probabilities(model: keras.Model, spec: ModelSpec) -> keras.Model:
         if block is not blocks[-1]:
             values = _apply_symbolically(spec.activation_at(place), values, block)
         for layer in block.after:
-            if not isinstance(layer, keras.layers.Dropout | keras.layers.AlphaDropout):
+            if not isinstance(layer, Dropout | AlphaDropout):
                 values = _copy(layer, values)
         if block.is_added:
             values = keras.layers.Add(name=f"{block.name}_sum")([inputs, values])
