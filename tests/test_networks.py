@@ -14,7 +14,7 @@ from actlab.backend import keras, tf
 from actlab.engine.presets import list_presets
 from actlab.errors import UserError
 from actlab.models.config import InitializerConfig, NetworkConfig
-from actlab.models.dropout import threefry
+from actlab.models.layers import Conv2D, threefry
 from actlab.models.losses import make_loss
 from actlab.models.network import (
     ModelSpec,
@@ -171,6 +171,12 @@ def test_an_optimizer_does_what_it_does_in_keras(name, mnist):
 def test_a_network_trains_as_in_keras(name, mnist):
     chosen = OptimizerConfig.read({"name": "sgd", "learning_rate": 0.05, "momentum": 0.9})
     assert_equal_to_keras(spec_of(**NETWORKS[name]), chosen, mnist)
+
+
+def test_a_convolution_gives_in_training_what_it_gives_in_an_evaluation():
+    layer = Conv2D(6, (3, 2), activation="tanh", bias_initializer="random_normal")
+    images = tf.constant(np.random.default_rng(0).random((5, 7, 9, 4)), tf.float32)
+    np.testing.assert_allclose(layer(images, training=True), layer(images), rtol=0, atol=1e-6)
 
 
 # --- Dropout ------------------------------------------------------------------------------

@@ -19,13 +19,13 @@ from actlab.activations.functions import find_function
 from actlab.backend import keras
 from actlab.errors import UserError
 from actlab.models.config import InitializerConfig, NetworkConfig
-from actlab.models.dropout import AlphaDropout, Dropout
 from actlab.models.files import kept_epochs, weights_path
 from actlab.models.initializers import (
     make_bias_initializer,
     make_kernel_initializer,
     resolve_initializer,
 )
+from actlab.models.layers import AlphaDropout, Conv2D, Dropout
 
 
 @dataclass(frozen=True)
@@ -316,7 +316,7 @@ def _make_blocks(spec: ModelSpec, seed: int) -> Iterator[Block]:
         if name.startswith("conv"):
             number = int(name.rpartition("_")[2])
             filters, *size = network.filters[number - 1]
-            weights = keras.layers.Conv2D(filters, tuple(size), **shared)
+            weights = Conv2D(filters, tuple(size), **shared)
             if number == 1:
                 shape = (*spec.shape, 1)[:3]
                 prepare.append(keras.layers.Reshape(shape, name=f"{name}_reshape"))
@@ -433,7 +433,8 @@ def _copy(layer: Any, values: Any) -> Any:
     if "kernel_regularizer" in settings:
         kernel, bias = layer.kernel.numpy(), layer.bias.numpy()
         plain = {"activation": "linear", "kernel_regularizer": None}
-        made = type(layer)(**{key: settings[key] for key in _KEPT if key in settings}, **plain)
+        kind = keras.layers.Dense if "units" in settings else keras.layers.Conv2D
+        made = kind(**{key: settings[key] for key in _KEPT if key in settings}, **plain)
         outputs = made(values)
         made.set_weights([kernel, bias])
         return outputs
