@@ -197,7 +197,7 @@ def plant(
         frames = {name: frame(name, values) for name, values in rows.items()}
         changed(frames)
         run = layout.RunFolder.finished(folder / "runs", activation, network)
-        for name in layout.COLUMNS:
+        for name in frames.keys() & layout.COLUMNS.keys():
             csvs.write_frame(frames[name], run.table(name))
         # Timed blocks are the epochs of the first seed, without load.
         first = frames["timings"].drop_duplicates("epoch").rename(columns={"epoch": "block"})

@@ -15,6 +15,7 @@ from actlab.data.splits import Split
 from actlab.engine.presets import list_presets
 from actlab.errors import UserError
 from actlab.models.config import InitializerConfig, NetworkConfig
+from actlab.models.layers import Conv2D, threefry
 from actlab.models.losses import make_loss
 from actlab.models.network import (
     ModelSpec,
@@ -58,7 +59,7 @@ DROPPED: dict[str, dict[str, Any]] = {
 }
 
 
-def spec_of(function="tanh", initializer=GLOROT, **network):
+def spec_of(function="tanh", initializer: Any = GLOROT, **network):
     given = {"hidden": [12, 8], **network}
     activation = ActivationConfig(function, function, CONSTANTS.get(function, {}))
     return ModelSpec(activation, NetworkConfig("net", **given), initializer, shape=(28, 28))
@@ -173,6 +174,12 @@ def test_a_network_trains_as_in_keras(name, mnist):
     assert_equal_to_keras(spec_of(**NETWORKS[name]), chosen, mnist)
 
 
+def test_a_convolution_gives_in_training_what_it_gives_in_an_evaluation():
+    layer = Conv2D(6, (3, 2), activation="tanh", bias_initializer="random_normal")
+    images = tf.constant(np.random.default_rng(0).random((5, 7, 9, 4)), tf.float32)
+    np.testing.assert_allclose(layer(images, training=True), layer(images), rtol=0, atol=1e-6)
+
+
 # --- Dropout ------------------------------------------------------------------------------
 
 
@@ -215,6 +222,31 @@ def test_an_epoch_draws_anew_in_every_step_and_an_evaluation_drops_nothing(mnist
     states = [block.after[-1].seed_generator.state.numpy() for block in find_blocks(model)[:-1]]
     assert [state[1] for state in states] == [6, 6]
     assert len({state[0] for state in states}) == 2
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+    ("key", "counter", "expected"),
+    [  # Random123's test vectors, kat_vectors
+        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        ((2**32 - 1,) * 2, (2**32 - 1,) * 2, (0x1CB996FC, 0xBB002BE7)),
+        ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
+    ],
+)
+def test_threefry_gives_the_published_numbers(key, counter, expected, jit_compile):
+    program = tf.function(threefry, jit_compile=jit_compile, autograph=False)
+    words = [tuple(tf.constant(word, tf.uint32) for word in pair) for pair in (key, counter)]
+    assert tuple(int(word) for word in program(*words)) == expected
+
+
+@pytest.mark.parametrize("kind", ["dropout", "alpha_dropout"])
+def test_a_mask_is_the_same_in_a_compiled_program(kind):
+    layer = find_blocks(build_model(spec_of("selu", **{kind: 0.3}), 0))[0].after[-1]
+    values = tf.constant(np.random.default_rng(0).standard_normal((50, 12)), tf.float32)
+    eager = layer(values, training=True)
+    layer.seed_generator.state.assign_sub([0, 1])
+    compiled = tf.function(lambda x: layer(x, training=True), jit_compile=True, autograph=False)
+    np.testing.assert_allclose(compiled(values), eager, rtol=0, atol=1e-6)
 
 
 def test_alpha_dropout_keeps_mean_and_variance():

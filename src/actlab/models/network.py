@@ -24,6 +24,7 @@ from actlab.models.initializers import (
     make_kernel_initializer,
     resolve_initializer,
 )
+from actlab.models.layers import AlphaDropout, Conv2D, Dropout
 
 
 @dataclass(frozen=True)
@@ -314,7 +315,7 @@ def _make_blocks(spec: ModelSpec, seed: int) -> Iterator[Block]:
         if name.startswith("conv"):
             number = int(name.rpartition("_")[2])
             filters, *size = network.filters[number - 1]
-            weights = keras.layers.Conv2D(filters, tuple(size), **shared)
+            weights = Conv2D(filters, tuple(size), **shared)
             if number == 1:
                 shape = (*spec.shape, 1)[:3]
                 prepare.append(keras.layers.Reshape(shape, name=f"{name}_reshape"))
@@ -347,10 +348,10 @@ def _normalization(network: NetworkConfig, name: str) -> Any:
 
 def _dropouts(network: NetworkConfig, name: str, seed: int) -> list[Any]:
     if network.dropout:
-        return [keras.layers.Dropout(network.dropout, seed=seed, name=f"{name}_dropout")]
+        return [Dropout(network.dropout, seed=seed, name=f"{name}_dropout")]
     if network.alpha_dropout:
         rate = network.alpha_dropout
-        return [keras.layers.AlphaDropout(rate, seed=seed, name=f"{name}_dropout")]
+        return [AlphaDropout(rate, seed=seed, name=f"{name}_dropout")]
     return []
 
 
@@ -392,7 +393,7 @@ def draw_weights(model: keras.Model, spec: ModelSpec, seed: int) -> None:
         if drawn.bias:
             block.weights.bias.assign(drawn.bias(block.weights.bias.shape))
         for layer in block.after:
-            if isinstance(layer, keras.layers.Dropout | keras.layers.AlphaDropout):
+            if isinstance(layer, Dropout | AlphaDropout):
                 layer.seed_generator.state.assign([drawn.dropout, 0])
 
 

@@ -46,7 +46,8 @@ def _copy(layer: Any, values: Any) -> Any:
     if "kernel_regularizer" in settings:
         kernel, bias = layer.kernel.numpy(), layer.bias.numpy()
         plain = {"activation": "linear", "kernel_regularizer": None}
-        made = type(layer)(**{key: settings[key] for key in _KEPT if key in settings}, **plain)
+        kind = keras.layers.Dense if "units" in settings else keras.layers.Conv2D
+        made = kind(**{key: settings[key] for key in _KEPT if key in settings}, **plain)
         outputs = made(values)
         made.set_weights([kernel, bias])
         return outputs

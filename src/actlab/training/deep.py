@@ -54,7 +54,7 @@ class Run:
         values = [*weights[:first], *weights[first + 2 :]]
         with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
             for layer in self.before:
-                images = layer(images)
+                images = layer(images, training=is_training)
             kernels, biases = weights[first : first + 2]
             run = _run_with_gradient if is_training else _run
             images = run(images, kernels, biases, self.layers[0].activation)
