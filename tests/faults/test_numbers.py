@@ -301,7 +301,7 @@ def test_theory_of_images_without_a_signal_says_nothing_and_measures_what_there_
     assert all(math.isnan(row[-1]) for row in forward if row[0] == "hidden_2")
     measured = [row[-1] for row in forward if row[0] == "hidden_3"]
     assert all(math.isfinite(ratio) == (function == "sigmoid") for ratio in measured)
-    sigma_w2, _, _, steepest, q_star, chi_1, _ = predicted
+    sigma_w2, _, _, _, steepest, q_star, chi_1, _ = predicted
     assert sigma_w2 == pytest.approx(1.0)
     assert steepest == {"relu": 1.0, "sigmoid": 0.25}[function]
     assert math.isnan(q_star)
