@@ -109,11 +109,11 @@ docs: $(VENV)/ready ## build the documentation as an offline site: site/index.ht
 notebook: $(VENV)/ready ## rerun the lessons' notebook: a minute
 	@python scripts/run_notebook.py
 
-bench: $(VENV)/ready $(VENV)-bench/ready ## time an epoch, compared with other libraries: half an hour
+bench: $(VENV)/ready $(VENV)-bench/ready ## time an epoch, compared with other libraries: an hour
 	@dvc repro --quiet fetch-data
 	@$(VENV)-bench/bin/python benchmarks/bench.py --write
 
-bench-quick: $(VENV)/ready ## compare the time of an epoch with the baseline: a minute
+bench-quick: $(VENV)/ready ## compare the time of an epoch with the baseline: some minutes
 	@dvc repro --quiet fetch-data
 	@python benchmarks/bench.py --quick
 

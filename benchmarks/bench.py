@@ -1,7 +1,7 @@
 """Time an epoch of actlab, of other libraries and of the matrix products alone.
 
-    make bench          # half an hour: writes docs/benchmarks.md, docs/study/bench/
-    make bench-quick    # a minute: actlab and NumPy's products, against benchmarks/baseline.json
+    make bench          # an hour: writes docs/benchmarks.md, docs/study/bench/
+    make bench-quick    # minutes: actlab and NumPy's products, against benchmarks/baseline.json
 
 `peers.py` defines what runs. Each side runs in its own process, pinned to all cores or to one. In
 each round every side trains an epoch in every mode, one after the other in random order, so that a
@@ -25,6 +25,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import peers
@@ -33,8 +34,22 @@ from peers import Training
 
 from actlab.reporting.provenance import hardware
 
-NETWORKS = {"mlp": (128, 64), "deep": (64,) * 8}
+MLP = (128, 64)
+#: What `Training` takes; networks that are not plain are timed in batches of 128.
+NETWORKS: dict[str, dict[str, Any]] = {
+    "mlp": {"hidden": MLP},
+    "deep": {"hidden": (64,) * 8},
+    "mlp, SGD": {"hidden": MLP, "optimizer": "SGD"},
+    "mlp, AdamW": {"hidden": MLP, "optimizer": "AdamW"},
+    "mlp, dropout": {"hidden": MLP, "dropout": 0.2},
+    "mlp, batch norm": {"hidden": MLP, "batch_norm": True},
+    "conv": {"hidden": (500,), "convolutions": (20, 50)},
+}
+PLAIN = ("mlp", "deep")
+QUICK = tuple(network for network in NETWORKS if network != "deep")
 BATCH_SIZES = (32, 128, 1024)
+#: Training images of `conv`: with 60,000, an epoch of the slowest peer takes ten minutes.
+CONV_IMAGES = 1280
 #: One model on one core; one model on all cores; one model on each core.
 ONE_CORE, ALL_CORES, MODEL_PER_CORE = "one core", "one model", "one model per core"
 ACTLAB = "actlab"
@@ -72,6 +87,25 @@ class Job:
         return self.data / f"{name}.err"
 
 
+def training_of(
+    network: str, batch_size: int, images: np.ndarray, labels: np.ndarray, seed: int = 0
+) -> Training:
+    """Make the training of a network."""
+    count = CONV_IMAGES if network == "conv" else len(labels)
+    return Training(
+        batch_size=batch_size,
+        images=images[:count],
+        labels=labels[:count],
+        seed=seed,
+        **NETWORKS[network],
+    )
+
+
+def trains(side: str, network: str) -> bool:
+    """Whether a side trains a network; if not, only its products may be timed."""
+    return network in PLAIN or side not in peers.PLAIN_ONLY
+
+
 def serve(job: Job, connection: Connection) -> None:
     """Warm up; then serve requests to train further epochs or to multiply."""
     errors = os.open(job.errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -79,17 +113,17 @@ def serve(job: Job, connection: Connection) -> None:
     images = np.load(job.data / "images.npy")
     labels = np.load(job.data / "labels.npy")
     trainings = [
-        Training(NETWORKS[job.network], job.batch_size, images, labels, seed)
+        training_of(job.network, job.batch_size, images, labels, seed)
         for seed in range(job.seed, job.seed + job.models)
     ]
     prepare = peers.actlab if job.side == ACTLAB else peers.PEERS[job.side]
-    trainers = [prepare(training, job.threads) for training in trainings]
+    trainers = [prepare(each, job.threads) for each in trainings if trains(job.side, job.network)]
     multiply = peers.SGEMM[job.side](trainings[0], job.threads) if job.with_products else None
     losses = [[train(epoch) for epoch in range(1, WARM_UP + 1)] for train in trainers]
     if multiply:
         multiply()
     pool, trained = ThreadPoolExecutor(job.models), WARM_UP
-    connection.send((losses[0], peers.flop(trainings[0])))
+    connection.send((losses[0] if losses else [], peers.flop(trainings[0])))
     while request := connection.recv():
         what, models, epochs = request
         started = time.perf_counter()
@@ -206,16 +240,22 @@ def measure(
     losses[ACTLAB], operations = whole[ACTLAB].first()
     losses[f"{ACTLAB}, one core"] = alone.first()[0]
     for name in names:
+        if not (trains(name, network) or name in peers.SGEMM):
+            continue
         sides = [
             Side(Job(data, name, network, batch_size, 1, 1, seed, name in peers.SGEMM), [core])
             for seed, core in enumerate(available)
         ]
+        pinned[name] = sides
+        if not trains(name, network):
+            for side in sides:
+                side.first()
+            continue
         whole[name] = Side(Job(data, name, network, batch_size, 1, len(available)), available)
         first = [side.first()[0] for side in (whole[name], *sides)]
         losses[name], losses[f"{name}, one core"] = first[:2]
-        pinned[name] = sides
     for name, warm_up in losses.items():
-        check_losses(name, warm_up, losses[ACTLAB])
+        check_losses(name, warm_up, losses[ACTLAB], has_same_masks=network != "mlp, dropout")
 
     def one(side: Side, what: str, models: int = 1, epochs: int = 1) -> float:
         side.ask(what, models, epochs)
@@ -239,6 +279,8 @@ def measure(
             products = products_of(name)
             work.append((products, ONE_CORE, partial(one, sides[0], "multiply")))
             work.append((products, MODEL_PER_CORE, partial(each_core, sides, "multiply", epochs)))
+        if name not in whole:
+            continue
         work.append((name, ONE_CORE, partial(one, sides[0], "train")))
         work.append((name, ALL_CORES, partial(one, whole[name], "train")))
         work.append((name, MODEL_PER_CORE, partial(each_core, sides, "train", epochs)))
@@ -254,10 +296,12 @@ def measure(
     return found, losses, operations
 
 
-def check_losses(name: str, losses: Sequence[float], ours: Sequence[float]) -> None:
+def check_losses(
+    name: str, losses: Sequence[float], ours: Sequence[float], has_same_masks: bool = True
+) -> None:
     """Raise `UnequalError` if the losses of a warm-up differ from actlab's."""
     is_same = name.removesuffix(", one core") not in peers.OWN_ORDER
-    first, later = SAME_ORDER if is_same else OTHER_ORDER
+    first, later = SAME_ORDER if is_same and has_same_masks else OTHER_ORDER
     for epoch, (loss, our) in enumerate(zip(losses, ours, strict=True), 1):
         if not abs(loss / our - 1) < (first if epoch == 1 else later):
             raise UnequalError(f"{name}: loss {loss:.5f} in epoch {epoch}, actlab's {our:.5f}")
@@ -328,7 +372,7 @@ def table(times: Sequence[Timed], operations: int) -> str:
     lines += [
         "",
         f"{operations / 1e9:.1f} GFLOP of products per epoch: {speed[0]:.0f} GFLOP/s on one core,"
-        f" {speed[1]:.0f} on all.",
+        f" {speed[1]:.0f} on all; {max(entry.round for entry in times)} rounds.",
     ]
     return "\n".join(lines)
 
@@ -357,19 +401,24 @@ def read(path: Path) -> list[Timed]:
         ]
 
 
-def write(times: Sequence[Timed], operations: dict[tuple[str, int], int]) -> None:
-    """Write the times, the figure, and the tables of the page."""
+def write(times: Sequence[Timed]) -> None:
+    """Write the times, the figure, and the tables of the page; other networks' times stay."""
     TIMES.parent.mkdir(parents=True, exist_ok=True)
+    found = (cells(read(TIMES)) if TIMES.is_file() else {}) | cells(times)
+    order = [(network, size) for network in NETWORKS for size in BATCH_SIZES]
+    found = {cell: found[cell] for cell in order if cell in found}
+    times = [entry for of_cell in found.values() for entry in of_cell]
     with TIMES.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Timed.__dataclass_fields__)
         writer.writerows(vars(entry).values() for entry in times)
     plot(times).savefig(TIMES.with_suffix(".png"), dpi=120)
-    rounds = max(entry.round for entry in times)
-    lines = [f"{hardware()}; {rounds} rounds, median (minimum to maximum).", ""]
-    for (network, size), of_cell in cells(times).items():
+    lines = [f"{hardware()}; median (minimum to maximum).", ""]
+    images, labels = np.empty((60_000, 784), np.float32), np.empty(60_000, np.int32)
+    for (network, size), of_cell in found.items():
+        operations = peers.flop(training_of(network, size, images, labels))
         title = f"### {network}, batches of {size}"
-        lines += [title, "", table(of_cell, operations[network, size]), ""]
+        lines += [title, "", table(of_cell, operations), ""]
     write_between("epochs", "\n".join(lines))
 
 
@@ -379,10 +428,12 @@ def plot(times: Sequence[Timed]):
 
     found = cells(times)
     columns = len({size for _, size in found})
-    rows = len(found) // columns
+    rows = -(-len(found) // columns)
     figure = Figure((4 * columns, 3.2 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
-    for axis, ((network, size), of_cell) in zip(axes, found.items(), strict=True):
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    for axis in axes[len(found) :]:
+        axis.remove()
+    for axis, ((network, size), of_cell) in zip(axes, found.items(), strict=False):
         sides, limits = sides_of(of_cell)
         limit = seconds_of(of_cell, *fastest(of_cell, limits, [MODEL_PER_CORE]))
         sides.reverse()
@@ -407,21 +458,21 @@ def plot(times: Sequence[Timed]):
 
 def compare_with_baseline(times: Sequence[Timed], path: Path, is_new: bool) -> None:
     """Print the ratios to NumPy's products compared with the committed ones."""
-    now = {
-        way: statistics.median(
-            a / b
-            for a, b in zip(
-                seconds_of(times, ACTLAB, way),
-                seconds_of(times, products_of("NumPy"), way),
-                strict=True,
-            )
-        )
-        for way in (ONE_CORE, MODEL_PER_CORE)
-    }
+    now: dict[str, dict[str, float]] = {}
+    for (network, _), of_cell in cells(times).items():
+        now[network] = {
+            way: ratios(
+                seconds_of(of_cell, ACTLAB, way), seconds_of(of_cell, products_of("NumPy"), way)
+            )[0]
+            for way in (ONE_CORE, MODEL_PER_CORE)
+        }
     if is_new:
         baseline = {
             "hardware": hardware(),
-            "ratios": {way: round(ratio, 3) for way, ratio in now.items()},
+            "ratios": {
+                network: {way: round(ratio, 3) for way, ratio in by_way.items()}
+                for network, by_way in now.items()
+            },
         }
         path.write_text(json.dumps(baseline, indent=2) + "\n")
         print(f"written to {path.relative_to(ROOT)}")
@@ -429,13 +480,15 @@ def compare_with_baseline(times: Sequence[Timed], path: Path, is_new: bool) -> N
     baseline = json.loads(path.read_text())
     if baseline["hardware"] != hardware():
         print(f"the baseline was measured on {baseline['hardware']}; this is {hardware()}")
-    for way, ratio in now.items():
-        change = ratio / baseline["ratios"][way] - 1
-        verdict = "MORE THAN 20 % WORSE" if change > 0.2 else "as before"
-        print(
-            f"{way}: {ratio:.2f} times the products, baseline {baseline['ratios'][way]:.2f}"
-            f" ({change:+.0%}): {verdict}"
-        )
+    for network, by_way in now.items():
+        for way, ratio in by_way.items():
+            before = baseline["ratios"].get(network, {}).get(way)
+            verdict = "no baseline"
+            if before:
+                change = ratio / before - 1
+                verdict = f"baseline {before:.2f} ({change:+.0%}): "
+                verdict += "MORE THAN 20 % WORSE" if change > 0.2 else "as before"
+            print(f"{network}, {way}: {ratio:.2f} times the products, {verdict}")
 
 
 def main() -> None:
@@ -446,7 +499,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, nargs="+", default=list(BATCH_SIZES))
     parser.add_argument("--peer", choices=peers.PEERS, nargs="*", default=list(peers.PEERS))
     parser.add_argument(
-        "--quick", action="store_true", help="actlab and NumPy's products, mlp, 128"
+        "--quick", action="store_true", help="actlab and NumPy's products, batches of 128"
     )
     parser.add_argument("--new-baseline", action="store_true", help="write a new baseline.json")
     parser.add_argument(
@@ -455,15 +508,17 @@ def main() -> None:
     arguments = parser.parse_args()
     if not set(arguments.peer) & set(peers.SGEMM):
         parser.error(f"--peer needs one of {', '.join(peers.SGEMM)}, for the matrix products")
-    subset = len(arguments.network) < len(NETWORKS) or arguments.batch_size != list(BATCH_SIZES)
-    if arguments.write and (subset or len(arguments.peer) < len(peers.PEERS)):
-        parser.error("--write needs all networks, batch sizes and peers")
+    if arguments.write and len(arguments.peer) < len(peers.PEERS):
+        parser.error("--write needs all peers")
     if not (ROOT / "data/raw/mnist").is_dir():
         sys.exit("bench: data/raw/mnist is missing: run `dvc repro fetch-data`")
     with TemporaryDirectory() as folder:
         save_images(Path(folder))
         if arguments.quick or arguments.new_baseline:
-            times, _, _ = measure(Path(folder), "mlp", 128, 15, ["NumPy"])
+            times = []
+            for network in QUICK:
+                rounds = 15 if network == "mlp" else 5
+                times += measure(Path(folder), network, 128, rounds, ["NumPy"])[0]
             compare_with_baseline(times, ROOT / "benchmarks/baseline.json", arguments.new_baseline)
         else:
             run(arguments, Path(folder))
@@ -472,9 +527,8 @@ def main() -> None:
 def run(arguments: argparse.Namespace, data: Path) -> None:
     """Measure each network and batch size; print, and write if requested."""
     times: list[Timed] = []
-    operations = {}
     for network in arguments.network:
-        for size in arguments.batch_size:
+        for size in arguments.batch_size if network in PLAIN else [128]:
             found, losses, of_products = measure(
                 data, network, size, arguments.rounds, arguments.peer
             )
@@ -482,9 +536,8 @@ def run(arguments: argparse.Namespace, data: Path) -> None:
             for name, warm_up in losses.items():
                 print(f"{name}: loss {', '.join(f'{loss:.5f}' for loss in warm_up)}", flush=True)
             times += found
-            operations[network, size] = of_products
     if arguments.write:
-        write(times, operations)
+        write(times)
 
 
 if __name__ == "__main__":

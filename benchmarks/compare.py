@@ -39,7 +39,7 @@ def fill(name: str, first: int, last: int) -> None:
     They are the configurations from `first` up to `last`, in a fixed order.
     """
     sys.path.insert(0, str(ROOT / "tests"))
-    from planted import activation_of, configured  # pyright: ignore[reportMissingImports]
+    from planted import activation_of, adam, configured  # pyright: ignore[reportMissingImports]
     from planted_run import folder_of, plant_run  # pyright: ignore[reportMissingImports]
 
     from actlab.models.config import NetworkConfig
@@ -57,7 +57,8 @@ def fill(name: str, first: int, last: int) -> None:
             base,
             activation=activation_of(activation),
             network=NetworkConfig("uniform", f"{depth}x64"),
-            training=TrainingConfig(EPOCHS, 128, rate, [0]),
+            training=TrainingConfig(EPOCHS, 128, [0]),
+            optimizer=adam(rate),
             sweep=name,
         )
         best = rng.uniform(0.95, 0.98)
@@ -72,7 +73,7 @@ def fill(name: str, first: int, last: int) -> None:
 def bookkeep() -> dict[str, float]:
     """Time the store calls of a job of six seeds and 20 epochs, without its model; seconds."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from planted import configured  # pyright: ignore[reportMissingImports]
+    from planted import adam, configured  # pyright: ignore[reportMissingImports]
     from planted_run import folder_of, plant_run  # pyright: ignore[reportMissingImports]
 
     from actlab.results.identity import fingerprint
@@ -82,7 +83,8 @@ def bookkeep() -> dict[str, float]:
 
     publish.log_model = lambda *_: (None, 101_770)
     connect()  # which imports mlflow
-    config = configured(Path(), seeds=list(SEEDS), training=TrainingConfig(EPOCHS, 128, 0.5, [0]))
+    training = TrainingConfig(EPOCHS, 128, [0])
+    config = configured(Path(), seeds=list(SEEDS), training=training, optimizer=adam(0.5))
     folder, took = folder_of(config), {}
 
     def timed(what: str, call: Callable[[], object]) -> None:

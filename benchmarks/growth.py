@@ -52,8 +52,9 @@ def train(quantity: str, size: int) -> Measured:
     from actlab.data.datasets import load_raw
     from actlab.data.splits import Split, build_splits
     from actlab.engine.parallel import available_cores
-    from actlab.models.config import NetworkConfig
+    from actlab.models.config import InitializerConfig, NetworkConfig
     from actlab.models.network import ModelSpec
+    from actlab.training.config import OptimizerConfig, TrainingConfig
     from actlab.training.trainer import Epoch, Protocol, fit_seeds
 
     splits = build_splits(*load_raw("mnist", ROOT / "data/raw/mnist"))
@@ -62,12 +63,15 @@ def train(quantity: str, size: int) -> Measured:
     train = Split(splits.train.images[places], splits.train.labels[places])
     hidden = {"depth": [64] * size, "width": [size, size]}.get(quantity, [128, 64])
     spec = ModelSpec(
-        ActivationConfig("relu", "relu", {}), NetworkConfig("growth", hidden), "glorot_uniform"
+        ActivationConfig("relu", "relu", {}),
+        NetworkConfig("growth", hidden),
+        InitializerConfig.read("glorot_uniform"),
     )
     seeds = range(size if quantity == "seeds" else available_cores())
     few = Split(splits.test.images[:1000], splits.test.labels[:1000])
     started = time.perf_counter()
-    events = list(fit_seeds(spec, seeds, train, few, few, Protocol(EPOCHS, 128, 0.001, [])))
+    protocol = Protocol(TrainingConfig(EPOCHS, 128, []), OptimizerConfig.read("adam"))
+    events = list(fit_seeds(spec, seeds, train, few, few, protocol))
     seconds = time.perf_counter() - started
     compiling = max(event.compile_seconds for event in events if isinstance(event, Epoch))
     # Linux counts in KiB, macOS in bytes.

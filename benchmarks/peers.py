@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 LEARNING_RATE, BETA_1, BETA_2, EPSILON = 0.001, 0.9, 0.999, 1e-7  # Keras's defaults for Adam
+DECAY = 0.004  # AdamW's
+SGD_RATE, MOMENTUM = 0.01, 0.9
 
 Trainer = Callable[[int], float]
 Weights = list[tuple[np.ndarray, np.ndarray]]
@@ -23,9 +25,11 @@ Weights = list[tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Training:
-    """A training by Adam of a dense ReLU network (784, hidden, 10).
+    """A training of a ReLU network (784, convolutions, hidden, 10).
 
-    `images` are (n, 784) float32, `labels` (n,) int32.
+    `images` are (n, 784) float32, `labels` (n,) int32. `convolutions` are numbers of filters of
+    5 x 5, each followed by ReLU and max pooling over 2 x 2. `dropout` follows each hidden layer's
+    activation, `batch_norm` precedes it.
     """
 
     hidden: tuple[int, ...]
@@ -33,20 +37,37 @@ class Training:
     images: np.ndarray
     labels: np.ndarray
     seed: int = 0
+    optimizer: str = "Adam"
+    dropout: float = 0.0
+    batch_norm: bool = False
+    convolutions: tuple[int, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is of dense layers alone, by Adam."""
+        return self.optimizer == "Adam" and not (
+            self.dropout or self.batch_norm or self.convolutions
+        )
 
     @cached_property
-    def shapes(self) -> list[tuple[int, int]]:
-        """Inputs and outputs of each layer."""
-        units = [self.images.shape[1], *self.hidden, 10]
-        return list(pairwise(units))
+    def shapes(self) -> list[tuple[int, int, int]]:
+        """Places, inputs and outputs of each layer: a convolution is a product at each place."""
+        side, channels, found = 28, 1, []
+        for filters in self.convolutions:
+            found.append(((side - 4) ** 2, 25 * channels, filters))
+            side, channels = (side - 4) // 2, filters
+        inputs = side * side * channels if self.convolutions else self.images.shape[1]
+        return [*found, *((1, *pair) for pair in pairwise([inputs, *self.hidden, 10]))]
 
     def initial_weights(self) -> Weights:
-        """Draw Glorot-uniform kernels; biases are zero."""
+        """Draw Glorot-uniform kernels, as Keras has them; biases are zero."""
         rng = np.random.default_rng(self.seed)
         weights = []
-        for inputs, outputs in self.shapes:
+        for places, inputs, outputs in self.shapes:
             most = np.sqrt(6 / (inputs + outputs))
             kernel = rng.uniform(-most, most, (inputs, outputs)).astype(np.float32)
+            if places > 1:
+                kernel = kernel.reshape(5, 5, -1, outputs)
             weights.append((kernel, np.zeros(outputs, np.float32)))
         return weights
 
@@ -66,18 +87,38 @@ def actlab(training: Training, threads: int) -> Trainer:
     from actlab.activations.config import ActivationConfig
     from actlab.backend import keras
     from actlab.data.splits import Split
-    from actlab.models.config import NetworkConfig
+    from actlab.models.config import InitializerConfig, NetworkConfig
     from actlab.models.network import ModelSpec, build_model
     from actlab.training.compiled import compile_epoch, to_device
 
-    network = NetworkConfig("benchmark", list(training.hidden))
-    spec = ModelSpec(ActivationConfig("relu", "relu", {}), network, "glorot_uniform")
+    network = NetworkConfig(
+        "benchmark",
+        list(training.hidden),
+        conv=[f"{filters}@5x5" for filters in training.convolutions],
+        pool=2 if training.convolutions else None,
+        dropout=training.dropout,
+        batch_norm="before" if training.batch_norm else None,
+    )
+    initializer = InitializerConfig.read("glorot_uniform")
+    spec = ModelSpec(ActivationConfig("relu", "relu", {}), network, initializer, shape=(28, 28))
     model = build_model(spec, training.seed)
-    model.set_weights([array for pair in training.initial_weights() for array in pair])
+    _set_weights(model, training)
     split = to_device(Split(training.images, training.labels))
-    optimizer = keras.optimizers.Adam(LEARNING_RATE)
+    optimizer = _keras_optimizer(keras, training)
     run_epoch = compile_epoch(model, optimizer, split, training.batch_size)
     return lambda epoch: run_epoch(training.order(epoch))[0]
+
+
+def _set_weights(model: Any, training: Training) -> None:
+    layers = [layer for layer in model.layers if hasattr(layer, "kernel")]
+    for layer, weights in zip(layers, training.initial_weights(), strict=True):
+        layer.set_weights(weights)
+
+
+def _keras_optimizer(keras: Any, training: Training) -> Any:
+    if training.optimizer == "SGD":
+        return keras.optimizers.SGD(SGD_RATE, MOMENTUM)
+    return getattr(keras.optimizers, training.optimizer)(LEARNING_RATE)
 
 
 def _keras_fit(training: Training, threads: int, **compiling: Any) -> Trainer:
@@ -86,16 +127,21 @@ def _keras_fit(training: Training, threads: int, **compiling: Any) -> Trainer:
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
-    model: Any = keras.Sequential(
-        [
-            keras.Input((training.images.shape[1],)),
-            *(keras.layers.Dense(units, activation="relu") for units in training.hidden),
-            keras.layers.Dense(10),
-        ]
-    )
-    model.set_weights([array for pair in training.initial_weights() for array in pair])
+    layers: list[Any] = [keras.Input((training.images.shape[1],))]
+    for place, filters in enumerate(training.convolutions):
+        layers += [] if place else [keras.layers.Reshape((28, 28, 1))]
+        layers.append(keras.layers.Conv2D(filters, 5, activation="relu"))
+        layers.append(keras.layers.MaxPooling2D(2))
+    layers += [keras.layers.Flatten()] if training.convolutions else []
+    for units in training.hidden:
+        layers.append(keras.layers.Dense(units))
+        layers += [keras.layers.BatchNormalization()] if training.batch_norm else []
+        layers.append(keras.layers.ReLU())
+        layers += [keras.layers.Dropout(training.dropout)] if training.dropout else []
+    model: Any = keras.Sequential([*layers, keras.layers.Dense(10)])
+    _set_weights(model, training)
     model.compile(
-        optimizer=keras.optimizers.Adam(LEARNING_RATE),
+        optimizer=_keras_optimizer(keras, training),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         **compiling,
@@ -124,17 +170,39 @@ def _torch(training: Training, threads: int, is_compiled: bool) -> Trainer:
     import torch  # pyright: ignore[reportMissingImports]
 
     torch.set_num_threads(threads)
-    layers: list[Any] = []
-    for kernel, bias in training.initial_weights():
-        layer = torch.nn.Linear(*kernel.shape)
+    weights, convolutions = training.initial_weights(), len(training.convolutions)
+    layers: list[Any] = [torch.nn.Unflatten(1, (1, 28, 28))] if convolutions else []
+    for place, (kernel, bias) in enumerate(weights):
+        if place < convolutions:
+            layer = torch.nn.Conv2d(kernel.shape[2], kernel.shape[3], 5)
+            kernel = kernel.transpose(3, 2, 0, 1)
+        else:
+            layer = torch.nn.Linear(*kernel.shape)
+            if convolutions and place == convolutions:  # pixels of a channel are neighbours here
+                layers.append(torch.nn.Flatten())
+                channels = training.convolutions[-1]
+                kernel = kernel.reshape(-1, channels, kernel.shape[1]).swapaxes(0, 1)
+                kernel = kernel.reshape(-1, kernel.shape[2])
+            kernel = kernel.T
         with torch.no_grad():
-            layer.weight.copy_(torch.from_numpy(kernel.T.copy()))
+            layer.weight.copy_(torch.from_numpy(kernel.copy()))
             layer.bias.copy_(torch.from_numpy(bias))
-        layers += [layer, torch.nn.ReLU()]
-    model = torch.nn.Sequential(*layers[:-1])
-    optimizer = torch.optim.Adam(
-        model.parameters(), LEARNING_RATE, (BETA_1, BETA_2), EPSILON, fused=True
-    )
+        layers.append(layer)
+        if place < convolutions:
+            layers += [torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
+        elif place < len(weights) - 1:
+            if training.batch_norm:
+                layers.append(torch.nn.BatchNorm1d(len(bias), eps=0.001, momentum=0.01))
+            layers.append(torch.nn.ReLU())
+            layers += [torch.nn.Dropout(training.dropout)] if training.dropout else []
+    model = torch.nn.Sequential(*layers)
+    if training.optimizer == "SGD":
+        optimizer = torch.optim.SGD(model.parameters(), SGD_RATE, MOMENTUM, fused=True)
+    else:
+        decay = {"weight_decay": DECAY} if training.optimizer == "AdamW" else {}
+        optimizer = getattr(torch.optim, training.optimizer)(
+            model.parameters(), LEARNING_RATE, (BETA_1, BETA_2), EPSILON, fused=True, **decay
+        )
     images = torch.from_numpy(np.array(training.images))
     labels = torch.from_numpy(training.labels.astype(np.int64))
 
@@ -175,25 +243,60 @@ def jax_scan(training: Training, threads: int) -> Trainer:
     images, labels = jnp.asarray(training.images), jnp.asarray(training.labels)
     count, size = len(training.labels), training.batch_size
 
-    def loss_of(weights: Any, batch: Any) -> Any:
-        values = images[batch]
-        for kernel, bias in weights[:-1]:
-            values = jax.nn.relu(values @ kernel + bias)
+    def compute(weights: Any, values: Any, key: Any) -> tuple[Any, list[Any]]:
+        moments, convolutions = [], len(training.convolutions)
+        values = values.reshape(-1, 28, 28, 1) if convolutions else values
+        for kernel, bias in weights[:convolutions]:
+            values = jax.lax.conv_general_dilated(
+                values, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+            values = jax.lax.reduce_window(
+                jax.nn.relu(values + bias), -jnp.inf, jax.lax.max, *[(1, 2, 2, 1)] * 2, "VALID"
+            )
+        values = values.reshape(len(values), -1)
+        for kernel, bias, *scale in weights[convolutions:-1]:
+            values = values @ kernel + bias
+            if training.batch_norm:
+                mean, variance = values.mean(axis=0), values.var(axis=0)
+                values = (values - mean) * jax.lax.rsqrt(variance + 0.001) * scale[0] + scale[1]
+                moments.append((mean, variance))
+            values = jax.nn.relu(values)
+            if training.dropout:
+                key, drawn = jax.random.split(key)
+                kept = jax.random.bernoulli(drawn, 1 - training.dropout, values.shape)
+                values = jnp.where(kept, values / (1 - training.dropout), 0)
         kernel, bias = weights[-1]
-        likely = jax.nn.log_softmax(values @ kernel + bias)
-        return -jnp.mean(jnp.take_along_axis(likely, labels[batch][:, None], axis=1))
+        return values @ kernel + bias, moments
 
-    def step(state: Any, batch: Any) -> Any:
-        weights, mean, square, number = state
-        loss, slope = jax.value_and_grad(loss_of)(weights, batch)
-        number = number + 1
+    def loss_of(weights: Any, batch: Any, key: Any) -> Any:
+        logits, moments = compute(weights, images[batch], key)
+        likely = jax.nn.log_softmax(logits)
+        return -jnp.mean(jnp.take_along_axis(likely, labels[batch][:, None], axis=1)), moments
+
+    def by_sgd(weights: Any, slope: Any, mean: Any, square: Any, number: Any) -> Any:
+        mean = jax.tree.map(lambda m, g: MOMENTUM * m - SGD_RATE * g, mean, slope)
+        return jax.tree.map(jnp.add, weights, mean), mean, square
+
+    def by_adam(weights: Any, slope: Any, mean: Any, square: Any, number: Any) -> Any:
         rate = LEARNING_RATE * jnp.sqrt(1 - BETA_2**number) / (1 - BETA_1**number)
+        kept = 1 - LEARNING_RATE * DECAY if training.optimizer == "AdamW" else 1
         mean = jax.tree.map(lambda m, g: m + (g - m) * (1 - BETA_1), mean, slope)
         square = jax.tree.map(lambda v, g: v + (g * g - v) * (1 - BETA_2), square, slope)
         weights = jax.tree.map(
-            lambda w, m, v: w - rate * m / (jnp.sqrt(v) + EPSILON), weights, mean, square
+            lambda w, m, v: kept * w - rate * m / (jnp.sqrt(v) + EPSILON), weights, mean, square
         )
-        return (weights, mean, square, number), loss * batch.shape[0]
+        return weights, mean, square
+
+    update = by_sgd if training.optimizer == "SGD" else by_adam
+
+    def step(state: Any, batch: Any) -> Any:
+        weights, mean, square, number, running, key = state
+        key, drawn = jax.random.split(key) if training.dropout else (key, key)
+        (loss, moments), slope = jax.value_and_grad(loss_of, has_aux=True)(weights, batch, drawn)
+        number = number + 1
+        running = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new, running, moments)
+        weights, mean, square = update(weights, slope, mean, square, number)
+        return (weights, mean, square, number, running, key), loss * batch.shape[0]
 
     def run(state: Any, order: Any) -> Any:
         whole = count // size * size
@@ -205,14 +308,20 @@ def jax_scan(training: Training, threads: int) -> Trainer:
         return state, total / count
 
     epoch_program = jax.jit(run, donate_argnums=0)
-    weights = [
-        (jnp.asarray(kernel), jnp.asarray(bias)) for kernel, bias in training.initial_weights()
-    ]
+    weights, running = [], []
+    for kernel, bias in training.initial_weights():
+        weights.append([jnp.asarray(kernel), jnp.asarray(bias)])
+    if training.batch_norm:
+        for layer in weights[:-1]:
+            running.append((jnp.zeros_like(layer[1]), jnp.ones_like(layer[1])))
+            layer += [jnp.ones_like(layer[1]), jnp.zeros_like(layer[1])]
     state = (
         weights,
         jax.tree.map(jnp.zeros_like, weights),
         jax.tree.map(jnp.zeros_like, weights),
         jnp.zeros((), jnp.float32),
+        running,
+        jax.random.key(training.seed),
     )
 
     def train(epoch: int) -> float:
@@ -315,6 +424,8 @@ PEERS: dict[str, Callable[[Training, int], Trainer]] = {
     "NumPy": numpy_arrays,
     "scikit-learn": scikit_learn,
 }
+#: Trained by these only if they are plain.
+PLAIN_ONLY = {"NumPy", "scikit-learn"}
 OWN_ORDER = {"Keras, model.fit", "Keras, model.fit tuned", "scikit-learn"}
 
 
@@ -332,9 +443,10 @@ def products(training: Training) -> list[tuple[int, int, int, int]]:
     for size, times in ((training.batch_size, whole), (rest, 1)):
         if not size or not times:
             continue
-        for layer, (inputs, outputs) in enumerate(training.shapes):
-            found += [(size, inputs, outputs, times), (inputs, size, outputs, times)]
-            found += [(size, outputs, inputs, times)] if layer else []
+        for layer, (places, inputs, outputs) in enumerate(training.shapes):
+            rows = size * places
+            found += [(rows, inputs, outputs, times), (inputs, rows, outputs, times)]
+            found += [(rows, outputs, inputs, times)] if layer else []
     return found
 
 

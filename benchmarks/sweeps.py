@@ -74,7 +74,7 @@ def touch(number: int, at_once: Barrier, folders: list[Path]) -> None:
     lost = False
     for folder in folders:
         os.environ["DVC_ROOT"] = str(folder)
-        protocol = TrainingConfig(EPOCHS, 128, 0.001, [0])
+        protocol = TrainingConfig(EPOCHS, 128, [0])
         config = configured(folder, seeds=[number], training=protocol)
         run = RunFolder(folder / f"{number}")
         at_once.wait()
@@ -127,7 +127,7 @@ GRID = [
     "activation=sigmoid,tanh,relu,gelu",
     "network=uniform",
     "network.hidden=1x4,1x8,2x8",
-    "training.learning_rate=0.0003,0.001,0.003,0.01",
+    "optimizer.learning_rate=0.0003,0.001,0.003,0.01",
     "seeds=[0]",
     "training.epochs=1",
     "data.validation_size=10000",

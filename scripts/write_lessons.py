@@ -89,7 +89,7 @@ class Numbers:
 
     def by_depth(self, layers: int, activation: str, kernel_initializer: str) -> dict[str, Any]:
         """Get a row of the sweep over depths."""
-        keys = ("network.depth", "activation", "model.kernel_initializer")
+        keys = ("network.depth", "activation", "initializer.name")
         values = dict(zip(keys, (layers, activation, kernel_initializer), strict=True))
         return self.row("depth/summary", **values)
 

@@ -19,12 +19,12 @@ from actlab.data.config import DataConfig
 from actlab.engine import csvs
 from actlab.evidence import claims, comparisons, outcomes, summaries
 from actlab.evidence.config import ReportConfig
-from actlab.models.config import ModelConfig, NetworkConfig
+from actlab.models.config import InitializerConfig, NetworkConfig
 from actlab.probes.config import GradientsConfig, TheoryConfig, TimingConfig
 from actlab.reporting import drawings, report, sections
 from actlab.results import layout, metadata, study, tables
 from actlab.schema import CompareConfig, Config, PathsConfig
-from actlab.training.config import TrainingConfig
+from actlab.training.config import OptimizerConfig, TrainingConfig
 
 REPORT = ReportConfig(0.95, 0.97, 0.002, 0.01, 1.0, 0.05)
 
@@ -41,6 +41,14 @@ CONSTANTS = {
 }
 
 
+GLOROT = InitializerConfig.read("glorot_uniform")
+
+
+def adam(rate: float = 0.001) -> OptimizerConfig:
+    """Adam, with a learning rate."""
+    return OptimizerConfig.read({"name": "adam", "learning_rate": rate})
+
+
 def configured(root: Path, **values: Any) -> Config:
     """A configuration at a small scale, its files below `root`; `values` replace its own."""
     folders = ("raw", "processed", "runs", "results", "timings", "reports", "checkpoints")
@@ -50,8 +58,9 @@ def configured(root: Path, **values: Any) -> Config:
         "activations": ["relu"],
         "networks": ["mlp"],
         "seeds": [0],
-        "model": ModelConfig("glorot_uniform"),
-        "training": TrainingConfig(1, 128, 0.001, [0]),
+        "initializer": GLOROT,
+        "optimizer": adam(),
+        "training": TrainingConfig(1, 128, [0]),
         "gradients": GradientsConfig(32, 2048, 0.05, 60),
         "timing": TimingConfig(2, 1, 16, 5, 100),
         "theory": TheoryConfig(["recommended"], 16, 3, 8, [0, 1]),
@@ -188,7 +197,7 @@ def plant(
         frames = {name: frame(name, values) for name, values in rows.items()}
         changed(frames)
         run = layout.RunFolder.finished(folder / "runs", activation, network)
-        for name in layout.COLUMNS:
+        for name in frames.keys() & layout.COLUMNS.keys():
             csvs.write_frame(frames[name], run.table(name))
         # Timed blocks are the epochs of the first seed, without load.
         first = frames["timings"].drop_duplicates("epoch").rename(columns={"epoch": "block"})
@@ -210,7 +219,7 @@ def plant(
     frames["mean_field"] = frame(
         "mean_field",
         [
-            (name, *initializers, sigma_w2, 0.5, 0.5, 1.0, 0.0, sigma_w2 / 2, math.inf)
+            (name, *initializers, sigma_w2, 0.0, 0.5, 0.5, 1.0, 0.0, sigma_w2 / 2, math.inf)
             for name in activations
             for initializers, sigma_w2 in (
                 (("glorot_uniform", "glorot_uniform"), 1.0),

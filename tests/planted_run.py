@@ -58,9 +58,9 @@ def plant_run(
                 names = [layer for layer, *_ in LAYERS]
                 updates += [(seed, epoch, layer, 0.01 / (1 + seed + epoch)) for layer in names]
     model: dict[str, Any] = {
-        name: asdict(getattr(config, name)) for name in ("activation", "network")
+        name: asdict(getattr(config, name)) for name in ("activation", "network", "initializer")
     }
-    model |= {"kernel_initializer": config.model.kernel_initializer, "inputs": 784, "classes": 10}
+    model |= {"inputs": 784, "classes": 10, "shape": [28, 28]}
     folder.write_config(config, model, fingerprint, code)
     folder.write_table("layers", LAYERS)
     folder.write_table("history", history)

@@ -18,13 +18,13 @@ FIXED = {
     "network.hidden": "16-16",
     "network.depth": "2",
     "network.width": "16",
-    "model.kernel_initializer": "glorot_uniform",
+    "initializer.name": "glorot_uniform",
     "data.name": "mnist",
     "data.validation_size": "10000",
     "data.split_seed": "0",
     "training.epochs": "4",
     "training.batch_size": "128",
-    "training.learning_rate": "0.001",
+    "optimizer.learning_rate": "0.001",
     "training.probe_epochs": "[0, 1]",
     "report.confidence": "0.95",
     "network.parameters": "1000",
@@ -113,7 +113,7 @@ def plant_fair(activations: Sequence[str] = ("sigmoid", "relu")) -> Runs:
 
     relu's best is 0.001, which is the baseline of all.
     """
-    runs = Runs(["activation", "training.learning_rate"], "activation")
+    runs = Runs(["activation", "optimizer.learning_rate"], "activation")
     rng = np.random.default_rng(1)
     grid = {"0.001": 0.0, "0.003": 0.0, "0.01": -0.1}
     for activation in activations:
@@ -125,7 +125,7 @@ def plant_fair(activations: Sequence[str] = ("sigmoid", "relu")) -> Runs:
                 [level, level],
                 [0, 1],
                 phase="selection",
-                training__learning_rate=rate,
+                optimizer__learning_rate=rate,
             )
         for phase, rate in (("baseline", "0.001"), ("tuned", best)):
             level = LEVELS[activation] + (0.02 if rate == best else 0.0)
@@ -135,7 +135,7 @@ def plant_fair(activations: Sequence[str] = ("sigmoid", "relu")) -> Runs:
                 accuracies,
                 [10, 11, 12, 13],
                 phase=phase,
-                training__learning_rate=rate,
+                optimizer__learning_rate=rate,
             )
     return runs
 
@@ -145,17 +145,17 @@ def plant_fair_depths() -> Runs:
 
     Each depth's best setting, which `chosen` has, is 0.02 better than the others.
     """
-    keys = ["activation", "training.learning_rate", "network.hidden"]
+    keys = ["activation", "optimizer.learning_rate", "network.hidden"]
     runs, rng = Runs(keys, "network.hidden"), np.random.default_rng(2)
     chosen = {"2": ("relu", "0.003"), "4": ("tanh", "0.003"), "8": ("tanh", "0.01")}
     for depth, best in chosen.items():
         for setting in product(("tanh", "relu"), ("0.001", "0.003", "0.01")):
             level = 0.9 + (0.02 if setting == best else 0.0)
-            keys = {"network__depth": depth, "training__learning_rate": setting[1]}
+            keys = {"network__depth": depth, "optimizer__learning_rate": setting[1]}
             runs.add(setting[0], [level, level], [0, 1], "trained", "selection", "", **keys)
         for phase, setting in (("baseline", ("relu", "0.001")), ("tuned", best)):
             level = 0.9 + (0.02 if phase == "tuned" else 0.0) - 0.005 * int(depth)
             accuracies = (level + rng.normal(0, 0.001, 4)).tolist()
-            keys = {"network__depth": depth, "training__learning_rate": setting[1]}
+            keys = {"network__depth": depth, "optimizer__learning_rate": setting[1]}
             runs.add(setting[0], accuracies, [10, 11, 12, 13], "trained", phase, "", **keys)
     return runs

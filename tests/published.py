@@ -42,7 +42,7 @@ CONFIG = configured(
     Path(),
     activations=["leaky_relu"],
     seeds=SEEDS,
-    training=TrainingConfig(EPOCHS, 128, 0.001, [0, 1]),
+    training=TrainingConfig(EPOCHS, 128, [0, 1]),
     activation=ActivationConfig("leaky_relu", "leaky_relu", {"negative_slope": 0.25}),
     network=NetworkConfig("mlp", [4]),
     paths=PATHS,
@@ -60,7 +60,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path
 
     root = tmp_path_factory.mktemp("trained")
     rng = np.random.default_rng(0)
-    spec = ModelSpec(CONFIG.activation, CONFIG.network, "glorot_uniform")
+    spec = ModelSpec(CONFIG.activation, CONFIG.network, CONFIG.initializer)
     for seed, epoch in product(SEEDS, CONFIG.training.kept_epochs()):
         path = weights_path(root / MODELS, seed, epoch)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,7 @@ def small(epochs: int = EPOCHS) -> Config:
     return configured(
         Path(),
         seeds=SEEDS,
-        training=TrainingConfig(epochs, 32, 0.001, [0, 1]),
+        training=TrainingConfig(epochs, 32, [0, 1]),
         activation=ActivationConfig("relu", "relu", {}),
         network=NetworkConfig("mlp", [4]),
         paths=PathsConfig(
@@ -202,7 +202,7 @@ def write_seed(number: int, at_once: Any, folder: Path) -> None:
     os.environ["DVC_ROOT"] = str(folder)
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     publish.log_model = lambda *_: (None, 100)
-    config = configured(folder, seeds=[number], training=TrainingConfig(EPOCHS, 32, 0.001, [0]))
+    config = configured(folder, seeds=[number], training=TrainingConfig(EPOCHS, 32, [0]))
     run = RunFolder(folder / f"{number}")
     at_once.wait()
     with publish.LivePublisher(config, run) as publisher:

@@ -113,7 +113,7 @@ def by_keras(name, constants, points, dtype):
     x = tf.constant(points.astype(dtype))
     with tf.GradientTape() as tape:
         tape.watch(x)
-        value: Any = keras_activation(name, constants)(x)
+        value: Any = keras_activation(ActivationConfig(name, name, dict(constants)))(x)
     slope: Any = tape.gradient(value, x)
     return value.numpy(), slope.numpy()
 

@@ -47,6 +47,17 @@ def test_products_are_as_many_as_batches(mnist):
     assert len(found) == 10
 
 
+def test_a_convolution_is_a_product_at_each_place(mnist):
+    training = bench.training_of("conv", 100, mnist.train.images[:100], mnist.train.labels[:100])
+    assert training.shapes == [(576, 25, 20), (64, 500, 50), (1, 800, 500), (1, 500, 10)]
+    assert peers.products(training)[:3] == [
+        *((57_600, 25, 20, 1), (25, 57_600, 20, 1)),
+        (6_400, 500, 50, 1),
+    ]
+    kernels = [kernel.shape for kernel, _ in training.initial_weights()]
+    assert kernels == [(5, 5, 1, 20), (5, 5, 20, 50), (800, 500), (500, 10)]
+
+
 def test_initial_weights_and_orders_depend_on_the_seed_alone(mnist):
     one, same, other = (training_of(mnist.train, 50, seed=seed) for seed in (0, 0, 1))
     kernels = [each.initial_weights()[0][0] for each in (one, same, other)]
@@ -99,7 +110,7 @@ def test_the_page_has_the_table_of_the_measurements(root):
 )
 def test_a_slower_trainer_is_told(before, said, tmp_path, capsys):
     path = tmp_path / "baseline.json"
-    ratios = dict.fromkeys((ONE_CORE, MODEL_PER_CORE), before)
+    ratios = {"mlp": dict.fromkeys((ONE_CORE, MODEL_PER_CORE), before)}
     path.write_text(json.dumps({"hardware": "another", "ratios": ratios}))
     bench.compare_with_baseline(TIMES, path, is_new=False)
     lines = capsys.readouterr().out.splitlines()

@@ -8,6 +8,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from planted import GLOROT
 
 from actlab.activations.config import ActivationConfig
 from actlab.data.splits import Split
@@ -15,25 +16,45 @@ from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec
 from actlab.results.checkpoints import STATE, Checkpoints
 from actlab.results.layout import RunFolder, weights_path
+from actlab.training.config import OptimizerConfig, TrainingConfig
 from actlab.training.trainer import Epoch, Fitted, Protocol, State, fit_seeds
 
 KEPT, EPOCHS = [0, 2, 4], 4
-FUNCTIONS = {"relu": {}, "prelu": {"slope": 0.25}}
+SCHEDULE = {
+    "_target_": "keras.optimizers.schedules.ExponentialDecay",
+    "initial_learning_rate": 0.1,
+    "decay_steps": 3,
+    "decay_rate": 0.9,
+}
+#: What is trained: an activation, its constants, the network's other keys, the optimizer.
+STUDIES = {
+    "relu": ("relu", {}, {}, {"name": "adam", "learning_rate": 0.01}),
+    "prelu": ("prelu", {"slope": 0.25}, {}, {"name": "adam", "learning_rate": 0.01}),
+    "dropout": (
+        *("gelu", {"approximate": False}, {"dropout": 0.3, "batch_norm": "before", "l2": 0.01}),
+        {"name": "sgd", "momentum": 0.9, "nesterov": True, "learning_rate": SCHEDULE},
+    ),
+    "alpha_dropout": (
+        *("selu", {}, {"alpha_dropout": 0.1, "layer_norm": "after", "skip": True}),
+        {"name": "adafactor", "clipnorm": 1.0},
+    ),
+}
 
 
 class CutError(Exception):
     """What ends a training before its time."""
 
 
-def study(images, function, folder, cut_after=None):
+def study(images, name, folder, cut_after=None, models_at_once=1):
     """Train two seeds with checkpoints; `cut_after` ends them after that many epochs in all.
 
     Gives the files that a user keeps, other than times, and how many epochs were trained.
     """
+    function, constants, network, optimizer = STUDIES[name]
     spec = ModelSpec(
-        ActivationConfig(function, function, FUNCTIONS[function]),
-        NetworkConfig("mlp", [12, 8]),
-        "glorot_uniform",
+        ActivationConfig(function, function, constants),
+        NetworkConfig("mlp", [12, 8, 8], **network),
+        GLOROT,
     )
     checkpoints = Checkpoints(folder, [0, 1], KEPT)
     trained = []
@@ -48,10 +69,10 @@ def study(images, function, folder, cut_after=None):
         spec,
         [seed for seed in (0, 1) if seed not in checkpoints.fitted],
         *(images, images, images),
-        Protocol(EPOCHS, 64, 0.01, KEPT),
+        Protocol(TrainingConfig(EPOCHS, 64, KEPT), OptimizerConfig.read(optimizer)),
         checkpoints.keep,
-        1,
-        checkpoints.states,
+        models_at_once,
+        {seed: (state, checkpoints.epochs[seed]) for seed, state in checkpoints.states.items()},
         save,
     )
     with closing(events):
@@ -73,21 +94,30 @@ def images(mnist):
 
 
 # Within a seed, at a kept epoch (2) and not; after one seed; after all.
-@pytest.mark.parametrize(("function", "cuts"), [("relu", (3, 4, 8)), ("prelu", (2,))])
-def test_a_training_that_is_cut_short_goes_on_to_the_bit(function, cuts, images, tmp_path):
-    whole, trained = study(images, function, tmp_path / "whole")
+@pytest.mark.parametrize(
+    ("name", "cuts"),
+    [("relu", (3, 4, 8)), ("prelu", (2,)), ("dropout", (3,)), ("alpha_dropout", (3,))],
+)
+def test_a_training_that_is_cut_short_goes_on_to_the_bit(name, cuts, images, tmp_path):
+    whole, trained = study(images, name, tmp_path / "whole")
     assert trained == 2 * EPOCHS
     assert len(whole) == 2 * len(KEPT) + 4  # history, test and updates; test.npz
     for cut_after in cuts:
         folder = tmp_path / f"{cut_after}"
         if cut_after < 2 * EPOCHS:
             with pytest.raises(CutError):
-                study(images, function, folder, cut_after)
+                study(images, name, folder, cut_after)
         else:
-            study(images, function, folder)
-        resumed, trained = study(images, function, folder)
+            study(images, name, folder)
+        resumed, trained = study(images, name, folder)
         assert resumed == whole
         assert trained == 2 * EPOCHS - cut_after  # each epoch once
+
+
+@pytest.mark.parametrize("name", ["dropout", "alpha_dropout"])
+def test_models_at_once_change_no_bit(name, images, tmp_path):
+    one, two = (study(images, name, tmp_path / f"{n}", models_at_once=n) for n in (1, 2))
+    assert one == two
 
 
 def load(folder, kept_epochs, seed=7):
@@ -109,7 +139,7 @@ def saved(tmp_path):
 
 
 STATES = [
-    State(7, epoch, [np.array([[epoch, 0.1]], np.float32), np.array(9, np.int64)])
+    State(7, epoch, [np.array([[epoch, 0.1]], np.float32), np.array(9, np.int64)], epoch == 2)
     for epoch in (1, 2)
 ]
 GIVEN = [

@@ -171,7 +171,7 @@ def write(name, text):
         (
             replace("params.yaml", "epochs: 20", "epohcs: 20"),
             "train",
-            "training.epohcs is unknown: training has epochs, batch_size, learning_rate, probe_ep",
+            "training.epohcs is unknown: training has epochs, batch_size, probe_epochs",
         ),
         (
             replace("params.yaml", "epochs: 20", "epochs: many"),
@@ -181,7 +181,7 @@ def write(name, text):
         (
             replace("conf/activation/relu.yaml", "name:", "nmae:"),
             "train",
-            "activation.nmae is unknown: activation has name, function, constants (in conf/activa",
+            "activation.nmae is unknown: activation has name, function, constants, trained (in ",
         ),
         (write("data", "a file where a folder has to be"), "fetch_data", "data/raw: "),
     ],
@@ -231,7 +231,10 @@ def test_only_trainings_are_swept(arguments, study, run):
         ("training.epochs=1,0,-1", "training.epochs is 0: it has to be at least 1 (job 2 of 3: tr"),
         ("activation=relu,rulu", "activation is 'rulu': it has to be one of"),
         ("activation=elu,relu activation.constants.alpha=2", "activation.constants.alpha is unkn"),
-        ("training.epohcs=1,2", "training.epohcs is unknown: training has epochs, batch_size, lea"),
+        (
+            "training.epohcs=1,2",
+            "training.epohcs is unknown: training has epochs, batch_size, probe_ep",
+        ),
         ("hydra.sweep.subdir=a activation=relu,tanh", "hydra.sweep.subdir gives two jobs one fol"),
         (f"sweep={'x' * 81} activation=relu,tanh", f"sweep is '{'x' * 81}': a sweep's name has"),
     ],

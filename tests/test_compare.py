@@ -48,7 +48,7 @@ def job(activation: str, depth: int, sweep: str = "depth.launch1"):
         sweep=sweep,
         seeds=SEEDS,
         data=DataConfig("mnist", 10000, 0),
-        training=TrainingConfig(EPOCHS, 128, 0.001, [0]),
+        training=TrainingConfig(EPOCHS, 128, [0]),
         activation=activation_of(activation),
         network=NetworkConfig("uniform", f"{depth}x4"),
     )

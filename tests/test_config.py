@@ -10,10 +10,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError
 from planted import configured
 
-from actlab.activations.definitions import ACTIVATIONS
 from actlab.engine.validation import Count, Real, Seeds, validate
 from actlab.errors import UserError
-from actlab.models.config import KERNEL_INITIALIZERS, RECOMMENDED
 from actlab.schema import Config
 from actlab.training.config import TrainingConfig
 
@@ -27,8 +25,11 @@ def refusal(kind, value, key="key"):
 
 
 def changed(key, value):
-    """The default configuration as JSON, with one value changed or added."""
+    """The default configuration as it is written, with one value changed or added."""
     values = asdict(CONFIG)
+    for name in ("initializer", "optimizer"):
+        values[name] |= values[name].pop("settings")
+        del values[name]["_target_"]
     *sections, name = key.split(".")
     section = values
     for each in sections:
@@ -62,14 +63,14 @@ def test_values_become_those_of_python(kind, given, value):
     [
         ("training.batch_size", 0, "training.batch_size is 0: it has to be at least 1"),
         ("training.epochs", 10**7, "training.epochs is 10000000: it has to be at most 1000000"),
-        ("training.epohcs", 3, "training.epohcs is unknown: training has epochs, batch_size, lea"),
+        ("training.epohcs", 3, "training.epohcs is unknown: training has epochs, batch_size, pro"),
         ("foo", 3, "foo is unknown: the configuration has data, activations, networks, seeds,"),
         (
             "training",
             {"epohcs": 3},
             "training.epohcs is unknown: training has epochs, batch_size, ",
         ),
-        ("training", 3, "training is 3: it has to hold epochs, batch_size, learning_rate, probe_"),
+        ("training", 3, "training is 3: it has to hold epochs, batch_size, probe_epochs"),
         ("training", {"epochs": 3}, "training.batch_size is missing"),
         ("seeds", [0, [1]], "seeds[1] is [1]: it has to be a valid integer"),
         ("network.hidden", [True], "network.hidden is [True]: it has to be a list of whole numb"),
@@ -94,8 +95,8 @@ def test_a_refusal_names_the_key_as_it_is_typed(key, value, line):
     ("key", "value", "expected"),
     [
         ("training.batch_size", -1, "at least 1"),
-        ("training.learning_rate", 0.0, "from 1e-45"),
-        ("training.learning_rate", float("nan"), "a finite number"),
+        ("optimizer.learning_rate", 0.0, "from 1e-45"),
+        ("optimizer.learning_rate", float("nan"), "a finite number"),
         ("seeds", [1, 1], "a list of at least one entry, without repetitions"),
         ("activations", ["relu", "relu"], "a list of at least one entry, without repetitions"),
         ("network.hidden", [0], "a list of whole numbers from 1 to"),
@@ -104,7 +105,7 @@ def test_a_refusal_names_the_key_as_it_is_typed(key, value, line):
         ("sweep", "a/b", "at most 100 letters, digits, _ and ."),
         ("activation.function", "f", "one of sigmoid,"),
         ("data.name", "cifar", "one of fashion_mnist, mnist"),
-        ("model.kernel_initializer", "z", "one of glorot_uniform,"),
+        ("initializer", "z", "one of glorot_normal,"),
         ("gradients.saturated_below", 1.5, "between 0 and 1"),
         ("gradients.preactivation_bins", 2, "at least 3"),
         ("theory.depth", 1, "at least 2"),
@@ -123,32 +124,25 @@ def test_every_key_has_its_bounds(key, value, expected):
     [(20, [0, 1, 5], [0, 1, 5, 20]), (2, [0, 1, 5], [0, 1, 2]), (1, [], [0, 1])],
 )
 def test_kept_epochs_begin_before_training_and_end_with_it(epochs, probes, kept):
-    assert TrainingConfig(epochs, 128, 0.001, probes).kept_epochs() == kept
-
-
-def test_every_kernel_initializer_is_one_of_keras():
-    from actlab.backend import keras
-
-    recommended = {row.recommended_initializer for row in ACTIVATIONS.values()}
-    assert recommended < set(KERNEL_INITIALIZERS) - {RECOMMENDED}
-    for name in set(KERNEL_INITIALIZERS) - {RECOMMENDED}:
-        assert isinstance(keras.initializers.get(name), keras.initializers.Initializer)
+    assert TrainingConfig(epochs, 128, probes).kept_epochs() == kept
 
 
 def test_what_is_constructed_by_hand_is_validated_too():
     with pytest.raises(UserError, match=r"^epochs is 0: it has to be at least 1$"):
-        TrainingConfig(0, 128, 0.001, [])
+        TrainingConfig(0, 128, [])
     with pytest.raises(UserError, match=r"^epochs is True: it has to be a valid integer$"):
         replace(CONFIG.training, epochs=True)
     with pytest.raises(TypeError, match="batch_sizes"):
-        TrainingConfig(1, 128, 0.001, [], batch_sizes=2)  # pyright: ignore[reportCallIssue]
+        TrainingConfig(1, 128, [], batch_sizes=2)  # pyright: ignore[reportCallIssue]
 
 
 def test_hydra_reads_the_plain_types():
     schema = OmegaConf.structured(Config)
-    merged: Any = OmegaConf.merge(schema, {"training": {"learning_rate": 1, "epochs": "2"}})
+    merged: Any = OmegaConf.merge(
+        schema, {"training": {"epochs": "2"}, "report": {"confidence": 1}}
+    )
     assert OmegaConf.get_type(merged, "training") is TrainingConfig
-    assert type(merged.training.learning_rate) is float
+    assert type(merged.report.confidence) is float
     assert merged.training.epochs == 2
     with pytest.raises(ConfigKeyError):
         OmegaConf.merge(schema, {"training": {"epohcs": 1}})

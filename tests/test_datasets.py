@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from web import NAMES, SHAPES, TINY, format_idx, plant
 
+from actlab.data.config import DataConfig
 from actlab.data.datasets import (
     RawSplit,
     load_raw,
     parse_idx,
 )
+from actlab.data.prepare import hold_out
 from actlab.data.splits import (
     Split,
     Splits,
@@ -141,7 +143,8 @@ def numbered(labels):
 def test_splits_part_the_images_and_keep_their_order(labels, data):
     size = data.draw(st.integers(1, len(labels) - 1))
     classes = tuple("0123456789")
-    splits = build_splits(numbered(labels), numbered(labels[:1]), classes, size, split_seed=3)
+    whole = build_splits(numbered(labels), numbered(labels[:1]), classes)
+    splits = hold_out(whole, DataConfig("mnist", size, 3))
     assert splits.validation is not None
     places = [
         np.rint(split.images[:, 0] * 255).astype(int) for split in (splits.train, splits.validation)
@@ -160,7 +163,7 @@ MADE_WITH = {"name": "tiny", "validation_size": 4, "split_seed": 0}
 
 @pytest.fixture
 def splits(raw):
-    return build_splits(*load_raw("tiny", raw), validation_size=4, split_seed=0)
+    return hold_out(build_splits(*load_raw("tiny", raw)), DataConfig("mnist", 4, 0))
 
 
 @pytest.fixture

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 from closure import APART, PROVIDES, import_closure
-from planted import configured
+from planted import adam, configured
 
 from actlab.activations.config import ActivationConfig
 from actlab.data.config import DataConfig
 from actlab.engine.fingerprint import digest_sources, list_sources
-from actlab.models.config import ModelConfig, NetworkConfig
+from actlab.models.config import InitializerConfig, NetworkConfig
 from actlab.results import identity
 from actlab.schema import CompareConfig
-from actlab.training.config import TrainingConfig
+from actlab.training.config import OptimizerConfig, TrainingConfig
 
 CONFIG = configured(Path())
 
@@ -33,8 +33,11 @@ def test_the_code_is_all_that_computes_a_training(root):
         {"data": DataConfig("mnist", 10_000, 0)},
         {"data": DataConfig("fashion_mnist", 0, 0)},
         {"seeds": [1]},
-        {"model": ModelConfig("recommended")},
-        {"training": TrainingConfig(1, 128, 0.002, [0])},
+        {"initializer": InitializerConfig.read("recommended")},
+        {"initializer": InitializerConfig.read({"name": "normal", "stddev": 0.1})},
+        {"optimizer": adam(0.002)},
+        {"optimizer": OptimizerConfig.read("sgd")},
+        {"training": TrainingConfig(2, 128, [0])},
         {"activation": ActivationConfig("relu", "relu", {"negative_slope": 0.5})},
         {"network": NetworkConfig("mlp", [128, 65])},
     ],

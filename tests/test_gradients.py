@@ -2,6 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from planted import GLOROT
 
 from actlab.activations.config import ActivationConfig
 from actlab.activations.functions import nonlinearity_of
@@ -22,7 +23,7 @@ SMALL = NetworkConfig("small", [5, 4])
 
 
 def spec_of(function, network=SMALL, **kwargs):
-    return ModelSpec(ActivationConfig(function, function, {}), network, "glorot_uniform", **kwargs)
+    return ModelSpec(ActivationConfig(function, function, {}), network, GLOROT, **kwargs)
 
 
 def batch_of(images, pixels=784, seed=0):
@@ -121,9 +122,7 @@ def test_every_probe_of_a_network_solved_by_hand():
     # Two images (1, 2) and (3, 1). Kernel [[1, -1], [1, 0]], biases 0 and 1: pre-activations
     # (3, 0) and (4, -2), so that the second unit of relu is off on both. Two classes, output
     # kernel [[ln 2 / 3, 0], [0, 0]]: logits (ln 2, 0) and (4 ln 2 / 3, 0).
-    spec = ModelSpec(
-        ActivationConfig("relu", "relu", {}), NetworkConfig("two", [2]), "glorot_uniform", 2, 2
-    )
+    spec = ModelSpec(ActivationConfig("relu", "relu", {}), NetworkConfig("two", [2]), GLOROT, 2, 2)
     model = build_model(spec, 0)
     slope = np.log(2) / 3
     model.set_weights(
@@ -275,7 +274,7 @@ def test_health_of_prelu_is_that_of_each_units_own_slope(tmp_path):
     spec = ModelSpec(
         ActivationConfig("prelu", "prelu", {"slope": 0.25}),
         NetworkConfig("one", [4]),
-        "glorot_uniform",
+        GLOROT,
         inputs=1,
     )
     spec.save(tmp_path / "model.json")

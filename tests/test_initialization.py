@@ -2,14 +2,14 @@ import math
 
 import numpy as np
 import pytest
-from planted import activation_of
+from planted import GLOROT, activation_of
 
-from actlab.activations import mean_field
 from actlab.activations.definitions import ACTIVATIONS
 from actlab.activations.functions import nonlinearity_of
 from actlab.data.splits import Split
-from actlab.models.config import NetworkConfig
+from actlab.models.config import InitializerConfig, NetworkConfig
 from actlab.models.network import ModelSpec, build_model
+from actlab.probes import untrained
 from actlab.probes.untrained import (
     compare_with_theory,
     compile_signals,
@@ -20,7 +20,7 @@ from actlab.probes.untrained import (
 
 
 def spec_of(name, hidden, **kwargs):
-    return ModelSpec(activation_of(name), NetworkConfig("net", hidden), "glorot_uniform", **kwargs)
+    return ModelSpec(activation_of(name), NetworkConfig("net", hidden), GLOROT, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,9 @@ def test_every_seed_has_its_own_ratios():
     # Images may have any size and any number of classes.
     images = np.random.default_rng(0).random((6, 9), dtype=np.float32)
     batch = Split(images, np.arange(0, 24, 4, dtype=np.int32))
-    both = measure_ratios(activation_of("tanh"), "recommended", 8, 4, [3, 5], batch, 21)
-    alone = measure_ratios(activation_of("tanh"), "recommended", 8, 4, [5], batch, 21)
+    recommended = InitializerConfig.read("recommended")
+    both = measure_ratios(activation_of("tanh"), recommended, 8, 4, [3, 5], batch, 21)
+    alone = measure_ratios(activation_of("tanh"), recommended, 8, 4, [5], batch, 21)
     for direction in ("forward", "backward"):
         assert both[direction].shape == (2, 3)
         assert (np.isfinite(both[direction]) & (both[direction] > 0)).all()
@@ -94,7 +95,9 @@ def agreement(rows):
     ],
 )
 def test_theory_and_measurement_agree(name, initializer, images):
-    rows, _ = compare_with_theory(activation_of(name), initializer, 512, 20, [0, 1], images)
+    rows, _ = compare_with_theory(
+        activation_of(name), InitializerConfig.read(initializer), 512, 20, [0, 1], images
+    )
     agrees = agreement(rows)
     assert len(agrees) == 2 * (19 + 1)
     assert [key for key, holds in agrees.items() if not holds] == []
@@ -102,14 +105,16 @@ def test_theory_and_measurement_agree(name, initializer, images):
 
 @pytest.mark.parametrize("factor", [0.8, 1.25])
 def test_weights_of_another_variance_are_found_out(factor, images, monkeypatch):
-    right = mean_field.weight_variance
+    right = untrained.weight_variance
 
     def wrong(*arguments):
         return factor * right(*arguments)
 
-    monkeypatch.setattr("actlab.activations.mean_field.weight_variance", wrong)
+    monkeypatch.setattr("actlab.probes.untrained.weight_variance", wrong)
     batch = Split(images.images[:16], images.labels[:16])
-    rows, _ = compare_with_theory(activation_of("relu"), "he_uniform", 256, 20, [0, 1], batch)
+    rows, _ = compare_with_theory(
+        activation_of("relu"), InitializerConfig.read("he_uniform"), 256, 20, [0, 1], batch
+    )
     agrees = agreement(rows)
     assert not agrees["all", "forward"]
     assert not agrees["all", "backward"]

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from planted import configured
+from planted import GLOROT, adam, configured
 from planted_run import folder_of, plant_run
 from scipy import stats
 from studies import read_committed
@@ -79,8 +79,8 @@ def planted(accuracies):
 
 
 def test_a_fit_is_that_of_the_core(fitted, small):
-    spec = ModelSpec(LEAKY, NetworkConfig("16_8", [16, 8]), "glorot_uniform")
-    protocol = trainer.Protocol(2, 128, 0.001, [0, 2])
+    spec = ModelSpec(LEAKY, NetworkConfig("16_8", [16, 8]), GLOROT)
+    protocol = trainer.Protocol(TrainingConfig(2, 128, [0, 2]), adam())
     weights = {}
     events = trainer.fit_seeds(
         spec,
@@ -123,7 +123,7 @@ def test_before_training_a_model_is_what_build_gives(fitted):
 
 
 def test_build_takes_constants_and_shapes():
-    model = actlab.build(LEAKY, "3x5", inputs=4, classes=2, kernel_initializer="recommended")
+    model = actlab.build(LEAKY, "3x5", inputs=4, classes=2, initializer="recommended")
     assert [layer.units for layer in model.layers] == [5, 5, 5, 2]
     assert model.layers[0].activation(tf.constant([-1.0])).numpy() == pytest.approx([-0.1])
     limit = math.sqrt(6 / 4)  # He's uniform, of 4 inputs
@@ -134,7 +134,7 @@ def test_build_takes_constants_and_shapes():
 def test_a_name_has_the_constants_of_its_file(root):
     for name in ("leaky_relu", "gelu", "elu", "relu", "threshold"):
         preset = yaml.safe_load((root / f"conf/activation/{name}.yaml").read_text())
-        assert vars(actlab.activation(name)) == preset
+        assert vars(actlab.activation(name)) == preset | {"trained": {}}
     assert actlab.build("leaky_relu", [2]).layers[0].activation(tf.constant(-1.0)) == -0.01
 
 
@@ -348,8 +348,8 @@ MISTAKES = [
         "__main__.mine exists in this session only",
     ),
     (
-        lambda _: actlab.build("relu", kernel_initializer="he"),
-        "kernel_initializer is 'he': it has to be one of glorot_uniform,",
+        lambda _: actlab.build("relu", initializer="he"),
+        "initializer is 'he': it has to be one of glorot_normal,",
     ),
     (
         lambda data: plain(actlab.fit)("relu", data, seeds=3),
@@ -372,9 +372,13 @@ MISTAKES = [
             ("hidden", [0], "hidden is [0]: it has to be a list of whole numbers"),
             ("hidden", "8x", "hidden is '8x': it has to be a list of whole numbers"),
             ("batch_size", 0, "batch_size is 0: it has to be at least 1"),
-            ("learning_rate", math.nan, "learning_rate is nan: it has to be a finite number"),
-            ("learning_rate", "a", "learning_rate is 'a': it has to be a valid number"),
-            ("kernel_initializer", None, "kernel_initializer is None: it has to be a valid"),
+            (
+                "learning_rate",
+                math.nan,
+                "optimizer.learning_rate is nan: it has to be a finite number",
+            ),
+            ("learning_rate", "a", "optimizer.learning_rate is 'a': it has to be a valid number"),
+            ("initializer", None, "initializer is None: it has to be a name"),
             ("probe_epochs", 3, "probe_epochs is 3: it has to be a valid list"),
             ("probe_epochs", [-1], "probe_epochs[0] is -1: it has to be at least 0"),
         )
@@ -463,9 +467,10 @@ def test_the_defaults_are_those_of_the_pipeline(root):
         for function in (actlab.fit, actlab.probe, actlab.compare)
         for name, parameter in inspect.signature(function).parameters.items()
     }
-    for name in ("batch_size", "learning_rate"):
-        assert defaults[name] == params["training"][name]
-    assert defaults["kernel_initializer"] == params["model"]["kernel_initializer"]
+    assert defaults["batch_size"] == params["training"]["batch_size"]
+    assert defaults["learning_rate"] == params["optimizer"]["learning_rate"]
+    for name in ("initializer", "optimizer"):
+        assert defaults[name] == params[name]["name"]
     assert defaults["images"] == params["gradients"]["test_images"]
     assert defaults["saturated_below"] == params["gradients"]["saturated_below"]
     assert defaults["confidence"] == params["report"]["confidence"]
@@ -513,7 +518,8 @@ def trained(tmp_path, monkeypatch):
             tmp_path,
             activation=actlab.activation(name),
             seeds=[0, 1],
-            training=TrainingConfig(2, 128, rate, [0]),
+            training=TrainingConfig(2, 128, [0]),
+            optimizer=adam(rate),
             paths=replace(configured(tmp_path).paths, runs=folder),
         )
         plant_run(config, folder_of(config), lambda seed, epoch: 0.5 + seed / 10 + epoch / 100)
@@ -534,8 +540,8 @@ def test_curves_of_folders_have_what_differs(trained):
     assert one["epoch_seconds"].between(0.1, 0.2).all()
     Path("runs").rename("multirun/pipeline")
     rates = actlab.curves("multirun")
-    assert list(rates.columns)[2] == "training.learning_rate"
-    assert rates.groupby("training.learning_rate").size().to_dict() == {0.01: 8, 0.1: 8}
+    assert list(rates.columns)[2] == "optimizer.learning_rate"
+    assert rates.groupby("optimizer.learning_rate").size().to_dict() == {0.01: 8, 0.1: 8}
 
 
 def test_curves_from_mlflow_are_those_of_the_folders(trained, empty_store, monkeypatch):
@@ -552,7 +558,7 @@ def test_curves_from_mlflow_are_those_of_the_folders(trained, empty_store, monke
     Path("runs").rename("multirun/pipeline")
     by_folder, by_store = actlab.curves("multirun"), actlab.curves(sweep="rates")
     assert by_store["epoch_seconds"].isna().to_numpy().all()
-    order = ["activation", "training.learning_rate", "seed", "epoch"]
+    order = ["activation", "optimizer.learning_rate", "seed", "epoch"]
     first, second = (
         table.drop(columns="epoch_seconds").sort_values(order, ignore_index=True)
         for table in (by_folder, by_store)

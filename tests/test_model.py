@@ -11,23 +11,23 @@ from actlab.activations.config import ActivationConfig
 from actlab.activations.definitions import ACTIVATIONS
 from actlab.backend import keras
 from actlab.errors import UserError
-from actlab.models.config import NetworkConfig
+from actlab.models.config import InitializerConfig, NetworkConfig
 from actlab.models.network import (
     ModelSpec,
     build_model,
     describe_layers,
-    draw_kernels,
+    draw_weights,
     load_model,
     weights_path,
-    with_probabilities,
 )
+from actlab.models.served import with_probabilities
 
 
 def spec_of(function="relu", hidden=(128, 64), initializer="glorot_uniform", **constants):
     return ModelSpec(
         ActivationConfig(function, function, constants),
         NetworkConfig("net", list(hidden)),
-        initializer,
+        InitializerConfig.read(initializer),
     )
 
 
@@ -69,7 +69,7 @@ def test_a_seed_gives_every_activation_the_same_initial_weights():
 def test_kernels_drawn_again_are_those_of_a_model_of_that_seed(function, constants, initializer):
     spec = spec_of(function, initializer=initializer, **constants)
     model = build_model(spec, 0)
-    draw_kernels(model, spec, 5)
+    draw_weights(model, spec, 5)
     for drawn, built in zip(model.get_weights(), build_model(spec, 5).get_weights(), strict=True):
         np.testing.assert_array_equal(drawn, built, strict=True)
 
@@ -99,13 +99,15 @@ def test_kernels_have_the_variance_of_their_initializer(initializer, variance):
 @pytest.mark.parametrize("function", ["tanh", "relu", "selu"])
 def test_recommended_draws_what_the_activation_recommends(function, tmp_path):
     drawn = spec_of(function, (4, 4), "recommended", **CONSTANTS.get(function, {}))
-    named = replace(drawn, kernel_initializer=ACTIVATIONS[function].recommended_initializer)
+    named = replace(
+        drawn, initializer=InitializerConfig.read(ACTIVATIONS[function].recommended_initializer)
+    )
     for one, other in zip(
         build_model(drawn, 1).get_weights(), build_model(named, 1).get_weights(), strict=True
     ):
         np.testing.assert_array_equal(one, other)
     drawn.save(tmp_path / "model.json")
-    assert ModelSpec.load(tmp_path / "model.json").kernel_initializer == "recommended"
+    assert ModelSpec.load(tmp_path / "model.json").initializer.name == "recommended"
 
 
 def test_saved_model_is_rebuilt(tmp_path):

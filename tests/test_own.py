@@ -13,9 +13,10 @@ from actlab.activations import functions
 from actlab.activations.config import ActivationConfig
 from actlab.backend import keras
 from actlab.errors import UserError
-from actlab.models.config import RECOMMENDED, NetworkConfig
+from actlab.models.config import RECOMMENDED, InitializerConfig, NetworkConfig
 from actlab.models.initializers import resolve_initializer
-from actlab.models.network import ModelSpec, build_model, with_probabilities
+from actlab.models.network import ModelSpec, build_model
+from actlab.models.served import with_probabilities
 from actlab.results import metadata
 from actlab.stages.activations import describe, read_configured
 
@@ -127,7 +128,7 @@ def custom(tmp_path, monkeypatch):
 def test_a_bump_is_described_as_calculus_has_it(custom):
     activation = custom("bump", width=2.0)
     assert functions.check(activation) < 1e-8
-    described = describe(activation, "recommended")
+    described = describe(activation, InitializerConfig.read("recommended"))
     # exp(-x^2 / 2): steepest at 1, where it is exp(-1/2); E[phi^2] = 1 / sqrt(3), E[phi'^2] =
     # E[u^2 exp(-u^2)] = 3^(-3/2).
     assert str(described.range) == "(0, 1]"
@@ -142,7 +143,9 @@ def test_a_bump_is_described_as_calculus_has_it(custom):
 def test_a_custom_copy_of_selu_has_the_same_metadata(custom):
     mine, theirs = custom("my_selu"), ActivationConfig("selu", "selu", {})
     functions.check(mine)
-    one, other = (describe(activation, "he_uniform") for activation in (mine, theirs))
+    one, other = (
+        describe(activation, InitializerConfig.read("he_uniform")) for activation in (mine, theirs)
+    )
     assert one.range == pytest.approx(other.range)
     for name in ("steepest_slope", "value_gain", "slope_gain", "chi_1"):
         assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-8), name
@@ -151,7 +154,7 @@ def test_a_custom_copy_of_selu_has_the_same_metadata(custom):
     np.testing.assert_allclose(one.curve["derivative"][away], other.curve["derivative"][away])
     # By theory alone Glorot's and LeCun's variance is next to critical for SELU.
     assert one.recommended_initializer == "glorot_uniform"
-    assert resolve_initializer(RECOMMENDED, mine) == "glorot_uniform"
+    assert resolve_initializer(InitializerConfig.read(RECOMMENDED), mine).name == "glorot_uniform"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +183,13 @@ def test_ranges_that_are_found_are_those_of_the_table(name):
 
 def test_a_model_of_it_loads_where_it_is_not(custom, tmp_path):
     activation = custom("bump", width=2.0)
-    spec = ModelSpec(activation, NetworkConfig("net", [4]), "recommended", inputs=3, classes=2)
+    spec = ModelSpec(
+        activation,
+        NetworkConfig("net", [4]),
+        InitializerConfig.read(RECOMMENDED),
+        inputs=3,
+        classes=2,
+    )
     model = build_model(spec, 0)
     images = np.random.default_rng(0).random((5, 3), dtype=np.float32)
     kernel, bias = model.layers[0].get_weights()
@@ -271,7 +280,7 @@ def test_a_digest_follows_every_source_in_custom(custom, tmp_path):
 
 def test_a_description_is_read_as_it_was_written(custom, tmp_path):
     for activation in (custom("bump", width=2.0), ActivationConfig("exp", "exponential", {})):
-        described = describe(activation, "glorot_uniform")
+        described = describe(activation, InitializerConfig.read("glorot_uniform"))
         metadata.save(described, "digest", tmp_path / "results" / described.name)
         read = metadata.load(described.name, tmp_path / "results")
         for name in vars(described):

@@ -73,9 +73,9 @@ def test_an_npz_file_has_both_splits_or_one(define):
 
 @pytest.mark.parametrize("end", ["csv", "csv.gz"])
 def test_a_csv_file_has_its_labels_in_a_column(define, end):
-    path = define(f"mine.{end}", target="kind", standardize=True, test_size=0.25)
+    path = define(f"mine.{end}", target="kind", test_size=0.25)
     write_table(path, kind=np.array(["sun", "rain"])[LABELS])
-    data = actlab.load_data("mine")
+    data = actlab.load_data("mine", preprocessing="standardize")
     assert (data.classes, len(data.test.labels), data.shape) == (("rain", "sun"), 10, (6,))
     np.testing.assert_allclose(data.train.images.mean(axis=0), 0, atol=1e-6)
 
@@ -278,7 +278,7 @@ def test_they_are_converted_once_and_again_when_they_change(config, define, caps
     provide_own(config)
     assert capsys.readouterr().out == f"{converted}\n"
     assert fingerprint(config) != before
-    define("mine.npz", standardize=True)
+    define("mine.npz", test_size=0.3)
     fetch_data(config)
     assert capsys.readouterr().out == f"{converted}\n"
 

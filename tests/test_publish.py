@@ -194,7 +194,8 @@ def test_the_model_gives_keras_probabilities(monkeypatch: pytest.MonkeyPatch) ->
     import mlflow.pyfunc
 
     from actlab.backend import tf
-    from actlab.models.network import ModelSpec, load_model, with_probabilities
+    from actlab.models.network import ModelSpec, load_model
+    from actlab.models.served import with_probabilities
 
     images = scale_images(np.load("data/processed/test_images.npy"))
     publish_live()

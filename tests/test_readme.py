@@ -54,7 +54,7 @@ def test_the_table_of_the_fair_sweep_holds_its_numbers(root, sweeps):
     kernels = {"glorot_uniform": "Glorot", "he_uniform": "He"}
     for name in ("sigmoid", "tanh", "relu", "leaky_relu"):
         baseline, tuned = rows["baseline", name], rows["tuned", name]
-        keys = ("training.learning_rate", "model.kernel_initializer")
+        keys = ("optimizer.learning_rate", "initializer.name")
         assert [baseline[key] for key in keys] == [0.001, "glorot_uniform"]
         setting = f"{tuned[keys[0]]}, {kernels[tuned[keys[1]]]}"
         assert f"| {name} | {setting} | {accuracy(baseline)} | {accuracy(tuned)} |" in sweeps
@@ -62,7 +62,7 @@ def test_the_table_of_the_fair_sweep_holds_its_numbers(root, sweeps):
 
 def test_pages_hold_the_numbers_of_the_depth_sweep(root, sweeps, results):
     summary = pd.read_csv(root / "docs/study/depth/summary.csv")
-    keys = ("network.depth", "activation", "model.kernel_initializer")
+    keys = ("network.depth", "activation", "initializer.name")
     reached = {
         tuple(row[key] for key in keys): f"{100 * row['test_accuracy_mean']:.2f} %"
         for row in summary.to_dict("records")

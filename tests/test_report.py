@@ -75,7 +75,7 @@ def config_of(study, folder, validation_size=0):
         activations=list(study.activations),
         networks=list(study.networks),
         seeds=list(study.seeds),
-        training=TrainingConfig(study.epochs, 128, 0.001, [0, 1, 2, 5, 10]),
+        training=TrainingConfig(study.epochs, 128, [0, 1, 2, 5, 10]),
         timing=TimingConfig(3, 2, 16, 5, 100),
         theory=TheoryConfig(["glorot_uniform", "recommended"], 16, 4, 8, [0, 1]),
     )

@@ -17,7 +17,7 @@ from actlab.results.layout import HISTORY, TEST
 from actlab.tracking import runs as gathering
 
 DEPTHS = {"network__depth": ["1", "2", "4"]}
-RATES = {"training__learning_rate": ["0.001", "0.0003", "0.003", "0.01", "0.03"]}
+RATES = {"optimizer__learning_rate": ["0.001", "0.0003", "0.003", "0.01", "0.03"]}
 
 
 def holm(p_values):
@@ -39,10 +39,10 @@ def compared_of(sweep, target=0.97):
             ["network.depth", "activation"],
             ["activation.function", "network.hidden"],
         ),
-        (plant_grid(["relu"], RATES), ["training.learning_rate"], []),
+        (plant_grid(["relu"], RATES), ["optimizer.learning_rate"], []),
         (
             plant_grid(["relu", "tanh"], {**DEPTHS, **RATES}),
-            ["network.depth", "training.learning_rate", "activation"],
+            ["network.depth", "optimizer.learning_rate", "activation"],
             ["activation.function", "network.hidden"],
         ),
     ],
@@ -52,9 +52,9 @@ def test_the_keys_are_those_that_tell_configurations_apart(runs, keys, tied):
     sweep = runs.gather()
     assert list(sweep.keys) == keys
     assert sorted(sweep.tied) == tied
-    if "training.learning_rate" in keys:  # numbers are sorted by size, words by their first runs
+    if "optimizer.learning_rate" in keys:  # numbers are sorted by size, words by their first runs
         rates = ["0.0003", "0.001", "0.003", "0.01", "0.03"]
-        assert sweep.values("training.learning_rate") == rates
+        assert sweep.values("optimizer.learning_rate") == rates
     assert not {*keys, *tied} & sweep.fixed.keys()
     assert sweep.fixed["training.batch_size"] == "128"
     assert "network.parameters" not in sweep.fixed
@@ -83,12 +83,12 @@ def test_the_keys_of_a_launch_are_those_that_were_swept():
     """An option of a group may bring along values of its own: they are no keys, but tied."""
     runs = Runs(["activation", "activation.constants.negative_slope", "seeds"])
     for activation, rate in (("relu", "0.001"), ("tanh", "0.003")):
-        runs.add(activation, [0.9, 0.91], training__learning_rate=rate)
+        runs.add(activation, [0.9, 0.91], optimizer__learning_rate=rate)
     study = runs.gather()
     assert study.keys == ("activation",)
-    assert set(study.tied) == {"training.learning_rate", "activation.function"}
+    assert set(study.tied) == {"optimizer.learning_rate", "activation.function"}
     runs.launch = None
-    assert runs.gather().keys == ("training.learning_rate", "activation")
+    assert runs.gather().keys == ("optimizer.learning_rate", "activation")
     for slope in ("0.1", "0.2"):
         runs.add("leaky_relu", [0.9, 0.91], activation__negative_slope=slope)
     runs.launch = Runs(["activation", "activation.constants.negative_slope"]).launch
@@ -99,9 +99,9 @@ def test_runs_that_differ_are_not_pooled():
     runs = plant_grid(["relu", "tanh"], {**DEPTHS, **RATES})
     with pytest.raises(UserError, match=r"^compare\.by=\[activation\] would pool") as raised:
         runs.gather(by=["activation"])
-    assert "network.depth, training.learning_rate: add these to compare.by" in str(raised.value)
+    assert "network.depth, optimizer.learning_rate: add these to compare.by" in str(raised.value)
     assert "\n" not in str(raised.value)
-    whole = runs.gather(by=["training.learning_rate", "network.depth", "activation"])
+    whole = runs.gather(by=["optimizer.learning_rate", "network.depth", "activation"])
     assert len(whole.configurations) == 30
 
 
@@ -164,10 +164,10 @@ def test_what_goes_along_with_an_activation_by_chance_is_not_taken_for_its_effec
 
 def test_other_keys_are_a_family_each_beside_activations():
     """Neighbours of numbers, all pairs of words, at equal other keys; adjusted apart."""
-    grid = {**DEPTHS, "model__kernel_initializer": ["glorot_uniform", "he_normal", "recommended"]}
+    grid = {**DEPTHS, "initializer__name": ["glorot_uniform", "he_normal", "recommended"]}
     sweep = plant_grid(["tanh", "relu"], grid).gather()
     compared = where(compared_of(sweep), metric="test_accuracy")
-    counts = {"activation": 9, "network.depth": 2 * 6, "model.kernel_initializer": 3 * 6}
+    counts = {"activation": 9, "network.depth": 2 * 6, "initializer.name": 3 * 6}
     assert compared["key"].value_counts().to_dict() == counts
     along = where(compared, key="network.depth")
     assert set(zip(along["first"], along["second"], strict=True)) == {("1", "2"), ("2", "4")}
@@ -180,8 +180,8 @@ def test_other_keys_are_a_family_each_beside_activations():
 @pytest.mark.parametrize(
     ("grid", "keys"),
     [
-        ({"training__learning_rate": [f"0.00{digit}" for digit in range(1, 9)]}, 2),
-        ({"training__learning_rate": [f"0.00{digit}" for digit in range(1, 10)]}, 1),
+        ({"optimizer__learning_rate": [f"0.00{digit}" for digit in range(1, 9)]}, 2),
+        ({"optimizer__learning_rate": [f"0.00{digit}" for digit in range(1, 10)]}, 1),
         ({"data__name": ["mnist", "fashion_mnist"]}, 1),
     ],
     ids=["eight values", "nine values", "other images"],
@@ -196,7 +196,8 @@ def test_neighbours_are_compared_where_a_key_has_many_values():
         count: where(
             compared_of(
                 plant_grid(
-                    ["relu"], {"training__learning_rate": RATES["training__learning_rate"][:count]}
+                    ["relu"],
+                    {"optimizer__learning_rate": RATES["optimizer__learning_rate"][:count]},
                 ).gather()
             ),
             metric="test_accuracy",
@@ -217,8 +218,8 @@ def test_neighbours_are_compared_where_a_key_has_many_values():
 def test_configurations_that_differ_in_several_keys_are_compared_all_with_all():
     runs = Runs()
     for activation, rate in (("relu", "0.001"), ("tanh", "0.003"), ("gelu", "0.01")):
-        runs.add(activation, [0.9, 0.91, 0.93], training__learning_rate=rate)
-    sweep = runs.gather(by=["training.learning_rate", "activation"])
+        runs.add(activation, [0.9, 0.91, 0.93], optimizer__learning_rate=rate)
+    sweep = runs.gather(by=["optimizer.learning_rate", "activation"])
     compared = where(compared_of(sweep), metric="test_accuracy")
     assert len(compared) == 3
     assert set(compared["key"]) == {""}
@@ -227,7 +228,7 @@ def test_configurations_that_differ_in_several_keys_are_compared_all_with_all():
     assert runs.gather().keys == sweep.keys
     chosen = runs.gather(by=["activation"])
     assert list(chosen.keys) == ["activation"]
-    assert "training.learning_rate" in chosen.tied
+    assert "optimizer.learning_rate" in chosen.tied
 
 
 def test_two_custom_functions_of_one_name_are_told_apart():
@@ -304,7 +305,7 @@ def test_sensitivity_is_the_spread_over_the_grid():
 def test_of_a_fair_launch_that_other_code_ran_again_the_newest_setting_counts(phase):
     runs = plant_fair()
     expected = compared_of(runs.gather())
-    keys = {"phase": phase, "code": "older", "training__learning_rate": "0.1"}
+    keys = {"phase": phase, "code": "older", "optimizer__learning_rate": "0.1"}
     runs.add("relu", [0.5] * 4, [10, 11, 12, 13], **keys)
     runs.parents.insert(6, runs.parents.pop())
     study = runs.gather()
@@ -355,7 +356,7 @@ def test_selection_alone_is_no_comparison():
 
 @pytest.mark.parametrize("name", ["depth_rate", "fair"])
 def test_comparisons_of_sweeps_are_those_of_the_first_edition(root, name):
-    rates = {"training__learning_rate": ["0.001", "0.003", "0.01"]}
+    rates = {"optimizer__learning_rate": ["0.001", "0.003", "0.01"]}
     if name == "fair":
         sweep = plant_fair(("sigmoid", "tanh", "relu")).gather()
     else:

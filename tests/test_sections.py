@@ -17,8 +17,8 @@ from actlab.reporting.look import line_styles, save_figure
 
 DEPTHS = {"network__depth": ["1", "2", "4", "8", "16"]}
 FEW_DEPTHS = {"network__depth": ["1", "2", "4"]}
-RATES = {"training__learning_rate": ["0.0003", "0.001", "0.003"]}
-INITIALIZERS = {"model__kernel_initializer": ["glorot_uniform", "recommended"]}
+RATES = {"optimizer__learning_rate": ["0.0003", "0.001", "0.003"]}
+INITIALIZERS = {"initializer__name": ["glorot_uniform", "recommended"]}
 
 
 class Made:
@@ -64,7 +64,7 @@ def by_depth():
 
 @pytest.fixture(scope="module")
 def by_three_keys():
-    rates = {"training__learning_rate": ["0.001", "0.003"]}
+    rates = {"optimizer__learning_rate": ["0.001", "0.003"]}
     return Made(plant_grid(["tanh", "relu"], {**DEPTHS, **rates, **INITIALIZERS}, seeds=2))
 
 
@@ -139,7 +139,7 @@ def test_a_heat_map_shows_each_mean_in_its_cell():
     rows = made.drawings["test_accuracy"].table.to_dict("records")
     assert len(written) == len(rows) == 15
     for row in rows:
-        keys = ("network.depth", "training.learning_rate")
+        keys = ("network.depth", "optimizer.learning_rate")
         place = tuple(made.sweep.values(key).index(row[key]) for key in keys)
         assert written[place] == f"{100 * row['mean']:.1f}"
 
@@ -218,7 +218,7 @@ def test_the_verdicts_on_another_key_are_one_sentence_and_in_the_table():
         plant_grid(
             ["tanh", "relu"],
             {**INITIALIZERS, **FEW_DEPTHS},
-            level=lambda _, setting: level[setting["model__kernel_initializer"]],
+            level=lambda _, setting: level[setting["initializer__name"]],
         )
     )
     found = "By test accuracy, initializer glorot_uniform vs. recommended worse in 6 of 6 settings."
@@ -233,8 +233,8 @@ def test_the_verdicts_on_another_key_are_one_sentence_and_in_the_table():
 
 def test_pairs_that_differ_in_several_keys_are_reported():
     runs = Runs()
-    shallow = {"network__depth": "2", "training__learning_rate": "0.001"}
-    deep = {"network__depth": "8", "training__learning_rate": "0.01"}
+    shallow = {"network__depth": "2", "optimizer__learning_rate": "0.001"}
+    deep = {"network__depth": "8", "optimizer__learning_rate": "0.01"}
     runs.add("relu", [0.9, 0.9, 0.9], None, "trained", "", "", **shallow)
     runs.add("relu", [0.95, 0.951, 0.949], None, "trained", "", "", **deep)
     made = Made(runs)
@@ -297,7 +297,7 @@ def test_the_question_says_what_differs_and_what_is_held_fixed(by_depth):
         "Compared: 10 configurations on MNIST, which differ in depth (1, 2, 4, 8, 16) and"
         " activation (tanh, relu); seeds 0 to 4. Held fixed: "
     )
-    assert "training.learning_rate 0.001" in question
+    assert "optimizer.learning_rate 0.001" in question
     assert "These keys differ with them: network.hidden." in question
 
 

@@ -66,7 +66,8 @@ def served(tmp_path_factory):
 
 def expected(folder: Path, images: np.ndarray) -> np.ndarray:
     """What the network of the first seed gives, without MLflow."""
-    from actlab.models.network import ModelSpec, load_model, with_probabilities
+    from actlab.models.network import ModelSpec, load_model
+    from actlab.models.served import with_probabilities
 
     models = folder / small_training.MODELS
     model = with_probabilities(load_model(models, 0), ModelSpec.load(models / "model.json"))

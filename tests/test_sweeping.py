@@ -214,11 +214,11 @@ def test_a_failure_leaves_the_others_alone_and_is_told(sweep):
 
 
 def test_a_diverged_job_is_a_result(sweep):
-    sweep.diverges = lambda config: config.training.learning_rate > 1
-    out, _ = sweep.run("training.learning_rate=0.001,100", HELD_OUT)
+    sweep.diverges = lambda config: rate_of(config) > 1
+    out, _ = sweep.run("optimizer.learning_rate=0.001,100", HELD_OUT)
     assert "2 jobs: 1 done, 1 diverged." in out
     assert re.search(r"learning_rate=100 +diverged: 1 of 6 seeds +50.00%", out)
-    out, _ = sweep.run("training.learning_rate=0.001,100", HELD_OUT)
+    out, _ = sweep.run("optimizer.learning_rate=0.001,100", HELD_OUT)
     assert "2 jobs: 2 skipped." in out
 
 
@@ -286,11 +286,11 @@ def test_jobs_go_on_after_their_launcher_gave_up(sweep, monkeypatch):
 
 def test_a_failed_job_is_a_failed_run_with_its_cause(sweep):
     sweep.accuracy = lambda config: ValueError("broken")
-    sweep.run("activation=relu", "training.learning_rate=0.5", status=1)
+    sweep.run("activation=relu", "optimizer.learning_rate=0.5", status=1)
     (run,) = connect().search("FAILED", {})
     assert run.data.tags["actlab.fingerprint"] == fingerprint(sweep.trained[0])
     assert run.data.tags["mlflow.note.content"] == "Failed: ValueError: broken"
-    assert run.data.params["training.learning_rate"] == "0.5"
+    assert run.data.params["optimizer.learning_rate"] == "0.5"
     assert connect().search("RUNNING", {}) == []
 
 
@@ -328,25 +328,35 @@ def test_a_job_waits_for_the_process_that_trains_the_same(sweep):
     assert began[0] > released
 
 
+def rate_of(config):
+    """The learning rate of a job."""
+    return config.optimizer.settings["learning_rate"]
+
+
 # --- Fair mode ----------------------------------------------------------------------------
 
 FAIR = ["+experiment=fair", "hydra.sweeper.fresh_seeds=[8,9]", "seeds=[0,1]"]
-FAIR += ["model.kernel_initializer=he_uniform"]
+FAIR += ["initializer.name=he_uniform"]
 
 
 def test_fair_mode_chooses_for_each_and_tests_on_fresh_seeds(sweep):
     best = {"relu": 0.01, "tanh": 0.001}  # 0.001 is what params.yaml has
 
     def accuracy(config):
-        return 0.9 - abs(config.training.learning_rate - best[config.activation.name])
+        return 0.9 - abs(rate_of(config) - best[config.activation.name])
 
     sweep.accuracy = accuracy
-    grid = ["activation=relu,tanh", "training.learning_rate=0.01,0.001,0.1"]
+    grid = ["activation=relu,tanh", "optimizer.learning_rate=0.01,0.001,0.1"]
     out, _ = sweep.run(*FAIR, *grid, "training.epochs=3", "sweep=mine")
-    assert "activation=relu: training.learning_rate=0.01" in out
-    assert "activation=tanh: training.learning_rate=0.001" in out
+    assert "activation=relu: optimizer.learning_rate=0.01" in out
+    assert "activation=tanh: optimizer.learning_rate=0.001" in out
     settings = [
-        (each.activation.name, each.training.learning_rate, each.seeds, each.training.epochs)
+        (
+            each.activation.name,
+            each.optimizer.settings["learning_rate"],
+            each.seeds,
+            each.training.epochs,
+        )
         for each in sweep.trained
     ]
     assert settings[:6] == [
@@ -369,7 +379,7 @@ def test_fair_mode_chooses_for_each_and_tests_on_fresh_seeds(sweep):
     }
     launch = sweep.launch("mine")
     assert (launch.keys, launch.tuned_for) == (
-        ["activation", "training.learning_rate"],
+        ["activation", "optimizer.learning_rate"],
         "activation",
     )
 
@@ -396,11 +406,11 @@ def test_fair_mode_tests_nothing_that_was_chosen_from_less(sweep):
     """And the printed command is that of the whole sweep, which completes it."""
 
     def accuracy(config):
-        broken = config.activation.name == "tanh" and config.training.learning_rate == 0.1
+        broken = config.activation.name == "tanh" and rate_of(config) == 0.1
         return ValueError("broken") if broken else 0.5
 
     sweep.accuracy = accuracy
-    grid = ["activation=relu,tanh", "training.learning_rate=0.01,0.1", "sweep=mine"]
+    grid = ["activation=relu,tanh", "optimizer.learning_rate=0.01,0.1", "sweep=mine"]
     out, err = sweep.run(*FAIR, *grid, status=1)
     assert {config.sweep for config in sweep.trained} == {"mine.launch1.selection"}
     assert "4 jobs: 3 done, 1 failed." in out
@@ -414,14 +424,14 @@ def test_fair_mode_tests_nothing_that_was_chosen_from_less(sweep):
 
 # --- Tuning -------------------------------------------------------------------------------
 
-TUNED = ["hydra/sweeper=optuna", HELD_OUT, "training.learning_rate=tag(log,interval(1e-4,1e-1))"]
+TUNED = ["hydra/sweeper=optuna", HELD_OUT, "optimizer.learning_rate=tag(log,interval(1e-4,1e-1))"]
 
 
 def test_tuning_goes_on_where_it_was_killed(sweep):
-    sweep.accuracy = lambda config: 1 - abs(config.training.learning_rate - 0.01)
+    sweep.accuracy = lambda config: 1 - abs(rate_of(config) - 0.01)
     out, _ = sweep.run(*TUNED, "activation=relu,tanh", "hydra.sweeper.n_trials=3")
     assert "3 jobs: 3 done." in out
-    rates = [config.training.learning_rate for config in sweep.trained]
+    rates = [rate_of(config) for config in sweep.trained]
     assert len(set(rates)) == 3
     assert all(1e-4 <= rate <= 1e-1 for rate in rates)
 
@@ -431,7 +441,7 @@ def test_tuning_goes_on_where_it_was_killed(sweep):
     sweep.accuracy = killed
     sweep.run(*TUNED, "activation=relu,tanh", "hydra.sweeper.n_trials=5", status=130)
     cut_short = sweep.trained[-1]
-    sweep.accuracy = lambda config: 1 - abs(config.training.learning_rate - 0.01)
+    sweep.accuracy = lambda config: 1 - abs(rate_of(config) - 0.01)
     sweep.trained.clear()
     out, _ = sweep.run(*TUNED, "activation=relu,tanh", "hydra.sweeper.n_trials=5")
     assert "2 jobs: 2 done." in out
@@ -525,12 +535,12 @@ def test_every_preset_says_what_it_asks(root):
 
 
 def test_the_fair_preset_chooses_and_tests(sweep):
-    sweep.accuracy = lambda config: config.training.learning_rate
+    sweep.accuracy = lambda config: rate_of(config)
     sweep.logs = False
     out, _ = sweep.run("+experiment=fair")
     assert "40 jobs: 40 done." in out
     tuned = [config for config in sweep.trained if config.sweep == "fair.launch1.tuned"]
-    assert {config.training.learning_rate for config in tuned} == {0.01}
+    assert {rate_of(config) for config in tuned} == {0.01}
     assert {tuple(config.seeds) for config in tuned} == {tuple(range(100, 106))}
 
 

@@ -26,10 +26,10 @@ from published import (
 from actlab.activations.config import ActivationConfig
 from actlab.data.config import DataConfig
 from actlab.errors import UserError
-from actlab.models.config import ModelConfig, NetworkConfig
+from actlab.models.config import InitializerConfig, NetworkConfig
 from actlab.stages import sync as stage
 from actlab.tracking.sync import Synced, sync
-from actlab.training.config import TrainingConfig
+from actlab.training.config import OptimizerConfig, TrainingConfig
 
 pytestmark = WARNINGS
 
@@ -135,7 +135,9 @@ def test_what_selects_the_same_from_a_changed_folder_makes_nothing_stale(
             Path(folder).mkdir(parents=True, exist_ok=True)
         given = {"name": name, "function": name, "constants": {}}
         Path(f"conf/activation/{name}.yaml").write_text(json.dumps(given))
-        Path(f"keys/{name}/key.json").write_text(json.dumps(given | {"sources": None}))
+        Path(f"keys/{name}/key.json").write_text(
+            json.dumps(given | {"trained": {}, "sources": None})
+        )
     source = Path(stage.__file__).parents[2]
     Path("params.yaml").write_text(json.dumps({"source": str(source)}))
     Path("dvc.yaml").write_text(SELECTING)
@@ -182,8 +184,9 @@ def test_an_empty_store_gets_what_live_logging_writes_whatever_params_yaml_says(
         CONFIG,
         seeds=[7],
         data=DataConfig("fashion_mnist", 10, 1),
-        model=ModelConfig("he_normal"),
-        training=TrainingConfig(9, 32, 0.5, [9]),
+        initializer=InitializerConfig.read("he_normal"),
+        training=TrainingConfig(9, 32, [9]),
+        optimizer=OptimizerConfig.read("sgd"),
         activation=ActivationConfig("relu", "relu", {}),
         network=NetworkConfig("deep", [64, 64]),
     )

@@ -211,8 +211,9 @@ def test_prediction_follows_the_maps_from_every_images_own_variance():
     np.testing.assert_allclose(predicted.backward_variance, 2 * wider.backward_variance)
 
 
+@pytest.mark.parametrize("sigma_b2", [0.0, 0.3])
 @pytest.mark.parametrize("name", ["relu", "tanh", "selu", "gelu"])
-def test_variances_are_those_of_drawn_networks(name):
+def test_variances_are_those_of_drawn_networks(name, sigma_b2):
     """1,500 networks of 40 units: the spread of the logarithms of their ratios, image by image."""
     networks, width, depth, q, sigma_w2 = 1500, 40, 6, 0.8, 1.6
     generator, phi = np.random.default_rng(2), PHI[name]
@@ -221,12 +222,13 @@ def test_variances_are_those_of_drawn_networks(name):
     for _ in range(depth - 1):
         scale = math.sqrt(sigma_w2 / width)
         kernels.append(scale * generator.standard_normal((networks, width, width)))
-        layers.append(phi.value(layers[-1]) @ kernels[-1])
+        biases = math.sqrt(sigma_b2) * generator.standard_normal((networks, 1, width))
+        layers.append(phi.value(layers[-1]) @ kernels[-1] + biases)
     signal = generator.standard_normal((networks, 1, width))
     signals = [signal * phi.derivative(layers[-1])]
     for kernel, below in zip(reversed(kernels), reversed(layers[:-1]), strict=True):
         signals.insert(0, (signals[0] @ kernel.transpose(0, 2, 1)) * phi.derivative(below))
-    predicted = theory.propagate(phi, np.array([q]), sigma_w2, depth, width)
+    predicted = theory.propagate(phi, np.array([q]), sigma_w2, depth, width, sigma_b2)
     for squares, sign, logs, variances, whole in (
         (layers, 1, predicted.forward, predicted.forward_variance, predicted.forward_mean_variance),
         (

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from planted import CONSTANTS
+from planted import CONSTANTS, GLOROT, adam
 
 from actlab.activations.config import ActivationConfig
 from actlab.backend import keras, tf
@@ -19,15 +19,18 @@ from actlab.training.compiled import (
     shuffled_order,
     to_device,
 )
+from actlab.training.config import TrainingConfig
 from actlab.training.timing import time_epochs
 from actlab.training.trainer import Epoch, Fitted, Protocol, fit_seeds
+
+ONE_EPOCH = Protocol(TrainingConfig(1, 64, []), adam(0.01))
 
 
 def spec_of(function="relu", hidden=(128, 64)):
     return ModelSpec(
         ActivationConfig(function, function, CONSTANTS.get(function, {})),
         NetworkConfig("net", list(hidden)),
-        "glorot_uniform",
+        GLOROT,
     )
 
 
@@ -120,7 +123,7 @@ def test_slopes_of_prelu_are_trained_and_start_again_with_each_seed(mnist):
     def keep(seed, epoch, model, next_step):
         slopes[seed, epoch] = model.layers[0].activation.alpha.numpy()
 
-    protocol = Protocol(1, 100, 0.01, [0, 1])
+    protocol = Protocol(TrainingConfig(1, 100, [0, 1]), adam(0.01))
     events = fit_seeds(spec_of("prelu"), [0, 1], train, train, train, protocol, keep, 1)
     assert len(list(events)) == 4
     for seed in (0, 1):
@@ -153,9 +156,10 @@ NUMBERS = LEVELS / np.float32(255)
         (np.asfortranarray(LEVELS), tf.uint64, NUMBERS),
         (np.asfortranarray(NUMBERS), tf.uint64, NUMBERS),
         *(
-            (np.full((2, 8), value), tf.float32, np.full((2, 8), value, np.float32))
+            (np.full((2, 8), value), tf.int64, np.full((2, 8), value, np.float32))
             for value in (0.3, np.nan, -1 / 255, 2.0)
         ),
+        (np.full((2, 7), 0.3), tf.float32, np.full((2, 7), 0.3, np.float32)),
     ],
 )
 def test_images_on_the_device_are_the_same_to_the_bit(images, dtype, expected, jit_compile):
@@ -184,7 +188,7 @@ def small_study(mnist, models_at_once=None, seeds=(0, 1, 2), keep=None):
             take(mnist.train, 1000),
             take(mnist.test, 300),
             take(mnist.test, 200),
-            Protocol(epochs=2, batch_size=64, learning_rate=0.01, kept_epochs=[0, 2]),
+            Protocol(TrainingConfig(2, 64, [0, 2]), adam(0.01)),
             keep or remember,
             models_at_once,
         )
@@ -248,14 +252,14 @@ def test_training_learns(mnist, in_turn):
 
 def test_every_block_times_every_model_once_in_an_order_of_its_own(mnist):
     specs = {name: spec_of(name, (8,)) for name in ("relu", "tanh", "sigmoid")}
-    timed = list(time_epochs(specs, take(mnist.train, 50), Protocol(1, 64, 0.01, []), 8, 1))
+    timed = list(time_epochs(specs, take(mnist.train, 50), ONE_EPOCH, 8, 1))
     assert [each.block for each in timed] == [block for block in range(1, 9) for _ in range(3)]
     assert [each.place for each in timed] == [0, 1, 2] * 8
     orders = {tuple(each.name for each in timed[at : at + 3]) for at in range(0, 24, 3)}
     assert {frozenset(order) for order in orders} == {frozenset(specs)}
     assert len(orders) > 3
     assert all(each.epoch_seconds > 0 for each in timed)
-    again = time_epochs(specs, take(mnist.train, 50), Protocol(1, 64, 0.01, []), 8, 1)
+    again = time_epochs(specs, take(mnist.train, 50), ONE_EPOCH, 8, 1)
     assert [each.name for each in again] == [each.name for each in timed]
 
 
@@ -270,7 +274,7 @@ def test_a_stall_in_one_epoch_of_a_turn_is_not_timed(mnist, monkeypatch):
         return run_epoch
 
     monkeypatch.setattr("actlab.training.timing.compile_epoch", stalling)
-    of = {"relu": spec_of("relu", (8,))}, take(mnist.train, 50), Protocol(1, 64, 0.01, [])
+    of = {"relu": spec_of("relu", (8,))}, take(mnist.train, 50), ONE_EPOCH
     assert max(each.epoch_seconds for each in time_epochs(*of, blocks=3, epochs=2)) < 0.1
     assert max(each.epoch_seconds for each in time_epochs(*of, blocks=3, epochs=1)) > 0.1
 

@@ -6,9 +6,9 @@ from actlab.activations.config import ActivationConfig
 from actlab.data.config import DataConfig
 from actlab.engine.validation import DISTINCT, Count, Name, Seeds, section
 from actlab.evidence.config import ReportConfig
-from actlab.models.config import ModelConfig, NetworkConfig
+from actlab.models.config import Initializer, NetworkConfig
 from actlab.probes.config import GradientsConfig, TheoryConfig, TimingConfig
-from actlab.training.config import TrainingConfig
+from actlab.training.config import Optimizer, TrainingConfig
 
 
 @section
@@ -65,7 +65,8 @@ class Config:
     activations: Annotated[list[str], DISTINCT]
     networks: Annotated[list[str], DISTINCT]
     seeds: Seeds
-    model: ModelConfig
+    initializer: Initializer
+    optimizer: Optimizer
     training: TrainingConfig
     gradients: GradientsConfig
     timing: TimingConfig

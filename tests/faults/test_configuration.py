@@ -50,13 +50,32 @@ GOOD: dict[str, list[Any]] = {
     "data.name": ["mnist"],
     "data.validation_size": [0, 1, 100, 299],
     "data.split_seed": [0, 7, 2**63 - 1],
+    "data.images": [None, 120, 300],
+    "data.validation": ["stratified", "random", "first", "last"],
+    "data.label_noise": [0.0, 0.5, 1],
+    "data.preprocessing": [
+        *(None, "standardize", {"mean": 0.1, "sd": 0.3}, {"low": -1, "high": 1.0}),
+    ],
+    "data.targets": ["labels"],
     "seeds": [[0], [5, 3], [2**32], [2**63 - 1]],
     "activations": [["relu"], ["tanh", "elu"]],
     "networks": [["mlp"]],
-    "model.kernel_initializer": ["he_normal", "recommended", "lecun_uniform"],
+    "initializer.name": ["he_normal", "recommended", "lecun_uniform"],
+    "initializer.bias": [None],
+    "optimizer.name": ["sgd", "adamw", "lion", "adafactor"],
+    "optimizer.beta_1": [0.0, 0.5],
+    "optimizer.weight_decay": [None, 0, 0.01],
+    "optimizer.clipnorm": [None, 1e-3],
     "training.epochs": [1, 2],
+    "training.steps": [None, 1, 3, 10**9],
+    "training.monitor": ["val_loss", "val_accuracy", "loss"],
+    "training.patience": [None],
+    "training.min_delta": [0.0, 1],
+    "training.tested": ["last"],
+    "training.train_metrics": ["running", "inference"],
+    "training.test_noise": [[], [0.5]],
     "training.batch_size": [32, 299, 300, 301, 2**31, HUGE],
-    "training.learning_rate": [0.01, 1, 1e-30, 1e30],
+    "optimizer.learning_rate": [0.01, 1, 1e-30, 1e30],
     "training.probe_epochs": [[], [0], [1, 1], [HUGE]],
     "gradients.notebook_images": [1, 10**6],
     "gradients.test_images": [1, 10**6],
@@ -81,6 +100,17 @@ GOOD: dict[str, list[Any]] = {
     "activation.function": ["tanh", "softplus", "example.snake"],
     "network.name": ["uniform", "_"],
     "network.hidden": [[], [1], [2, 3], "1x2"],
+    "network.dropout": [0, 0.5],
+    "network.alpha_dropout": [0.0, 0.1],
+    "network.batch_norm": [None, "before", "after"],
+    "network.layer_norm": [None, "before", "after"],
+    "network.l1": [0, 1e-3],
+    "network.l2": [0.0, 0.1],
+    "network.skip": [True, False],
+    "network.conv": [[], ["2@5x5"], "3@9x3"],
+    "network.pool": [None],
+    "network.activations": [[], [None]],
+    "network.outputs": ["softmax", "logistic"],
     "sweep": [None, "mine", "x" * 100],
     "force": [True, False],
     "models_at_once": [None, 1, HUGE],
@@ -101,6 +131,8 @@ CONSTANTS += ["b", "é"]
 GROUPS = {
     "activation": [*TABLE, "rulu", "custom", "../relu", "", "null", "[relu]", "relu.yaml"],
     "network": ["mlp", "wide", "deep,mlp", "'a b'", "uniform/x", "[1]", "~"],
+    "optimizer": ["sgd", "adam", "adamm", "../adam", "", "null", "{name: sgd}", "3"],
+    "initializer": ["unit_norm", "torch", "he", "[he_normal]", "''", "mean_field"],
 }
 RAW = ["[1", "1]", "{", "'", '"a', "\\", "$", "${", "=", "1,2", "range(1,", "x:", "#", "("]
 RAW += ["range(0,-1)", "choice()", "interval(1,2)", "glob(*)", "!", "@a", "", "a b", "1 # 2"]
@@ -114,6 +146,7 @@ BROKEN += ["a: 1\n---\nb: 2\n", "? [a, b]\n: c\n", "training:\n  1.5: 2\n", "a: 
 BROKEN += ["b: \ud800\n", "c: \udcff\u00fe\n", "[" * 3000, f"seeds: [{'9' * 5000}]\n"]
 FILES = ["params.yaml", "conf/config.yaml"]
 FILES += ["conf/activation/relu.yaml", "conf/network/uniform.yaml"]
+FILES += ["conf/optimizer/adam.yaml", "conf/initializer/glorot_uniform.yaml"]
 
 
 @dataclass(frozen=True)
@@ -237,7 +270,17 @@ groups = st.sampled_from(sorted(GROUPS)).flatmap(
         lambda option: Change((group,), f"{group}={option}"), st.sampled_from(GROUPS[group])
     )
 )
-SECTIONS = ["data", "training", "model", "theory", "report", "timing", "gradients", "compare"]
+SECTIONS = [
+    "data",
+    "training",
+    "optimizer",
+    "initializer",
+    "theory",
+    "report",
+    "timing",
+    "gradients",
+    "compare",
+]
 sections = st.builds(
     changed, st.sampled_from(SECTIONS), st.sampled_from([*SHAPES, 0, "a"]), st.booleans()
 )

@@ -27,8 +27,10 @@ from web import (
     serve_tiny,
 )
 
+from actlab.data.config import DataConfig
 from actlab.data.datasets import RawSplit, list_files, load_raw
 from actlab.data.download import Mirror, fetch_dataset
+from actlab.data.prepare import hold_out
 from actlab.data.splits import build_splits, load_processed, save_processed
 from actlab.errors import UserError
 
@@ -450,7 +452,7 @@ def test_processed_files_changed_behind_dvcs_back_are_noticed(mnist_raw, tmp_pat
     """Their times and, where it can be, their sizes stay, so that DVC itself does not notice."""
     train, test, classes = load_raw("mnist", mnist_raw)
     few = (RawSplit(split.images[:300], split.labels[:300]) for split in (train, test))
-    splits = build_splits(*few, classes=classes, validation_size=100)
+    splits = hold_out(build_splits(*few, classes=classes), DataConfig("mnist", 100, 0))
     made = tmp_path / "made"
     save_processed(splits, made, MADE_WITH)
     files = sorted(path.name for path in made.iterdir())

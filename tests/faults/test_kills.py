@@ -225,7 +225,7 @@ def test_a_training_that_is_asked_to_end_does_and_goes_on(number, prepared, star
 def test_a_sweep_that_is_asked_to_end_takes_its_workers_along(prepared, start, tally):
     failures = []
     for number, group in ((signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, False)):
-        begun = start(prepared, *TRAIN, *SWEEP, "training.learning_rate=0.002")
+        begun = start(prepared, *TRAIN, *SWEEP, "optimizer.learning_rate=0.002")
         assert begun.wait_until(
             lambda: sum(1 for _ in (prepared.folder / "checkpoints").glob(f"*/*/{STATE}")) >= 2
         ), begun.said()

@@ -12,7 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import CONSTANTS, REPORT, all_of, compared, composed_of, configured, plant, spoil
+from planted import (
+    CONSTANTS,
+    GLOROT,
+    REPORT,
+    adam,
+    all_of,
+    compared,
+    composed_of,
+    configured,
+    plant,
+    spoil,
+)
 from planted_sweep import Runs, plant_grid
 
 from actlab.activations.config import ActivationConfig
@@ -59,7 +70,7 @@ def spec_of(function: str, hidden: Sequence[int], pixels: int = PIXELS) -> Any:
 
     activation = ActivationConfig(function, function, CONSTANTS.get(function, {}))
     network = NetworkConfig("net", list(hidden))
-    return ModelSpec(activation, network, "glorot_uniform", inputs=pixels)
+    return ModelSpec(activation, network, GLOROT, inputs=pixels)
 
 
 # --- Trainings ----------------------------------------------------------------------------
@@ -154,7 +165,7 @@ def test_a_training_at_the_edge_is_that_of_regression_by_hand(name, is_whole, ta
     edge = EDGES[name]
     spec = spec_of("relu", edge.hidden)
     test = Split(np.zeros_like(edge.test.images), edge.test.labels) if edge.hidden else edge.test
-    protocol = Protocol(edge.epochs, edge.batch, edge.rate, [])
+    protocol = Protocol(TrainingConfig(edge.epochs, edge.batch, []), adam(edge.rate))
     events = list(fit_seeds(spec, edge.seeds, edge.train, test, test, protocol))
     assert len(events) == len(edge.seeds) * (edge.epochs + 1)
     kernels = [build_model(spec, seed).get_weights()[0] for seed in edge.seeds]
@@ -186,7 +197,7 @@ def test_a_loss_that_is_no_number_is_a_divergence_and_every_epoch_is_told(functi
     def keep(seed: int, epoch: int, model: Any, next_step: Any) -> None:
         ratios[epoch] = next_step()
 
-    protocol = Protocol(3, 8, rate, [0, 3])
+    protocol = Protocol(TrainingConfig(3, 8, [0, 3]), adam(rate))
     events = list(fit_seeds(spec_of(function, (8, 8)), [0], train, test, test, protocol, keep))
     epochs = [each for each in events if isinstance(each, Epoch)]
     (fitted,) = (each for each in events if isinstance(each, Fitted))
@@ -264,12 +275,12 @@ def test_a_network_that_is_all_dead_has_no_gradient_and_its_biases_as_logits(tmp
 @pytest.mark.parametrize("rate", [1e-46, 1e-300, 3.5e38, 1e300, math.inf, math.nan, 0.0, -1.0])
 def test_a_learning_rate_that_float32_lacks_is_refused(rate):
     with pytest.raises(UserError, match=rf"learning_rate is {re.escape(repr(rate))}: it has to be"):
-        TrainingConfig(1, 1, rate, [])
+        adam(rate)
 
 
 @pytest.mark.parametrize("rate", [1e-45, 1e-30, 1e30, 3.4e38])
 def test_a_learning_rate_that_float32_has_is_taken(rate):
-    assert TrainingConfig(1, 1, rate, []).learning_rate == rate
+    assert adam(rate).settings["learning_rate"] == rate
 
 
 # --- Theory -------------------------------------------------------------------------------
@@ -281,7 +292,7 @@ def test_theory_of_images_without_a_signal_says_nothing_and_measures_what_there_
 
     activation = ActivationConfig(function, function, {})
     batch = draw(6, pixel=0.0, pixels=784)
-    rows, predicted = compare_with_theory(activation, "glorot_uniform", 8, 3, [0, 1], batch)
+    rows, predicted = compare_with_theory(activation, GLOROT, 8, 3, [0, 1], batch)
     for _, _, _, *predicted_and_band, _ in rows:
         assert np.isnan(predicted_and_band).all()
     forward = [row for row in rows if row[1] == "forward"]
@@ -290,7 +301,7 @@ def test_theory_of_images_without_a_signal_says_nothing_and_measures_what_there_
     assert all(math.isnan(row[-1]) for row in forward if row[0] == "hidden_2")
     measured = [row[-1] for row in forward if row[0] == "hidden_3"]
     assert all(math.isfinite(ratio) == (function == "sigmoid") for ratio in measured)
-    sigma_w2, _, _, steepest, q_star, chi_1, _ = predicted
+    sigma_w2, _, _, _, steepest, q_star, chi_1, _ = predicted
     assert sigma_w2 == pytest.approx(1.0)
     assert steepest == {"relu": 1.0, "sigmoid": 0.25}[function]
     assert math.isnan(q_star)
@@ -310,7 +321,7 @@ def wrong_words(markdown: str) -> list[str]:
 
 def report_of(planted: Study, folder: Path) -> report.Report:
     names = {name: getattr(planted, name) for name in ("activations", "networks", "seeds")}
-    config = configured(folder, training=TrainingConfig(planted.epochs, 128, 0.001, [0]), **names)
+    config = configured(folder, training=TrainingConfig(planted.epochs, 128, [0]), **names)
     counts = pd.DataFrame([("train", 0, 6), ("test", 0, 1)], columns=list(tables.CLASS_COUNTS))
     return composed_of(planted, compared(planted), counts, config)
 
@@ -396,7 +407,7 @@ SWEEPS: dict[str, Callable[[], Runs]] = {
     "accuracies that are all alike": lambda: plant_grid(["tanh", "relu"], {}, 2, lambda *_: 0.5),
     "100 layers": lambda: plant_grid(["tanh", "relu"], {"network__depth": ["1", "100"]}, seeds=2),
     "learning rates of 1e-40 and 1e30": lambda: plant_grid(
-        ["tanh", "relu"], {"training__learning_rate": ["1e-40", "1e+30"]}, seeds=2
+        ["tanh", "relu"], {"optimizer__learning_rate": ["1e-40", "1e+30"]}, seeds=2
     ),
 }
 
@@ -448,7 +459,8 @@ def run_stages(
         activations=list(activations),
         networks=list(networks),
         seeds=list(seeds),
-        training=TrainingConfig(epochs, batch, rate, [0, 1]),
+        training=TrainingConfig(epochs, batch, [0, 1]),
+        optimizer=adam(rate),
         gradients=GradientsConfig(min(32, len(train.labels)), images, 0.05, 60),
         theory=TheoryConfig(["glorot_uniform", "recommended"], 8, 3, min(8, images), [0, 1]),
         paths=PathsConfig(

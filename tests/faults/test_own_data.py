@@ -151,7 +151,7 @@ def test_a_test_split_is_held_out_by_class_and_every_image_stays():
 def test_features_are_standardized_by_the_training_images_alone():
     features = np.c_[IMAGES.reshape(60, -1), np.full(60, 0.1)]
     others = np.c_[TEST_IMAGES.reshape(12, -1), np.full(12, 5.0)]
-    data = actlab.from_arrays(features, LABELS, others, TEST_LABELS, standardize=True)
+    data = actlab.from_arrays(features, LABELS, others, TEST_LABELS, preprocessing="standardize")
     mean, sd = features[:, :-1].mean(axis=0), features[:, :-1].std(axis=0)
     for split, given in ((data.train, features), (data.test, others)):
         np.testing.assert_allclose(split.images[:, :-1], (given[:, :-1] - mean) / sd, atol=1e-5)

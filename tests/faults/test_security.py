@@ -562,7 +562,7 @@ def evil_pages(tmp_path_factory, is_whole):
         activations=names,
         networks=list(study.networks),
         seeds=[0, 1],
-        training=TrainingConfig(1, 128, 0.001, [0]),
+        training=TrainingConfig(1, 128, [0]),
     )
     counts = pd.DataFrame([("train", 0, 6), (SCRIPT, 0, 1)], columns=list(tables.CLASS_COUNTS))
     ledger = claimed(study, *both)

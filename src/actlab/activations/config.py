@@ -1,12 +1,14 @@
 """The section `activation` of a configuration."""
 
 import re
+from dataclasses import field
 from typing import Annotated, Any
 
 from pydantic import field_validator
 
 from actlab.activations.definitions import ACTIVATIONS, REFUSED
-from actlab.engine.validation import Name, only, section, validate
+from actlab.engine.validation import Name, Real, one_of, only, section, validate
+from actlab.errors import UserError
 
 #: A custom function: one or more modules, then the function.
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
@@ -19,18 +21,23 @@ _OwnConstant = Annotated[
     ),
 ]
 
+_Scope = Annotated[str, one_of(("layer", "unit"))]
+
 
 @section
 class ActivationConfig:
     """One activation: its name, function and constants.
 
     The function is a key of `definitions.ACTIVATIONS`, or the dotted name of a custom one
-    (`my_module.my_function`), which `functions.check` verifies later.
+    (`my_module.my_function`), which `functions.check` verifies later. `trained` names constants of
+    a custom one that are trained, from their given value on: `layer`, one value per layer, or
+    `unit`, one per unit.
     """
 
     name: Name
     function: str
     constants: dict[str, Any]
+    trained: dict[str, str] = field(default_factory=dict)
 
     @field_validator("function")
     @classmethod
@@ -45,7 +52,15 @@ class ActivationConfig:
     def __post_init__(self) -> None:
         if self.is_own:
             validate(dict[str, _OwnConstant], self.constants, "activation.constants")
+            for name, scope in self.trained.items():
+                validate(_Scope, scope, f"activation.trained.{name}")
+                validate(Real, self.constants.get(name), f"activation.constants.{name}")
         else:
+            if self.trained:
+                raise UserError(
+                    f"activation.trained is {self.trained}: only constants of a custom function,"
+                    " my_module.my_function, are trained; prelu is trained as it is"
+                )
             ACTIVATIONS[self.function].check_constants(self.constants)
 
     @property

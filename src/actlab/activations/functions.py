@@ -235,14 +235,16 @@ def recommend_initializer(phi: mean_field.Nonlinearity) -> str:
 
     def distance(initializer: str) -> float:
         try:
-            chi_1 = mean_field.chi_at_fixed_point(
-                phi, mean_field.weight_variance(initializer, 1, 1)
-            )
+            chi_1 = mean_field.chi_at_fixed_point(phi, _VARIANCES[initializer])
         except mean_field.UncertainError:
             return math.inf
         return round(abs(math.log(chi_1)), 6) if 0 < chi_1 < math.inf else math.inf
 
-    return min(("glorot_uniform", "he_uniform", "lecun_uniform"), key=distance)
+    return min(_VARIANCES, key=distance)
+
+
+#: sigma_w^2 of initializers in layers of equal width.
+_VARIANCES = {"glorot_uniform": 1.0, "he_uniform": 2.0, "lecun_uniform": 1.0}
 
 
 @cache

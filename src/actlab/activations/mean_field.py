@@ -295,16 +295,3 @@ def chi_at_fixed_point(
         except UncertainError:
             continue
     return math.nan
-
-
-def weight_variance(initializer: str, inputs: int, units: int) -> float:
-    """Compute sigma_w^2, the variance of a kernel's entries times its inputs.
-
-    Glorot & Bengio 2010 (equation 12), He et al. 2015 (equation 10), LeCun et al. 1998 (equation
-    16); Keras's uniform and normal initializers of a name have one variance.
-
-    >>> weight_variance("glorot_uniform", 512, 512), weight_variance("he_normal", 784, 512)
-    (1.0, 2.0)
-    """
-    family = initializer.partition("_")[0]
-    return {"glorot": 2.0 * inputs / (inputs + units), "he": 2.0, "lecun": 1.0}[family]

@@ -5,6 +5,8 @@ model or a figure. Only a data set that is downloaded is written to disk.
 """
 
 from actlab.api.arguments import activation as activation
+from actlab.api.arguments import initializer as initializer
+from actlab.api.arguments import optimizer as optimizer
 from actlab.api.comparing import compare as compare
 from actlab.api.data import Data as Data
 from actlab.api.data import from_arrays as from_arrays

@@ -1,20 +1,20 @@
 """Data sets as arrays."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field
+from types import SimpleNamespace
+from typing import Any, get_type_hints
 
 from actlab.data import download
 from actlab.data.arrays import Part, convert_parts, split_arrays
 from actlab.data.config import DataConfig
 from actlab.data.datasets import OwnFiles, RawSplit, list_files, load_definition, parse_idx
 from actlab.data.own import read_own
-from actlab.data.splits import Split, Splits, as_scaled, build_splits, hold_out
-from actlab.engine.validation import Seed, Whole, validate
+from actlab.data.prepare import prepare
+from actlab.data.splits import Split, Splits, as_scaled, build_splits
+from actlab.engine.validation import validate
 from actlab.errors import UserError
 
 
@@ -70,6 +70,16 @@ class Data:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
+    @classmethod
+    def _of(cls, title: str, splits: Splits) -> "Data":
+        """Make it of splits that have been converted and checked."""
+        data = object.__new__(cls)
+        parts = {name: Split(as_scaled(x), y) for name, (x, y) in splits.items()}
+        values = {"title": title, **splits._asdict(), **parts}
+        for name, value in values.items():
+            object.__setattr__(data, name, value)
+        return data
+
     def __repr__(self) -> str:
         held_out = f"{len(self.validation.labels):,} held out, " if self.validation else ""
         return (
@@ -94,9 +104,14 @@ def from_arrays(
     y_test: Any = None,
     *,
     test_size: float = 0.2,
-    standardize: bool = False,
     validation_size: int = 0,
     split_seed: int = 0,
+    validation: str = "stratified",
+    images: int | None = None,
+    label_noise: float = 0.0,
+    preprocessing: str | Mapping[str, float] | None = None,
+    targets: str = "labels",
+    regression: bool = False,
     classes: Sequence[str] | None = None,
     title: str = "Own data",
 ) -> Data:
@@ -111,11 +126,10 @@ def from_arrays(
         Labels, (n,) or (n, 1): whole numbers, booleans, or names; or one-hot rows (n, classes).
     X_test, y_test
         The test images; by default a fraction `test_size` is held out of `X`, stratified by class.
-    standardize
-        Whether to subtract from each feature its mean over the training images and divide by its
-        standard deviation; a feature that is constant there becomes 0.
-    validation_size, split_seed
-        Number of training images held out, stratified by class; the seed of these choices.
+    validation_size, split_seed, validation, images, label_noise, preprocessing, targets
+        As in `load_data`.
+    regression
+        Whether `y` holds numbers to predict, (n,) or (n, outputs), for a network of linear outputs.
     classes
         The names of the labels in their order; by default the labels themselves.
     title
@@ -138,18 +152,29 @@ def from_arrays(
         raise UserError(f"{given} is given without {lacks}: give both, or neither")
     test = None if X_test is None else Part(X_test, y_test, "X_test", "y_test")
     train = Part(X, y, "X", "y")
-    splits = split_arrays(train, test, classes, test_size, standardize, split_seed)
-    return _hold_out(title, splits, validation_size, split_seed)
+    splits = split_arrays(train, test, classes, test_size, split_seed, regression)
+    return _prepare(
+        title,
+        splits,
+        validation_size=validation_size,
+        split_seed=split_seed,
+        validation="random" if regression and validation == "stratified" else validation,
+        images=images,
+        label_noise=label_noise,
+        preprocessing=preprocessing,
+        targets=targets,
+    )
 
 
-def _hold_out(title: str, splits: Splits, validation_size: int, split_seed: int) -> Data:
-    """Make a `Data`, with some of the training images held out."""
-    size = validate(Annotated[Whole, Field(ge=0)], validation_size, "validation_size")
+def _prepare(title: str, splits: Splits, **options: Any) -> Data:
+    """Make a `Data` of what `prepare` makes of splits; `options` are keys of `DataConfig`."""
+    kinds = get_type_hints(DataConfig, include_extras=True)
+    values = {key: validate(kinds[key], value, key) for key, value in options.items()}
     try:
-        splits = hold_out(splits, size, validate(Seed, split_seed, "split_seed"))
+        prepared = prepare(splits, SimpleNamespace(**values))
     except UserError as error:
         raise UserError(str(error).removeprefix("data.")) from None
-    return Data(title, splits.classes, splits.train, splits.validation, splits.test, splits.shape)
+    return Data._of(title, prepared)
 
 
 def load_data(
@@ -158,6 +183,11 @@ def load_data(
     *,
     validation_size: int = 0,
     split_seed: int = 0,
+    validation: str = "stratified",
+    images: int | None = None,
+    label_noise: float = 0.0,
+    preprocessing: str | Mapping[str, float] | None = None,
+    targets: str = "labels",
 ) -> Data:
     """Load a data set, downloading it the first time.
 
@@ -172,7 +202,19 @@ def load_data(
         empty or missing, they are downloaded to it. By default the folder in the environment
         variable `ACTLAB_DATA`, else one in the user's cache.
     validation_size, split_seed
-        Number of training images held out, stratified by class, and the seed of their choice.
+        Number of training images held out, and the seed of this choice and of the label noise.
+    validation
+        Which images are held out: stratified by class, random, or the first or last ones.
+    images
+        How many training images are used, the first ones; all by default.
+    label_noise
+        The share of the training labels that are replaced by others.
+    preprocessing
+        standardize: each pixel to a mean of 0 and a standard deviation of 1 over the training
+        images; `{"mean": 0.1307, "sd": 0.3081}` or `{"low": -1, "high": 1}`: all pixels alike. By
+        default, grey levels from 0 to 1.
+    targets
+        labels; or images, which a network of linear outputs learns to return.
 
     Raises
     ------
@@ -186,7 +228,17 @@ def load_data(
         splits = read_own(name, definition)
     else:
         raise UserError(f"folder is {folder}: {name} is in {definition.path}; leave folder out")
-    return _hold_out(definition.title, splits, chosen.validation_size, chosen.split_seed)
+    return _prepare(
+        definition.title,
+        splits,
+        validation_size=chosen.validation_size,
+        split_seed=chosen.split_seed,
+        validation=validation,
+        images=images,
+        label_noise=label_noise,
+        preprocessing=preprocessing,
+        targets=targets,
+    )
 
 
 def _load_published(name: str, folder: str | Path | None) -> Splits:

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -17,6 +17,8 @@ from actlab.api.arguments import (
     resolve_activation,
     resolve_activations,
     resolve_network,
+    resolve_optimizer,
+    specify,
     specify_model,
 )
 from actlab.api.data import Data
@@ -27,16 +29,16 @@ from actlab.engine.validation import Count, Fraction, Seed, Seeds, validate
 from actlab.errors import UserError
 from actlab.evidence.comparisons import diverged_seeds
 from actlab.evidence.summaries import over_seeds
-from actlab.models.config import NetworkConfig
+from actlab.models.config import InitializerConfig, NetworkConfig
 from actlab.results import layout, tables
 from actlab.results.study import ACTIVATION, NETWORK, Study
-from actlab.training.config import TrainingConfig
+from actlab.training.config import OptimizerConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from actlab.backend import keras
     from actlab.models.network import ModelSpec
 
-    Model = keras.Sequential
+    Model = keras.Model
 else:  # importing TensorFlow takes seconds
     ModelSpec = Model = Any
 
@@ -61,11 +63,12 @@ def build(
     hidden: Sequence[int] | str = (128, 64),
     *,
     seed: int = 0,
-    kernel_initializer: str = "glorot_uniform",
-    inputs: int = 784,
+    initializer: str | InitializerConfig = "glorot_uniform",
+    inputs: int | Sequence[int] = 784,
     classes: int = 10,
+    **network: Any,
 ) -> Model:
-    """Build an untrained dense network: images (n, inputs) -> logits (n, classes).
+    """Build an untrained network: images (n, inputs) -> logits (n, classes).
 
     Networks of one seed that differ only in their activation start from the same weights.
 
@@ -75,9 +78,13 @@ def build(
         Of every hidden layer: a function's name, or the result of `actlab.activation`.
     hidden
         Units of the hidden layers, or `8x64` for eight layers of 64.
-    kernel_initializer
-        A Glorot, He or LeCun initializer by its Keras name, such as `he_uniform`, or `recommended`:
-        the one recommended in the activation's literature. Biases start at zero.
+    initializer
+        The name of a file in `conf/initializer/`, such as `he_uniform`, or `recommended`: the one
+        recommended in the activation's literature; or the result of `actlab.initializer`.
+    inputs
+        Pixels of an image, or for convolutions its shape, such as (28, 28).
+    **network
+        Keys of `actlab.models.config.NetworkConfig`, such as dropout.
 
     Raises
     ------
@@ -90,7 +97,11 @@ def build(
     109386
     """
     spec = specify_model(
-        resolve_activation(activation), resolve_network(hidden), kernel_initializer, inputs, classes
+        resolve_activation(activation),
+        resolve_network(hidden, network),
+        initializer,
+        inputs,
+        classes,
     )
     from actlab.models.network import build_model
 
@@ -113,6 +124,9 @@ class Fit:
         held out, or on the test images where none are), epoch_seconds.
     test
         One row per seed: activation, network, seed, test_loss (nats), test_accuracy (a fraction).
+    noise
+        One row per seed and bound of the noise on the test images: activation, network, seed,
+        noise, test_loss, test_accuracy.
     """
 
     activations: Mapping[str, ActivationConfig]
@@ -123,6 +137,7 @@ class Fit:
     test: pd.DataFrame
     _specs: Mapping[str, ModelSpec]
     _weights: Mapping[tuple[str, int, int], list[np.ndarray]]
+    noise: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def __repr__(self) -> str:
         return (
@@ -194,15 +209,24 @@ def fit(
     seeds: Sequence[int] = (0, 1, 2),
     epochs: int = 5,
     batch_size: int = 128,
-    learning_rate: float = 0.001,
-    kernel_initializer: str = "glorot_uniform",
+    optimizer: str | OptimizerConfig = "adam",
+    learning_rate: float | None = None,
+    initializer: str | InitializerConfig = "glorot_uniform",
     probe_epochs: Sequence[int] = (),
+    steps: int | None = None,
+    monitor: str = "val_loss",
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    tested: str = "last",
+    train_metrics: str = "running",
+    test_noise: Sequence[float] = (),
     progress: bool = True,
+    **network: Any,
 ) -> Fit:
     """Train each activation over the same seeds, with the pipeline's compiled trainer.
 
-    The optimizer is Adam, the loss cross-entropy. Within a seed, every activation starts from the
-    same weights and sees the same batches in the same order, so differences can be paired.
+    Within a seed, every activation starts from the same weights and sees the same batches in the
+    same order, so differences can be paired.
 
     Parameters
     ----------
@@ -211,18 +235,28 @@ def fit(
         `actlab.activation`.
     data
         Result of `load_data` or `from_arrays`.
-    hidden, kernel_initializer
+    hidden, initializer
         As in `build`.
     seeds
-        One network is trained per seed, which decides its initial weights and the order of its
-        batches.
+        One network is trained per seed, which decides its initial weights, the order of its batches
+        and its dropout.
     batch_size
         Images per step; the last step of an epoch takes the remainder.
+    optimizer
+        The name of a file in `conf/optimizer/`, such as `sgd`, or the result of `actlab.optimizer`.
+    learning_rate
+        In place of the optimizer's own.
     probe_epochs
         Epochs after which weights are kept for `probe`, in addition to those before the first and
         after the last.
+    steps, monitor, patience, min_delta, tested, train_metrics, test_noise
+        When training ends before `epochs`, which weights are tested, how training is measured, and
+        noise on the test images: see `actlab.training.config.TrainingConfig`.
     progress
         Whether a bar per activation is shown on a terminal, or about five lines elsewhere.
+    **network
+        Keys of `actlab.models.config.NetworkConfig`: dropout, alpha_dropout, batch_norm,
+        layer_norm, l1, l2, skip, activations, conv, pool, outputs.
 
     Raises
     ------
@@ -236,25 +270,32 @@ def fit(
     """
     chosen = resolve_activations(activations)
     require(data, Data, "data", DATA)
-    network, distinct = resolve_network(hidden), tuple(validate(Seeds, seeds, "seeds"))
-    inputs, classes = data.train.images.shape[1], len(data.classes)
-    training = TrainingConfig(epochs, batch_size, learning_rate, cast(list, probe_epochs))
-    specs = {
-        name: specify_model(activation, network, kernel_initializer, inputs, classes)
-        for name, activation in chosen.items()
-    }
+    shared, distinct = resolve_network(hidden, network), tuple(validate(Seeds, seeds, "seeds"))
+    training = TrainingConfig(
+        epochs,
+        batch_size,
+        cast(list, probe_epochs),
+        steps,
+        monitor,
+        patience,
+        min_delta,
+        tested,
+        train_metrics,
+        cast(list, test_noise),
+    )
+    training.check_held_out(len(data.validation.labels) if data.validation else 0)
+    chosen_optimizer = resolve_optimizer(optimizer, learning_rate)
+    specs = {name: specify(each, shared, initializer, data) for name, each in chosen.items()}
     from actlab.activations.functions import check
     from actlab.training.trainer import Epoch, Protocol, fit_seeds
 
     for activation in chosen.values():
         if activation.is_own:
             check(activation)
-    protocol = Protocol(
-        training.epochs, training.batch_size, training.learning_rate, training.kept_epochs()
-    )
+    protocol = Protocol(training, chosen_optimizer)
     columns = ([*layout.HISTORY, "epoch_seconds"], list(layout.TEST))
     rows: tuple[list[tuple], list[tuple]] = ([], [])
-    weights = {}
+    weights, noise = {}, []
     for name, spec in specs.items():
 
         def keep(seed: int, epoch: int, model: Any, next_step: Any, name: str = name) -> None:
@@ -270,12 +311,14 @@ def fit(
         of_epochs = [event for event in events if isinstance(event, Epoch)]
         of_seeds = [event for event in events if not isinstance(event, Epoch)]
         for table, found, names in zip(rows, (of_epochs, of_seeds), columns, strict=True):
-            table += [(name, network.name, *row) for row in sorted(map(attrgetter(*names), found))]
-    history, test = (
+            table += [(name, shared.name, *row) for row in sorted(map(attrgetter(*names), found))]
+        noise += [(name, shared.name, each.seed, *row) for each in of_seeds for row in each.noise]
+    tables = [*rows, sorted(noise, key=lambda row: (list(specs).index(row[0]), *row[2:4]))]
+    history, test, noisy = (
         pd.DataFrame(table, columns=["activation", "network", *names])
-        for table, names in zip(rows, columns, strict=True)
+        for table, names in zip(tables, (*columns, list(layout.NOISE)), strict=True)
     )
-    fitted = Fit(chosen, network, distinct, training.epochs, history, test, specs, weights)
+    fitted = Fit(chosen, shared, distinct, training.epochs, history, test, specs, weights, noisy)
     for line in _describe_divergences(fitted):
         warnings.warn(line, RuntimeWarning, stacklevel=2)
     return fitted
@@ -335,14 +378,14 @@ def probe(
 
     batch = first_images(data.test, images)
     rows: dict[tuple[str, str, int, int, str], dict[str, float]] = {}
-    for name, chosen in fitted.activations.items():
-        model = fitted.model(name, fitted.seeds[0])
-        run_pass = compile_pass(model)
+    for name in fitted.activations:
+        model, spec = fitted.model(name, fitted.seeds[0]), fitted._specs[name]
+        run_pass = compile_pass(model, spec.network.outputs)
         for seed in fitted.seeds:
             for epoch in fitted.kept_epochs():
                 model.set_weights(fitted._weights[name, seed, epoch])
                 for layer, statistic, value in summarise_passes(
-                    model, run_pass(batch), chosen, saturated_below
+                    model, run_pass(batch), spec, saturated_below
                 ):
                     key = (name, fitted.network.name, seed, epoch, layer)
                     column = GRADIENT.get(statistic, statistic)

@@ -27,7 +27,7 @@ def curves(source: Fit | str | Path | None = None, *, sweep: str | None = None) 
     -------
     pd.DataFrame
         One row per configuration, seed and epoch: activation, network; a column for each other key
-        of the configuration in which the trainings differ, such as training.learning_rate; seed,
+        of the configuration in which the trainings differ, such as optimizer.learning_rate; seed,
         epoch (from 1), loss (nats), accuracy (a fraction), val_loss, val_accuracy, epoch_seconds
         (NaN from MLflow). Where a configuration was trained twice, each seed's newest training.
 

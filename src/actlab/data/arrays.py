@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from actlab.data.splits import Split, Splits, as_scaled, draw_held_out
+from actlab.data.splits import Split, Splits, draw_held_out
 from actlab.engine.validation import Fraction, Seed, validate
 from actlab.errors import UserError
 
@@ -29,8 +29,8 @@ def split_arrays(
     test: Part | None,
     classes: Sequence[str] | None = None,
     test_size: float = 0.2,
-    standardize: bool = False,
     split_seed: int = 0,
+    regression: bool = False,
 ) -> Splits:
     """Convert and check arrays, and divide them into a training and a test split.
 
@@ -41,42 +41,39 @@ def split_arrays(
         `train`, stratified by class.
     classes
         The names of the labels; by default the labels themselves.
-    standardize
-        Whether to subtract from each feature its mean over the training images and divide by its
-        standard deviation. A feature that is constant there becomes 0.
 
     Returns
     -------
     Splits
-        Images (n, features), uint8 or float32, and labels (n,) int32.
+        Images (n, features), uint8 or float32, and labels (n,) int32, or in a `regression` targets
+        (n, outputs) float32.
     """
     validate(Fraction, test_size, "test_size")
     if test is not None:
-        (trained, tested), names, shape = convert_parts([train, test], classes)
+        (trained, tested), names, shape = convert_parts([train, test], classes, regression)
     else:
-        ((images, labels),), names, shape = convert_parts([train], classes)
+        ((images, labels),), names, shape = convert_parts([train], classes, regression)
         size = round(test_size * len(labels))
         if not 0 < size < len(labels):
             raise UserError(
                 f"test_size is {test_size}: of {len(labels)} images, {size} would be tested; give"
                 " another one, or test images"
             )
-        held_out = draw_held_out(labels, size, validate(Seed, split_seed, "split_seed"))
+        groups = np.zeros(len(labels), np.int32) if regression else labels
+        held_out = draw_held_out(groups, size, validate(Seed, split_seed, "split_seed"))
         trained = Split(images[~held_out], labels[~held_out])
         tested = Split(images[held_out], labels[held_out])
-        left = np.bincount(trained.labels, minlength=len(names))
+        left = np.bincount(groups[~held_out], minlength=1 if regression else len(names))
         if not left.all():
             raise UserError(
                 f"{train.labels_name} has too few labels {names[left.argmin()]!r}: with test_size"
                 f" {test_size} none is left to train on; give more of them, or test images"
             )
-    if standardize:
-        trained, tested = _standardize(trained, tested)
     return Splits(trained, None, tested, names, shape)
 
 
 def convert_parts(
-    parts: Sequence[Part], classes: Sequence[str] | None = None
+    parts: Sequence[Part], classes: Sequence[str] | None = None, regression: bool = False
 ) -> tuple[list[Split], tuple[str, ...], tuple[int, ...]]:
     """Convert and check the splits of a data set, the training split first.
 
@@ -84,7 +81,7 @@ def convert_parts(
     -------
     splits, classes, shape
         Images (n, features) uint8 or float32 and labels (n,) int32; the names of the labels; the
-        shape of a training image.
+        shape of a training image. In a `regression`, targets (n, outputs) float32 and their names.
 
     Raises
     ------
@@ -101,7 +98,8 @@ def convert_parts(
            [2. , 3. ]], dtype=float32), array([1, 0], dtype=int32), ('cat', 'dog'))
     """
     images = [convert_images(part.images, part.images_name) for part in parts]
-    labels = [convert_labels(part.labels, part.labels_name) for part in parts]
+    convert: Any = convert_targets if regression else convert_labels
+    labels = [convert(part.labels, part.labels_name) for part in parts]
     first, shape = parts[0], images[0].shape[1:]
     for part, pixels, values in zip(parts, images, labels, strict=True):
         if len(pixels) != len(values):
@@ -121,7 +119,7 @@ def convert_parts(
             )
     if len(images[0]) < 2:
         raise UserError(f"{first.images_name} has one image: it has to be two or more")
-    codes, names = _encode(parts, labels, classes)
+    codes, names = (_name_targets if regression else _encode)(parts, labels, classes)
     flat = (pixels.reshape(len(pixels), -1) for pixels in images)
     return [Split(*pair) for pair in zip(flat, codes, strict=True)], names, shape
 
@@ -190,6 +188,38 @@ def convert_labels(values: Any, name: str) -> np.ndarray:
     raise UserError(
         f"{name} holds {_describe_type(array)}: labels have to be whole numbers or names"
     )
+
+
+def convert_targets(values: Any, name: str) -> np.ndarray:
+    """Return the targets of a regression as float32 (n, outputs)."""
+    array = _as_array(values, name)
+    if array.dtype.kind not in "buif":
+        raise UserError(f"{name} holds {_describe_type(array)}: targets have to be numbers")
+    if array.ndim not in (1, 2) or array.size == 0:
+        raise UserError(f"{name} has shape {array.shape}: it has to be (n,) or (n, outputs)")
+    with np.errstate(over="ignore"):
+        targets = array.reshape(len(array), -1).astype(np.float32)
+    if not np.isfinite(targets).all():
+        place = np.argwhere(~np.isfinite(targets))[0].tolist()
+        raise UserError(f"{name}{place} is {targets[tuple(place)]}: it has to be finite")
+    return targets
+
+
+def _name_targets(
+    parts: Sequence[Part], targets: Sequence[np.ndarray], names: Sequence[str] | None
+) -> tuple[Sequence[np.ndarray], tuple[str, ...]]:
+    """Check that all splits have the same outputs, and name these."""
+    counts = [array.shape[1] for array in targets]
+    for part, count in zip(parts, counts, strict=True):
+        if count != counts[0]:
+            raise UserError(
+                f"{part.labels_name} has {count} outputs, {parts[0].labels_name} {counts[0]}: it"
+                " has to be the same"
+            )
+    named = tuple(map(str, names or [f"y {place}" for place in range(1, counts[0] + 1)]))
+    if len(named) != counts[0]:
+        raise UserError(f"classes has {len(named)} names: there are {counts[0]} outputs")
+    return targets, named
 
 
 def _as_array(values: Any, name: str) -> np.ndarray:
@@ -303,16 +333,3 @@ def _values_of_classes(known: np.ndarray, names: tuple[str, ...], name: str) -> 
             f" {allowed}"
         )
     return values
-
-
-def _standardize(train: Split, test: Split) -> tuple[Split, Split]:
-    """Give each feature a mean of 0 and a standard deviation of 1 over the training images."""
-    images = as_scaled(train.images)
-    mean, sd = (take(images, axis=0, dtype=np.float64) for take in (np.mean, np.std))
-    scale = np.divide(1, sd, out=np.zeros_like(sd), where=np.ptp(images, axis=0) > 0)
-    both = []
-    for split, name in ((train, "training"), (test, "test")):
-        standardized = (as_scaled(split.images) - mean) * scale
-        images = convert_images(standardized, f"the standardized {name} images")
-        both.append(Split(images, split.labels))
-    return both[0], both[1]

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from actlab.data.datasets import DataSet, load_definition
 from actlab.engine import presets
-from actlab.engine.validation import Seed, Whole, section
+from actlab.engine.validation import Count, Real, Seed, Whole, one_of, only, section
 
 
 def _find(name: str) -> str:
@@ -16,13 +16,51 @@ def _find(name: str) -> str:
     return name
 
 
+def _check_preprocessing(given: Any) -> Any:
+    if given is None or given == "standardize":
+        return given
+    if isinstance(given, dict) and all(type(value) in (int, float) for value in given.values()):
+        values = {key: float(value) for key, value in given.items()}
+        if (values.keys() == {"mean", "sd"} and values["sd"] > 0) or (
+            values.keys() == {"low", "high"} and values["low"] < values["high"]
+        ):
+            return values
+    raise ValueError(
+        "it has to be null, standardize, {mean: ..., sd: ...} with sd above 0, or"
+        " {low: ..., high: ...} with low below high"
+    )
+
+
 @section
 class DataConfig:
-    """The data set, a file of conf/data/, and how many training images are held out."""
+    """The data set, and what is made of it: see `prepare`.
+
+    Attributes
+    ----------
+    name
+        A file of conf/data/.
+    validation_size, split_seed
+        How many training images are held out, and the seed of this choice and of label noise.
+    validation
+        Which are held out: stratified by class, random, or the first or last ones.
+    images
+        The first training images that are used; null: all.
+    label_noise
+        The share of training labels that are replaced by others; validation keeps its own.
+    preprocessing
+        null: grey levels divided by 255; or see `prepare.preprocess`.
+    targets
+        labels, or images: then a network of linear outputs learns to return its inputs.
+    """
 
     name: Annotated[str, AfterValidator(_find)]
     validation_size: Annotated[Whole, Field(ge=0)]
     split_seed: Seed
+    validation: Annotated[str, one_of(("stratified", "random", "first", "last"))] = "stratified"
+    images: Count | None = None
+    label_noise: Annotated[Real, only(lambda x: 0 <= x <= 1, "from 0 to 1")] = 0.0
+    preprocessing: Annotated[Any, BeforeValidator(_check_preprocessing)] = None
+    targets: Annotated[str, one_of(("labels", "images"))] = "labels"
 
     @field_validator("validation_size")
     @classmethod

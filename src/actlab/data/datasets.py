@@ -93,12 +93,12 @@ class OwnFiles:
         The column of a CSV file that holds the labels.
     test_size
         The fraction of the images that is tested, where the files name no test split.
-    standardize
-        Whether each feature is standardized, see `arrays.split_arrays`.
     color
         Whether images are read as red, green and blue; otherwise as grey levels.
+    regression
+        Whether the targets are numbers to predict, and no labels.
     classes
-        The names of the labels; by default the labels themselves.
+        The names of the labels, or of the outputs; by default the labels themselves.
     sha256
         The digest of the file or folder, if it has to be verified.
     """
@@ -107,8 +107,8 @@ class OwnFiles:
     path: str
     target: str | None = None
     test_size: Fraction = 0.2
-    standardize: bool = False
     color: bool = False
+    regression: bool = False
     classes: Classes | None = None
     sha256: Digest | None = None
 

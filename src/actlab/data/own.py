@@ -64,7 +64,7 @@ def read_own(name: str, definition: OwnFiles) -> Splits:
             *_read(path, definition),
             definition.classes,
             definition.test_size,
-            definition.standardize,
+            regression=definition.regression,
         )
     # What the readers of files raise; pandas' errors are ValueErrors, Pillow's OSErrors.
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:

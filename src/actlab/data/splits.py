@@ -14,10 +14,13 @@ from actlab.errors import UserError
 
 
 class Split(NamedTuple):
-    """Images, flattened and scaled to 0..1 or (where stated) as uint8 from 0 to 255; labels."""
+    """Images, flattened and scaled to 0..1 or (where stated) as uint8 from 0 to 255; labels.
+
+    In a regression, `labels` are the targets, float32 (image, output).
+    """
 
     images: Float32[np.ndarray, "image pixel"] | UInt8[np.ndarray, "image pixel"]
-    labels: Int32[np.ndarray, "image"]
+    labels: Int32[np.ndarray, "image"] | Float32[np.ndarray, "image output"]
 
 
 class Splits(NamedTuple):
@@ -112,38 +115,32 @@ def draw_held_out(
     return mask
 
 
-def build_splits(
-    train: RawSplit,
-    test: RawSplit,
-    classes: tuple[str, ...],
-    validation_size: int = 0,
-    split_seed: int = 0,
-) -> Splits:
-    """Scale the images of `load_raw`, and hold out training images, see `draw_held_out`.
-
-    Images keep their order in both parts.
-    """
+def build_splits(train: RawSplit, test: RawSplit, classes: tuple[str, ...]) -> Splits:
+    """Scale the images of `load_raw`."""
     trained, tested = (
         Split(as_scaled(images.reshape(len(images), -1)), labels.astype(np.int32))
         for images, labels in (train, test)
     )
-    splits = Splits(trained, None, tested, classes, train.images.shape[1:])
-    return hold_out(splits, validation_size, split_seed)
+    return Splits(trained, None, tested, classes, train.images.shape[1:])
 
 
-def split_raw(name: str, folder: Path, validation_size: int, split_seed: int) -> Splits:
-    """Load the raw files of a data set in its folder, and hold out training images."""
+def load_whole(name: str, folder: Path) -> Splits:
+    """Load the raw files of a data set in its folder, with nothing held out."""
     if isinstance(load_definition(name), OwnFiles):
-        return hold_out(load_own(folder), validation_size, split_seed)
-    return build_splits(*load_raw(name, folder), validation_size, split_seed)
+        return load_own(folder)
+    return build_splits(*load_raw(name, folder))
 
 
 def read_digests(folder: Path) -> dict[str, str]:
-    """Read the SHA-256 of each array that `own.convert` wrote."""
+    """Read the SHA-256 of each array that `own.convert` wrote.
+
+    Those of data/processed are the ones of the arrays that it was made of.
+    """
     try:
-        return _read_description(folder)[1]
+        described, digests = _read_description(folder)
     except _DamagedError as error:
-        raise UserError(f"{error}: run `dvc repro fetch-data`") from None
+        raise UserError(f"{error}: run `dvc repro preprocess`") from None
+    return described.get("files", digests)
 
 
 def load_own(folder: Path) -> Splits:
@@ -151,27 +148,12 @@ def load_own(folder: Path) -> Splits:
     return load_processed(folder, stage="fetch-data")
 
 
-def hold_out(splits: Splits, validation_size: int, split_seed: int) -> Splits:
-    """Move some of the training images to a validation split, see `draw_held_out`."""
-    images, labels = splits.train
-    if validation_size == 0:
-        return splits
-    if validation_size >= len(labels):
-        raise UserError(
-            f"data.validation_size is {validation_size}: it has to be from 0 to {len(labels) - 1}"
-        )
-    held_out = draw_held_out(labels, validation_size, split_seed)
-    return splits._replace(
-        train=Split(images[~held_out], labels[~held_out]),
-        validation=Split(images[held_out], labels[held_out]),
-    )
-
-
 def count_classes(splits: Splits) -> list[tuple[str, int, int]]:
     """Count the images per label and split: rows of `tables.CLASS_COUNTS`."""
     return [
         (name, label, int(images))
         for name, split in splits.items()
+        if split.labels.ndim == 1
         for label, images in enumerate(np.bincount(split.labels, minlength=len(splits.classes)))
     ]
 

@@ -40,10 +40,10 @@ def expand(override: str, project: Project, root: Path) -> str:
     a section in `project.named_sections`, as in `data=mnist`, becomes `data.name=mnist`.
     """
     key, equals, value = override.partition("=")
-    section, dot, _ = key.partition(".")
-    if not equals:
+    section, dot, rest = key.partition(".")
+    if not equals or (section in project.named_sections and rest == "name"):
         return override
-    if dot and section not in ("hydra", *project.named_sections):
+    if dot and section != "hydra":
         return f"++{override}" if section and (root / "conf" / section).is_dir() else override
     if key not in project.named_sections or value.startswith("{"):
         return override

@@ -19,7 +19,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext
 from omegaconf import OmegaConf
 
-from actlab.engine.composing import expand, get_key, is_decisive, list_neutral
+from actlab.engine.composing import contract, expand, get_key, is_decisive, list_neutral
 from actlab.engine.project import Project
 from actlab.engine.sweeping import Jobs, find_best, list_swept_keys
 from actlab.errors import UserError
@@ -110,7 +110,8 @@ class FairSweeper(GridSweeper):
         jobs.open([*grid, [fresh]], [key, *swept], key)
         selection = jobs.launch(grid, ["selection"] * len(grid))
         # A failed job's own command would be another fair sweep.
-        command = shlex.join(["python", "-m", self.project.train, *sys.argv[1:]])
+        typed = contract(sys.argv[1:], self.project, Path.cwd())
+        command = shlex.join(["python", "-m", self.project.train, *typed])
         if any(job.outcome.status == "failed" for job in selection):
             jobs.close(command)  # raises: every value has to choose from the same grid
         final = []

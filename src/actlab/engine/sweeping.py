@@ -168,6 +168,7 @@ class Jobs:
         `grid` describes all jobs by their overrides; for `keys` and `tuned_for` see
         `launches.Launch`. A single job is not a launch.
         """
+        keys, tuned_for = [key.lstrip("+") for key in keys], tuned_for and tuned_for.lstrip("+")
         try:
             store = self._project.connect()
             for name in store.close_ended():

@@ -1,8 +1,8 @@
 """Values of a configuration, validated by pydantic, with errors of one line.
 
-A section of a configuration is a dataclass made by `section`. No field has a default: params.yaml
-and conf/ hold the values. Hydra reads the same classes as its schema, with the plain types within
-`Annotated`.
+A section of a configuration is a dataclass made by `section`. Values are in params.yaml and conf/;
+only what few files of a group have, such as dropout, has a default here. Hydra reads the same
+classes as its schema, with the plain types within `Annotated`.
 """
 
 import inspect
@@ -141,6 +141,7 @@ Seeds = Annotated[list[Seed], DISTINCT]
 
 Real = Annotated[float, Strict(), AllowInfNan(False), _FROM_NUMPY]
 Positive = Annotated[Real, Field(gt=0)]
+Truth = Annotated[bool, Strict()]
 Fraction = Annotated[Real, only(lambda x: 0 < x < 1, "between 0 and 1")]
 #: Names become folders, <activation>-<network>, and file systems take 255 bytes.
 Name = Annotated[

@@ -4,8 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from actlab.engine.validation import DISTINCT, Count, Fraction, Seeds, Whole, section
-from actlab.models.config import Initializer
+from actlab.engine.validation import DISTINCT, Count, Fraction, Name, Seeds, Whole, section
 
 
 @section
@@ -45,7 +44,7 @@ class TimingConfig:
 class TheoryConfig:
     """The untrained networks on which mean-field theory is verified against measurement."""
 
-    initializers: Annotated[list[Initializer], DISTINCT]
+    initializers: Annotated[list[Name], DISTINCT]
     width: Annotated[Count, Field(le=10_000)]
     depth: Annotated[Whole, Field(ge=2, le=10_000)]
     images: Count

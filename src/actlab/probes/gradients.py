@@ -11,12 +11,15 @@ from jaxtyping import Float, Float32
 
 from actlab.activations.config import ActivationConfig
 from actlab.activations.functions import nonlinearity_of
+from actlab.activations.mean_field import Nonlinearity
 from actlab.backend import keras, tf
 from actlab.data.splits import Split
+from actlab.models.losses import make_loss
 from actlab.models.network import (
     ModelSpec,
     build_model,
     euclidean_norm,
+    find_blocks,
     kept_epochs,
     read_weights,
     weights_path,
@@ -48,51 +51,58 @@ class LayerPass(NamedTuple):
     gradient: Float32[np.ndarray, "inputs units"]
 
 
-def compile_pass(model: keras.Sequential) -> Callable[[Split], dict[str, LayerPass]]:
+def compile_pass(
+    model: keras.Model, outputs: str = "softmax"
+) -> Callable[[Split], dict[str, LayerPass]]:
     """Compile a pass through every layer: a function from a batch to `LayerPass` by layer.
 
-    The loss is the mean cross-entropy of the batch, as in training.
+    The loss is that of training, as an evaluation measures it: without penalties, nothing dropped.
     """
-    cross_entropy: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    find_loss, blocks = make_loss(outputs), find_blocks(model)
 
     @tf.function(autograph=False)
     def program(images: tf.Tensor, labels: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
-            preactivations, activations = run_forward(model, images)
-            loss = cross_entropy(labels, activations[-1])
-        kernels = [layer.kernel.value for layer in model.layers]
+            inputs, preactivations, activations = run_forward(model, images)
+            loss = find_loss(labels, activations[-1])
+        kernels = [block.weights.kernel.value for block in blocks]
         derivatives: Any = tape.gradient(loss, (kernels, preactivations))
         gradients, deltas = derivatives
-        return preactivations, activations, deltas, gradients
+        return inputs, preactivations, activations, deltas, gradients
 
     def run_pass(batch: Split) -> dict[str, LayerPass]:
         columns = program(tf.constant(batch.images), tf.constant(batch.labels))
-        inputs, count = batch.images, np.float32(len(batch.labels))
+        count = np.float32(len(batch.labels))
         passes = {}
-        for layer, *values in zip(model.layers, *columns, strict=True):
-            preactivations, activations, deltas, gradient = (each.numpy() for each in values)
-            passes[layer.name] = LayerPass(
-                inputs, preactivations, activations, deltas * count, gradient
+        for block, *values in zip(blocks, *columns, strict=True):
+            inputs, preactivations, activations, deltas, gradient = (x.numpy() for x in values)
+            passes[block.name] = LayerPass(
+                _flatten(inputs),
+                _flatten(preactivations),
+                _flatten(activations),
+                _flatten(deltas) * count,
+                _flatten(gradient),
             )
-            inputs = activations
         return passes
 
     return run_pass
 
 
+def _flatten(values: np.ndarray) -> np.ndarray:
+    """Return an array of two axes, the last one kept: of convolutions, places count as images."""
+    return values.reshape(-1, values.shape[-1])
+
+
 def run_forward(
-    model: keras.Sequential, images: tf.Tensor
-) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-    """Compute the pre-activations and the activations of every layer."""
-    preactivations, activations = [], []
-    inputs = images
-    for layer in model.layers:
-        preactivations.append(
-            keras.ops.add(keras.ops.matmul(inputs, layer.kernel.value), layer.bias.value)
-        )
-        inputs = layer.activation(preactivations[-1])
-        activations.append(inputs)
-    return preactivations, activations
+    model: keras.Model, images: tf.Tensor
+) -> tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
+    """Compute the inputs, the pre-activations and the activations of every layer."""
+    passed, values = [], images
+    for block in find_blocks(model):
+        *kept, values = block.run(values)
+        passed.append(kept)
+    inputs, preactivations, activations = map(list, zip(*passed, strict=True))
+    return inputs, preactivations, activations
 
 
 def summarise_gradient(gradient: np.ndarray, kernel: np.ndarray) -> dict[str, float]:
@@ -156,8 +166,11 @@ def summarise_health(
             health["activation_mean"] = float(activations.mean())
             health["activation_variance"] = float(activations.var())
             health |= _summarise_slopes(preactivations, activation, saturated_below, trained)
+    is_dense = len(measured.inputs) == len(measured.deltas)  # a convolution sees parts of images
     return health | {
-        "one_sign_fraction": _one_sign_fraction(measured.inputs, measured.deltas),
+        "one_sign_fraction": (
+            _one_sign_fraction(measured.inputs, measured.deltas) if is_dense else float("nan")
+        ),
         "one_sign_batch_fraction": _one_sign_fraction(
             measured.gradient.T, np.ones((measured.gradient.shape[1], 1), np.float32)
         ),
@@ -174,22 +187,17 @@ def _summarise_slopes(
         return {"saturated_fraction": float("nan"), "dead_fraction": float("nan")}
     phi = nonlinearity_of(activation, **trained)
     slopes = np.abs(phi.derivative(preactivations))
-    if trained:  # PReLU: one slope on either side of 0
-        sides = np.array([[-1.0], [1.0]]) * np.ones(slopes.shape[1])
-        steepest = np.abs(phi.derivative(sides)).max(axis=0)
-    else:
-        steepest = phi.steepest_slope(10)
+    steepest: Any = phi.steepest_slope(10) if not trained else _steepest_of_units(phi, slopes)
     return {
         "saturated_fraction": float((slopes < saturated_below * steepest).mean()),
         "dead_fraction": float((slopes == 0).all(axis=0).mean()),
     }
 
 
-def trained_constants(layer: Any) -> dict[str, Float[np.ndarray, " units"]]:
-    """Get the constants of a layer's activation that its units have learned: a PReLU's slopes."""
-    if isinstance(layer.activation, keras.layers.PReLU):
-        return {"slope": layer.activation.alpha.numpy().astype(np.float64)}
-    return {}
+def _steepest_of_units(phi: Nonlinearity, slopes: np.ndarray) -> Float[np.ndarray, " units"]:
+    """Find the largest |phi'| of each unit between -10 and 10."""
+    grid = np.linspace(-10, 10, 400)[:, None] * np.ones(slopes.shape[1])  # without 0
+    return np.abs(phi.derivative(grid)).max(axis=0)
 
 
 def _one_sign_fraction(
@@ -248,7 +256,7 @@ def probe_configuration(
     """
     spec = ModelSpec.load(folder / "model.json")
     model = build_model(spec, seed=0)
-    run_pass = compile_pass(model)
+    run_pass = compile_pass(model, spec.network.outputs)
     rows, binned = [], []
     for epoch in kept_epochs(folder, seeds[0]):
         preactivations: dict[str, list[np.ndarray]] = {}
@@ -262,9 +270,7 @@ def probe_configuration(
                         preactivations.setdefault(layer, []).append(passes[layer].preactivations)
                 rows += [
                     (seed, epoch, layer, probe, statistic, value)
-                    for layer, statistic, value in summarise_passes(
-                        model, passes, spec.activation, below
-                    )
+                    for layer, statistic, value in summarise_passes(model, passes, spec, below)
                 ]
         binned += [
             (epoch, layer, *row)
@@ -276,28 +282,26 @@ def probe_configuration(
 
 
 def summarise_passes(
-    model: keras.Sequential,
+    model: keras.Model,
     passes: Mapping[str, LayerPass],
-    activation: ActivationConfig,
+    spec: ModelSpec,
     saturated_below: float | None,
 ) -> Iterator[tuple[str, str, float]]:
     """Summarise the gradients of every layer, and its health where `saturated_below` is given.
 
     Yields layer, statistic and value; `passes` are those of the model with its current weights.
     """
-    output = model.layers[-1]
-    for layer in model.layers:
-        measured = passes[layer.name]
-        statistics = summarise_gradient(measured.gradient, layer.kernel.numpy())
+    blocks = find_blocks(model)
+    for place, block in enumerate(blocks):
+        measured = passes[block.name]
+        kernel = block.weights.kernel.numpy()
+        statistics = summarise_gradient(measured.gradient, _flatten(kernel))
         if saturated_below is not None:
-            statistics |= summarise_health(
-                measured,
-                None if layer is output else activation,
-                saturated_below,
-                trained_constants(layer),
-            )
+            activation = spec.activation_at(place) if block is not blocks[-1] else None
+            learned = {name: value.astype(np.float64) for name, value in block.learned.items()}
+            statistics |= summarise_health(measured, activation, saturated_below, learned)
         for statistic, value in statistics.items():
-            yield layer.name, statistic, value
+            yield block.name, statistic, value
 
 
 #: The outermost bins of pre-activations hold this share of every seed's on either side.

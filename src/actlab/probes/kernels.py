@@ -12,7 +12,7 @@ from jaxtyping import Float32
 
 from actlab.activations.config import ActivationConfig
 from actlab.backend import tf
-from actlab.models.config import NetworkConfig
+from actlab.models.config import InitializerConfig, NetworkConfig
 from actlab.models.network import ModelSpec, build_model
 
 Array = Float32[np.ndarray, "batches images units"]
@@ -32,7 +32,8 @@ class Batches(NamedTuple):
 
 def build_layer(activation: ActivationConfig, units: int) -> Any:
     """Build a Keras dense layer of as many inputs as units (`network.build_model`, seed 0)."""
-    spec = ModelSpec(activation, NetworkConfig("layer", [units]), "glorot_uniform", inputs=units)
+    initializer = InitializerConfig.read("glorot_uniform")
+    spec = ModelSpec(activation, NetworkConfig("layer", [units]), initializer, inputs=units)
     return build_model(spec, 0).layers[0]
 
 

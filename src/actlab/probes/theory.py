@@ -115,11 +115,12 @@ def propagate(
     sigma_w2: float,
     depth: int,
     width: int,
+    sigma_b2: float = 0.0,
 ) -> Prediction:
     """Predict the ratios of neighbouring layers in a network of `depth` layers of one width.
 
     Each image's variance q follows `q_map`, its gradient's follows `chi` at that layer's own q;
-    ratios are geometric means over the images. Biases are zero. The backward ratios assume that the
+    ratios are geometric means over the images. The backward ratios assume that the
     weights on the way back are independent of those on the way there (Schoenholz et al. 2017,
     section 3; exact to the order 1 / width).
 
@@ -140,7 +141,7 @@ def propagate(
     ----------
     first
         Each image's q in layer 1.
-    sigma_w2
+    sigma_w2, sigma_b2
         Of the layers above it.
     """
     q, deviation = first, np.zeros_like(first)
@@ -156,9 +157,10 @@ def propagate(
             _moments(phi), q, phi.kinks
         )
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            rise, bend = value2_slope / value2 / 2, slope2_slope / slope2 / 2
-            pass_on = (value4 / value2**2 - 1) / width
-            following = sigma_w2 * value2
+            following = sigma_w2 * value2 + sigma_b2
+            share = sigma_w2 * value2 / following  # of the weights; the biases do not deviate
+            rise, bend = share * value2_slope / value2 / 2, slope2_slope / slope2 / 2
+            pass_on = share**2 * (value4 / value2**2 - 1) / width
             forward.append(np.log(following / q))
             backward.append(np.log(sigma_w2 * slope2))
             forward_variance.append((rise - 1) ** 2 * deviation + pass_on + 4 * (1 - rise) / width)

@@ -13,9 +13,9 @@ from actlab.activations.config import ActivationConfig
 from actlab.activations.functions import nonlinearity_of
 from actlab.backend import keras, tf
 from actlab.data.splits import Split
-from actlab.models.config import NetworkConfig
-from actlab.models.initializers import resolve_initializer
-from actlab.models.network import ModelSpec, build_model, draw_kernels
+from actlab.models.config import InitializerConfig, NetworkConfig
+from actlab.models.initializers import bias_variance, resolve_initializer, weight_variance
+from actlab.models.network import ModelSpec, build_model, draw_weights
 from actlab.probes import theory
 from actlab.probes.gradients import run_forward
 
@@ -35,7 +35,7 @@ class Signals(NamedTuple):
     gradient: Float[np.ndarray, "layer image"]
 
 
-def compile_signals(model: keras.Sequential) -> Callable[[Split], Signals]:
+def compile_signals(model: keras.Model) -> Callable[[Split], Signals]:
     """Compile a function from a batch to its `Signals`.
 
     Squares are summed in double precision: after many layers they underflow in single precision.
@@ -44,7 +44,7 @@ def compile_signals(model: keras.Sequential) -> Callable[[Split], Signals]:
     @tf.function(autograph=False)
     def program(images: tf.Tensor, labels: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
-            pre_activations, activations = run_forward(model, images)
+            _, pre_activations, activations = run_forward(model, images)
             # The sum, so that an image's gradient does not depend on the number of images.
             loss = tf.reduce_sum(
                 tf.nn.sparse_softmax_cross_entropy_with_logits(
@@ -85,7 +85,7 @@ def layer_ratios(squares: Float[np.ndarray, "layer image"]) -> Float[np.ndarray,
 
 def measure_ratios(
     activation: ActivationConfig,
-    kernel_initializer: str,
+    initializer: InitializerConfig,
     width: int,
     depth: int,
     seeds: Sequence[int],
@@ -98,8 +98,8 @@ def measure_ratios(
     ----------
     activation
         Of every hidden layer.
-    kernel_initializer
-        One of `models.config.KERNEL_INITIALIZERS`.
+    initializer
+        Of every layer.
     width, depth
         Units, and number, of the hidden layers.
     seeds
@@ -116,12 +116,12 @@ def measure_ratios(
         gradient's mean square in the layer below by that in the layer. Geometric means over images.
     """
     network, pixels = NetworkConfig("probe", [width] * depth), batch.images.shape[1]
-    spec = ModelSpec(activation, network, kernel_initializer, pixels, classes)
+    spec = ModelSpec(activation, network, initializer, pixels, classes)
     model = build_model(spec, seeds[0])
     measure = compile_signals(model)
     ratios = {"forward": [], "backward": []}
     for seed in seeds:
-        draw_kernels(model, spec, seed)
+        draw_weights(model, spec, seed)
         signals = measure(batch)
         ratios["forward"].append(layer_ratios(signals.pre_activation))
         ratios["backward"].append(1 / layer_ratios(signals.gradient))
@@ -130,7 +130,7 @@ def measure_ratios(
 
 def compare_with_theory(
     activation: ActivationConfig,
-    kernel_initializer: str,
+    initializer: InitializerConfig,
     width: int,
     depth: int,
     seeds: Sequence[int],
@@ -148,16 +148,17 @@ def compare_with_theory(
         The columns of `tables.MEAN_FIELD` after the first three.
     """
     phi = nonlinearity_of(activation)
-    initializer = resolve_initializer(kernel_initializer, activation)
+    resolved, pixels = resolve_initializer(initializer, activation), batch.images.shape[1]
     squares = np.square(batch.images.astype(np.float64)).mean(axis=1)
-    first = mean_field.weight_variance(initializer, batch.images.shape[1], width) * squares
-    # An image without a signal has no ratio.
-    first, sigma_w2 = first[first > 0], mean_field.weight_variance(initializer, width, width)
+    first = weight_variance(resolved, pixels, width) * squares
+    first += bias_variance(resolved, pixels, width)
+    sigma_w2, sigma_b2 = (find(resolved, width, width) for find in (weight_variance, bias_variance))
+    first = first[first > 0]  # an image without a signal has no ratio
     predicted = theory.nan_prediction(depth)
     if len(first):
         with suppress(mean_field.UncertainError):
-            predicted = theory.propagate(phi, first, sigma_w2, depth, width)
-    measured = measure_ratios(activation, kernel_initializer, width, depth, seeds, batch, classes)
+            predicted = theory.propagate(phi, first, sigma_w2, depth, width, sigma_b2)
+    measured = measure_ratios(activation, initializer, width, depth, seeds, batch, classes)
     rows: list[tuple[Any, ...]] = []
     for direction, ratios in measured.items():
         logarithms, variances, mean_variance = (
@@ -178,7 +179,7 @@ def compare_with_theory(
             names = [(layer, direction, seed, _exp(logarithm), *bounds) for seed in seeds]
             rows += [(*row, float(ratio)) for row, ratio in zip(names, by_seed, strict=True)]
     start = float(first.mean()) if len(first) else math.nan
-    return rows, (sigma_w2, *_predict_mean_field(phi, sigma_w2, start))
+    return rows, (sigma_w2, sigma_b2, *_predict_mean_field(phi, sigma_w2, sigma_b2, start))
 
 
 def _exp(logarithm: float) -> float:
@@ -188,9 +189,9 @@ def _exp(logarithm: float) -> float:
 
 
 def _predict_mean_field(
-    phi: mean_field.Nonlinearity, sigma_w2: float, start: float
+    phi: mean_field.Nonlinearity, sigma_w2: float, sigma_b2: float, start: float
 ) -> tuple[float, ...]:
-    """Compute the columns of `tables.MEAN_FIELD` after sigma_w2; NaN where theory has no answer.
+    """Compute the columns of `tables.MEAN_FIELD` after sigma_b2; NaN where theory has no answer.
 
     `start` is NaN where no image has a signal.
     """
@@ -199,8 +200,8 @@ def _predict_mean_field(
         value2, slope2 = theory.gains(phi)
         if math.isnan(start):
             return value2, slope2, steepest, math.nan, math.nan, math.nan
-        point = mean_field.fixed_point(phi, sigma_w2, start=start)
-        chi_1 = mean_field.chi_at_fixed_point(phi, sigma_w2, start=start)
+        point = mean_field.fixed_point(phi, sigma_w2, sigma_b2, start)
+        chi_1 = mean_field.chi_at_fixed_point(phi, sigma_w2, sigma_b2, start)
     except mean_field.UncertainError:
         return math.nan, math.nan, steepest, math.nan, math.nan, math.nan
     return value2, slope2, steepest, point, chi_1, theory.depth_scale(chi_1)

@@ -1,10 +1,13 @@
 """Limits, methods and the table of claims."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
 from actlab.data.datasets import load_definition
+from actlab.engine.presets import load_preset
+from actlab.engine.targets import flatten
 from actlab.evidence.comparisons import MOST_VALUES
 from actlab.evidence.outcomes import VERDICTS
 from actlab.evidence.wording import abridge, counted, join
@@ -51,10 +54,36 @@ def list_limits(study: Study, config: Config) -> Iterable[str]:
 
 
 def _initializer(config: Config) -> str:
-    name = config.model.kernel_initializer
+    name, values = config.initializer.name, config.initializer.settings
     if name == RECOMMENDED:
         return "the recommended initializer of each activation"
-    return f"one initializer, {name}"
+    changed = _describe_changes("initializer", name, values)
+    biases = "drawn" if values.get("bias") or values.get("sigma_b") else "zero"
+    return f"one initializer, {name}{changed}; biases {biases}"
+
+
+def _describe_optimizer(config: Config) -> str:
+    """Name the optimizer, its learning rate, and its values that its file does not have."""
+    name, values = config.optimizer.name, dict(config.optimizer.settings)
+    rate = values.pop("learning_rate")
+    if isinstance(rate, Mapping):
+        schedule, *others = flatten(rate).items()
+        rate = f"{schedule[1].rpartition('.')[2]} ({_write(others)})"
+    else:
+        rate = f"{rate:g}"
+    title = values["_target_"].rpartition(".")[2]
+    return f"{title}{_describe_changes('optimizer', name, values)}, learning rate {rate}"
+
+
+def _describe_changes(group: str, name: str, values: Mapping[str, Any]) -> str:
+    """Write the values that a preset does not have, in parentheses."""
+    preset = flatten(load_preset(group, name))
+    changed = [item for item in flatten(values).items() if preset.get(item[0]) != item[1]]
+    return f" ({_write(changed)})" if changed else ""
+
+
+def _write(values: Iterable[tuple[str, Any]]) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values)
 
 
 def list_methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterable[str]:
@@ -62,13 +91,12 @@ def list_methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterab
     training, margins = config.training, config.report
     confidence, level = f"{100 * margins.confidence:g} %", f"{100 * (1 - margins.confidence):.3g} %"
     if study.has_layers:
-        is_shared = config.model.kernel_initializer != RECOMMENDED
+        is_shared = config.initializer.name != RECOMMENDED
         start = " and start from the same weights" if is_shared else ""
         yield (
-            f"Training: {counted(training.epochs, 'epoch')} of Adam, learning rate"
-            f" {training.learning_rate:g}, batches of {training.batch_size}, mean cross-entropy;"
-            f" {_initializer(config)}, biases zero; float32. For one seed, all activations see the"
-            f" same batches{start}."
+            f"Training: {counted(training.epochs, 'epoch')} of {_describe_optimizer(config)},"
+            f" batches of {training.batch_size}, mean cross-entropy; {_initializer(config)};"
+            f" float32. For one seed, all activations see the same batches{start}."
         )
     else:
         yield (

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actlab.data.datasets import OwnFiles, load_definition
 from actlab.data.splits import Splits, count_classes
 from actlab.engine import csvs
 from actlab.engine.files import atomic_write
@@ -80,7 +79,7 @@ def write_report(
                 config,
                 activations=activations,
                 class_counts=counts,
-                scaling=_describe_scaling(splits, config.data.name),
+                scaling=_describe_scaling(splits, config.data.preprocessing),
                 has_pictures=(reports / "data/sample_images.png").is_file(),
                 claims=examined,
             )
@@ -129,11 +128,12 @@ def _write_data(splits: Splits, folder: Path) -> pd.DataFrame:
     return counts
 
 
-def _describe_scaling(splits: Splits, name: str) -> str:
+def _describe_scaling(splits: Splits, preprocessing: Any) -> str:
     """Say what was done to the values of the images."""
-    definition = load_definition(name)
-    if isinstance(definition, OwnFiles) and definition.standardize:
-        return "each feature standardized over the training images"
+    if preprocessing == "standardize":
+        return "each pixel standardized over the training images"
+    if preprocessing:
+        return "values rescaled (" + ", ".join(f"{k} {v:g}" for k, v in preprocessing.items()) + ")"
     if splits.train.images.dtype != np.uint8:
         return "values as they are"
     if np.isin(splits.train.images, (0, 255)).all():

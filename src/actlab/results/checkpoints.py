@@ -91,6 +91,7 @@ class Checkpoints:
         self.epochs[state.seed].append(epoch)
         values = {
             "epoch": state.epoch,
+            "is_last": state.is_last,
             "processor": _processor(),
             "epochs": [asdict(result) for result in self.epochs[state.seed]],
             "updates": self.updates[state.seed],
@@ -117,6 +118,8 @@ class Checkpoints:
         self.run.write_table("timings", map(attrgetter(*layout.TIMINGS), epochs))
         self.run.write_table("test", map(attrgetter(*layout.TEST), fitted))
         self.run.write_table("updates", updates)
+        if noise := [(result.seed, *row) for result in fitted for row in result.noise]:
+            self.run.write_table("noise", noise)
         if len(fitted) == len(self.epochs):
             self.run.write_logits({result.seed: result.test_logits for result in fitted})
 
@@ -135,18 +138,22 @@ class Checkpoints:
         if (saved := _read(self._path(seed, STATE))) is None:
             return
         values, arrays = saved
-        last = values["epoch"]
+        last, is_last = values["epoch"], values["is_last"]
+        *between, final = sorted(kept_epochs)
         kept = [
-            weights_path(self.run.models, seed, epoch) for epoch in kept_epochs if epoch <= last
+            weights_path(self.run.models, seed, epoch)
+            for epoch in [*(epoch for epoch in between if epoch <= last), *[final] * is_last]
         ]
         if values["processor"] != _processor() or not all(path.is_file() for path in kept):
             return
         variables = [arrays[str(place)] for place in range(len(arrays))]
-        self.states[seed] = State(seed, last, variables)
+        self.states[seed] = State(seed, last, variables, is_last)
         self.epochs[seed] = [Epoch(**result) for result in values["epochs"]]
         self.updates[seed] = [(epoch, layer, ratio) for epoch, layer, ratio in values["updates"]]
-        if last == max(kept_epochs) and (tested := _read(self._path(seed, FITTED))):
-            self.fitted[seed] = Fitted(test_logits=tested[1]["test_logits"], **tested[0])
+        if is_last and (tested := _read(self._path(seed, FITTED))):
+            noise = [tuple(row) for row in tested[0].pop("noise")]
+            arrays = {"test_logits": tested[1]["test_logits"], "noise": noise}
+            self.fitted[seed] = Fitted(**tested[0], **arrays)
 
     def _path(self, seed: int, name: str) -> Path:
         return self.folder / f"seed-{seed}" / name

@@ -26,6 +26,7 @@ CODE = (
     "backend.py",
     "data/config.py",
     "data/datasets.py",
+    "data/prepare.py",
     "data/splits.py",
     "models",
     "results/checkpoints.py",
@@ -44,7 +45,7 @@ def fingerprint(config: Config) -> str:
     Keys that change no result (paths, report options, models in parallel) are left out. Raw files
     count by the digests that they are verified against.
     """
-    sections = ("data", "model", "training", "activation", "network")
+    sections = ("data", "initializer", "optimizer", "training", "activation", "network")
     return digest(
         {
             **{name: asdict(getattr(config, name)) for name in sections},
@@ -59,7 +60,9 @@ def _digest_files(config: Config) -> dict[str, str]:
     """Return the SHA-256 of each raw file; of a user's own, those of their arrays."""
     if files := list_files(config.data.name):
         return {file.name: file.sha256 for file in files}
-    return read_digests(Path(config.paths.raw, config.data.name))
+    paths = config.paths
+    in_pipeline = paths.output == "."
+    return read_digests(Path(paths.processed) if in_pipeline else Path(paths.raw, config.data.name))
 
 
 def code_of(activation: ActivationConfig) -> str:

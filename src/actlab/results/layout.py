@@ -15,7 +15,7 @@ repository or in the folder of a sweep's job.
 import json
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -28,9 +28,9 @@ from actlab.data.config import DataConfig
 from actlab.engine import csvs
 from actlab.engine.files import atomic_write
 from actlab.errors import UserError
-from actlab.models.config import ModelConfig, NetworkConfig
+from actlab.models.config import InitializerConfig, NetworkConfig
 from actlab.models.files import run_path, weights_path
-from actlab.training.config import TrainingConfig
+from actlab.training.config import OptimizerConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from actlab.schema import Config
@@ -56,12 +56,16 @@ TIMINGS = ("seed", "epoch", "epoch_seconds", "compile_seconds", "models_at_once"
 #: The norm of the next step's change of the layer's kernel, divided by the kernel's norm.
 UPDATES = ("seed", "epoch", "layer", "update_ratio")
 
+#: One row per bound of the noise on the test images and seed; `results/noise.csv`, if tested.
+NOISE = ("seed", "noise", "test_loss", "test_accuracy")
+
 #: The CSVs of a run.
 COLUMNS = {
     "layers": LAYERS,
     "history": HISTORY,
     "test": TEST,
     "updates": UPDATES,
+    "noise": NOISE,
     "timings": TIMINGS,
 }
 _TEXT = {"layer", "activation"}
@@ -79,8 +83,8 @@ class Run:
         `identity.fingerprint` and `identity.code_of` of `config` when it was trained.
     epochs
         `HISTORY` with `TIMINGS`: one row per finished epoch of a seed.
-    test, updates
-        `TEST` of the finished seeds, and `UPDATES`.
+    test, updates, noise
+        `TEST` of the finished seeds, `UPDATES`, and `NOISE`.
     """
 
     config: Config
@@ -89,22 +93,34 @@ class Run:
     epochs: pd.DataFrame
     test: pd.DataFrame
     updates: pd.DataFrame
+    noise: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(NOISE)))
 
     @property
     def is_complete(self) -> bool:
         """Whether every epoch and the test of each seed are there."""
         seeds = set(self.config.seeds)
-        steps = {(seed, epoch) for seed in seeds for epoch in range(1, self._last + 1)}
-        found = list(zip(self.epochs["seed"], self.epochs["epoch"], strict=True))
         tested, measured = set(self.test["seed"]), set(self.updates["seed"])
-        return len(found) == len(steps) and set(found) == steps and tested == measured == seeds
+        ends = set()
+        for _, rows in self.epochs.groupby("seed"):
+            reached = sorted(rows["epoch"])
+            if reached != list(range(1, len(reached) + 1)):
+                return False
+            ends.add(len(reached))
+        is_whole = self.config.training.may_end_early or ends == {self._last}
+        return is_whole and set(self.epochs["seed"]) == tested == measured == seeds
 
     @property
     def objective(self) -> float | None:
-        """The mean validation accuracy over seeds after the last epoch; None without validation."""
+        """The mean validation accuracy over seeds of what is tested; None without validation.
+
+        In a regression, the mean validation loss with a negative sign.
+        """
         if not self.config.data.validation_size:
             return None
-        return fmean(self.epochs.loc[self.epochs["epoch"] == self._last, "val_accuracy"])
+        tested = find_tested(self.epochs, self.config.training)
+        if np.isfinite(tested["val_accuracy"].to_numpy()).any():
+            return fmean(tested["val_accuracy"])
+        return -fmean(tested["val_loss"])
 
     @property
     def divergences(self) -> dict[int, int]:
@@ -114,6 +130,17 @@ class Run:
     @property
     def _last(self) -> int:
         return self.config.training.epochs
+
+
+def find_tested(history: pd.DataFrame, training: TrainingConfig) -> pd.DataFrame:
+    """Find the rows of a history, one per seed, after whose epoch the weights are tested."""
+    ordered = history.sort_values(["seed", "epoch"], kind="stable")
+    if training.tested == "best":
+        is_accuracy = training.monitor == "val_accuracy"
+        values = ordered[training.monitor] * (-1 if is_accuracy else 1)
+        ordered = ordered.assign(order=values.fillna(np.inf)).sort_values("order", kind="stable")
+        return ordered.drop(columns="order").drop_duplicates("seed").sort_values("seed")
+    return ordered.drop_duplicates("seed", keep="last")
 
 
 def find_divergences(history: pd.DataFrame, test: pd.DataFrame) -> dict[int, int]:
@@ -174,8 +201,9 @@ class RunFolder:
         self, config: Config, model: Mapping[str, Any], fingerprint: str, code: str
     ) -> None:
         """Write the configuration; `model` has the fields of `network.ModelSpec`."""
-        made_with = {"seeds": config.seeds}
-        made_with |= {name: asdict(getattr(config, name)) for name in ("data", "training")}
+        made_with: dict[str, Any] = {"seeds": config.seeds}
+        for name in ("data", "optimizer", "training"):
+            made_with[name] = asdict(getattr(config, name))
         for file, content in (
             (self.models / "model.json", model),
             (self.models / "training.json", made_with),
@@ -216,7 +244,10 @@ class RunFolder:
             raise _not_of_this_version(self.record.parent)
         epochs = self.read_table("history").merge(self.read_table("timings"))
         test, updates = self.read_table("test"), self.read_table("updates")
-        return Run(trained, record["fingerprint"], record["code"], epochs, test, updates)
+        run = Run(trained, record["fingerprint"], record["code"], epochs, test, updates)
+        if trained.training.test_noise and self.table("noise").is_file():
+            return replace(run, noise=self.read_table("noise"))
+        return run
 
     def read_config(self, config: Config) -> Config:
         """Return `config` with the values that the run was trained with."""
@@ -229,9 +260,10 @@ class RunFolder:
             return {
                 "activation": ActivationConfig(**values["activation"]),
                 "network": NetworkConfig(**values["network"]),
-                "model": ModelConfig(values["kernel_initializer"]),
+                "initializer": InitializerConfig(**values["initializer"]),
                 "seeds": values["seeds"],
                 "data": DataConfig(**values["data"]),
+                "optimizer": OptimizerConfig(**values["optimizer"]),
                 "training": TrainingConfig(**values["training"]),
             }
         except (KeyError, TypeError) as error:

@@ -31,7 +31,7 @@ GRID = np.concatenate(
 )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Description(ActivationConfig):
     """An activation's configuration and metadata.
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from actlab.activations.config import ActivationConfig
 from actlab.engine.csvs import where
+from actlab.engine.targets import flatten
 from actlab.errors import UserError
 from actlab.results import layout, tables
 from actlab.results.tables import HEALTH, read_table
@@ -27,8 +28,6 @@ ACTIVATION, NETWORK = "activation", "network"
 PHASE = "phase"
 
 _AGAIN = "run `dvc repro` to make it again"
-
-_LABELS = {"model.kernel_initializer": "initializer"}
 
 #: A configuration's values of the study's keys, in their order.
 Identity = tuple[str, ...]
@@ -169,9 +168,11 @@ def parameters(sections: Mapping[str, Any]) -> dict[str, object]:
     """Return what a training is made with by dotted keys, from the sections of a configuration."""
     values = {
         name: asdict(sections[name])
-        for name in ("activation", "network", "model", "data", "training")
+        for name in ("activation", "network", "initializer", "optimizer", "data", "training")
     }
     values["activation"] |= values["activation"].pop("constants")
+    for name in ("initializer", "optimizer"):
+        values[name] |= flatten(values[name].pop("settings"))
     hidden = sections["network"].hidden
     values["network"] |= {
         "hidden": "-".join(map(str, hidden)),
@@ -187,7 +188,7 @@ def parameters(sections: Mapping[str, Any]) -> dict[str, object]:
 def label(key: str, among: Iterable[str] = ()) -> str:
     """Name a key as in a sentence; in full where another key would have the same name.
 
-    >>> label("training.learning_rate"), label("model.kernel_initializer")
+    >>> label("optimizer.learning_rate"), label("initializer.name")
     ('learning rate', 'initializer')
     >>> label("data.name", ["network", "data.name"])
     'data'
@@ -195,7 +196,7 @@ def label(key: str, among: Iterable[str] = ()) -> str:
 
     def short(name: str) -> str:
         group, _, last = name.rpartition(".")
-        return _LABELS.get(name) or (group if last == "name" else last.replace("_", " "))
+        return group if last == "name" else last.replace("_", " ")
 
     return key if any(short(key) == short(other) for other in among if other != key) else short(key)
 
@@ -318,11 +319,13 @@ def _read_training(
 ) -> pd.DataFrame:
     """Read a table of a training; check its seeds and epochs against the configured ones."""
     table, path = folder.read_table(name), folder.table(name)
+    may_end_early = folder.read_sections()["training"].may_end_early if "epoch" in table else False
     if "seed" in table:
         _check_seeds(table, seeds, path)
     if "epoch" in table:
         for seed, rows in table.groupby("seed"):
-            if list(rows["epoch"]) != list(range(1, epochs + 1)):
+            last = len(rows) if may_end_early else epochs
+            if list(rows["epoch"]) != list(range(1, last + 1)) or last > epochs:
                 raise UserError(
                     f"{path} does not hold the epochs 1 to {epochs} of seed {seed}: {_AGAIN}"
                 )

@@ -72,7 +72,7 @@ THEORY_RATIOS = (
 #: diverges), chi_1 and xi = -1 / ln(chi_1) in layers (negative: the gradient grows).
 MEAN_FIELD = (
     *("activation", "initializer", "kernel_initializer"),
-    *("sigma_w2", "value_gain", "slope_gain", "steepest_slope"),
+    *("sigma_w2", "sigma_b2", "value_gain", "slope_gain", "steepest_slope"),
     *("q_star", "chi_1", "depth_scale"),
 )
 

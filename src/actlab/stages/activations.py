@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from actlab.activations.config import ActivationConfig
 from actlab.engine.validation import validate
 from actlab.errors import UserError
+from actlab.models.config import InitializerConfig
 from actlab.schema import Config
 from actlab.stages.entry import run
 
@@ -31,23 +32,23 @@ def read_configured(name: str, folder: Path) -> ActivationConfig:
     return activation
 
 
-def describe(activation: ActivationConfig, kernel_initializer: str) -> "Description":
+def describe(activation: ActivationConfig, initializer: InitializerConfig) -> "Description":
     """Compute the metadata of an activation; NaN where an integral overflows or is uncertain."""
     from actlab.activations import functions, mean_field
-    from actlab.models.initializers import resolve_initializer
+    from actlab.models.initializers import resolve_initializer, weight_variance
     from actlab.probes import theory
     from actlab.results import metadata
 
     phi = functions.nonlinearity_of(activation)
-    resolved = resolve_initializer(kernel_initializer, activation)
+    resolved = resolve_initializer(initializer, activation)
     try:
         gains = theory.gains(phi)
-        sigma_w2 = mean_field.weight_variance(resolved, 1, 1)
+        sigma_w2 = weight_variance(resolved, 1, 1)
         chi_1 = mean_field.chi_at_fixed_point(phi, sigma_w2)
     except mean_field.UncertainError:
         gains, chi_1 = (math.nan, math.nan), math.nan
     row = functions.get_activation(activation)
-    return metadata.describe(activation, row, phi, gains, resolved, chi_1)
+    return metadata.describe(activation, row, phi, gains, resolved.name, chi_1)
 
 
 def activations(config: Config) -> None:
@@ -62,7 +63,7 @@ def activations(config: Config) -> None:
             activation = read_configured(name, Path("conf/activation"))
             functions.check(activation)
             sources = functions.digest_sources(activation.function) if activation.is_own else None
-            described = describe(activation, config.model.kernel_initializer)
+            described = describe(activation, config.initializer)
             metadata.save(described, sources, folder / name)
             print(
                 f"{name:17} {described.range!s:19} {described.steepest_slope:8.4g}"

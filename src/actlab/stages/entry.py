@@ -6,6 +6,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
+from actlab.data.datasets import load_definition
 from actlab.engine import command
 from actlab.engine.project import Outcome, Project
 from actlab.errors import UserError
@@ -35,20 +36,34 @@ def check_folders(config: Config, root: Path) -> None:
 
 
 def check(config: Config, root: Path) -> None:
-    """Refuse unknown activations and networks, and folders whose files would be replaced."""
+    """Refuse unknown names, keys that contradict each other, and folders of other files."""
     check_names(config, root)
     check_folders(config, root)
+    config.training.check_held_out(config.data.validation_size)
+    is_own = getattr(load_definition(config.data.name), "regression", False)
+    is_regression = is_own or config.data.targets == "images"
+    if is_regression != (config.network.outputs == "linear"):
+        allowed = "linear" if is_regression else "softmax or logistic"
+        raise UserError(
+            f"network.outputs is {config.network.outputs!r}: with data.name={config.data.name} and"
+            f" data.targets={config.data.targets} it has to be {allowed}"
+        )
 
 
 def check_names(config: Config, root: Path) -> None:
-    """Refuse activations and networks that conf/, below the repository's root, does not have."""
-    for key, group in (("activations", "activation"), ("networks", "network")):
+    """Refuse names in lists that conf/, below the repository's root, does not have."""
+    for key, names, group in (
+        ("activations", config.activations, "activation"),
+        ("networks", config.networks, "network"),
+        ("theory.initializers", config.theory.initializers, "initializer"),
+    ):
         known = sorted(path.stem for path in (root / "conf" / group).glob("*.yaml"))
-        for name in getattr(config, key):
+        for name in names:
             if name not in known:
                 untracked = "; a copy for an experiment has what git tracks: git add the new files"
                 hint = untracked if ".dvc" in root.parts else ""
                 raise UserError(f"{key} has {name!r}: conf/{group}/ has {', '.join(known)}{hint}")
+    for group in ("activation", "network"):
         if config.paths.output != ".":
             continue  # a job of a sweep may have a name of its own; DVC's folders may not
         chosen, name = HydraConfig.get().runtime.choices[group], getattr(config, group).name
@@ -82,7 +97,7 @@ PROJECT = Project(
     run_once=_train_once,
     connect=_connect,
     explain_store=_explain_store,
-    named_sections=("data",),
+    named_sections=("data", "initializer", "optimizer"),
     train="actlab.stages.train",
     compare="actlab.stages.compare",
     objective="validation accuracy",

@@ -9,14 +9,19 @@ from actlab.stages.entry import run
 
 def preprocess(config: Config) -> None:
     """Scale the images, hold some out, count the classes."""
-    from actlab.data.splits import FILES, count_classes, save_processed, split_raw
+    from actlab.data.datasets import OwnFiles, load_definition
+    from actlab.data.prepare import prepare
+    from actlab.data.splits import FILES, count_classes, load_whole, read_digests, save_processed
     from actlab.engine.files import atomic_write
 
     data = config.data
     folder = Path(config.paths.raw, data.name)
-    splits = split_raw(data.name, folder, data.validation_size, data.split_seed)
+    splits = prepare(load_whole(data.name, folder), data)
+    made_with = asdict(data)
+    if isinstance(load_definition(data.name), OwnFiles):
+        made_with["files"] = read_digests(folder)  # so that a training needs no raw files
     with atomic_write(Path(config.paths.processed), replaces=FILES) as folder:
-        save_processed(splits, folder, asdict(data))
+        save_processed(splits, folder, made_with)
     counts = count_classes(splits)
     for name, split in splits.items():
         per_class = ", ".join(str(row[2]) for row in counts if row[0] == name)

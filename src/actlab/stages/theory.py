@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from actlab.errors import UserError
-from actlab.models.config import NetworkConfig
+from actlab.models.config import InitializerConfig, NetworkConfig
 from actlab.schema import Config
 from actlab.stages.entry import run
 
@@ -44,14 +44,16 @@ def theory(config: Config) -> None:
         activation = metadata.load(name, Path(config.paths.results) / "activations")
         compared = {}
         for initializer in probe.initializers:
-            resolved = resolve_initializer(initializer, activation)
-            if resolved not in compared:
-                compared[resolved] = compare_with_theory(
+            own = config.initializer  # with the values of params.yaml
+            asked = own if initializer == own.name else InitializerConfig.read(initializer)
+            resolved = resolve_initializer(asked, activation)
+            if resolved.name not in compared:
+                compared[resolved.name] = compare_with_theory(
                     activation, resolved, probe.width, probe.depth, probe.seeds, images, classes
                 )
-            steps, summary = compared[resolved]
-            ratios += [(name, initializer, resolved, *step) for step in steps]
-            mean_field.append((name, initializer, resolved, *summary))
+            steps, summary = compared[resolved.name]
+            ratios += [(name, initializer, resolved.name, *step) for step in steps]
+            mean_field.append((name, initializer, resolved.name, *summary))
         try:
             mean, variance = activation_moments(nonlinearity_of(activation), 0.0, 1.0)
         except UncertainError:

@@ -22,7 +22,7 @@ def timing(config: Config) -> None:
 
     train = load_processed(Path(config.paths.processed), is_scaled=False).train
     training, options = config.training, config.timing
-    protocol = Protocol(training.epochs, training.batch_size, training.learning_rate, [])
+    protocol = Protocol(training, config.optimizer)
     blocks, activations = [], {}
     for network in config.networks:
         specs = {

@@ -74,9 +74,7 @@ def _train_seeds(
     from actlab.training import trainer
 
     training = config.training
-    protocol = trainer.Protocol(
-        training.epochs, training.batch_size, training.learning_rate, training.kept_epochs()
-    )
+    protocol = trainer.Protocol(training, config.optimizer)
     finished = RunFolder.finished(config.paths.runs, config.activation.name, config.network.name)
     done = sum(map(len, checkpoints.epochs.values()))
     progress_bar = progress.shown(title, len(config.seeds) * training.epochs, done)
@@ -92,7 +90,7 @@ def _train_seeds(
             protocol,
             checkpoints.keep,
             config.models_at_once,
-            checkpoints.states,
+            {seed: (state, checkpoints.epochs[seed]) for seed, state in checkpoints.states.items()},
             checkpoints.save,
         )
         try:
@@ -135,9 +133,14 @@ def compose_spec(config: Config, splits: Splits) -> ModelSpec:
     """Return the network of a configuration, for a data set."""
     from actlab.models.network import ModelSpec
 
-    pixels, classes = splits.train.images.shape[1], len(splits.classes)
-    initializer = config.model.kernel_initializer
-    return ModelSpec(config.activation, config.network, initializer, pixels, classes)
+    return ModelSpec(
+        config.activation,
+        config.network,
+        config.initializer,
+        splits.train.images.shape[1],
+        len(splits.classes),
+        splits.shape,
+    )
 
 
 def load_splits(config: Config) -> Splits:
@@ -146,15 +149,16 @@ def load_splits(config: Config) -> Splits:
     So jobs may have other data sets, or hold out other numbers of images, and DVC's outputs stay as
     they are.
     """
+    from actlab.data.prepare import prepare
     from actlab.data.raw import provide_raw
-    from actlab.data.splits import load_processed, split_raw
+    from actlab.data.splits import load_processed, load_whole
 
     data, paths = config.data, config.paths
     if paths.output == ".":
         return load_processed(Path(paths.processed), asdict(data), is_scaled=False)
     provide_raw(data.name, Path(paths.raw), paths.source)
     folder = Path(paths.raw, data.name)
-    return split_raw(data.name, folder, data.validation_size, data.split_seed)
+    return prepare(load_whole(data.name, folder), data)
 
 
 if __name__ == "__main__":

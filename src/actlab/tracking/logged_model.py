@@ -22,7 +22,8 @@ def log_model(
 
     `run` is that of the configuration, `models` its folder of weights.
     """
-    from actlab.models.network import ModelSpec, load_model, with_probabilities
+    from actlab.models.network import ModelSpec, load_model
+    from actlab.models.served import with_probabilities
 
     spec = ModelSpec.load(models / "model.json")
     model = with_probabilities(load_model(models, config.seeds[0]), spec)

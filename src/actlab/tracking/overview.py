@@ -30,7 +30,10 @@ else:  # importing mlflow takes seconds
 
 #: The saved view of the pipeline's configurations, and what tells them apart.
 VIEW = "configurations"
-_KEYS = ("network.name", "activation.name", "model.kernel_initializer", "training.learning_rate")
+_KEYS = (
+    *("network.name", "activation.name", "initializer.name"),
+    *("optimizer.name", "optimizer.learning_rate"),
+)
 
 
 def log_overview(config: Config) -> None:

@@ -35,7 +35,7 @@ def run_name(config: Config) -> str:
     """Return the name of a configuration's run; a sweep's has the job's overrides.
 
     >>> run_name(config)  # doctest: +SKIP
-    'relu/mlp data.validation_size=10000,training.learning_rate=0.003'
+    'relu/mlp data.validation_size=10000,optimizer.learning_rate=0.003'
     """
     name = f"{config.activation.name}/{config.network.name}"
     is_job = source_of(config) == "sweep"
@@ -85,6 +85,11 @@ def _tabulate(run: Run) -> pd.DataFrame:
                 metric="health/update_ratio/" + updates["layer"], value=updates["update_ratio"]
             ),
         ]
+        if not run.noise.empty:
+            noise = run.noise.merge(finished[["seed", "time"]])
+            noise = noise.melt(["seed", "time", "noise"], ["test_accuracy", "test_loss"], "metric")
+            bounds = noise["noise"].map("{:g}".format)
+            tables.append(noise.assign(metric="noise/" + bounds + "/" + noise["metric"], epoch=0))
     whole = pd.concat(tables).rename(columns={"epoch": "step"})
     return whole.loc[:, ["seed", *METRICS]]
 

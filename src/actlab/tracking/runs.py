@@ -32,7 +32,7 @@ _NAMES = {"activation.name": ACTIVATION, "network.name": NETWORK}
 _SHAPE = ("network.depth", "network.width", "network.hidden")
 
 #: The keys that come first in tables and sentences; those of the activation come last.
-_FIRST = (NETWORK, *_SHAPE, "model.kernel_initializer", "training.learning_rate")
+_FIRST = (NETWORK, *_SHAPE, "initializer.name", "optimizer.name", "optimizer.learning_rate")
 
 #: Parameters that change no training, or follow from others.
 _NO_KEYS = {"network.parameters", "report.confidence", "training.probe_epochs"}

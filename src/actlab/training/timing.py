@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from actlab.backend import keras
 from actlab.data.splits import Split
 from actlab.models.network import ModelSpec, build_model
 from actlab.training.compiled import (
     compile_epoch,
+    make_optimizer,
     shuffled_order,
     to_device,
 )
@@ -45,7 +45,7 @@ def time_epochs(
     train
         Images (n, inputs), float32 or uint8, and labels (n,) int32.
     protocol
-        Batch size and learning rate.
+        Batch size and optimizer; the rest is not used.
     blocks
         Number of recorded blocks.
     epochs
@@ -55,9 +55,10 @@ def time_epochs(
     programs = {
         name: compile_epoch(
             build_model(spec, 0),
-            keras.optimizers.Adam(protocol.learning_rate),
+            make_optimizer(protocol.optimizer),
             images,
-            protocol.batch_size,
+            protocol.training.batch_size,
+            spec.network.outputs,
         )
         for name, spec in specs.items()
     }

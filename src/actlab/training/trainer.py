@@ -5,27 +5,31 @@ are Keras's own, and the result equals that of `model.fit` for the same weights 
 (`tests/test_training.py`: to 1e-5).
 """
 
+import math
 import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
 
 from actlab.backend import keras
-from actlab.data.splits import Split
+from actlab.data.splits import Split, as_scaled
 from actlab.engine.parallel import available_cores
-from actlab.models.network import ModelSpec, build_model, draw_kernels
+from actlab.models.network import ModelSpec, build_model, draw_weights
 from actlab.training.compiled import (
     compile_epoch,
     compile_evaluation,
     compile_step,
+    make_optimizer,
     shuffled_order,
     to_device,
 )
+from actlab.training.config import OptimizerConfig, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -50,39 +54,80 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The test result of a seed after its last epoch."""
+    """The test result of a seed after its last epoch.
+
+    `noise` has the amplitudes of noise on the test images, with loss and accuracy.
+    """
 
     seed: int
     test_loss: float
     test_accuracy: float
     test_logits: Float32[np.ndarray, "n classes"]
+    noise: Sequence[tuple[float, float, float]] = ()
 
 
 @dataclass(frozen=True)
 class State:
-    """The state of a seed's training after an epoch: the model's and optimizer's variables."""
+    """The state of a seed's training after an epoch.
+
+    `variables` are the model's and optimizer's, then, where the best weights are tested, the
+    model's after the best epoch. `is_last` says that no epoch follows.
+    """
 
     seed: int
     epoch: int
     variables: list[np.ndarray]
+    is_last: bool = False
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """How every model of a configuration is trained.
+class Protocol(NamedTuple):
+    """How every model of a configuration is trained."""
 
-    Attributes
-    ----------
-    epochs, batch_size, learning_rate
-        As in Keras; the optimizer is Adam with Keras's other defaults.
-    kept_epochs
-        Epochs after which `keep` is called; 0 is before training.
+    training: TrainingConfig
+    optimizer: OptimizerConfig
+
+
+class _Watch:
+    """The epochs of a seed so far: which is the best, and whether another follows."""
+
+    def __init__(self, training: TrainingConfig, most: int) -> None:
+        self._training, self._most = training, most
+        self._sign = -1.0 if training.monitor == "val_accuracy" else 1.0
+        self.best, self._value, self._improved = 0, math.inf, 0
+
+    def add(self, epoch: Epoch) -> bool:
+        """Take the result of an epoch; return whether it is the best so far."""
+        value = self._sign * getattr(epoch, self._training.monitor)
+        is_best = value < self._value or not self.best
+        if value < self._value - self._training.min_delta or not self.best:
+            self._improved = epoch.epoch
+        if is_best:
+            self.best, self._value = epoch.epoch, value
+        return is_best
+
+    def is_over(self, epoch: int) -> bool:
+        """Return whether an epoch is the last."""
+        patience = self._training.patience
+        return epoch >= self._most or (patience is not None and epoch - self._improved >= patience)
+
+
+def epoch_lengths(images: int, training: TrainingConfig) -> list[int]:
+    """Count the images of each epoch; `steps` may end the last one before its end.
+
+    >>> epoch_lengths(100, TrainingConfig(5, 32, [], steps=6))
+    [100, 64]
     """
+    batches = -(-images // training.batch_size)
+    steps = min(training.steps or training.epochs * batches, training.epochs * batches)
+    whole, rest = divmod(steps, batches)
+    return [images] * whole + [min(rest * training.batch_size, images)] * (rest > 0)
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    kept_epochs: Sequence[int]
+
+def _add_noise(split: Split, bound: float) -> Split:
+    """Add uniform noise between -bound and bound to images; the same at every call."""
+    images = as_scaled(split.images)
+    noise = np.random.default_rng(0).uniform(-bound, bound, images.shape)
+    return Split(images + noise.astype(np.float32), split.labels)
 
 
 def fit_seeds(
@@ -93,10 +138,10 @@ def fit_seeds(
     test: Split,
     protocol: Protocol,
     keep: Callable[
-        [int, int, keras.Sequential, Callable[[], dict[str, float]]], None
+        [int, int, keras.Model, Callable[[], dict[str, float]]], None
     ] = lambda seed, epoch, model, next_step: None,
     models_at_once: int | None = None,
-    resume_from: Mapping[int, State] | None = None,
+    resume_from: Mapping[int, tuple[State, Sequence[Epoch]]] | None = None,
     save: Callable[[State, Epoch], None] = lambda state, epoch: None,
 ) -> Generator[Epoch | Fitted, None, None]:
     """Train one model per seed, several in parallel, and yield their results.
@@ -118,7 +163,7 @@ def fit_seeds(
     models_at_once
         Number of threads, by default the number of cores. It changes no result.
     resume_from
-        States, by seed, from which training resumes with the same results.
+        By seed, the state from which training resumes with the same results, and all epochs so far.
     save
         Called with the state (copied arrays) and result of every epoch, after `keep`.
 
@@ -137,22 +182,31 @@ def fit_seeds(
     stop = threading.Event()
     all_compiled = threading.Barrier(models_at_once)
     training: set[int] = set()
-    train_images, watched, tested = map(to_device, (train, validation, test))
-    images = len(train.labels)
+    training_split, watched, tested = map(to_device, (train, validation, test))
+    noisy = [to_device(_add_noise(test, bound)) for bound in protocol.training.test_noise]
+    images, batch_size = len(train.labels), protocol.training.batch_size
+    lengths = epoch_lengths(images, protocol.training)
+    kept_epochs, final = protocol.training.kept_epochs(), protocol.training.epochs
+    tests_best = protocol.training.tested == "best"
+    measures_after = protocol.training.train_metrics == "inference"
 
     def work() -> None:
         model = build_model(spec, seeds[0])
-        optimizer = keras.optimizers.Adam(protocol.learning_rate)
+        optimizer = make_optimizer(protocol.optimizer)
+        outputs = spec.network.outputs
         started = time.perf_counter()
-        run_epoch = compile_epoch(model, optimizer, train_images, protocol.batch_size)
+        programs = {
+            length: compile_epoch(model, optimizer, training_split, batch_size, outputs, length)
+            for length in {*lengths[:1], *lengths[-1:]}
+        }
         variables = [*model.variables, *optimizer.variables]
         fresh = [variable.numpy() for variable in variables]
-        evaluate = compile_evaluation(model, watched, tested)
+        evaluate = compile_evaluation(model, watched, tested, outputs=outputs)
         compile_seconds = time.perf_counter() - started
-        measure_step = compile_step(model, optimizer, train_images, protocol.batch_size)
+        measure_step = compile_step(model, optimizer, training_split, batch_size, outputs)
 
         def next_step(seed: int, epoch: int) -> dict[str, float]:
-            return measure_step(shuffled_order(seed, epoch + 1, images)[: protocol.batch_size])
+            return measure_step(shuffled_order(seed, epoch + 1, images)[:batch_size])
 
         all_compiled.wait()  # compiling takes every core, and would slow down another's first epoch
         while not stop.is_set():
@@ -163,23 +217,27 @@ def fit_seeds(
             training.add(seed)
             for variable, value in zip(variables, fresh, strict=True):
                 variable.assign(value)
-            draw_kernels(model, spec, seed)
-            last = 0
-            if state := (resume_from or {}).get(seed):
-                last = state.epoch
-                for variable, value in zip(variables, state.variables, strict=True):
+            draw_weights(model, spec, seed)
+            watch, best, epoch = _Watch(protocol.training, len(lengths)), [], 0
+            state, past = (resume_from or {}).get(seed, (None, []))
+            if state:
+                epoch, best = state.epoch, state.variables[len(variables) :]
+                for variable, value in zip(variables, state.variables, strict=False):
                     variable.assign(value)
-            elif 0 in protocol.kept_epochs:
+                for result in past:
+                    watch.add(result)
+            elif 0 in kept_epochs:
                 keep(seed, 0, model, partial(next_step, seed, 0))
-            for epoch in range(last + 1, protocol.epochs + 1):
-                order = shuffled_order(seed, epoch, images)
+            while not (state and state.is_last):
+                epoch += 1
+                order = shuffled_order(seed, epoch, images)[: lengths[epoch - 1]]
                 in_parallel = len(training)
                 started = time.perf_counter()
-                loss, accuracy = run_epoch(order)
+                loss, accuracy = programs[len(order)](order)
                 epoch_seconds = time.perf_counter() - started
+                if measures_after:
+                    loss, accuracy, _ = evaluate(training_split)
                 validated = evaluate(watched)
-                if epoch in protocol.kept_epochs:
-                    keep(seed, epoch, model, partial(next_step, seed, epoch))
                 result = Epoch(
                     seed=seed,
                     epoch=epoch,
@@ -192,12 +250,27 @@ def fit_seeds(
                     models_at_once=in_parallel,
                     ended=time.time_ns() // 1_000_000,
                 )
-                save(State(seed, epoch, [np.array(variable) for variable in variables]), result)
+                if watch.add(result) and tests_best:
+                    best = [variable.numpy() for variable in model.variables]
+                is_last = watch.is_over(epoch)
+                if is_last and tests_best:
+                    for variable, value in zip(model.variables, best, strict=True):
+                        variable.assign(value)
+                if is_last or (epoch in kept_epochs and epoch != final):
+                    named = final if is_last else epoch
+                    keep(seed, named, model, partial(next_step, seed, epoch))
+                arrays = [*(np.array(variable) for variable in variables), *best]
+                state = State(seed, epoch, arrays, is_last)
+                save(state, result)
                 events.put(result)
                 if stop.is_set():
                     return
             training.discard(seed)
-            events.put(Fitted(seed, *evaluate(tested)))
+            noise = [
+                (bound, *evaluate(split)[:2])
+                for bound, split in zip(protocol.training.test_noise, noisy, strict=True)
+            ]
+            events.put(Fitted(seed, *evaluate(tested), noise))
 
     def guarded_work() -> None:
         try:
