@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from planted_run import plant_run
 
 from actlab.activations.config import ActivationConfig
 from actlab.data import splits
+from actlab.data.config import DataConfig
 from actlab.engine import csvs
 from actlab.engine.files import this_machine
 from actlab.models.config import NetworkConfig
@@ -72,7 +73,7 @@ def plant(folder: Path) -> None:
         return splits.Split(images, brightness.argmax(axis=1).astype(np.int32))
 
     planted = splits.Splits(split(128), None, split(64), tuple("0123456789"), (28, 28))
-    made_with = {"name": "mnist", "validation_size": 0, "split_seed": 0}
+    made_with = asdict(DataConfig("mnist", 0, 0))
     splits.save_processed(planted, folder / "data/processed", made_with)
 
 

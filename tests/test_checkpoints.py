@@ -139,7 +139,7 @@ def saved(tmp_path):
 
 
 STATES = [
-    State(7, epoch, [np.array([[epoch, 0.1]], np.float32), np.array(9, np.int64)], epoch == 2)
+    State(7, epoch, [np.array([[epoch, 0.1]], np.float32), np.array(9, np.int64)])
     for epoch in (1, 2)
 ]
 GIVEN = [

@@ -232,6 +232,13 @@ def test_the_output_layer_has_no_health_of_an_activation(tmp_path):
     ]
 
 
+def test_epochs_that_a_seed_did_not_reach_are_not_probed(tmp_path):
+    keep_models(tmp_path, spec_of("tanh"), [0], [0, 1, 3])
+    keep_models(tmp_path, spec_of("tanh"), [1], [0, 3])  # 3 is the end of either
+    rows, binned = probe_configuration(tmp_path, [0, 1], {"test": batch_of(8)}, "test", 0.05, 5)
+    assert {row[1] for row in rows} == {row[0] for row in binned} == {0, 3}
+
+
 def test_densities_are_those_of_all_preactivations(tmp_path):
     spec, batch = spec_of("tanh"), batch_of(50)
     keep_models(tmp_path, spec, [0, 1], [0, 1, 3])

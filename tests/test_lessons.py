@@ -97,7 +97,8 @@ def compose(tmp_path_factory):
     shutil.copytree(ROOT / "conf", folder / "conf")
     (folder / "params.yaml").write_text(read_committed(ROOT, "params.yaml"))
 
-    def composed(overrides):
+    def composed(typed):
+        overrides = [composing.expand(each, entry.PROJECT, folder) for each in typed]
         with chdir(folder), hydra.initialize_config_dir(str(folder / "conf"), version_base="1.3"):
             given = hydra.compose("config", overrides=[*overrides, "paths.output=elsewhere"])
             return composing.compose(given, entry.PROJECT, folder)

@@ -44,6 +44,8 @@ def threefry(key: tuple[Any, Any], counter: tuple[Any, Any]) -> tuple[Any, Any]:
 
     Key and counter are two uint32 tensors each, of shapes that broadcast; so is the result.
 
+    Examples
+    --------
     >>> zero = tf.zeros((), tf.uint32)
     >>> [hex(word.numpy()) for word in threefry((zero, zero), (zero, zero))]
     ['0x6b200159', '0x99ba4efe']

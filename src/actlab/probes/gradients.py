@@ -258,7 +258,9 @@ def probe_configuration(
     model = build_model(spec, seed=0)
     run_pass = compile_pass(model, spec.network.outputs)
     rows, binned = [], []
-    for epoch in kept_epochs(folder, seeds[0]):
+    # Seeds may end early: of some epochs not all have weights.
+    common = set.intersection(*(set(kept_epochs(folder, seed)) for seed in seeds))
+    for epoch in sorted(common):
         preactivations: dict[str, list[np.ndarray]] = {}
         for seed in seeds:
             read_weights(model, weights_path(folder, seed, epoch))

@@ -136,7 +136,7 @@ def _describe_scaling(splits: Splits, preprocessing: Any) -> str:
         return "values rescaled (" + ", ".join(f"{k} {v:g}" for k, v in preprocessing.items()) + ")"
     if splits.train.images.dtype != np.uint8:
         return "values as they are"
-    if np.isin(splits.train.images, (0, 255)).all():
+    if splits.train.images.any() and np.isin(splits.train.images, (0, 255)).all():
         return "values 0 and 1"
     return "colour levels divided by 255" if splits.shape[2:] == (3,) else sections.GREY_LEVELS
 

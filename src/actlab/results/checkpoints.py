@@ -138,8 +138,9 @@ class Checkpoints:
         if (saved := _read(self._path(seed, STATE))) is None:
             return
         values, arrays = saved
-        last, is_last = values["epoch"], values["is_last"]
         *between, final = sorted(kept_epochs)
+        last = values["epoch"]
+        is_last = values["is_last"] or last >= final
         kept = [
             weights_path(self.run.models, seed, epoch)
             for epoch in [*(epoch for epoch in between if epoch <= last), *[final] * is_last]

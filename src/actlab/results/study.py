@@ -319,17 +319,22 @@ def _read_training(
 ) -> pd.DataFrame:
     """Read a table of a training; check its seeds and epochs against the configured ones."""
     table, path = folder.read_table(name), folder.table(name)
-    may_end_early = folder.read_sections()["training"].may_end_early if "epoch" in table else False
     if "seed" in table:
         _check_seeds(table, seeds, path)
     if "epoch" in table:
         for seed, rows in table.groupby("seed"):
-            last = len(rows) if may_end_early else epochs
-            if list(rows["epoch"]) != list(range(1, last + 1)) or last > epochs:
+            reached = list(rows["epoch"])
+            is_whole = reached == list(range(1, epochs + 1))
+            if not (is_whole or (_may_end_early(folder) and reached == [*range(1, len(rows) + 1)])):
                 raise UserError(
                     f"{path} does not hold the epochs 1 to {epochs} of seed {seed}: {_AGAIN}"
                 )
     return table
+
+
+def _may_end_early(folder: layout.RunFolder) -> bool:
+    path = folder.models / "training.json"
+    return path.is_file() and folder.read_sections()["training"].may_end_early
 
 
 def _labelled(table: pd.DataFrame, network: str, activation: str) -> pd.DataFrame:
@@ -379,6 +384,9 @@ def _read_updates(study: Study, runs: Path) -> pd.DataFrame:
         folder = layout.RunFolder.finished(runs, activation, network)
         table, path = folder.read_table("updates"), folder.table("updates")
         rows = where(study.gradients, activation=activation, network=network)
+        epochs = set(rows["epoch"])
+        if set(table["epoch"]) > epochs and _may_end_early(folder):  # some seeds lack one
+            table = where(table, epoch=list(epochs))
         for column in ("seed", "epoch", "layer"):
             if set(table[column]) != set(rows[column]):
                 raise UserError(f"{path} holds other {column}s than gradients.csv: {_AGAIN}")
