@@ -20,6 +20,7 @@ from actlab.engine import csvs
 from actlab.evidence import claims, comparisons, outcomes, summaries
 from actlab.evidence.config import ReportConfig
 from actlab.models.config import InitializerConfig, NetworkConfig
+from actlab.models.network import ModelSpec
 from actlab.probes.config import GradientsConfig, TheoryConfig, TimingConfig
 from actlab.reporting import drawings, report, sections
 from actlab.results import layout, metadata, study, tables
@@ -197,6 +198,7 @@ def plant(
         frames = {name: frame(name, values) for name, values in rows.items()}
         changed(frames)
         run = layout.RunFolder.finished(folder / "runs", activation, network)
+        plant_model(run, activation_of(activation), NetworkConfig("planted", list(hidden)))
         for name in frames.keys() & layout.COLUMNS.keys():
             csvs.write_frame(frames[name], run.table(name))
         # Timed blocks are the epochs of the first seed, without load.
@@ -240,6 +242,17 @@ def plant(
     return study.load_study(
         list(activations), list(networks), list(seeds), epochs, folder / "runs", results, timings
     )
+
+
+def plant_model(
+    run: layout.RunFolder, activation: ActivationConfig, network: NetworkConfig
+) -> None:
+    """Write what a run's networks were made of."""
+    initializer = InitializerConfig.read("glorot_uniform")
+    if not activation.name.isidentifier():  # for figures alone
+        activation = dataclasses.replace(activation, name="checked")
+    run.models.mkdir(parents=True, exist_ok=True)
+    ModelSpec(activation, network, initializer).save(run.models / "model.json")
 
 
 def frame(name: str, rows: Sequence[tuple]) -> pd.DataFrame:

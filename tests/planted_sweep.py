@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from actlab.engine.launches import Launch
-from actlab.results.layout import HISTORY
+from actlab.results.layout import HISTORY, NOISE
 from actlab.results.study import Study
 from actlab.tracking import runs
 from actlab.tracking.reading import FoundRuns
@@ -46,6 +46,7 @@ class Runs:
         self.parents: list[dict[str, Any]] = []
         self.seeds: list[tuple] = []
         self.history: list[tuple] = []
+        self.noise: list[tuple] = []
 
     def add(
         self,
@@ -86,6 +87,7 @@ class Runs:
             pd.DataFrame(self.seeds, columns=["parent", "seed", "test_loss", "test_accuracy"]),
             pd.DataFrame(self.history, columns=["parent", *HISTORY]),
             launch=self.launch,
+            noise=pd.DataFrame(self.noise, columns=["parent", *NOISE]),
         )
 
     def gather(self, name: str | None = "swept", by: list[str] | None = None) -> Study:

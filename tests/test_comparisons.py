@@ -1,6 +1,7 @@
 """Comparisons of planted studies whose verdicts are known."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,25 @@ def test_logits_are_scored_image_by_image(study, results):
     np.testing.assert_allclose(losses["mlp", "tanh"][0], [low, low, low, low])  # seed 3
     np.testing.assert_allclose(losses["mlp", "tanh"][2], [low, low, low, high])  # seed 2
     row = csvs.where(whole.calibration, activation="relu", network="mlp", seed=2)
-    assert row["calibration_error"].item() == calibration_error(logits_of(2, 4), LABELS)
+    logits = logits_of(2, 4)
+    chances, right = special.softmax(logits, axis=1).max(axis=1), logits.argmax(axis=1) == LABELS
+    assert row["calibration_error"].item() == pytest.approx(calibration_error(chances, right))
+
+
+def test_logistic_outputs_are_scored_one_by_one(study, results):
+    outputs = study.configurations.assign(**{"network.outputs": "logistic"})
+    whole, by_image = comparisons.read_predictions(
+        replace(study, configurations=outputs), results, LABELS
+    )
+    logits = logits_of(2, 4)
+    chances = special.expit(logits)
+    of_label = np.arange(3) == LABELS[:, None]
+    losses = -np.log(np.where(of_label, chances, 1 - chances)).sum(axis=1)
+    np.testing.assert_allclose(by_image["test_loss"]["mlp", "tanh"][2], losses, rtol=1e-6)
+    row = csvs.where(whole.calibration, activation="relu", network="mlp", seed=2)
+    right = logits.argmax(axis=1) == LABELS
+    expected = calibration_error(chances.max(axis=1), right)
+    assert row["calibration_error"].item() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +101,24 @@ def test_logits_that_are_not_there_are_refused(study, results, damage, reason):
     damage(results / "tanh-mlp/results/test.npz")
     with pytest.raises(UserError, match=reason):
         comparisons.read_predictions(study, results, LABELS)
+
+
+# --- Regressions -------------------------------------------------------------------------------
+
+
+def test_a_regression_is_compared_by_the_ratio_of_its_errors(study, results):
+    outputs = study.configurations.assign(**{"network.outputs": "linear"})
+    regression = replace(
+        study, configurations=outputs, test=study.test.assign(test_accuracy=math.nan)
+    )
+    assert comparisons.read_predictions(regression, results, LABELS) == (regression, {})
+    scores = comparisons.score(regression, 0.97)
+    assert set(scores["metric"]) == {"test_mse", "epoch_seconds"}
+    table = comparisons.compare(regression, scores, REPORT)
+    first, second = (values_of(scores, name, "test_mse") for name in ("sigmoid", "relu"))
+    row = csvs.where(table, first="sigmoid", second="relu", network="mlp", metric="test_mse")
+    assert row["mean"].item() == pytest.approx(np.log(first / second).mean())
+    assert row["margin"].item() == pytest.approx(math.log1p(REPORT.equivalence_margin_ratio))
 
 
 # --- Pairs -------------------------------------------------------------------------------------

@@ -10,8 +10,16 @@ from test_training import compile_in_keras, spec_of
 from actlab.activations.definitions import ACTIVATIONS
 from actlab.backend import keras, tf
 from actlab.data.splits import Split, to_uint8
+from actlab.engine.presets import list_presets
 from actlab.models.network import build_model
-from actlab.training.compiled import DeviceSplit, compile_epoch, shuffled_order, to_device
+from actlab.training.compiled import (
+    DeviceSplit,
+    compile_epoch,
+    make_optimizer,
+    shuffled_order,
+    to_device,
+)
+from actlab.training.config import OptimizerConfig
 
 #: Where the derivative of an activation jumps, its constants being those of `CONSTANTS`.
 KINKS = {
@@ -25,22 +33,28 @@ KINKS = {
 
 #: Those of the default study, and one of each other kind; `make faults` takes all.
 COMPARED = ["sigmoid", "tanh", "relu", "leaky_relu", "gelu", "prelu", "hard_shrink", "relu6"]
+#: Steps with every optimizer other than Adam.
+OF_OPTIMIZERS = 6
 if os.environ.get("ACTLAB_FAULTS") == "all":
-    COMPARED = list(ACTIVATIONS)
+    COMPARED, OF_OPTIMIZERS = list(ACTIVATIONS), 60
 
 
-class RecordingAdam(keras.optimizers.Adam):
-    """Adam that keeps the gradients of its last step, in variables of its own."""
+def make_recording(chosen):
+    """Make an optimizer that keeps the gradients of its last step, in variables of its own."""
+    plain = make_optimizer(chosen)
 
-    def build(self, var_list):
-        super().build(var_list)
-        self.gradients = [
-            self.add_variable_from_reference(variable, name="gradient") for variable in var_list
-        ]
+    class Recording(type(plain)):
+        def build(self, var_list):
+            super().build(var_list)
+            self.gradients = [
+                self.add_variable_from_reference(variable, name="gradient") for variable in var_list
+            ]
 
-    def update_step(self, gradient, variable, learning_rate):
-        self.assign(self.gradients[self._get_variable_index(variable)], gradient)
-        super().update_step(gradient, variable, learning_rate)
+        def update_step(self, gradient, variable, learning_rate):
+            self.assign(self.gradients[self._get_variable_index(variable)], gradient)
+            super().update_step(gradient, variable, learning_rate)
+
+    return Recording.from_config(plain.get_config())
 
 
 class Replaceable:
@@ -112,30 +126,39 @@ def contributions(model, images, labels):
 # Two programs that round differently part for good where a pre-activation falls on one side of a
 # kink in the one and on the other side in the other. So both take each step from the same state,
 # and an image that comes that close to a kink is replaced. 60 steps see all 60,000 images.
-@pytest.mark.parametrize("function", COMPARED)
-def test_every_step_equals_that_of_keras_from_the_same_state(function, mnist):
+@pytest.mark.parametrize(
+    ("function", "optimizer_name", "steps"),
+    [
+        *((function, "adam", 60) for function in COMPARED),
+        *(("tanh", name, OF_OPTIMIZERS) for name in list_presets("optimizer") if name != "adam"),
+    ],
+)
+def test_every_step_equals_that_of_keras_from_the_same_state(
+    function, optimizer_name, steps, mnist
+):
     spec, size, replaced = spec_of(function), 1000, 0
+    chosen = OptimizerConfig.read(optimizer_name)
     train, levels = mnist.train, to_uint8(mnist.train.images)
     assert levels is not None
     whole = to_device(Split(levels, train.labels))
     held: list[Any] = [Replaceable(tensor[:size]) for tensor in whole]
-    ours, optimizer = build_model(spec, 0), RecordingAdam(0.001)
+    ours, optimizer = build_model(spec, 0), make_recording(chosen)
     run_epoch = compile_epoch(ours, optimizer, DeviceSplit(*held), size)  # of one batch
-    theirs = compile_in_keras(build_model(spec, 0), RecordingAdam(0.001))
+    theirs = compile_in_keras(build_model(spec, 0), make_recording(chosen))
     theirs.optimizer.build(theirs.trainable_variables)
     updated = [keras.Variable(weight) for weight in ours.get_weights()]
-    adam = keras.optimizers.Adam(0.001)
-    adam.build(updated)
-    apply = tf.function(lambda gradients: adam.apply(gradients, updated), autograph=False)
+    plain = make_optimizer(chosen)
+    plain.build(updated)
+    apply = tf.function(lambda gradients: plain.apply(gradients, updated), autograph=False)
     our_state = [*ours.variables, *optimizer.variables]
-    for batch in shuffled_order(0, 1, len(train.labels)).reshape(-1, size):
+    for batch in shuffled_order(0, 1, len(train.labels)).reshape(-1, size)[:steps]:
         is_near = is_near_a_kink(ours, KINKS.get(function, ()), train.images[batch])
         replaced += is_near.sum()
         batch = np.where(is_near, batch[~is_near][0], batch)
         images, labels = train.images[batch], train.labels[batch]
         scales, before = contributions(ours, images, labels), read(our_state)
         assign([*theirs.variables, *theirs.optimizer.variables], before)
-        assign([*updated, *adam.variables], before[: -len(optimizer.gradients)])
+        assign([*updated, *plain.variables], before[: -len(optimizer.gradients)])
         assign([each.variable for each in held], [tf.gather(tensor, batch) for tensor in whole])
 
         loss, accuracy = run_epoch(np.arange(size, dtype=np.int32))
@@ -149,8 +172,8 @@ def test_every_step_equals_that_of_keras_from_the_same_state(function, mnist):
         apply([tf.constant(gradient) for gradient in gradients])
         changes, expected_changes = (
             [after - start for after, start in zip(read(state), before, strict=False)]
-            for state in (our_state[: -len(gradients)], [*updated, *adam.variables])
+            for state in (our_state[: -len(gradients)], [*updated, *plain.variables])
         )
         assert_close(changes, expected_changes, largest(expected_changes), 1e-4)
         theirs.reset_metrics()
-    assert replaced < 0.01 * len(train.labels)
+    assert replaced < 0.01 * steps * size

@@ -214,7 +214,7 @@ def test_the_highest_accuracy_is_written_with_its_verdicts(tmp_path, accuracies,
         epochs=2,
         accuracies={(name, "mlp"): values for name, values in accuracies.items()},
     )
-    lines = findings.accuracy_findings(study, summarised(study), compared(study)[1])
+    lines = findings.test_findings(study, summarised(study), compared(study)[1])
     assert lines == [f"On mlp {found}"]
 
 

@@ -1,6 +1,7 @@
 """The recipes of docs/recipes.md, followed on a copy of the repository."""
 
 import csv
+import json
 import math
 import os
 import re
@@ -9,12 +10,16 @@ import subprocess
 import sys
 from contextlib import closing
 
+import h5py
 import pages
 import pytest
 import yaml
 from studies import copy_repository
 
-RECIPES = ["An activation", "A network", "An optimizer", "A data set", "A probe", "A claim"]
+RECIPES = [
+    *("An activation", "A network", "Dropout", "An optimizer", "A data set"),
+    *("A probe", "A claim"),
+]
 
 #: Commands of the page, in one process: TensorFlow takes seconds to import. Tests come first,
 #: since their check of shapes has to be there before actlab is.
@@ -124,6 +129,7 @@ def followed(root, page, tmp_path_factory):
         if block.title:
             pages.apply(block, folder)
     order = ["A probe", "A claim", "A data set", "An activation", "A network"]
+    order += ["Dropout", "An optimizer"]
     commands = [each for heading in order for each in commands_under(page, heading)]
     # DVC trains before it probes.
     commands.remove("dvc repro gradients")
@@ -182,6 +188,28 @@ def test_a_data_set_is_converted_and_learnt(followed):
     assert refused.returncode == 1
     assert refused.stderr.startswith("actlab: conf/data/stripes.yaml, path ")
     assert "the idx file holds 2047 values, its shape (2048,) has 2048" in refused.stderr
+
+
+def test_a_constant_of_an_activation_is_trained(followed):
+    (path,) = (followed.folder / "multirun/single").glob(
+        "*/runs/gaussian_trained-*/models/seed-0/epoch-001.weights.h5"
+    )
+    with h5py.File(path) as file:
+        sizes = []
+        file.visititems(lambda _, found: sizes.append(getattr(found, "shape", None)))
+    hidden = yaml.safe_load((followed.folder / "conf/network/mlp.yaml").read_text())["hidden"]
+    # Of each hidden layer a bias and a width per unit.
+    assert [sizes.count((units,)) for units in hidden] == [2, 2]
+
+
+def test_dropout_and_an_optimizer_are_compared(followed):
+    said = followed.said_by("compare sweep=dropout")
+    assert re.search(r"^By test accuracy, dropout 0.0 vs. 0.5", said, re.MULTILINE)
+    (path,) = (followed.folder / "multirun/single").glob(
+        "*optimizer=heavy_ball*/runs/relu-mlp/models/training.json"
+    )
+    settings = json.loads(path.read_text())["optimizer"]["settings"]
+    assert (settings["momentum"], settings["learning_rate"]["decay_rate"]) == (0.9, 0.5)
 
 
 def test_a_probe_is_measured_of_every_hidden_layer(followed):

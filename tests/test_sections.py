@@ -1,5 +1,6 @@
 """What is drawn and said of sweeps: figures, sentences, report and summary."""
 
+import math
 import re
 from pathlib import Path
 
@@ -24,7 +25,8 @@ INITIALIZERS = {"initializer__name": ["glorot_uniform", "recommended"]}
 class Made:
     """All that is made of a sweep."""
 
-    def __init__(self, runs, name="swept", unfinished=()):
+    def __init__(self, runs, name="swept", unfinished=(), noise=()):
+        runs.noise = list(noise)
         self.sweep = runs.gather(name)
         self.scores = comparisons.score(self.sweep, REPORT.target_accuracy)
         self.summary = summaries.summarise(self.sweep, self.scores, REPORT.confidence)
@@ -196,6 +198,42 @@ def test_no_text_of_a_figure_is_cut_off(by_depth, fair, tmp_path):
                 assert box.x1 < width + 2
                 assert box.y1 < height + 2
             assert sum(axes.bbox.width for axes in figure.axes) > 0.4 * width
+
+
+# --- Regressions and noise ---------------------------------------------------------------------
+
+
+def test_a_regression_is_reported_by_its_error():
+    runs = plant_grid(["tanh", "relu"], {"network__outputs": ["linear"], **FEW_DEPTHS})
+    runs.seeds = [(*row[:3], math.nan) for row in runs.seeds]
+    runs.history = [(*row[:4], math.nan, row[5], math.nan) for row in runs.history]
+    made = Made(runs)
+    assert "With depth 1, relu has the lowest mean test MSE, 0.0" in made.answer
+    assert "accuracy" not in made.answer
+    assert {"test_mse", "loss_curves"} <= made.drawings.keys()
+    assert not [name for name in made.drawings if "accuracy" in name]
+    (axes, *_) = made.axes("test_mse")
+    assert axes.get_ylabel() == "Test MSE"
+    assert made.section("Test MSE")
+    assert made.grid("Results").header[2:] == ("Test MSE", "95 % interval")
+    text = report.render_markdown(made.report)
+    assert "Mean squared error by epoch" in text
+    assert "nats" not in text
+    assert "accuracy" not in text
+
+
+def test_noise_on_the_test_images_is_drawn_from_none_to_most():
+    runs, rows = plant_grid(["tanh", "relu"], {"data__name": ["mnist"]}), []
+    for run, seed, loss, accuracy in runs.seeds:
+        rows += [(run, seed, noise, loss, accuracy - noise / 10) for noise in (1.0, 0.5)]
+    made = Made(runs, noise=rows)
+    table = made.drawings["noise"].table
+    relu = where(table, activation="relu")
+    assert relu["noise"].tolist() == ["0", "0.5", "1"]
+    np.testing.assert_allclose(-np.diff(relu["mean"]), 0.05)
+    (axes,) = made.axes("noise")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Noise", "Test accuracy (%)")
+    assert "uniform noise on the test images" in made.captions["noise"]
 
 
 # --- Sentences ---------------------------------------------------------------------------------

@@ -268,13 +268,12 @@ def test_calibration_error_of_bins_that_can_be_counted():
     # Confidences 0.6 (right), 0.7 (wrong), 0.8 (right), 0.9 (right), in two bins of two:
     # |1/2 - 0.65| and |1 - 0.85|.
     chances = np.array([0.8, 0.6, 0.9, 0.7])
-    logits = np.log(np.stack([chances, 1 - chances], axis=1))
-    labels = np.array([0, 0, 0, 1])
-    assert calibration_error(logits, labels, bins=2) == pytest.approx(0.15)
-    assert calibration_error(logits, labels, bins=1) == pytest.approx(0)
+    right = np.array([True, True, True, False])
+    assert calibration_error(chances, right, bins=2) == pytest.approx(0.15)
+    assert calibration_error(chances, right, bins=1) == pytest.approx(0)
     # More bins than images: each image is one.
-    assert calibration_error(logits, labels) == pytest.approx((0.4 + 0.7 + 0.2 + 0.1) / 4)
-    assert math.isnan(calibration_error(np.array([[math.nan, 0.0]]), np.array([0])))
+    assert calibration_error(chances, right) == pytest.approx((0.4 + 0.7 + 0.2 + 0.1) / 4)
+    assert math.isnan(calibration_error(np.array([math.nan]), np.array([True])))
 
 
 # --- Ranks --------------------------------------------------------------------------------------

@@ -1,14 +1,15 @@
-import json
 import math
 
 import numpy as np
 import pytest
-from planted import plant, summarised
+from planted import plant, plant_model, summarised
 from scipy import stats
 
+from actlab.activations.config import ActivationConfig
 from actlab.engine import csvs
 from actlab.errors import UserError
 from actlab.evidence import layer_summaries, statistics, summaries
+from actlab.models.config import NetworkConfig
 from actlab.results import layout, tables
 from actlab.results.study import load_study, read_activations
 
@@ -184,11 +185,10 @@ def test_activations_are_what_was_trained(tmp_path):
     runs = tmp_path / "runs"
 
     def train(name, network, slope):
-        folder = runs / f"{name}-{network}/models"
-        folder.mkdir(parents=True, exist_ok=True)
         constants = {"negative_slope": slope} if name == "leaky_relu" else {}
-        activation = {"name": name, "function": name, "constants": constants}
-        (folder / "model.json").write_text(json.dumps({"activation": activation}))
+        activation = ActivationConfig(name, name, constants)
+        run = layout.RunFolder.finished(runs, name, network)
+        plant_model(run, activation, NetworkConfig(network, list(NETWORKS[network])))
 
     for network, name in study.identities():
         train(name, network, 0.25)

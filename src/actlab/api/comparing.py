@@ -13,19 +13,21 @@ from actlab.errors import UserError
 from actlab.evidence import comparisons
 from actlab.evidence.config import ReportConfig
 
-Metric = Literal["test_accuracy", "test_loss", "epochs_to_target"]
+Metric = Literal["test_accuracy", "test_loss", "test_mse", "epochs_to_target"]
 
-#: Differences that do not matter, as in params.yaml: of accuracies, nats, epochs.
+#: Differences that do not matter, as in params.yaml: of accuracies, nats, epochs; of mean squared
+#: errors, the part by which one is larger.
 MARGINS: Mapping[str, float] = {
     "test_accuracy": 0.002,
     "test_loss": 0.01,
+    "test_mse": 0.05,
     "epochs_to_target": 1.0,
 }
 
 
 def compare(
     fitted: Fit,
-    metric: Metric = "test_accuracy",
+    metric: Metric | None = None,
     *,
     margin: float | None = None,
     confidence: float = 0.95,
@@ -41,7 +43,8 @@ def compare(
         Result of `fit`.
     metric
         test_accuracy, test_loss, or epochs_to_target: the first epoch whose val_accuracy reaches
-        `target`; a seed that never does counts as one epoch more than were trained.
+        `target`; a seed that never does counts as one epoch more than were trained. Of a
+        regression, test_mse, the mean squared error. By default test_accuracy or test_mse.
     margin
         The largest difference that does not matter; by default the pipeline's, `MARGINS`.
 
@@ -49,7 +52,8 @@ def compare(
     -------
     pd.DataFrame
         One row per pair: first, second, verdict (better, worse, equivalent, undecided), mean of
-        first minus second (fractions, nats or epochs) with its interval low to high, seeds,
+        first minus second (fractions, nats or epochs; of test_mse the natural logarithm of first
+        divided by second) with its interval low to high, seeds,
         diverged_seeds (in how many of them either diverged: then the pair is undecided),
         seeds_needed (how many would decide an undecided pair; NaN: decided, or more than 10,000),
         margin, effect_size (Cohen's d_z), p_holm (paired t-test), p_equivalence_holm (two one-sided
@@ -61,19 +65,25 @@ def compare(
         If there are fewer than two activations, or a value is not allowed.
     """
     require(fitted, Fit, "fitted", FITTED)
-    validate(Metric, metric, "metric")
-    within = validate(Positive, MARGINS[metric] if margin is None else margin, "margin")
+    study = fitted.study()
+    name = (
+        comparisons.primary_metric(study) if metric is None else validate(Metric, metric, "metric")
+    )
+    if study.is_regression != (name == "test_mse"):
+        kind = "a regression does" if study.is_regression else "classifiers do"
+        raise UserError(f"metric is {name!r}, which {kind} not have: leave it out")
+    within = validate(Positive, MARGINS[name] if margin is None else margin, "margin")
     validate(Fraction, target, "target")
     validate(Fraction, confidence, "confidence")
     if len(fitted.activations) < 2:
         raise UserError(f"only {fitted} was fitted: give `fit` a list of two activations or more")
-    scores = where(comparisons.score(fitted.study(), target), metric=metric)
-    margins = {comparisons.METRICS[name].margin: value for name, value in MARGINS.items()}
-    margins |= {comparisons.METRICS[metric].margin: within, "equivalence_margin_ratio": 0.05}
+    scores = where(comparisons.score(study, target), metric=name)
+    margins = {comparisons.METRICS[each].margin: value for each, value in MARGINS.items()}
+    margins |= {comparisons.METRICS[name].margin: within}
     config = ReportConfig(confidence, target, **margins)
-    table = comparisons.compare(fitted.study(), scores, config, thorough=True)
+    table = comparisons.compare(study, scores, config, thorough=True)
     table = table.rename(columns={"pairs": "seeds", "pairs_needed": "seeds_needed"})
-    diverged = comparisons.diverged_seeds(fitted.study())
+    diverged = comparisons.diverged_seeds(study)
     lost = {name: {*diverged.get((fitted.network.name, name), ())} for name in fitted.activations}
     pairs = zip(table["first"], table["second"], strict=True)
     table["diverged_seeds"] = [len(lost[first] | lost[second]) for first, second in pairs]

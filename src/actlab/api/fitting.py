@@ -31,7 +31,7 @@ from actlab.evidence.comparisons import diverged_seeds
 from actlab.evidence.summaries import over_seeds
 from actlab.models.config import InitializerConfig, NetworkConfig
 from actlab.results import layout, tables
-from actlab.results.study import ACTIVATION, NETWORK, Study
+from actlab.results.study import ACTIVATION, NETWORK, Study, describe_row
 from actlab.training.config import OptimizerConfig, TrainingConfig
 
 if TYPE_CHECKING:
@@ -147,13 +147,18 @@ class Fit:
 
     def study(self) -> Study:
         """Return the tables as a study, for the functions that take one."""
-        names = [(self.network.name, name) for name in self.activations]
-        table = pd.DataFrame(names, columns=[NETWORK, ACTIVATION])
+        rows = [
+            describe_row(
+                self.network.name, name, {"activation": activation, "network": self.network}
+            )
+            for name, activation in self.activations.items()
+        ]
         return Study(
             keys=(NETWORK, ACTIVATION),
-            configurations=table.assign(**{"training.epochs": str(self.epochs)}),
+            configurations=pd.DataFrame(rows).assign(**{"training.epochs": str(self.epochs)}),
             test=self.test,
             history=self.history,
+            noise=self.noise,
         )
 
     def kept_epochs(self) -> list[int]:
@@ -183,19 +188,21 @@ class Fit:
         model.set_weights(self._weights[key])
         return model
 
-    def summarise(
-        self, metric: TestMetric = "test_accuracy", confidence: float = 0.95
-    ) -> pd.DataFrame:
+    def summarise(self, metric: TestMetric | None = None, confidence: float = 0.95) -> pd.DataFrame:
         """Return one row per activation: mean, sd and interval over seeds.
 
-        Columns are activation, network, diverged_seeds (how many have a loss that is not finite;
+        By default of test_accuracy; of test_loss in a regression, which has no accuracy. Columns
+        are activation, network, diverged_seeds (how many have a loss that is not finite;
         the mean counts what their networks predict), mean, sd, low, high (Student's t interval of
         the mean), then one per seed.
         """
+        study = self.study()
+        if metric is None:
+            metric = "test_loss" if study.is_regression else "test_accuracy"
         validate(TestMetric, metric, "metric")
         validate(Fraction, confidence, "confidence")
         table = over_seeds(self.test, ["activation", "network"], metric, confidence)
-        diverged = diverged_seeds(self.study())
+        diverged = diverged_seeds(study)
         counts = [len(diverged.get((self.network.name, name), ())) for name in table["activation"]]
         table.insert(2, "diverged_seeds", counts)
         return table

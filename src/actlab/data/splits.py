@@ -149,13 +149,18 @@ def load_own(folder: Path) -> Splits:
 
 
 def count_classes(splits: Splits) -> list[tuple[str, int, int]]:
-    """Count the images per label and split: rows of `tables.CLASS_COUNTS`."""
-    return [
-        (name, label, int(images))
-        for name, split in splits.items()
-        if split.labels.ndim == 1
-        for label, images in enumerate(np.bincount(split.labels, minlength=len(splits.classes)))
-    ]
+    """Count the images per label and split: rows of `tables.CLASS_COUNTS`.
+
+    Where targets are numbers, a split is one row, of label -1.
+    """
+    rows = []
+    for name, split in splits.items():
+        if split.labels.ndim == 1:
+            counts = np.bincount(split.labels, minlength=len(splits.classes))
+            rows += [(name, label, int(count)) for label, count in enumerate(counts)]
+        else:
+            rows.append((name, -1, len(split.labels)))
+    return rows
 
 
 def save_processed(splits: Splits, folder: Path, made_with: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int32
+from jaxtyping import Float, Float32, Int32
 from scipy import special
 
 from actlab.engine.csvs import where
@@ -33,6 +33,7 @@ from actlab.evidence.statistics import (
     resample_images,
     seeds_needed,
 )
+from actlab.evidence.wording import capitalise, percent, written
 from actlab.results.layout import RunFolder
 from actlab.results.study import ACTIVATION, NETWORK, PHASE, Identity, Study, numbers, setting
 from actlab.results.tables import COMPARED
@@ -51,8 +52,8 @@ class Metric:
     title
         As in a sentence.
     unit
-        Of a difference: points (percentage points), nats, epochs, or ratio: then logarithms of
-        times are compared.
+        Of a difference: points (percentage points), nats, epochs, or ratio: then logarithms are
+        compared.
     margin
         The attribute of `ReportConfig` that holds the largest difference that does not matter.
     paired_by
@@ -68,12 +69,36 @@ class Metric:
     paired_by: str = "seed"
     at_equal: tuple[str, ...] = ()
 
+    @property
+    def factor(self) -> int:
+        """The factor by which a value is shown: 100 for percentages."""
+        return 100 if self.unit == "points" else 1
+
+    @property
+    def axis(self) -> str:
+        """The title of an axis of values."""
+        return f"{capitalise(self.title)}{' (%)' if self.unit == 'points' else ''}"
+
+    def write(self, value: float) -> str:
+        """Write a value with its unit."""
+        return percent(value) if self.unit == "points" else written(value, 4)
+
+    def write_interval(self, low: float, high: float) -> str:
+        """Write an interval of values, without the unit."""
+        if not math.isfinite(low + high):
+            return "n/a"
+        if self.unit == "points":
+            return f"{100 * low:.2f} to {100 * high:.2f}"
+        return f"{written(low, 4)} to {written(high, 4)}"
+
 
 #: By name, in the order of the report.
 METRICS = {
     "val_accuracy": Metric("validation accuracy", "points", True, "equivalence_margin"),
     "test_accuracy": Metric("test accuracy", "points", True, "equivalence_margin"),
     "test_loss": Metric("test NLL", "nats", False, "equivalence_margin_nats"),
+    # Of a regression, whose targets have a unit of their own.
+    "test_mse": Metric("test MSE", "ratio", False, "equivalence_margin_ratio"),
     "calibration_error": Metric("calibration error", "points", False, "equivalence_margin"),
     # Trained longer, a seed is censored later.
     "epochs_to_target": Metric(
@@ -87,6 +112,9 @@ METRICS = {
         "time per epoch", "ratio", False, "equivalence_margin_ratio", "block", (NETWORK,)
     ),
 }
+
+#: What only classifiers have.
+_OF_CLASSES = ["val_accuracy", "test_accuracy", "epochs_to_target"]
 
 #: In larger families the number of seeds needed is not computed: each pair takes 5 ms.
 MANY_PAIRS = 64
@@ -104,10 +132,17 @@ _MOST_UNMATCHED = 30
 # --- Scores ---------------------------------------------------------------------------------
 
 
+def primary_metric(study: Study) -> str:
+    """Return the metric that answers first: test_accuracy, or test_mse in a regression."""
+    return "test_mse" if study.is_regression else "test_accuracy"
+
+
 def read_predictions(
-    study: Study, runs: Path, labels: Int32[np.ndarray, " images"]
+    study: Study, runs: Path, labels: Int32[np.ndarray, " images"] | Float32[np.ndarray, "n m"]
 ) -> tuple[Study, ByImage]:
     """Score the logits in every configuration's `test.npz` image by image.
+
+    A regression is returned as it is: nothing of it is compared over new images.
 
     Parameters
     ----------
@@ -130,7 +165,10 @@ def read_predictions(
     UserError
         When a file is missing, or its arrays are not logits of these images.
     """
+    if study.is_regression:
+        return study, {}
     right, losses, errors = {}, {}, []
+    outputs = dict(zip(study.identities(), study.configurations["network.outputs"], strict=True))
     images, diverged = np.arange(len(labels)), diverged_seeds(study)
     for network, activation in study.identities():
         path = RunFolder.finished(runs, activation, network).logits
@@ -147,16 +185,32 @@ def read_predictions(
                     f"{path} holds logits {array.shape} of seed {seed} for {len(labels)} test"
                     " images: run `dvc repro` to make it again"
                 )
-            errors.append((network, activation, seed, calibration_error(array, labels)))
+            confidence = _find_confidence(array, outputs[network, activation])
+            error = calibration_error(confidence, array.argmax(axis=1) == labels)
+            errors.append((network, activation, seed, error))
         stacked = np.stack(list(logits.values())).astype(np.float64)
         is_lost = np.isin(study.seeds, diverged.get((network, activation), []))[:, None]
         right[network, activation] = np.where(is_lost, np.nan, stacked.argmax(axis=2) == labels)
         with np.errstate(invalid="ignore"):
-            entropies = -special.log_softmax(stacked, axis=2)[:, images, labels]
+            if outputs[network, activation] == "logistic":
+                signs = np.where(np.arange(stacked.shape[2]) == labels[:, None], -1, 1)
+                entropies = np.logaddexp(0, signs * stacked).sum(axis=2)
+            else:
+                entropies = -special.log_softmax(stacked, axis=2)[:, images, labels]
         losses[network, activation] = np.where(is_lost, np.nan, entropies)
     columns = [*study.keys, "seed", "calibration_error"]
     calibration = pd.DataFrame(errors, columns=columns)
     return replace(study, calibration=calibration), {"test_accuracy": right, "test_loss": losses}
+
+
+def _find_confidence(
+    logits: Float[np.ndarray, "images classes"], outputs: str
+) -> Float[np.ndarray, " images"]:
+    """Compute the probability of each image's most probable class; NaN of a diverged network."""
+    values = logits.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        likely = special.expit(values) if outputs == "logistic" else special.softmax(values, axis=1)
+    return likely.max(axis=1)
 
 
 def score(study: Study, target: float) -> pd.DataFrame:
@@ -175,7 +229,8 @@ def score(study: Study, target: float) -> pd.DataFrame:
     -------
     pd.DataFrame
         `study.keys`, metric, pair (the seed, for epoch_seconds the block), value (fractions, nats,
-        epochs, seconds) and censored (whether the value is a lower bound).
+        squares of the targets' unit, epochs, seconds) and censored (whether the value is a lower
+        bound).
     """
     keys = list(study.keys)
     by_seed = [*keys, "seed"]
@@ -193,6 +248,8 @@ def score(study: Study, target: float) -> pd.DataFrame:
     table.loc[table["never"], "epochs_to_target"] = table["horizon"]
     if len(study.calibration):
         table = table.merge(study.calibration, on=by_seed, validate="1:1")
+    if study.is_regression:
+        table = table.rename(columns={"test_loss": "test_mse"}).drop(columns=_OF_CLASSES)
     measured = [name for name in METRICS if name in table]
     long = table.melt([*by_seed, "never"], measured, "metric", "value")
     counts = long["metric"] == "epochs_to_target"
@@ -440,14 +497,15 @@ def _compare_family(
 
 
 def verdict_tags(compared: pd.DataFrame, most: int = 50) -> dict[str, str]:
-    """Write the verdicts on test accuracy as tags for MLflow; none where there are over `most`.
+    """Write the verdicts on the primary metric as tags for MLflow; none where over `most`.
 
     >>> row = {"phase": "tuned", "key": "activation", "metric": "test_accuracy"}
     >>> row |= {"first": "relu", "second": "tanh", "verdict": "better"}
     >>> verdict_tags(pd.DataFrame([row]))
     {'verdict.test_accuracy.tuned: relu - tanh': 'better'}
     """
-    rows = where(compared, metric="test_accuracy").to_dict("records")
+    metric = "test_mse" if "test_mse" in set(compared["metric"]) else "test_accuracy"
+    rows = where(compared, metric=metric).to_dict("records")
     tags = {}
     for row in rows if len(rows) <= most else []:
         keys = [str(key) for key in compared.columns[: compared.columns.get_loc("key")] if row[key]]
@@ -456,5 +514,5 @@ def verdict_tags(compared: pd.DataFrame, most: int = 50) -> dict[str, str]:
         text = f"{f'{where_compared}: ' if where_compared else ''}{key}"
         text += f"{row['first']} - {row['second']}"
         allowed = re.sub(r"[^\w\-. :/]", "", text)  # in the name of a tag
-        tags[f"verdict.test_accuracy.{allowed}"[:250]] = str(row["verdict"])
+        tags[f"verdict.{metric}.{allowed}"[:250]] = str(row["verdict"])
     return tags

@@ -7,8 +7,8 @@ from itertools import permutations
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64, Integer
-from scipy import special, stats
+from jaxtyping import Bool, Float, Float64
+from scipy import stats
 
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 
@@ -294,31 +294,37 @@ def new_images_intervals(
 
 
 def calibration_error(
-    logits: Float[np.ndarray, "images classes"],
-    labels: Integer[np.ndarray, " images"],
+    confidence: Float[np.ndarray, " images"],
+    right: Bool[np.ndarray, " images"],
     bins: int = 15,
 ) -> float:
     """Compute the expected calibration error: the mean gap between confidence and accuracy.
 
     Images are sorted by the probability of their most probable class and cut into bins of equal
     numbers (adaptive bins, Nguyen & O'Connor 2015; Nixon et al. 2019, section 3). The error is the
-    mean over images of |accuracy - mean confidence| of their bin, a fraction. NaN where a logit is
-    not finite.
+    mean over images of |accuracy - mean confidence| of their bin, a fraction. NaN where a
+    confidence is.
 
-    >>> certain = np.array([[9.0, 0.0], [9.0, 0.0]])
-    >>> calibration_error(certain, np.array([0, 1]), bins=1)
-    0.499...
+    Parameters
+    ----------
+    confidence
+        The probability of each image's most probable class.
+    right
+        Whether that is the image's class.
+
+    Examples
+    --------
+    >>> calibration_error(np.array([0.9, 0.9]), np.array([True, False]), bins=1)
+    0.4
     """
-    if not np.isfinite(logits).all():
+    if not np.isfinite(confidence).all():
         return math.nan
-    confidence = special.softmax(logits.astype(np.float64), axis=1).max(axis=1)
-    right = logits.argmax(axis=1) == labels
     order = np.argsort(confidence, kind="stable")
     gaps = [
         abs(float(right[part].mean() - confidence[part].mean())) * len(part)
         for part in np.array_split(order, min(bins, len(order)))
     ]
-    return sum(gaps) / len(labels)
+    return sum(gaps) / len(right)
 
 
 def rank_correlation(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from actlab.engine.csvs import where
-from actlab.evidence.comparisons import METRICS, diverged_seeds
+from actlab.evidence.comparisons import METRICS, diverged_seeds, primary_metric
 from actlab.evidence.statistics import Interval, mean_interval
 from actlab.results.layout import HISTORY
 from actlab.results.study import PHASE, Study, label
@@ -86,14 +86,14 @@ def summarise(study: Study, scores: pd.DataFrame, confidence: float) -> pd.DataF
     metrics = [
         name
         for name, metric in METRICS.items()
-        if metric.paired_by == "seed" and (name != "calibration_error" or len(study.calibration))
+        if metric.paired_by == "seed" and name in set(scores["metric"])
     ]
     rows = []
     for configuration in study.configurations.to_dict("records"):
         known = study.identify(configuration)
         row: dict[str, Any] = {key: configuration[key] for key in [*study.keys, *study.tied]}
         rows.append(row)
-        row["seeds"] = len(values.get((*known, "test_accuracy"), ()))
+        row["seeds"] = len(values.get((*known, primary_metric(study)), ()))
         row["diverged_seeds"] = len(diverged.get(known, []))
         to_target = values.get((*known, "epochs_to_target"), scores.iloc[:0])
         row["unreached_seeds"] = sum(to_target["censored"])
@@ -235,22 +235,43 @@ def _mean_lines(table: pd.DataFrame, key: str, value: str) -> pd.DataFrame:
 def metrics(summary: pd.DataFrame) -> dict[str, float | None]:
     """Give the mean test accuracies in percent for `dvc metrics`, by the names of MLflow's runs.
 
-    NaN, which JSON lacks, becomes None.
+    In a regression, the mean squared errors. NaN, which JSON lacks, becomes None.
     """
-    accuracies = {
-        f"{row['activation']}/{row['network']} %": 100 * row["test_accuracy_mean"]
+    metric, unit = ("test_mse", "MSE") if "test_mse_mean" in summary else ("test_accuracy", "%")
+    values = {
+        f"{row['activation']}/{row['network']} {unit}": METRICS[metric].factor
+        * row[f"{metric}_mean"]
         for row in summary.to_dict("records")
     }
     return {
-        name: round(value, 6) if math.isfinite(value) else None
-        for name, value in accuracies.items()
+        name: round(value, 6) if math.isfinite(value) else None for name, value in values.items()
     }
 
 
-def tabulate_accuracy(study: Study, confidence: float) -> pd.DataFrame:
-    """Tabulate test accuracy over seeds: the study's keys, diverged_seeds, then `over_seeds`."""
-    table = over_seeds(study.test, study.keys, "test_accuracy", confidence)
+def tabulate_tests(study: Study, confidence: float) -> pd.DataFrame:
+    """Tabulate `primary_metric` over seeds: the study's keys, diverged_seeds, then `over_seeds`."""
+    return _tabulate_tested(study, study.test, study.keys, confidence)
+
+
+def tabulate_noise(study: Study, confidence: float) -> pd.DataFrame:
+    """Tabulate the same by the bound of the noise on the test images, as text, after the keys.
+
+    0 is the test without noise.
+    """
+    tested = study.test.merge(study.noise[list(study.keys)].drop_duplicates())
+    table = pd.concat([tested.assign(noise=0.0), study.noise], ignore_index=True)
+    table = table.sort_values("noise", kind="stable").assign(
+        noise=table["noise"].map("{:g}".format)
+    )
+    return _tabulate_tested(study, table, [*study.keys, "noise"], confidence)
+
+
+def _tabulate_tested(
+    study: Study, tested: pd.DataFrame, keys: Sequence[str], confidence: float
+) -> pd.DataFrame:
+    column = "test_loss" if study.is_regression else "test_accuracy"
+    table = over_seeds(tested, keys, column, confidence)
     diverged = diverged_seeds(study)
     counts = [len(diverged.get(study.identify(row), [])) for row in table.to_dict("records")]
-    table.insert(len(study.keys), "diverged_seeds", counts)
+    table.insert(len(keys), "diverged_seeds", counts)
     return table

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from actlab.engine.csvs import where
+from actlab.reporting.drawings import title_loss
 from actlab.reporting.health_figures import HEALTH_MAPS
 from actlab.reporting.look import line_styles, names_in
 from actlab.reporting.report import Chart
@@ -33,7 +34,7 @@ def build(study: Study, drawn: Mapping[str, pd.DataFrame]) -> dict[str, Chart]:
     # Each with the columns of which the reader chooses a value.
     plots: dict[str, tuple[Plot, tuple[str, ...]]] = {
         "accuracy_curves": (partial(_plot_curves, title="Accuracy", form=".2%"), ()),
-        "loss_curves": (partial(_plot_curves, title="Loss (nats)", form=".4f"), ()),
+        "loss_curves": (partial(_plot_curves, title=title_loss(study), form=".4f"), ()),
         "accuracy_differences": (_plot_differences, ()),
         "gradient_through_training": (
             partial(_plot_layers, title="Norm of the gradient", share=False),

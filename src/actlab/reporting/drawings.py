@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 
 from actlab.engine.csvs import where
 from actlab.evidence import layer_summaries, summaries
+from actlab.evidence.comparisons import METRICS, primary_metric
+from actlab.evidence.wording import capitalise
 from actlab.reporting import (
     activation_figures,
     figures,
@@ -42,15 +44,19 @@ def draw(study: Study, activations: Sequence[Description], confidence: float) ->
             activation_figures.plot_activation_functions, join_curves(activations), activations
         )
     if len(study.history):
-        for metric, look in (
-            ("accuracy", ("Accuracy (%)", 100)),
-            ("loss", ("Cross-entropy (nats)", 1, True)),
-        ):
+        looks = {"accuracy": ("Accuracy (%)", 100), "loss": (title_loss(study), 1, True)}
+        for metric, look in looks.items():
+            if metric == "accuracy" and study.is_regression:
+                continue
             curves = summaries.learning_curves(study, metric, confidence)
             drawings[f"{metric}_curves"] = Drawing.of(
                 figures.plot_learning_curves, curves, study.keys, confidence, *look
             )
-    drawings["test_accuracy"] = _draw_accuracy(study, confidence)
+    drawings[primary_metric(study)] = _draw_tests(study, confidence)
+    if len(study.noise):
+        noise = summaries.tabulate_noise(study, confidence)
+        others = ([*study.keys, "noise"], METRICS[primary_metric(study)], "noise")
+        drawings["noise"] = Drawing.of(response_figures.plot_response, noise, *others)
     if study.is_fair:
         tuning = summaries.tabulate_tuning(study)
         if len(tuning):
@@ -88,6 +94,14 @@ def draw(study: Study, activations: Sequence[Description], confidence: float) ->
     return drawings
 
 
+def title_loss(study: Study) -> str:
+    """Write the title of an axis of losses."""
+    if len(study.losses) > 1:
+        return "Loss"
+    loss = study.losses[0]
+    return capitalise(loss.title) + (f" ({loss.unit})" if loss.unit else "")
+
+
 def draw_differences(study: Study, compared: pd.DataFrame, confidence: float) -> Drawing | None:
     """Give the figure of differences of test accuracy; None where none, or too many, are compared.
 
@@ -105,7 +119,7 @@ def draw_differences(study: Study, compared: pd.DataFrame, confidence: float) ->
 
 
 def swept_keys(study: Study) -> list[str]:
-    """Select the keys along which accuracy is drawn as a response: one, two, or none.
+    """Select the keys along which test results are drawn as a response: one, two, or none.
 
     Of up to two keys besides the activation it is the numeric one, or else both.
     """
@@ -122,13 +136,13 @@ def swept_keys(study: Study) -> list[str]:
     return others if len(others) == 2 else []
 
 
-def _draw_accuracy(study: Study, confidence: float) -> Drawing:
-    accuracy = summaries.tabulate_accuracy(study, confidence)
+def _draw_tests(study: Study, confidence: float) -> Drawing:
+    tests, metric = summaries.tabulate_tests(study, confidence), METRICS[primary_metric(study)]
     along = swept_keys(study)
     if len(along) == 1:
-        return Drawing.of(response_figures.plot_response, accuracy, study.keys, along[0])
+        return Drawing.of(response_figures.plot_response, tests, study.keys, metric, along[0])
     if along:
         # The key with more values goes from left to right.
         x, y = sorted(along, key=lambda key: -len(study.values(key)))
-        return Drawing.of(response_figures.plot_heat, accuracy, study.keys, x, y)
-    return Drawing.of(figures.plot_accuracy, accuracy, study.keys, confidence)
+        return Drawing.of(response_figures.plot_heat, tests, study.keys, metric, x, y)
+    return Drawing.of(figures.plot_tests, tests, study.keys, metric, confidence)

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from actlab.engine.csvs import where
+from actlab.evidence.comparisons import Metric
 from actlab.reporting.look import (
     NOTE,
     LineStyle,
@@ -254,34 +255,40 @@ def _plot_lines(
 
 
 @styled
-def plot_accuracy(accuracy: pd.DataFrame, keys: Sequence[str], confidence: float) -> Figure:
-    """Draw the test accuracy of every seed above mean and interval, one panel per setting.
+def plot_tests(
+    tests: pd.DataFrame, keys: Sequence[str], metric: Metric, confidence: float
+) -> Figure:
+    """Draw the test result of every seed above mean and interval, one panel per setting.
 
     Parameters
     ----------
-    accuracy
-        `summaries.tabulate_accuracy`.
+    tests
+        `summaries.tabulate_tests`.
     keys
         Of the study.
+    metric
+        What was tested.
     confidence
         Of the intervals.
     """
+    places = "{:.2f}" if metric.unit == "points" else "{:.4g}"
     key = line_key(keys)
     panels = {
         name: rows.loc[spread_evenly(rows.index.tolist(), MOST_ROWS)]
         for name, rows in select_panels(
-            accuracy, [other for other in keys if other != key], keys
+            tests, [other for other in keys if other != key], keys
         ).items()
     }
     most = max(map(len, panels.values()))
     figure, axes_of = make_panels(len(panels), 2, height=0.8 + 0.5 * most)
     for axes, (name, rows) in zip(axes_of, panels.items(), strict=True):
-        plot_dots(axes, rows, lambda value: f"{value:.2f}", 100, key=key)
+        plot_dots(axes, rows, places.format, metric.factor, key=key)
         axes.set_title(escape(name), loc="left")
-        axes.set_xlabel("Test accuracy (%)")
+        axes.set_xlabel(metric.axis)
         axes.margins(x=0.12)
-        keep_percent(axes, "x")
-    add_legend(figure, seed_handles(accuracy, confidence))
+        if metric.unit == "points":
+            keep_percent(axes, "x")
+    add_legend(figure, seed_handles(tests, confidence))
     return figure
 
 

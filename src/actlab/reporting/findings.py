@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from actlab.engine.csvs import where
-from actlab.evidence.comparisons import METRICS, diverged_seeds
+from actlab.evidence.comparisons import METRICS, diverged_seeds, primary_metric
 from actlab.evidence.differences import difference_text, orient
-from actlab.evidence.wording import capitalise, counted, join, percent
+from actlab.evidence.wording import capitalise, counted, join
 from actlab.results.study import ACTIVATION, NETWORK, PHASE, Study, label, line_key
 
 #: Settings that have a sentence, pairs of values of a key, and diverged configurations by name.
@@ -55,8 +55,8 @@ def name_value(key: str, value: str, study: Study) -> str:
     return value if key in (ACTIVATION, NETWORK, PHASE) else f"{label(key, study.keys)} {value}"
 
 
-def accuracy_findings(study: Study, summary: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
-    """Write, for each setting, which test accuracy is highest and how the others compare.
+def test_findings(study: Study, summary: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
+    """Write, for each setting, which test result is best and how the others compare.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def accuracy_findings(study: Study, summary: pd.DataFrame, compared: pd.DataFram
         return []
     settings = find_settings(study)
     lines = [
-        _accuracy_finding(study, where(summary, **setting), compared, setting)
+        _test_finding(study, where(summary, **setting), compared, setting)
         for setting in settings[:_MOST_SETTINGS]
     ]
     if left := len(settings) - len(lines):
@@ -78,28 +78,34 @@ def accuracy_findings(study: Study, summary: pd.DataFrame, compared: pd.DataFram
     return lines
 
 
-def _accuracy_finding(
+def _test_finding(
     study: Study, rows: pd.DataFrame, compared: pd.DataFrame, setting: Mapping[str, str]
 ) -> str:
-    key, lead = line_key(study.keys), describe_setting(setting, study)
-    finite: Any = rows[np.isfinite(rows["test_accuracy_mean"])]
+    key, lead, tested = (
+        line_key(study.keys),
+        describe_setting(setting, study),
+        primary_metric(study),
+    )
+    metric = METRICS[tested]
+    finite: Any = rows[np.isfinite(rows[f"{tested}_mean"])]
     if finite.empty:
-        return capitalise(f"{lead}no test accuracy is finite.")
-    best = finite.loc[finite["test_accuracy_mean"].idxmax()]
-    low, high = 100 * best["test_accuracy_ci_low"], 100 * best["test_accuracy_ci_high"]
+        return capitalise(f"{lead}no {metric.title} is finite.")
+    best = finite.loc[select_best(finite[f"{tested}_mean"], tested)]
+    low, high = best[f"{tested}_ci_low"], best[f"{tested}_ci_high"]
     is_single = not math.isfinite(low)
-    value = percent(best["test_accuracy_mean"])
-    value += " (one seed, no interval)" if is_single else f" ({low:.2f} to {high:.2f})"
+    value = metric.write(best[f"{tested}_mean"])
+    interval = "one seed, no interval" if is_single else metric.write_interval(low, high)
+    value += f" ({interval})"
     name = lead + name_value(key, best[key], study)
     if len(rows) == 1:
-        return f"{name} reaches a test accuracy of {value}."
+        return f"{name} reaches a {metric.title} of {value}."
     verdicts: dict[str, list[str]] = {}
     for other in study.values(key) if not is_single else ():
         try:
-            row = orient(where(compared, key=key), "test_accuracy", best[key], other, **setting)
+            row = orient(where(compared, key=key), tested, best[key], other, **setting)
         except KeyError:  # itself, or too far along the key to be compared
             continue
-        shown = f" ({difference_text('test_accuracy', row)})"
+        shown = f" ({difference_text(tested, row)})"
         is_decided = row["verdict"] in ("better", "worse")
         verdicts.setdefault(row["verdict"], []).append(other + (shown if is_decided else ""))
     parts = [
@@ -107,17 +113,18 @@ def _accuracy_finding(
         for verdict, words in _VERDICTS.items()
         if verdict in verdicts
     ]
-    answer = f"{name} has the highest mean test accuracy, {value}"
+    most = "highest" if metric.larger_is_better else "lowest"
+    answer = f"{name} has the {most} mean {metric.title}, {value}"
     return f"{answer}: {'; '.join(parts)}." if parts else f"{answer}."
 
 
 def key_findings(study: Study, compared: pd.DataFrame) -> list[str]:
-    """Write the verdicts by test accuracy on every key but the line key, over all settings.
+    """Write the verdicts by `primary_metric` on every key but the line key, over all settings.
 
     Where no two configurations differ in one key alone, each pair has its own.
     """
-    lines = []
-    for key, rows in where(compared, metric="test_accuracy").groupby("key", sort=False):
+    lines, tested = [], primary_metric(study)
+    for key, rows in where(compared, metric=tested).groupby("key", sort=False):
         pairs: Any = rows.groupby(["first", "second"], sort=False)
         skipped = key in (line_key(study.keys), PHASE) or len(study.seeds) == 1
         if skipped or len(pairs) > _MOST_PAIRS:
@@ -126,14 +133,14 @@ def key_findings(study: Study, compared: pd.DataFrame) -> list[str]:
         for (first, second), found in pairs:
             if key == "":
                 row = found.iloc[0].to_dict()
-                shown = f"{row['verdict']} ({difference_text('test_accuracy', row)})"
+                shown = f"{row['verdict']} ({difference_text(tested, row)})"
             else:
                 counts = found["verdict"].value_counts()
                 shown = join(f"{name} in {counts[name]}" for name in _VERDICTS if name in counts)
                 shown += f" of {counted(len(found), 'setting')}"
             parts.append(f"{first} vs. {second} {shown}")
         name = f"{label(str(key), study.keys)} " if key else ""
-        lines.append(f"By test accuracy, {name}{'; '.join(parts)}.")
+        lines.append(f"By {METRICS[tested].title}, {name}{'; '.join(parts)}.")
     return lines
 
 
@@ -155,7 +162,7 @@ def count_findings(study: Study, compared: pd.DataFrame) -> list[str]:
                 if (verdict, name) in counts
             ]
             parts.append(f"{join(found) if found else 'no pair is'} shown to be {words}")
-        pairs = counted(len(where(rows, metric="test_accuracy")), "pair")
+        pairs = counted(len(where(rows, metric=primary_metric(study))), "pair")
         if len(rows):
             lead = describe_setting(setting, study).strip(" ,")
             lines.append(capitalise(f"{lead}: {'; '.join(parts)} (of {pairs}).".removeprefix(": ")))
@@ -167,34 +174,43 @@ def best_finding(study: Study, summary: pd.DataFrame) -> list[str]:
 
     Empty for a fair sweep, and for a study that does not choose among settings.
     """
-    metric = "val_accuracy_mean" if study.has_held_out else "test_accuracy_mean"
+    tested = primary_metric(study)
+    metric, chosen = METRICS[tested], "val_accuracy" if study.has_held_out else tested
     has_settings = study.has_held_out or set(study.others) - {NETWORK}
-    if study.is_fair or not has_settings or not np.isfinite(summary[metric]).any():
+    values = summary.get(f"{chosen}_mean")
+    if study.is_fair or not has_settings or values is None or not np.isfinite(values).any():
         return []
-    best = summary.loc[summary[metric].idxmax()].to_dict()
+    best = summary.loc[select_best(values, chosen)].to_dict()
     name, total = study.setting(best, study.keys), counted(len(summary), "configuration")
-    test = percent(best["test_accuracy_mean"])
+    test = metric.write(best[f"{tested}_mean"])
     if study.has_held_out:
         return [
             f"The best of {total} by held-out validation images is {name}, with"
-            f" {percent(best['val_accuracy_mean'])} there and {test} on the test images."
+            f" {metric.write(best['val_accuracy_mean'])} there and {test} on the test images."
         ]
+    most, too = ("highest", "high") if metric.larger_is_better else ("lowest", "low")
     return [
-        f"The highest mean test accuracy of {total} is {test}, with {name}. It was selected on the"
-        " test images themselves and is therefore too high: hold out validation images to select on"
-        " (data.validation_size=10000)."
+        f"The {most} mean {metric.title} of {total} is {test}, with {name}. It was selected on the"
+        f" test images themselves and is therefore too {too}: hold out validation images to select"
+        " on (data.validation_size=10000)."
     ]
+
+
+def select_best(values: pd.Series, metric: str) -> Any:
+    """Return the index of the best value of a metric."""
+    return values.idxmax() if METRICS[metric].larger_is_better else values.idxmin()
 
 
 def tuning_findings(study: Study, compared: pd.DataFrame) -> list[str]:
     """Write what tuning changes for each value that was tuned."""
-    rows = where(compared, metric="test_accuracy", key=PHASE).to_dict("records")
+    tested = primary_metric(study)
+    rows = where(compared, metric=tested, key=PHASE).to_dict("records")
     parts = [
-        f"{study.setting(row, study.tuned_for)} {difference_text('test_accuracy', row)}"
-        f" ({row['verdict']})"
+        f"{study.setting(row, study.tuned_for)} {difference_text(tested, row)} ({row['verdict']})"
         for row in rows
     ]
-    lead = "Test accuracy, tuned minus baseline on the same fresh seeds"
+    how = "divided by" if METRICS[tested].unit == "ratio" else "minus"
+    lead = f"{capitalise(METRICS[tested].title)}, tuned {how} baseline on the same fresh seeds"
     return [f"{lead}: {'; '.join(parts)}."] if parts else []
 
 

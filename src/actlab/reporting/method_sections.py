@@ -12,6 +12,7 @@ from actlab.evidence.comparisons import MOST_VALUES
 from actlab.evidence.outcomes import VERDICTS
 from actlab.evidence.wording import abridge, counted, join
 from actlab.models.config import RECOMMENDED
+from actlab.reporting.layer_sections import describe_kind
 from actlab.reporting.report import Claim, Claims
 from actlab.results.study import ACTIVATION, NETWORK, PHASE, Study, label
 from actlab.schema import Config
@@ -23,9 +24,9 @@ def list_limits(study: Study, config: Config) -> Iterable[str]:
     seeds = join(abridge(list(map(str, study.seeds))))
     if study.has_layers:
         yield (
-            f"One data set, {title}; dense networks; one optimizer,"
-            f" Adam, with one learning rate; {_initializer(config)}. An activation may do better"
-            " with settings of its own."
+            f"One data set, {title}; {describe_kind(study).lower()}; one optimizer,"
+            f" {_name_optimizer(config)}, with one learning rate; {_initializer(config)}. An"
+            " activation may do better with settings of its own."
         )
     if len(study.seeds) == 1:
         yield f"There is one seed, {seeds}: no variation over seeds is known."
@@ -71,8 +72,12 @@ def _describe_optimizer(config: Config) -> str:
         rate = f"{schedule[1].rpartition('.')[2]} ({_write(others)})"
     else:
         rate = f"{rate:g}"
-    title = values["_target_"].rpartition(".")[2]
-    return f"{title}{_describe_changes('optimizer', name, values)}, learning rate {rate}"
+    changes = _describe_changes("optimizer", name, values)
+    return f"{_name_optimizer(config)}{changes}, learning rate {rate}"
+
+
+def _name_optimizer(config: Config) -> str:
+    return config.optimizer.settings["_target_"].rpartition(".")[2]
 
 
 def _describe_changes(group: str, name: str, values: Mapping[str, Any]) -> str:
@@ -95,7 +100,7 @@ def list_methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterab
         start = " and start from the same weights" if is_shared else ""
         yield (
             f"Training: {counted(training.epochs, 'epoch')} of {_describe_optimizer(config)},"
-            f" batches of {training.batch_size}, mean cross-entropy; {_initializer(config)};"
+            f" batches of {training.batch_size}, {_name_losses(study)}; {_initializer(config)};"
             f" float32. For one seed, all activations see the same batches{start}."
         )
     else:
@@ -107,13 +112,19 @@ def list_methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterab
     pairs = f"pairs that differ in {' or '.join(keys)} alone" if keys else "all pairs"
     if set(compared["key"]) - {ACTIVATION, PHASE, ""}:
         pairs += f" (of numbers the neighbours, of up to {MOST_VALUES} values)"
+    ratio = f"{100 * margins.equivalence_margin_ratio:g} %"
     points = f"{100 * margins.equivalence_margin:g} points of accuracy"
     points += " and calibration error" if len(study.calibration) else ""
-    of_time = f", {100 * margins.equivalence_margin_ratio:g} % of time" if len(study.blocks) else ""
+    of_time = f", {ratio} of time" if len(study.blocks) else ""
+    within = (
+        f"{ratio} of the mean squared error{of_time}"
+        if study.is_regression
+        else f"{points}, {margins.equivalence_margin_nats:g} nats,"
+        f" {margins.equivalence_margin_epochs:g} epochs{of_time}"
+    )
     yield (
         f"Compared: {pairs}, within seeds, with {confidence} t intervals, paired t-tests and two"
-        f" one-sided tests against a margin: {points}, {margins.equivalence_margin_nats:g} nats,"
-        f" {margins.equivalence_margin_epochs:g} epochs{of_time}."
+        f" one-sided tests against a margin: {within}."
     )
     apart = " on a network" if NETWORK in study.keys else ""
     yield (
@@ -121,21 +132,29 @@ def list_methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterab
         f" difference is, else undecided; at {level}, adjusted by Holm's method for all pairs of"
         f" one metric and key{apart}."
     )
-    yield (
-        "Test NLL: mean cross-entropy on the test images, in nats. Epochs to target: the first"
-        f" epoch with {100 * margins.target_accuracy:g} % validation accuracy."
-        + (
-            " Calibration error: mean gap between accuracy and confidence in 15 equal bins."
-            if len(study.calibration)
-            else ""
+    if study.is_regression:
+        yield "Test MSE: mean squared error over outputs and test images, compared by logarithms."
+    else:
+        yield (
+            f"Test NLL: {_name_losses(study)} on the test images, in nats. Epochs to target: the"
+            f" first epoch with {100 * margins.target_accuracy:g} % validation accuracy."
+            + (
+                " Calibration error: mean gap between accuracy and confidence in 15 equal bins."
+                if len(study.calibration)
+                else ""
+            )
         )
-    )
     if study.has_layers:
         yield (
             "Intervals over new test images resample seeds and images independently (the pigeonhole"
             " bootstrap, Owen 2007). Ratios of gradients are geometric means over seeds, with"
             " intervals of the logarithms, adjusted by Bonferroni's method."
         )
+
+
+def _name_losses(study: Study) -> str:
+    titles = [loss.title for loss in study.losses]
+    return " or ".join(title if title.startswith("mean") else f"mean {title}" for title in titles)
 
 
 def list_claims(claims: pd.DataFrame) -> Claims:

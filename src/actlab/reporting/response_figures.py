@@ -1,4 +1,4 @@
-"""Figures of how accuracy responds to the keys of a sweep, and of a tuning grid."""
+"""Figures of how test results respond to the keys of a sweep, and of a tuning grid."""
 
 import math
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from actlab.engine.csvs import where
+from actlab.evidence.comparisons import Metric
 from actlab.reporting.figures import (
     choose_styles,
     legend_title,
@@ -42,27 +43,29 @@ from actlab.results.study import ACTIVATION, label, line_key, numbers, setting
 
 
 @styled
-def plot_response(accuracy: pd.DataFrame, keys: Sequence[str], key: str) -> Figure:
-    """Draw test accuracy against a numeric key with bands over seeds.
+def plot_response(tests: pd.DataFrame, keys: Sequence[str], metric: Metric, key: str) -> Figure:
+    """Draw a test result against a numeric key with bands over seeds.
 
     The axis is logarithmic where the largest number is eight times the smallest or more.
 
     Parameters
     ----------
-    accuracy
-        `summaries.tabulate_accuracy`.
+    tests
+        `summaries.tabulate_tests`.
     keys
         Of the study: up to three.
+    metric
+        What was tested.
     key
         The key on the axis.
     """
     lines, panel_keys = response_keys(keys, key)
-    values = spread_evenly(names_in(accuracy, lines), most_lines(lines)) if lines else [""]
-    panels = select_panels(accuracy, panel_keys, keys)
+    values = spread_evenly(names_in(tests, lines), most_lines(lines)) if lines else [""]
+    panels = select_panels(tests, panel_keys, keys)
     columns = min(2, len(panels))
     figure, axes_of = make_panels(len(panels), columns, height=3.0 if columns == 1 else 2.7)
     styles = choose_styles(lines, values) if lines else {"": LineStyle("#0072B2", "-", "o")}
-    spread = sorted(set(numbers(accuracy[key]) or []))
+    spread = sorted(set(numbers(tests[key]) or []))
     logarithmic = spread[0] > 0 and spread[-1] >= 8 * spread[0]
     for axes, (title, table) in zip(axes_of, panels.items(), strict=True):
         if logarithmic:
@@ -73,11 +76,11 @@ def plot_response(accuracy: pd.DataFrame, keys: Sequence[str], key: str) -> Figu
                 continue
             style = styles[value]
             along = np.array(numbers(line[key]))
-            mean, low, high = 100 * to_numbers(line, ["mean", "low", "high"]).T
+            mean, low, high = metric.factor * to_numbers(line, ["mean", "low", "high"]).T
             axes.fill_between(along, low, high, color=style.color, alpha=0.14, linewidth=0)
             axes.plot(
                 along,
-                100 * to_numbers(line, seed_columns(line)),
+                metric.factor * to_numbers(line, seed_columns(line)),
                 linestyle="none",
                 marker=".",
                 markersize=2.6,
@@ -104,9 +107,10 @@ def plot_response(accuracy: pd.DataFrame, keys: Sequence[str], key: str) -> Figu
     limits = [axes.get_ylim() for axes in axes_of]
     for axes in axes_of:  # one scale for all, so that they can be compared
         axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-        keep_percent(axes, "y")
+        if metric.unit == "points":
+            keep_percent(axes, "y")
     for axes in axes_of[::columns]:
-        axes.set_ylabel("Test accuracy (%)")
+        axes.set_ylabel(metric.axis)
     handles = style_handles(styles) if lines else []
     handles.append(make_handle("one seed", marker=".", linestyle="none"))
     add_legend(figure, handles, legend_title(lines) if lines else None)
@@ -131,32 +135,36 @@ def _name_numbers(axes: Axes, values: Sequence[float], logarithmic: bool) -> Non
 
 
 @styled
-def plot_heat(accuracy: pd.DataFrame, keys: Sequence[str], x: str, y: str) -> Figure:
-    """Draw mean test accuracy by two keys as shades with numbers, one panel per setting of others.
+def plot_heat(tests: pd.DataFrame, keys: Sequence[str], metric: Metric, x: str, y: str) -> Figure:
+    """Draw a mean test result by two keys as shades with numbers, one panel per setting of others.
 
     Parameters
     ----------
-    accuracy
-        `summaries.tabulate_accuracy`.
+    tests
+        `summaries.tabulate_tests`.
     keys
         Of the study.
+    metric
+        What was tested.
     x, y
         The keys from left to right and from bottom to top.
     """
-    panels = select_panels(accuracy, [key for key in keys if key not in (x, y)], keys)
-    columns, rows = names_in(accuracy, x), names_in(accuracy, y)
+    panels = select_panels(tests, [key for key in keys if key not in (x, y)], keys)
+    columns, rows = names_in(tests, x), names_in(tests, y)
+    places = "{:.1f}" if metric.unit == "points" else "{:.2g}"
     across = 1 if len(panels) == 1 else 2 if len(columns) > 5 or len(panels) <= 4 else 3
     figure, axes_of = make_panels(len(panels), across, height=0.85 + 0.32 * max(3, len(rows)))
     grids = {}
     for title, table in panels.items():
-        means = {(row[y], row[x]): 100 * row["mean"] for row in table.to_dict("records")}
+        means = {(row[y], row[x]): metric.factor * row["mean"] for row in table.to_dict("records")}
         grids[title] = np.array(
             [[means.get((down, along), math.nan) for along in columns] for down in rows]
         )
     has = np.concatenate([grid[np.isfinite(grid)] for grid in grids.values()])
     # A few settings that do not train would leave the others one shade.
-    low = float(np.quantile(has, 0.1)) if has.size else 0.0
-    norm = Normalize(low, max(low + 0.01, float(has.max(initial=0.0))))
+    cut, ends = (0.1, 1.0) if metric.larger_is_better else (0.0, 0.9)
+    low, high = map(float, np.quantile(has, (cut, ends))) if has.size else (0.0, 0.0)
+    norm = Normalize(low, max(low + 1e-4 * max(1.0, abs(low)), high))
     shades = colormaps["viridis"]
     room = (6.4 if across > 1 else 4.8) / across / len(columns)
     for axes, (title, grid) in zip(axes_of, grids.items(), strict=True):
@@ -167,7 +175,7 @@ def plot_heat(accuracy: pd.DataFrame, keys: Sequence[str], x: str, y: str) -> Fi
                 axes.text(
                     along + 0.5,
                     down + 0.5,
-                    f"{value:.1f}" if math.isfinite(value) else "–",
+                    places.format(value) if math.isfinite(value) else "–",
                     ha="center",
                     va="center_baseline",
                     fontsize=7 if room > 0.4 else 5.5,
@@ -186,9 +194,13 @@ def plot_heat(accuracy: pd.DataFrame, keys: Sequence[str], x: str, y: str) -> Fi
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
     bar = figure.colorbar(
-        ScalarMappable(norm, shades), ax=axes_of, extend="min", fraction=0.03, aspect=35
+        ScalarMappable(norm, shades),
+        ax=axes_of,
+        extend="min" if metric.larger_is_better else "max",
+        fraction=0.03,
+        aspect=35,
     )
-    bar.set_label("Mean test accuracy (%)", fontsize=8)
+    bar.set_label(f"Mean {metric.axis[0].lower()}{metric.axis[1:]}", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     return figure
 

@@ -15,7 +15,7 @@ from actlab.data.datasets import load_definition
 from actlab.engine import presets
 from actlab.engine.csvs import as_text
 from actlab.evidence import summaries
-from actlab.evidence.comparisons import METRICS
+from actlab.evidence.comparisons import METRICS, primary_metric
 from actlab.evidence.differences import difference_text
 from actlab.evidence.wording import abridge, capitalise, counted, fixed, in_points, join, percent
 from actlab.reporting import layer_sections
@@ -23,11 +23,11 @@ from actlab.reporting.drawings import swept_keys
 from actlab.reporting.figures import MOST_ROWS as DOTS
 from actlab.reporting.figures import most_lines, shown_of
 from actlab.reporting.findings import (
-    accuracy_findings,
     best_finding,
     count_findings,
     divergence_findings,
     key_findings,
+    test_findings,
     tuning_findings,
 )
 from actlab.reporting.layer_findings import depth_findings
@@ -87,7 +87,7 @@ def compose(
     confidence, names = config.report.confidence, set(drawn)
     answer = [
         *best_finding(study, summary),
-        *accuracy_findings(study, summary, compared),
+        *test_findings(study, summary, compared),
         *key_findings(study, compared),
         *(depth_findings(study, confidence) if len(study.gradients) else []),
         *tuning_findings(study, compared),
@@ -107,9 +107,9 @@ def compose(
         )
     if activations:
         sections.append(layer_sections.describe_activations(activations))
-    if "accuracy_curves" in names:
-        sections.append(_curves(study, config))
-    sections.append(_accuracy(study, summary, names, config))
+    if "loss_curves" in names:
+        sections.append(_curves(study, names, config))
+    sections.append(_tests(study, summary, names, config))
     if study.is_fair:
         sections.append(_tuning(study))
     if len(compared) and len(study.seeds) > 1:
@@ -189,23 +189,25 @@ def _columns(
     columns: dict[str, Callable[[Mapping[Any, Any]], str]] = {}
     if len(set(summary["seeds"])) > 1:
         columns["Seeds"] = lambda row: str(row["seeds"])
-    if study.has_held_out:
+    tested = primary_metric(study)
+    metric = METRICS[tested]
+    if "val_accuracy_mean" in summary and study.has_held_out:
         columns["Validation"] = lambda row: percent(row["val_accuracy_mean"])
-    return columns | {
-        "Test accuracy": lambda row: (
-            percent(row["test_accuracy_mean"]) + (" *" if row["diverged_seeds"] else "")
+    columns |= {
+        capitalise(metric.title): lambda row: (
+            metric.write(row[f"{tested}_mean"]) + (" *" if row["diverged_seeds"] else "")
         ),
-        f"{100 * confidence:g} % interval": lambda row: _bounds(
-            row["test_accuracy_ci_low"], row["test_accuracy_ci_high"]
+        f"{100 * confidence:g} % interval": lambda row: metric.write_interval(
+            row[f"{tested}_ci_low"], row[f"{tested}_ci_high"]
         ),
-        "Test NLL": lambda row: fixed(row["test_loss_mean"], 4),
-        "Epochs": _epochs,
     }
-
-
-def _bounds(low: float, high: float) -> str:
-    """Write an interval of fractions in percent."""
-    return f"{100 * low:.2f} to {100 * high:.2f}" if math.isfinite(low) else "n/a"
+    if not study.is_regression:
+        columns |= {
+            "Test NLL": lambda row: fixed(row["test_loss_mean"], 4),
+        }
+    if "epochs_to_target_mean" in summary:
+        columns["Epochs"] = _epochs
+    return columns
 
 
 def _epochs(row: Mapping[Any, Any]) -> str:
@@ -214,27 +216,30 @@ def _epochs(row: Mapping[Any, Any]) -> str:
     return f"{epochs:.1f}{unreached}" if math.isfinite(epochs) else "n/a"
 
 
-def _select_best(summary: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Select the most accurate configurations, in the table's order where all fit."""
+def _select_best(study: Study, summary: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Select the best configurations, in the table's order where all fit."""
     if len(summary) <= most:
         return summary
-    return summary.sort_values("test_accuracy_mean", ascending=False, kind="stable").head(most)
+    name = primary_metric(study)
+    ascending = not METRICS[name].larger_is_better
+    return summary.sort_values(f"{name}_mean", ascending=ascending, kind="stable").head(most)
 
 
 def _results(study: Study, summary: pd.DataFrame, confidence: float) -> Grid:
     columns = _columns(study, summary, confidence)
-    shown = _select_best(summary, MOST_ROWS)
+    shown, title = _select_best(study, summary, MOST_ROWS), METRICS[primary_metric(study)].title
     counts = sorted(set(summary["seeds"]))
     seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else counted(counts[0], "seed")
-    caption = (
-        f"Means over {seeds}, with the interval of the test accuracy. Epochs: to the target"
-        " accuracy; in brackets, how many seeds never reach it and count one epoch more than were"
-        " trained."
-    )
+    caption = f"Means over {seeds}, with the interval of the {title}."
+    if "Epochs" in columns:
+        caption += (
+            " Epochs: to the target accuracy; in brackets, how many seeds never reach it and count"
+            " one epoch more than were trained."
+        )
     if len(shown) < len(summary):
-        caption += f" The {len(shown)} with the highest test accuracy of {len(summary)}."
+        caption += f" The {len(shown)} with the best {title} of {len(summary)}."
     if any(summary["diverged_seeds"]):
-        caption += " * A seed diverged; the mean counts its accuracy as measured."
+        caption += " * A seed diverged; the mean counts its result as measured."
     rows = shown.to_dict("records")
     return Grid(
         caption,
@@ -254,7 +259,7 @@ def _results(study: Study, summary: pd.DataFrame, confidence: float) -> Grid:
 def render_text(study: Study, summary: pd.DataFrame, confidence: float) -> str:
     """Write the results table for a terminal, without the columns for which there is no room."""
     columns = _columns(study, summary, confidence)
-    shown = _select_best(summary, MOST_LINES)
+    shown = _select_best(study, summary, MOST_LINES)
 
     def render() -> str:
         header = [*(capitalise(label(key, study.keys)) for key in study.keys), *columns]
@@ -274,7 +279,8 @@ def render_text(study: Study, summary: pd.DataFrame, confidence: float) -> str:
         columns.pop(name, None)
         text = render()
     if left := len(summary) - len(shown):
-        text += f"\n({left} more, with lower test accuracy, in summary.csv)"
+        title = METRICS[primary_metric(study)].title
+        text += f"\n({left} more, of worse {title}, in summary.csv)"
     return text
 
 
@@ -282,10 +288,10 @@ def _shorten(text: str, most: int = 18) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-# --- Curves and accuracy --------------------------------------------------------------------
+# --- Curves and tests -----------------------------------------------------------------------
 
 
-def _curves(study: Study, config: Config) -> Section:
+def _curves(study: Study, names: set[str], config: Config) -> Section:
     images = "held-out training images" if study.has_held_out else "the test images"
     key = line_key(study.keys)
     settings = [other for other in study.keys if other != key]
@@ -294,6 +300,7 @@ def _curves(study: Study, config: Config) -> Section:
     if len(study.seeds) > 1:
         drawn = f"Means over seeds with the {100 * config.report.confidence:g} % interval."
     lines = join(abridge(study.values(key)))
+    loss = study.losses[0].title if len(study.losses) == 1 else "loss"
     pictures = [
         Picture(
             f"figures/{name}_curves.png",
@@ -301,13 +308,14 @@ def _curves(study: Study, config: Config) -> Section:
             f"{title} by epoch, a line for each of {lines}.",
             f"tables/{name}_curves.csv",
         )
-        for name, title in (("accuracy", "Accuracy"), ("loss", "Cross-entropy"))
+        for name, title in (("accuracy", "Accuracy"), ("loss", capitalise(loss)))
+        if f"{name}_curves" in names
     ]
     return Section("Learning curves", tuple(pictures))
 
 
-def _accuracy(study: Study, summary: pd.DataFrame, names: set[str], config: Config) -> Section:
-    blocks: list[Block] = [_accuracy_picture(study, summary, config)]
+def _tests(study: Study, summary: pd.DataFrame, names: set[str], config: Config) -> Section:
+    blocks: list[Block] = [_tests_picture(study, summary, config)]
     if "accuracy_differences" in names:
         images = ""
         if study.has_layers:
@@ -322,28 +330,40 @@ def _accuracy(study: Study, summary: pd.DataFrame, names: set[str], config: Conf
                 "tables/accuracy_differences.csv",
             )
         )
-    return Section("Test accuracy", tuple(blocks))
+    if "noise" in names:
+        title = METRICS[primary_metric(study)].title
+        blocks.append(
+            Picture(
+                "figures/noise.png",
+                f"Mean {title} with uniform noise on the test images, from minus to plus the bound"
+                " on the axis, in units of the inputs.",
+                f"Mean {title} against the bound of the noise.",
+                "tables/noise.csv",
+            )
+        )
+    return Section(capitalise(METRICS[primary_metric(study)].title), tuple(blocks))
 
 
-def _accuracy_picture(study: Study, summary: pd.DataFrame, config: Config) -> Picture:
+def _tests_picture(study: Study, summary: pd.DataFrame, config: Config) -> Picture:
+    name = primary_metric(study)
+    metric = METRICS[name]
     along, key, most = swept_keys(study), line_key(study.keys), DOTS
     panel_keys = [other for other in study.keys if other != key]
-    title = "Test accuracy of every seed after the last epoch"
+    title = f"{capitalise(metric.title)} of every seed"
     caption = f"{title}, with means and intervals. Each panel has its own axis."
     if len(along) == 1:
         key, panel_keys = response_keys(study.keys, along[0])
         most = most_lines(key) if key else 1
-        title = f"Mean test accuracy against {label(along[0])}"
+        title = f"Mean {metric.title} against {label(along[0])}"
         caption = f"{title}, with {100 * config.report.confidence:g} % intervals; dots are seeds."
         if any(summary["diverged_seeds"]):
             caption += " A cross on the lower edge: a seed diverged."
     elif along:
         key, panel_keys = None, [other for other in study.keys if other not in along]
-        title = f"Mean test accuracy by {label(along[0])} and {label(along[1])}"
+        title = f"Mean {metric.title} by {label(along[0])} and {label(along[1])}"
         caption = f"{title}. White: not finished or diverged."
     caption += shown_of(study.configurations, study.keys, panel_keys, key, most)
-    path, data = "figures/test_accuracy.png", "tables/test_accuracy.csv"
-    return Picture(path, caption, f"{title}.", data)
+    return Picture(f"figures/{name}.png", caption, f"{title}.", f"tables/{name}.csv")
 
 
 # --- Comparisons and tuning -----------------------------------------------------------------
@@ -360,10 +380,11 @@ def _comparisons(study: Study, compared: pd.DataFrame, config: Config) -> Sectio
     rows: Any = cells.groupby(names, sort=False)
     metrics = [name for name in METRICS if name in set(compared["metric"])]
     confidence = f"{100 * config.report.confidence:g} %"
+    divided = "mean squared errors" if study.is_regression else "times"
     caption = (
-        f"First minus second (times: first divided by second), with {confidence} interval and the"
-        " verdict on the first; in brackets, how many seeds (of times: blocks) would settle what is"
-        " undecided. All digits, p-values and effect sizes are in comparisons.csv."
+        f"First minus second ({divided}: first divided by second), with {confidence} interval and"
+        " the verdict on the first; in brackets, how many seeds (of times: blocks) would settle"
+        " what is undecided. All digits, p-values and effect sizes are in comparisons.csv."
     )
     if len(rows) > MOST_PAIRS:
         caption += f" The first {MOST_PAIRS} of {len(rows)} pairs."

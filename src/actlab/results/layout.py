@@ -151,7 +151,7 @@ def find_divergences(history: pd.DataFrame, test: pd.DataFrame) -> dict[int, int
     is_lost = ~np.isfinite(history["loss"] + history["val_loss"])
     first = history.loc[is_lost].groupby("seed")["epoch"].min()
     tested = test.loc[~np.isfinite(test["test_loss"]), "seed"]
-    last = history["epoch"].max()
+    last = history["epoch"].max() if len(history) else 0
     return {int(seed): int(first.get(seed, last)) for seed in sorted({*first.index, *tested})}
 
 
@@ -255,17 +255,22 @@ class RunFolder:
 
     def read_sections(self) -> dict[str, Any]:
         """Return the sections of the configuration that the run was trained with, and its seeds."""
-        values = _read_json(self.models / "model.json") | _read_json(self.models / "training.json")
+        values = _read_json(self.models / "training.json")
+        kinds = {"data": DataConfig, "optimizer": OptimizerConfig, "training": TrainingConfig}
+        return self.read_model() | self._read_sections(values, kinds) | {"seeds": values["seeds"]}
+
+    def read_model(self) -> dict[str, Any]:
+        """Return the sections activation, network and initializer that the run was trained with."""
+        kinds = {
+            "activation": ActivationConfig,
+            "network": NetworkConfig,
+            "initializer": InitializerConfig,
+        }
+        return self._read_sections(_read_json(self.models / "model.json"), kinds)
+
+    def _read_sections(self, values: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            return {
-                "activation": ActivationConfig(**values["activation"]),
-                "network": NetworkConfig(**values["network"]),
-                "initializer": InitializerConfig(**values["initializer"]),
-                "seeds": values["seeds"],
-                "data": DataConfig(**values["data"]),
-                "optimizer": OptimizerConfig(**values["optimizer"]),
-                "training": TrainingConfig(**values["training"]),
-            }
+            return {name: kind(**values[name]) for name, kind in kinds.items()}
         except (KeyError, TypeError) as error:
             raise _not_of_this_version(self.models) from error
 

@@ -5,12 +5,12 @@ from the folders of the stages; `runs.gather` makes a study of finished runs in 
 summaries, comparisons, figures and sentences take either.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -33,6 +33,21 @@ _AGAIN = "run `dvc repro` to make it again"
 Identity = tuple[str, ...]
 
 
+class Loss(NamedTuple):
+    """The loss of a network, as in a sentence, and its unit; empty for that of squared targets."""
+
+    title: str
+    unit: str
+
+
+#: By the outputs of a network: see `losses.make_loss`.
+LOSSES = {
+    "softmax": Loss("cross-entropy", "nats"),
+    "logistic": Loss("sum of the classes' cross-entropies", "nats"),
+    "linear": Loss("mean squared error", ""),
+}
+
+
 @dataclass(frozen=True)
 class Study:
     """Configurations that differ in a few keys, with what was measured of each seed.
@@ -45,10 +60,11 @@ class Study:
     keys
         The keys that identify a configuration, the activation last.
     configurations
-        One row per configuration: `keys`, training.epochs; of a sweep also outcome and every other
-        key of its runs as text.
+        One row per configuration: `keys`, training.epochs and every other key that it was trained
+        with, as text (of the pipeline those of its network and activation); of a sweep, outcome.
     test
-        keys, seed, test_loss (nats), test_accuracy (a fraction): NaN where a seed has none.
+        keys, seed, test_loss (in the unit of `loss`), test_accuracy (a fraction; undefined in a
+        regression): NaN where a seed has none.
     history
         keys, then the columns of `layout.HISTORY`, epochs from 1.
     has_held_out
@@ -68,6 +84,8 @@ class Study:
         Sentences on the selection of runs.
     layers, timings, blocks, gradients, updates, preactivations, kernels
         Of the pipeline: `keys`, then the columns of the tuple of that name.
+    noise
+        keys, then the columns of `layout.NOISE`, of the configurations that were tested with noise.
     calibration
         keys, seed, calibration_error (`comparisons.read_predictions`).
     theory_ratios, mean_field, moments, born_dead
@@ -79,6 +97,7 @@ class Study:
     test: pd.DataFrame
     history: pd.DataFrame
     has_held_out: bool = False
+    noise: pd.DataFrame = field(default_factory=pd.DataFrame)
     name: str = ""
     fixed: Mapping[str, str] = field(default_factory=dict)
     tied: tuple[str, ...] = ()
@@ -129,6 +148,19 @@ class Study:
         return PHASE in self.keys
 
     @property
+    def losses(self) -> list[Loss]:
+        """The losses of the configurations, by the outputs of their networks."""
+        if "network.outputs" not in self.configurations:
+            return [LOSSES["softmax"]]
+        outputs = self.configurations["network.outputs"]
+        return list(dict.fromkeys(LOSSES.get(name, LOSSES["softmax"]) for name in outputs))
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether numbers were learned, of which there is no accuracy."""
+        return self.losses == [LOSSES["linear"]]
+
+    @property
     def has_layers(self) -> bool:
         """Whether layers were measured, as in the pipeline's study."""
         return len(self.layers) > 0
@@ -163,16 +195,17 @@ class Study:
 
 # --- Keys -----------------------------------------------------------------------------------
 
+#: The sections that a training is made with.
+_SECTIONS = ("activation", "network", "initializer", "optimizer", "data", "training")
+
 
 def parameters(sections: Mapping[str, Any]) -> dict[str, object]:
     """Return what a training is made with by dotted keys, from the sections of a configuration."""
-    values = {
-        name: asdict(sections[name])
-        for name in ("activation", "network", "initializer", "optimizer", "data", "training")
-    }
+    values = {name: asdict(sections[name]) for name in _SECTIONS if name in sections}
     values["activation"] |= values["activation"].pop("constants")
     for name in ("initializer", "optimizer"):
-        values[name] |= flatten(values[name].pop("settings"))
+        if name in values:
+            values[name] |= flatten(values[name].pop("settings"))
     hidden = sections["network"].hidden
     values["network"] |= {
         "hidden": "-".join(map(str, hidden)),
@@ -180,6 +213,13 @@ def parameters(sections: Mapping[str, Any]) -> dict[str, object]:
         "width": max(hidden, default=0),
     }
     return {f"{name}.{key}": value for name in values for key, value in values[name].items()}
+
+
+def describe_row(network: str, activation: str, sections: Mapping[str, Any]) -> dict[str, str]:
+    """Return a row of `Study.configurations` that is identified by network and activation."""
+    values = parameters(sections)
+    row = {key: str(value) for key, value in values.items() if not key.endswith(".name")}
+    return {NETWORK: network, ACTIVATION: activation, **row}
 
 
 # --- Keys in words --------------------------------------------------------------------------
@@ -261,9 +301,12 @@ def load_study(
         When a file is missing, or holds other seeds, epochs or layers than configured.
     """
     gathered: dict[str, Any] = {}
-    pairs = [(network, activation) for network in networks for activation in activations]
-    for network, activation in pairs:
+    configurations = []
+    for network, activation in product(networks, activations):
         folder = layout.RunFolder.finished(runs, activation, network)
+        if folder.table("noise").is_file():
+            table = _read_training(folder, "noise", seeds, epochs)
+            gathered.setdefault("noise", []).append(_labelled(table, network, activation))
         for key in ("history", "test", "layers", "timings"):
             table = _read_training(folder, key, seeds, epochs)
             if key == "layers":
@@ -271,11 +314,10 @@ def load_study(
                 # one of its own.
                 table = table.rename(columns={"activation": "layer_activation"})
             gathered.setdefault(key, []).append(_labelled(table, network, activation))
+        configurations.append(describe_row(network, activation, folder.read_model()))
     study = Study(
         keys=(NETWORK, ACTIVATION),
-        configurations=pd.DataFrame(pairs, columns=[NETWORK, ACTIVATION]).assign(
-            **{"training.epochs": str(epochs)}
-        ),
+        configurations=pd.DataFrame(configurations).assign(**{"training.epochs": str(epochs)}),
         has_held_out=has_held_out,
         **{key: pd.concat(parts, ignore_index=True) for key, parts in gathered.items()},
     )
@@ -305,11 +347,10 @@ def read_activations(study: Study, runs: Path) -> list[ActivationConfig]:
     """
     read: dict[str, ActivationConfig] = {}
     for network, activation in study.identities():
-        path = layout.RunFolder.finished(runs, activation, network).models / "model.json"
-        if not path.is_file():
-            raise UserError(f"{path} is missing: {_AGAIN}")
-        trained = ActivationConfig(**json.loads(path.read_text(encoding="utf-8"))["activation"])
+        folder = layout.RunFolder.finished(runs, activation, network)
+        trained = folder.read_model()["activation"]
         if read.setdefault(activation, trained) != trained:
+            path = folder.models / "model.json"
             raise UserError(f"{path} has another {activation} than the other networks: {_AGAIN}")
     return [read[activation] for activation in study.activations]
 

@@ -52,30 +52,47 @@ def main() -> None:
 
 
 def read_answer(reports: Path, confidence: float) -> Answer:
-    """Read accuracies with their intervals, verdicts against the best, and the table of claims."""
+    """Read test results with their intervals, verdicts against the best, and the claims' verdicts.
+
+    They are accuracies in percent; in a regression, mean squared errors.
+    """
     summary, comparisons, claims = (
         _read_rows(reports / f"{name}.csv") for name in ("summary", "comparisons", "claims")
     )
-    verdicts = {}
+    verdicts, is_regression = {}, "test_mse_mean" in summary[0]
+    metric, title = (
+        ("test_mse", "test MSE") if is_regression else ("test_accuracy", "test accuracy")
+    )
+
+    def read(row: dict[str, str], column: str) -> float:
+        text = row[f"{metric}_{column}"]
+        return (float(text) * (1 if is_regression else 100)) if text else math.nan
+
+    def write(*values: float) -> str:
+        places = ".4g" if is_regression else ".2f"
+        joined = " to ".join(format(value, places) for value in values)
+        return joined if is_regression else f"{joined} %"
+
     for row in comparisons:
-        if row["metric"] == "test_accuracy" and row["key"] == "activation":
+        if row["metric"] == metric and row["key"] == "activation":
             network, first, second = row["network"], row["first"], row["second"]
             verdicts[network, first, second] = row["verdict"]
             verdicts[network, second, first] = _OPPOSITE.get(row["verdict"], row["verdict"])
     best: dict[str, dict[str, str]] = {}
     for row in summary:
         network = row["network"]
-        best[network] = max(best.get(network, row), row, key=_accuracy)
+        choose = min if is_regression else max
+        best[network] = choose(best.get(network, row), row, key=lambda row: read(row, "mean"))
     rows = []
     for place, row in enumerate(summary):
         network, name = row["network"], row["activation"]
-        low, high = (_percentage(row[f"test_accuracy_ci_{end}"]) for end in ("low", "high"))
+        low, high = (read(row, f"ci_{end}") for end in ("low", "high"))
         rows.append(
             (
                 network if place == 0 or network != summary[place - 1]["network"] else "",
                 name,
-                f"{_accuracy(row):.2f} %".rjust(len("test accuracy")),
-                f"{low:.2f} to {high:.2f} %" if math.isfinite(low + high) else "none",
+                write(read(row, "mean")).rjust(len(title)),
+                write(low, high) if math.isfinite(low + high) else "none",
                 "best"
                 if row is best[network]
                 else verdicts.get((network, name, best[network]["activation"]), ""),
@@ -89,7 +106,7 @@ def read_answer(reports: Path, confidence: float) -> Answer:
         if counts[verdict]
     )
     return Answer(
-        ("network", "activation", "test accuracy", f"{100 * confidence:g} % interval", "vs. best"),
+        ("network", "activation", title, f"{100 * confidence:g} % interval", "vs. best"),
         rows,
         [
             f"Means over {' or '.join(map(str, seeds))} seed{'' if seeds == [1] else 's'};"
@@ -133,14 +150,6 @@ def compare_verdicts(
     else:
         reason = "edited code, other packages and measured times can change them"
     return [f"{start} are the same. These differ: {listed}; {reason}."]
-
-
-def _accuracy(row: dict[str, str]) -> float:
-    return _percentage(row["test_accuracy_mean"])
-
-
-def _percentage(text: str) -> float:
-    return 100 * float(text) if text else math.nan
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:

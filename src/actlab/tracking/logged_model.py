@@ -18,7 +18,9 @@ from actlab.tracking.store import NOTE, Store
 def log_model(
     store: Store, run: str, record: Record, config: Config, models: Path
 ) -> tuple[str, int]:
-    """Log the first seed's model, which returns probabilities; return its id and parameter count.
+    """Log the first seed's model; return its id and parameter count.
+
+    It returns probabilities, or in a regression the outputs themselves.
 
     `run` is that of the configuration, `models` its folder of weights.
     """
@@ -30,9 +32,10 @@ def log_model(
     example = _find_example(Path(config.paths.processed), config.data.name)
     if example is None or example.shape != (1, spec.inputs):
         example = np.zeros((1, spec.inputs), np.float32)
+    is_regression = spec.network.outputs == "linear"
     note = (
         f"The network of {record.name}, seed {config.seeds[0]}: images (n, {spec.inputs}) in,"
-        f" probabilities (n, {spec.classes}) out."
+        f" {'numbers' if is_regression else 'probabilities'} (n, {spec.classes}) out."
     )
     logged = store.client.create_logged_model(
         store.experiment,
@@ -40,7 +43,7 @@ def log_model(
         source_run_id=run,
         tags={NOTE: note},
         params={key: str(value) for key, value in record.params.items()},
-        model_type="classifier",
+        model_type="regressor" if is_regression else "classifier",
     )
     try:
         _write_model(store, run, logged, model, example)

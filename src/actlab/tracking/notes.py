@@ -129,11 +129,13 @@ def describe_experiment(
     if report is not None:
         link = run_link(experiment, report.info.run_id, "report.html")
         first += f" **{REPORT}{link})**. {_count_verdicts(report.data.tags)}."
+    has_accuracy = all("test_accuracy_mean" in run.data.metrics for run in parents)
+    tested = "test_accuracy" if has_accuracy else "test_loss"
     rows = [
         _row(
             f"[{run.info.run_name}]({run_link(experiment, run.info.run_id)})",
             run.data.metrics,
-            "test_accuracy",
+            tested,
         )
         for run in parents
     ]
@@ -142,4 +144,6 @@ def describe_experiment(
         f"[as charts]({view_link(experiment, view)})",
         f"[model {model}]({model_link(model)})",
     ]
-    return "\n".join([first, "", " · ".join(places), "", f"| test accuracy | {_HEADER}", *rows])
+    return "\n".join(
+        [first, "", " · ".join(places), "", f"| {_REACHED[tested][0]} | {_HEADER}", *rows]
+    )

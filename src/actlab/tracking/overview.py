@@ -115,5 +115,5 @@ def save_sweep(store: Store, sweep: str, keys: Sequence[str]) -> str | None:
     key = re.sub("[^A-Za-z0-9_-]", "-", f"sweep-{sweep}")
     selected = f"tags.`sweep.{sweep}` = 'yes' AND tags.actlab.kind = 'configuration'"
     parameters = [name for name in keys if "." in name]
-    save_view(store, key, f"Sweep {sweep}", selected, parameters, runs, "activation.name")
+    save_view(store, key, f"Sweep {sweep}", selected, parameters, runs, group=parameters)
     return notes.view_link(store.experiment, key)

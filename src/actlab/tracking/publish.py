@@ -91,6 +91,8 @@ def _tabulate(run: Run) -> pd.DataFrame:
             bounds = noise["noise"].map("{:g}".format)
             tables.append(noise.assign(metric="noise/" + bounds + "/" + noise["metric"], epoch=0))
     whole = pd.concat(tables).rename(columns={"epoch": "step"})
+    if run.config.network.outputs == "linear":  # a regression has no accuracy
+        whole = whole[~whole["metric"].str.endswith("accuracy")]
     return whole.loc[:, ["seed", *METRICS]]
 
 
@@ -132,7 +134,8 @@ def _complete(
     """Log artifacts and the first seed's model; return the parent's metrics, parameters, tags."""
     run = folder.read(config)
     parent, first = runs[None], run.config.seeds[0]
-    for path in (*map(folder.table, ("history", "layers", "test")), folder.models / "model.json"):
+    names = ("history", "layers", "test", *(["noise"] if len(run.noise) else []))
+    for path in (*map(folder.table, names), folder.models / "model.json"):
         store.client.log_artifact(parent, str(path))
     model, parameters = log_model(store, parent, record, run.config, folder.models)
     # For the page of the model; to the run it is nothing new.

@@ -1,9 +1,10 @@
 """Finished runs of MLflow, read as plain tables."""
 
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,9 @@ from actlab.engine import csvs
 from actlab.engine.launches import Launch, is_selection, load_launch
 from actlab.errors import UserError
 from actlab.evidence.wording import counted
-from actlab.results.layout import COLUMNS
+from actlab.results.layout import COLUMNS, NOISE
 from actlab.tracking.address import SYNC, format_store_error, hide_credentials, tracking_uri
-from actlab.tracking.store import Store, connect_to_read
+from actlab.tracking.store import OBJECTIVE, Store, connect_to_read
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -31,10 +32,11 @@ class FoundRuns:
     ----------
     parents
         One row per finished configuration, the oldest first: run, outcome (trained or diverged),
-        code (the tag `actlab.code`), phase, then its parameters. The phase is the role in a fair
+        objective (`layout.Run.objective`; NaN where none), code (the tag `actlab.code`), phase,
+        then its parameters. The phase is the role in a fair
         sweep (`launches.ROLES`), one row per role; otherwise empty.
-    seeds, history
-        parent, then the columns of `layout.TEST` and `layout.HISTORY`.
+    seeds, history, noise
+        parent, then the columns of `layout.TEST`, `layout.HISTORY` and `layout.NOISE`.
     unfinished
         Names of runs that were selected as well, and are running or failed, unless the same
         configuration finished.
@@ -49,6 +51,7 @@ class FoundRuns:
     history: pd.DataFrame
     unfinished: Sequence[str] = ()
     launch: Launch | None = None
+    noise: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["parent", *NOISE]))
     notes: Sequence[str] = ()
 
 
@@ -77,7 +80,16 @@ def find_runs(sweep: str | None, conditions: str) -> FoundRuns:
         chosen, notes = _choose(finished, sweep, launch)
         unfinished = _list_unfinished(found, chosen, launch)
         seeds, history = (_read_tables(store, chosen, name) for name in ("test", "history"))
-        return FoundRuns(_tabulate(chosen, launch), seeds, history, unfinished, launch, notes)
+        noisy = [run for run in chosen if run.data.params.get("training.test_noise", "[]") != "[]"]
+        return FoundRuns(
+            _tabulate(chosen, launch),
+            seeds,
+            history,
+            unfinished,
+            launch,
+            _read_tables(store, noisy, "noise"),
+            notes,
+        )
     except UserError:
         raise
     except Exception as error:  # MLflow lets through what its server or its database raises
@@ -185,6 +197,7 @@ def _tabulate(chosen: Iterable[Run], launch: Launch | None) -> pd.DataFrame:
             {
                 "run": run.info.run_id,
                 "outcome": run.data.tags.get("actlab.outcome", "trained"),
+                "objective": run.data.metrics.get(OBJECTIVE, math.nan),
                 "code": run.data.tags.get("actlab.code", ""),
                 "phase": role,
             }
@@ -209,7 +222,7 @@ def _read_tables(store: Store, parents: Iterable[Run], name: str) -> pd.DataFram
     """Read a table of run folders from the artifacts of configurations' runs."""
     from mlflow.exceptions import MlflowException
 
-    tables = []
+    tables = [pd.DataFrame(columns=["parent", *COLUMNS[name]])]
     for run in parents:
         with tempfile.TemporaryDirectory() as folder:
             try:
@@ -220,7 +233,7 @@ def _read_tables(store: Store, parents: Iterable[Run], name: str) -> pd.DataFram
             table = csvs.read_table(Path(path), COLUMNS[name], ())
         table.insert(0, "parent", run.info.run_id)
         tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
 def _nothing_found(store: Store, sweep: str | None, conditions: str, unfinished: int) -> str:

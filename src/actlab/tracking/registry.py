@@ -11,9 +11,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from actlab.engine.csvs import where
 from actlab.errors import UserError
@@ -93,11 +91,11 @@ def _choose(runs: Sequence[Run]) -> tuple[Run, str] | None:
 
 
 def _explain_choice(best: Run, count: int) -> str:
-    images = int(best.data.params["data.validation_size"])
-    return (
-        f"the greatest mean validation accuracy, {best.data.metrics[OBJECTIVE]:.4f} on {images:,}"
-        f" held-out images, of {count} configurations"
-    )
+    images, objective = int(best.data.params["data.validation_size"]), best.data.metrics[OBJECTIVE]
+    name, value = "greatest mean validation accuracy", objective
+    if best.data.params.get("network.outputs") == "linear":
+        name, value = "least mean validation loss", -objective
+    return f"the {name}, {value:.4f} on {images:,} held-out images, of {count} configurations"
 
 
 def _register(
@@ -170,23 +168,26 @@ def _named_in_environment(uri: str) -> Iterator[None]:
 
 # --- Sweeps -------------------------------------------------------------------------------
 
+#: What decides which images are held out, and what is learned of them.
+_DATA = {
+    f"data.{key}"
+    for key in ("name", "images", "validation", "validation_size", "split_seed", "targets")
+}
+
 
 def best_of_sweep(found: FoundRuns) -> tuple[str, int] | None:
-    """Find the run with the best mean validation accuracy, and the number that it was chosen from.
+    """Find the run with the best objective, and the number that it was chosen from.
 
     None where configurations held out no images, or different ones. In a fair sweep, the best is
     chosen from the tuned configurations.
     """
     parents = where(found.parents, phase="tuned")
     parents = found.parents if parents.empty else parents
-    images = parents.drop_duplicates(["data.name", "data.validation_size", "data.split_seed"])
-    trained = where(parents, outcome="trained")["run"].to_list()
-    if len(images) > 1 or images["data.validation_size"].iloc[0] == "0" or not trained:
+    images = parents.drop_duplicates([column for column in parents if column in _DATA])
+    trained = where(parents, outcome="trained").dropna(subset="objective")
+    if len(images) > 1 or images["data.validation_size"].iloc[0] == "0" or trained.empty:
         return None
-    curves = where(found.history, parent=trained).sort_values("epoch")
-    last = curves.drop_duplicates(["parent", "seed"], keep="last")
-    means = cast(pd.Series, last.groupby("parent", sort=False)["val_accuracy"].mean())
-    return str(means.idxmax()), len(means)
+    return str(trained.loc[trained["objective"].idxmax(), "run"]), len(trained)
 
 
 def register_best(store: Store, sweep: str, found: FoundRuns) -> str | None:

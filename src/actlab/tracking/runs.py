@@ -97,6 +97,7 @@ def gather(found: FoundRuns, name: str | None, by: Sequence[str] | None = None) 
         configurations=configurations.loc[:, [*keys, "outcome", *others]],
         test=_place(found.seeds, counting, configurations, keys),
         history=_place(found.history, counting, configurations, keys),
+        noise=_place(found.noise, counting, configurations, keys),
         has_held_out=bool((configurations["data.validation_size"] != "0").all()),
         name=name or "",
         fixed={key: configurations[key].iloc[0] for key in known if key not in varying},

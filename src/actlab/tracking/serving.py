@@ -2,7 +2,8 @@
 
 What listens is MLflow's own server, `mlflow models serve`, in this environment: neither conda nor a
 network is needed. It takes `{"inputs": [[numbers of an image], ...]}` at `/invocations` and returns
-`{"predictions": [[probability of each class], ...]}`; for MNIST, 784 numbers from 0 to 1 and 10.
+`{"predictions": [[probability of each class], ...]}`; for MNIST, 784 numbers from 0 to 1 and 10. A
+regression returns the predicted numbers.
 """
 
 import argparse

@@ -9,7 +9,7 @@ a key that another version does not know is ignored there.
 import base64
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from actlab.tracking.store import Store
@@ -22,6 +22,7 @@ else:  # importing mlflow takes seconds
 #: The metrics that are columns and axes, and those that are drawn as curves.
 _REACHED = ("test_accuracy_mean", "test_accuracy_ci_low", "test_accuracy_ci_high", "test_loss_mean")
 _CURVES = ("val_accuracy_mean", "val_loss_mean", "accuracy_mean", "loss_mean")
+_PARALLEL = ("val_accuracy_mean", "test_accuracy_mean")
 
 _RUN_NAME = "attributes.`Run Name`"
 
@@ -38,7 +39,7 @@ def save_view(
     selected: str,
     keys: Iterable[str],
     runs: Iterable[Run],
-    group: str | None = None,
+    group: Iterable[str] = (),
 ) -> bool:
     """Save the view of some configurations, unless it is saved; return whether it was not.
 
@@ -53,16 +54,15 @@ def save_view(
     runs
         What is selected now.
     group
-        A parameter: curves are means over the configurations with the same value, with a band from
+        Parameters: curves are means over the configurations with the same values, with a band from
         their least to their greatest.
     """
     metrics = sorted({name for run in runs for name in run.data.metrics})
     # Of the runs that it shows: a view that is saved again is the same.
     changed = max(run.info.end_time or 0 for run in runs)
     state = _compose(selected, [*keys], metrics)
-    if group:
-        by = {"mode": "param", "groupByData": group}
-        state["groupBy"] = {"aggregateFunction": "average", "groupByKeys": [by]}
+    if by := [{"mode": "param", "groupByData": name} for name in group]:
+        state["groupBy"] = {"aggregateFunction": "average", "groupByKeys": by}
         state["useGroupedValuesInCharts"] = True
     view = _pack(title, changed, state)
     if store.client.get_experiment(store.experiment).tags.get(tag_of(key)) == view:
@@ -77,9 +77,17 @@ def _pack(title: str, changed: int, state: Mapping[str, Any]) -> str:
     return json.dumps({"name": title, "createdAt": changed, "updatedAt": changed, "state": packed})
 
 
-def _compose(selected: str, keys: list[str], metrics: Iterable[str]) -> dict[str, Any]:
+def _compose(selected: str, keys: list[str], metrics: Collection[str]) -> dict[str, Any]:
     """Compose the state of the page: a table, and charts of curves and of results."""
-    columns = [*(f"params.`{key}`" for key in keys), *(f"metrics.`{name}`" for name in _REACHED)]
+
+    def choose(names: Iterable[str]) -> list[str]:
+        """Choose losses in place of accuracies, where no run has one."""
+        if any("accuracy" in name for name in metrics):
+            return [*names]
+        return list(dict.fromkeys(name.replace("accuracy", "loss") for name in names))
+
+    columns = [f"params.`{key}`" for key in keys]
+    columns += [f"metrics.`{name}`" for name in choose(_REACHED)]
     section = "Configurations"
     common = {"metricSectionId": section, "deleted": False, "isGenerated": False}
     common |= {"runsCountToCompare": 50}
@@ -100,13 +108,13 @@ def _compose(selected: str, keys: list[str], metrics: Iterable[str]) -> dict[str
             "useGlobalXaxisKey": True,
             "useGlobalLineSmoothing": True,
         }
-        for name in _CURVES
+        for name in choose(_CURVES)
     ]
     charts.append(
         {
             "type": "PARALLEL",
             "selectedParams": keys,
-            "selectedMetrics": ["val_accuracy_mean", "test_accuracy_mean"],
+            "selectedMetrics": choose(_PARALLEL),
             "showAllRuns": True,
         }
     )
