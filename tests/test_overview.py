@@ -252,21 +252,22 @@ def found_runs(**columns: list[str]) -> FoundRuns:
     given = {
         "run": ["a", "b"],
         "outcome": ["trained", "trained"],
+        "objective": [0.5, 0.6],
         "phase": [None, None],
         "data.name": ["mnist"] * 2,
         "data.validation_size": ["100"] * 2,
         "data.split_seed": ["0"] * 2,
     }
-    rows = [("a", 0, 1, 0.9), ("a", 0, 2, 0.5), ("b", 0, 1, 0.1), ("b", 0, 2, 0.6)]
-    history = pd.DataFrame(rows, columns=["parent", "seed", "epoch", "val_accuracy"])
     parents = pd.DataFrame(given | columns)
-    return FoundRuns(parents, pd.DataFrame(), history, [])
+    return FoundRuns(parents, pd.DataFrame(), pd.DataFrame(), [])
 
 
 @pytest.mark.parametrize(
     ("columns", "best"),
     [
-        ({}, ("b", 2)),  # by the last epoch
+        ({}, ("b", 2)),
+        ({"objective": [-0.1, -0.2]}, ("a", 2)),  # losses of a regression
+        ({"data.validation": ["first", "last"]}, None),
         ({"outcome": ["trained", "diverged"]}, ("a", 1)),
         ({"data.validation_size": ["0", "0"]}, None),
         ({"data.split_seed": ["0", "1"]}, None),
@@ -282,7 +283,6 @@ def test_a_sweep_has_a_best_where_all_held_out_the_same_images(
 def test_the_best_of_a_sweep_is_registered_under_its_name(root: Path) -> None:  # noqa: F811
     a, b = (log_trained(name, value, 0.1, **HELD_OUT) for name, value in (("a", 0.5), ("b", 0.6)))
     found = found_runs(run=[a, b])
-    found.history["parent"] = [a, a, b, b]
     said = registry.register_best(connect(), "my.sweep", found)
     assert said == (
         "models:/actlab-mnist@best-my-sweep: b/mlp, the greatest mean validation accuracy, 0.6000"

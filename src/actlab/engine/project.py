@@ -53,7 +53,8 @@ class Project:
         Keys of sections whose `name` is one of the files in a folder of conf/, for which the key
         alone is short: `data=mnist` is `data.name=mnist`.
     objective, has_objective, no_objective
-        What a sweep maximises; whether a configuration has it; one line for one that has not.
+        The name and the text of a value that a sweep maximises; whether a configuration has one;
+        one line for one that has not.
     """
 
     schema: type
@@ -64,6 +65,6 @@ class Project:
     compare: str
     check: Callable[[Any, Path], None] = lambda config, root: None
     named_sections: Sequence[str] = ()
-    objective: str = "objective"
+    objective: Callable[[float], tuple[str, str]] = lambda value: ("objective", f"{value:.2%}")
     has_objective: Callable[[Any], bool] = lambda config: False
     no_objective: str = "nothing is selected"

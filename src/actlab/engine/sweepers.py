@@ -273,7 +273,8 @@ class OptunaSweeper(Sweeper):
         if finished >= self._trials:
             best = study.best_trial
             print(f"The study {self._study!r} has its {finished} trials already.")
-            print(f"Best by validation accuracy ({best.value:.2%}): {best.params}", flush=True)
+            name, value = self._project.objective(best.value or 0.0)
+            print(f"Best by {name} ({value}): {best.params}", flush=True)
         while finished < self._trials:
             count = min(self._at_once, self._trials - finished)
             trials = [study.ask(space) for _ in range(count)]

@@ -334,24 +334,25 @@ def _read_outcome(folder: Path, since: float) -> Outcome | None:
     return Outcome(**json.loads(path.read_text(encoding="utf-8")))
 
 
-def _format_table(jobs: Sequence[Job], objective: str) -> str:
+def _format_table(jobs: Sequence[Job], objective: Callable[[float], tuple[str, str]]) -> str:
+    title = ""
     shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
     rows = []
     for number, job in enumerate(jobs, start=1):
         varied = " ".join(part.lstrip("+") for part in job.overrides if part not in shared)
         reached, seconds = job.outcome.objective, f"{job.outcome.seconds:.1f}"
-        accuracy = "" if reached is None else f"{reached:.2%}"
+        title, value = (title, "") if reached is None else objective(reached)
         is_lost = job.outcome.status == "diverged" and job.outcome.cause
         status = f"diverged: {job.outcome.cause}" if is_lost else job.outcome.status
-        rows.append((number, varied, status, accuracy, seconds))
-    return csvs.as_text(rows, ("job", "configuration", "outcome", objective, "seconds"))
+        rows.append((number, varied, status, value, seconds))
+    return csvs.as_text(rows, ("job", "configuration", "outcome", title or "objective", "seconds"))
 
 
 def _format_best(jobs: Sequence[Job], project: Project) -> str:
     best = find_best(jobs)
     if best is not None:
-        reached = f"{project.objective} ({best.outcome.objective:.2%})"
-        return f"Best by {reached}: {best.command(project)}"
+        name, value = project.objective(best.outcome.objective or 0.0)
+        return f"Best by {name} ({value}): {best.command(project)}"
     return f"None is best: {project.no_objective}."
 
 

@@ -1,21 +1,51 @@
 """Limits, methods and the table of claims."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
 from typing import Any
 
 import pandas as pd
 
+from actlab.data.config import DataConfig
 from actlab.data.datasets import load_definition
-from actlab.engine.presets import load_preset
+from actlab.engine.presets import list_presets, load_preset
 from actlab.engine.targets import flatten
 from actlab.evidence.comparisons import MOST_VALUES
 from actlab.evidence.outcomes import VERDICTS
 from actlab.evidence.wording import abridge, counted, join
-from actlab.models.config import RECOMMENDED
+from actlab.models.config import RECOMMENDED, NetworkConfig
 from actlab.reporting.layer_sections import describe_kind
 from actlab.reporting.report import Claim, Claims
 from actlab.results.study import ACTIVATION, NETWORK, PHASE, Study, label
 from actlab.schema import Config
+from actlab.training.config import TrainingConfig
+
+#: The sections whose keys may have a default.
+_SECTIONS = {"data": DataConfig, "network": NetworkConfig, "training": TrainingConfig}
+
+
+def list_held(study: Study) -> dict[str, str]:
+    """List the keys that are equal in all configurations, without those that have a default.
+
+    Of an optimizer and an initializer, defaults are the values of its file in conf/.
+    """
+    defaults = {
+        f"{section}.{item.name}": str(item.default if item.default is not MISSING else [])
+        for section, kind in _SECTIONS.items()
+        for item in fields(kind)
+        if item.default is not MISSING or item.default_factory is list
+    }
+    defaults["activation.trained"] = "{}"
+    for group in ("optimizer", "initializer"):
+        name = study.fixed.get(f"{group}.name", "")
+        if name in list_presets(group):
+            preset = flatten(load_preset(group, name))
+            defaults |= {f"{group}.{key}": str(value) for key, value in preset.items()}
+    return {
+        key: value
+        for key, value in study.fixed.items()
+        if value not in ("none", defaults.get(key)) and not key.startswith("activation.f")
+    }
 
 
 def list_limits(study: Study, config: Config) -> Iterable[str]:

@@ -31,7 +31,7 @@ from actlab.reporting.findings import (
     tuning_findings,
 )
 from actlab.reporting.layer_findings import depth_findings
-from actlab.reporting.method_sections import list_claims, list_limits, list_methods
+from actlab.reporting.method_sections import list_claims, list_held, list_limits, list_methods
 from actlab.reporting.report import Block, Grid, Picture, Report, Section, Text, points
 from actlab.reporting.response_figures import response_keys
 from actlab.results.metadata import Description
@@ -151,7 +151,7 @@ def _question(study: Study, config: Config) -> str:
     differ = join(
         f"{label(key, study.keys)} ({', '.join(abridge(study.values(key)))})" for key in study.keys
     )
-    held = {key: value for key, value in study.fixed.items() if value != "none"}
+    held = list_held(study)
     data = held.pop("data.name", None)
     on = f" on {load_definition(data).title}" if data in presets.list_presets("data") else ""
     parts = [
@@ -160,8 +160,8 @@ def _question(study: Study, config: Config) -> str:
     ]
     if config.compare.filter:
         parts.append(f"Selected by {config.compare.filter}.")
-    if shown := [f"{key} {held[key]}" for key in held if not key.startswith("activation.f")]:
-        parts.append(f"Held fixed: {', '.join(shown)}.")
+    if shown := [f"{key} {value}" for key, value in held.items()]:
+        parts.append(f"Held fixed: {', '.join(shown)}; all else by default.")
     if tied := [key for key in study.tied if not key.startswith("activation.")]:
         parts.append(f"These keys differ with them: {', '.join(tied)}.")
     return " ".join(parts)

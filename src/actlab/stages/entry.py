@@ -91,6 +91,13 @@ def _explain_store(error: BaseException, loss: str) -> str:
     return format_store_error(error, loss, advice=False)
 
 
+def _write_objective(value: float) -> tuple[str, str]:
+    """Name and write what a sweep maximises; see `layout.Run.objective`."""
+    if value < 0:
+        return "validation loss", f"{-value:.4g}"
+    return "validation accuracy", f"{value:.2%}"
+
+
 PROJECT = Project(
     schema=Config,
     check=check,
@@ -100,7 +107,7 @@ PROJECT = Project(
     named_sections=("data", "initializer", "optimizer"),
     train="actlab.stages.train",
     compare="actlab.stages.compare",
-    objective="validation accuracy",
+    objective=_write_objective,
     has_objective=lambda config: config.data.validation_size > 0,
     no_objective=(
         "no validation images are held out, and nothing is selected by the test split:"
