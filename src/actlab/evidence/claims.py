@@ -60,6 +60,8 @@ class Claim:
         """Decide it; a row of the columns `tables.CLAIMS`."""
         networks: tuple[str, ...] = ()
         try:
+            if evidence.study.is_regression:
+                raise UnmeasuredError("The claim is about classifiers, and this is a regression.")
             networks = self.networks(evidence)
             outcome = self.decide(evidence, *networks)
         except UnmeasuredError as reason:

@@ -28,7 +28,8 @@ class Signals(NamedTuple):
     pre_activation
         The square of the pre-activations.
     gradient
-        The square of the gradient of the image's cross-entropy with respect to them.
+        The square of the gradient of the image's loss with respect to them: the cross-entropy, or
+        where targets are numbers the squared error.
     """
 
     pre_activation: Float[np.ndarray, "layer image"]
@@ -45,12 +46,14 @@ def compile_signals(model: keras.Model) -> Callable[[Split], Signals]:
     def program(images: tf.Tensor, labels: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
             _, pre_activations, activations = run_forward(model, images)
-            # The sum, so that an image's gradient does not depend on the number of images.
-            loss = tf.reduce_sum(
-                tf.nn.sparse_softmax_cross_entropy_with_logits(
+            if labels.dtype.is_floating:
+                losses = tf.math.squared_difference(labels, activations[-1])
+            else:
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
                     labels=labels, logits=activations[-1]
                 )
-            )
+            # The sum, so that an image's gradient does not depend on the number of images.
+            loss = tf.reduce_sum(losses)
         hidden = pre_activations[:-1]
         gradients: Any = tape.gradient(loss, hidden)
         return [

@@ -42,10 +42,13 @@ def as_pictures(
 @styled
 def plot_sample_images(
     images: UInt8[np.ndarray, "image row column ..."],
-    labels: Integer[np.ndarray, "image"],
+    labels: Integer[np.ndarray, "image"] | Float32[np.ndarray, "image target"],
     names: Sequence[str],
 ) -> Figure:
-    """Draw images, 0 (black) to 255 (white), in rows of five, each under the name of its label."""
+    """Draw images, 0 (black) to 255 (white), in rows of five, each under the name of its label.
+
+    Targets that are numbers are not written.
+    """
     rows = max(1, math.ceil(len(images) / 5))
     figure = Figure(figsize=(6.4, 1.5 * rows))
     axes = list(figure.subplots(rows, 5, squeeze=False).flat)
@@ -53,7 +56,8 @@ def plot_sample_images(
         panel.set_axis_off()
     for panel, image, index in zip(axes, images, labels, strict=False):
         panel.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        panel.set_title(names[index])
+        if labels.ndim == 1:
+            panel.set_title(names[index])
     return figure
 
 

@@ -38,12 +38,13 @@ def describe_data(
         networks.append(f"{network} ({units}, {sum(layers['parameters']):,} parameters{extras})")
     text = f"{title}: {images}; {scaling}. {describe_kind(study)}: {join(networks)}."
     blocks: list[Block] = [Text((text,), data="data/class_counts.csv")]
+    labels = "" if study.is_regression else " with their labels"
     if has_pictures:
         blocks.append(
             Picture(
                 "data/sample_images.png",
-                "The first training images with their labels.",
-                f"Ten images of {title} with their labels.",
+                f"The first training images{labels}.",
+                f"Ten images of {title}{labels}.",
             )
         )
     return Section("Data and networks", tuple(blocks))

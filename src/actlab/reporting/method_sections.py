@@ -53,8 +53,9 @@ def list_limits(study: Study, config: Config) -> Iterable[str]:
     title = load_definition(config.data.name).title
     seeds = join(abridge(list(map(str, study.seeds))))
     if study.has_layers:
+        kind = "dense networks" if describe_kind(study) == "Dense networks" else "these networks"
         yield (
-            f"One data set, {title}; {describe_kind(study).lower()}; one optimizer,"
+            f"One data set, {title}; {kind}; one optimizer,"
             f" {_name_optimizer(config)}, with one learning rate; {_initializer(config)}. An"
             " activation may do better with settings of its own."
         )
@@ -175,10 +176,13 @@ def list_methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterab
             )
         )
     if study.has_layers:
-        yield (
+        images = (
             "Intervals over new test images resample seeds and images independently (the pigeonhole"
-            " bootstrap, Owen 2007). Ratios of gradients are geometric means over seeds, with"
-            " intervals of the logarithms, adjusted by Bonferroni's method."
+            " bootstrap, Owen 2007). "
+        )
+        yield (
+            f"{images if len(study.calibration) else ''}Ratios of gradients are geometric means over"
+            " seeds, with intervals of the logarithms, adjusted by Bonferroni's method."
         )
 
 

@@ -130,7 +130,7 @@ def compose(
         title=_title(study),
         question=_question(study, config),
         answer=tuple(answer),
-        claims=None if claims is None else list_claims(claims),
+        claims=None if claims is None or study.is_regression else list_claims(claims),
         sections=tuple(sections),
     )
 

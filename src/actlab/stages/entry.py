@@ -40,6 +40,8 @@ def check(config: Config, root: Path) -> None:
     check_names(config, root)
     check_folders(config, root)
     config.training.check_held_out(config.data.validation_size)
+    if HydraConfig.get().job.name != "train":  # other stages are of all networks, or of none
+        return
     is_own = getattr(load_definition(config.data.name), "regression", False)
     is_regression = is_own or config.data.targets == "images"
     if is_regression != (config.network.outputs == "linear"):
