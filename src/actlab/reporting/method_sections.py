@@ -180,9 +180,9 @@ def list_methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterab
             "Intervals over new test images resample seeds and images independently (the pigeonhole"
             " bootstrap, Owen 2007). "
         )
-        yield (
-            f"{images if len(study.calibration) else ''}Ratios of gradients are geometric means over"
-            " seeds, with intervals of the logarithms, adjusted by Bonferroni's method."
+        yield (images if len(study.calibration) else "") + (
+            "Ratios of gradients are geometric means over seeds, with intervals of the logarithms,"
+            " adjusted by Bonferroni's method."
         )
 
 
