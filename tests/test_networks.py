@@ -15,7 +15,7 @@ from actlab.data.splits import Split
 from actlab.engine.presets import list_presets
 from actlab.errors import UserError
 from actlab.models.config import InitializerConfig, NetworkConfig
-from actlab.models.layers import Conv2D, threefry
+from actlab.models.layers import Conv2D, MaxPooling2D, threefry
 from actlab.models.losses import make_loss
 from actlab.models.network import (
     ModelSpec,
@@ -178,6 +178,20 @@ def test_a_convolution_gives_in_training_what_it_gives_in_an_evaluation():
     layer = Conv2D(6, (3, 2), activation="tanh", bias_initializer="random_normal")
     images = tf.constant(np.random.default_rng(0).random((5, 7, 9, 4)), tf.float32)
     np.testing.assert_allclose(layer(images, training=True), layer(images), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_pooling_and_its_gradient_are_those_of_keras_also_where_values_are_equal(size):
+    drawn = np.random.default_rng(0).integers(0, 3, (4, 7, 8, 5))  # many equal ones
+    images, found = tf.constant(drawn, tf.float32), []
+    for layer in (MaxPooling2D(size), keras.layers.MaxPooling2D(size)):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            pooled = layer(images)
+            loss = tf.reduce_sum(pooled * tf.reshape(tf.range(1.0, 6.0), (1, 1, 1, 5)))
+        found.append((pooled.numpy(), tape.gradient(loss, images).numpy()))
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 # --- Dropout ------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
 """Layers of Keras, computed so that they cost little in an epoch's program.
 
 XLA's CPU compiler multiplies matrices fast, but not convolutions in a loop, and it recomputes the
-random numbers of TensorFlow's own dropout for every value: an epoch took fifteen times as long.
+random numbers of TensorFlow's own dropout for every value: an epoch took fifteen times as long. Its
+gradient of max pooling takes as long as all matrix products of LeNet-5.
 """
 
+from functools import reduce
 from typing import Any
 
 from actlab.backend import keras, tf
@@ -16,27 +18,38 @@ _PARITY = 0x1BD11BDA
 
 
 class Conv2D(keras.layers.Conv2D):
-    """A convolution with stride 1 and without padding; in training, a product of matrices."""
+    """A convolution with stride 1 and without padding; in training, a product per kernel row."""
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Convolve images (n, height, width, channels)."""
-        if not training:  # of more images, whose patches would need too much memory
+        if not training:  # of more images, whose neighbours would need too much memory
             return super().call(inputs)
         own: Any = self
         kernel, bias = own.kernel.value, own.bias.value
-        rows, columns, _, filters = kernel.shape
+        rows, columns, channels, filters = kernel.shape
         height, width = inputs.shape[1] - rows + 1, inputs.shape[2] - columns + 1
-        patches = tf.concat(
-            [
-                inputs[:, row : row + height, column : column + width]
-                for row in range(rows)
-                for column in range(columns)
-            ],
-            axis=-1,
-        )
-        flat = tf.reshape(patches, [-1, patches.shape[-1]])
-        sums = tf.matmul(flat, tf.reshape(kernel, [-1, filters])) + bias
+        # All rows of the kernel at once would need one concatenation of rows x columns parts, for
+        # which two models at the same time wait for each other.
+        neighbours = [inputs[:, :, column : column + width] for column in range(columns)]
+        wide, products = tf.concat(neighbours, axis=-1), []
+        for row in range(rows):
+            part = tf.reshape(wide[:, row : row + height], [-1, columns * channels])
+            products.append(tf.matmul(part, tf.reshape(kernel[row], [-1, filters])))
+        sums = reduce(tf.add, products) + bias
         return own.activation(tf.reshape(sums, [-1, height, width, filters]))
+
+
+class MaxPooling2D(keras.layers.MaxPooling2D):
+    """Max pooling without padding, with strides as long as the pool; the first of equals counts."""
+
+    def call(self, inputs: Any) -> Any:
+        """Reduce images (n, height, width, channels); what does not fill a pool is left out."""
+        size: int = self.pool_size[0]
+        height, width = (inputs.shape[axis] // size * size for axis in (1, 2))
+        places = [(row, column) for row in range(size) for column in range(size)]
+        return reduce(
+            tf.maximum, [inputs[:, row:height:size, column:width:size] for row, column in places]
+        )
 
 
 def threefry(key: tuple[Any, Any], counter: tuple[Any, Any]) -> tuple[Any, Any]:

@@ -24,7 +24,7 @@ from actlab.models.initializers import (
     make_kernel_initializer,
     resolve_initializer,
 )
-from actlab.models.layers import AlphaDropout, Conv2D, Dropout
+from actlab.models.layers import AlphaDropout, Conv2D, Dropout, MaxPooling2D
 
 
 @dataclass(frozen=True)
@@ -320,7 +320,7 @@ def _make_blocks(spec: ModelSpec, seed: int) -> Iterator[Block]:
                 shape = (*spec.shape, 1)[:3]
                 prepare.append(keras.layers.Reshape(shape, name=f"{name}_reshape"))
             if network.pool:
-                after.append(keras.layers.MaxPooling2D(network.pool, name=f"{name}_pool"))
+                after.append(MaxPooling2D(network.pool, name=f"{name}_pool"))
             if number == len(network.conv):
                 after.append(keras.layers.Flatten(name=f"{name}_flatten"))
         else:

@@ -51,7 +51,8 @@ def _copy(layer: Any, values: Any) -> Any:
         outputs = made(values)
         made.set_weights([kernel, bias])
         return outputs
-    made = type(layer).from_config(settings)
+    # Keras's own class, which loads without actlab.
+    made = getattr(keras.layers, type(layer).__name__).from_config(settings)
     outputs = made(values)
     made.set_weights(layer.get_weights())
     return outputs
