@@ -67,6 +67,7 @@ class Runs:
         if depth := own.get("network.depth"):
             own["network.hidden"] = "-".join(["16"] * int(depth))
         marks = {"run": run, "outcome": outcome, "phase": phase, "code": code}
+        marks["objective"] = float(np.mean(accuracies))
         names = {"activation.name": activation, "activation.function": activation}
         if activation == "leaky_relu":
             names["activation.negative_slope"] = "0.01"

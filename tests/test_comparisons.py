@@ -113,7 +113,7 @@ def test_a_regression_is_compared_by_the_ratio_of_its_errors(study, results):
     )
     assert comparisons.read_predictions(regression, results, LABELS) == (regression, {})
     scores = comparisons.score(regression, 0.97)
-    assert set(scores["metric"]) == {"test_mse", "epoch_seconds"}
+    assert set(scores["metric"]) == {"val_mse", "test_mse", "epoch_seconds"}
     table = comparisons.compare(regression, scores, REPORT)
     first, second = (values_of(scores, name, "test_mse") for name in ("sigmoid", "relu"))
     row = csvs.where(table, first="sigmoid", second="relu", network="mlp", metric="test_mse")

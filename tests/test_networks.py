@@ -190,7 +190,7 @@ def test_pooling_and_its_gradient_are_those_of_keras_also_where_values_are_equal
             tape.watch(images)
             pooled = layer(images)
             loss = tf.reduce_sum(pooled * tf.reshape(tf.range(1.0, 6.0), (1, 1, 1, 5)))
-        found.append((pooled.numpy(), tape.gradient(loss, images).numpy()))
+        found.append((pooled.numpy(), np.asarray(tape.gradient(loss, images))))
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -402,7 +402,7 @@ def test_an_activation_of_ones_own_learns_its_constants_per_unit_or_per_layer(mn
             {"name": "sgd", "learning_rate": {"_target_": f"{SCHEDULES}.CosineDecay"}},
             "optimizer.learning_rate: keras.optimizers.schedules.CosineDecay: ",
         ),
-        (3, "optimizer is 3: it has to be a name, or to have one"),
+        (3, "optimizer.name is missing: optimizer is 3"),
     ],
 )
 def test_an_optimizer_that_cannot_be_is_one_line(given, line):
@@ -512,6 +512,59 @@ def test_noise_on_the_test_images_is_the_same_for_all(mnist):
     assert train_with(mnist, training)[1].noise == fitted.noise
 
 
+def test_slow_improvements_add_up_to_one_that_counts(mnist):
+    # As Keras: an improvement is counted from the last one that was.
+    whole, _, _ = train_with(mnist, TrainingConfig(12, 100, []))
+    losses = [epoch.val_loss for epoch in whole]
+    steps = -np.diff(losses)[:3]
+    assert (steps > 0).all()
+    least = 0.9 * float(steps[:2].sum())
+    assert steps.max() < least
+    patient, _, _ = train_with(mnist, TrainingConfig(4, 100, [], patience=2, min_delta=least))
+    assert len(patient) == 4
+
+
+def test_an_accuracy_that_a_regression_lacks_decides_nothing():
+    training = TrainingConfig(3, 100, [], patience=2, monitor="val_accuracy")
+    with pytest.raises(UserError, match=r"training\.monitor is 'val_accuracy'"):
+        training.check_monitor(10, "linear")
+    training.check_monitor(10, "softmax")
+
+
+@pytest.mark.parametrize("function", ["prelu", "example.snake"])
+def test_what_an_activation_learns_is_built_on_a_convolution_too(function, mnist):
+    constants = {"slope": 0.25} if function == "prelu" else {"frequency": 1.0}
+    trained = {} if function == "prelu" else {"frequency": "unit"}
+    activation = ActivationConfig("one", function, constants, trained)
+    spec = replace(spec_of(conv=["3@5x5"], pool=2, hidden=[6]), activation=activation)
+    model = build_model(spec, 0)
+    sizes = [next(iter(block.learned.values())).size for block in find_blocks(model)[:-1]]
+    assert sizes == [3, 6]
+    run_epoch = compile_epoch(
+        model, make_optimizer(adam(0.01)), to_device(take(mnist.train, 200)), 100
+    )
+    assert np.isfinite(run_epoch(shuffled_order(0, 1, 200))[0])
+
+
+def test_a_layers_own_activation_has_the_initializer_recommended_for_it():
+    recommended = InitializerConfig.read("recommended")
+    spec = spec_of("relu", recommended, hidden=[400, 400], activations=[None, "sigmoid"])
+    first, _, second, *_ = build_model(spec, 0).get_weights()
+    assert first.var() == pytest.approx(2 / 784, rel=0.02)  # He's, for ReLU
+    assert second.var() == pytest.approx(2 / 800, rel=0.02)  # Glorot's, for sigmoid
+
+
+def test_biases_and_masks_of_a_layer_do_not_depend_on_the_layers_behind_it():
+    torch = InitializerConfig.read("torch")
+    shallow, deep = (
+        build_model(spec_of(initializer=torch, hidden=hidden, dropout=0.5), 0)
+        for hidden in ([8], [8, 8, 8])
+    )
+    for one, other in zip(shallow.layers[:2], deep.layers[:2], strict=True):
+        for ours, theirs in zip(one.variables, other.variables, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize(
     ("given", "line"),
     [
@@ -521,6 +574,6 @@ def test_noise_on_the_test_images_is_the_same_for_all(mnist):
 )
 def test_nothing_is_selected_by_the_test_split(given: dict[str, Any], line):
     with pytest.raises(UserError, match=line):
-        TrainingConfig(3, 100, [], **given).check_held_out(0)
-    TrainingConfig(3, 100, [], **given, monitor="loss").check_held_out(0)
-    TrainingConfig(3, 100, [], **given).check_held_out(10)
+        TrainingConfig(3, 100, [], **given).check_monitor(0, "softmax")
+    TrainingConfig(3, 100, [], **given, monitor="loss").check_monitor(0, "softmax")
+    TrainingConfig(3, 100, [], **given).check_monitor(10, "softmax")

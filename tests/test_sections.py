@@ -215,7 +215,7 @@ def test_a_regression_is_reported_by_its_error():
     (axes, *_) = made.axes("test_mse")
     assert axes.get_ylabel() == "Test MSE"
     assert made.section("Test MSE")
-    assert made.grid("Results").header[2:] == ("Test MSE", "95 % interval")
+    assert made.grid("Results").header[2:] == ("Validation", "Test MSE", "95 % interval")
     text = report.render_markdown(made.report)
     assert "Mean squared error by epoch" in text
     assert "nats" not in text

@@ -1,5 +1,6 @@
 """The section `activation` of a configuration."""
 
+import math
 import re
 from dataclasses import field
 from typing import Annotated, Any
@@ -50,6 +51,12 @@ class ActivationConfig:
         return function
 
     def __post_init__(self) -> None:
+        for name, value in self.constants.items():
+            if isinstance(value, int | float) and 3.4e38 < abs(value) < math.inf:
+                raise UserError(
+                    f"activation.constants.{name} is {value:.3g}: it has to be from -3.4e38 to"
+                    " 3.4e38, as single precision has it"
+                )
         if self.is_own:
             validate(dict[str, _OwnConstant], self.constants, "activation.constants")
             for name, scope in self.trained.items():

@@ -24,7 +24,7 @@ from actlab.api.arguments import (
 from actlab.api.data import Data
 from actlab.data.splits import first_images
 from actlab.engine.csvs import where
-from actlab.engine.progress import REMEDY, describe_divergence, shown
+from actlab.engine.progress import REMEDY, choose, describe_divergence, shown
 from actlab.engine.validation import Count, Fraction, Seed, Seeds, validate
 from actlab.errors import UserError
 from actlab.evidence.comparisons import diverged_seeds
@@ -290,13 +290,14 @@ def fit(
         train_metrics,
         cast(list, test_noise),
     )
-    training.check_held_out(len(data.validation.labels) if data.validation else 0)
+    held_out = len(data.validation.labels) if data.validation else 0
+    training.check_monitor(held_out, shared.outputs)
     chosen_optimizer = resolve_optimizer(optimizer, learning_rate)
     specs = {name: specify(each, shared, initializer, data) for name, each in chosen.items()}
     from actlab.activations.functions import check
     from actlab.training.trainer import Epoch, Protocol, fit_seeds
 
-    for activation in chosen.values():
+    for activation in [*chosen.values(), *filter(None, shared.activations)]:
         if activation.is_own:
             check(activation)
     protocol = Protocol(training, chosen_optimizer)
@@ -314,7 +315,7 @@ def fit(
             for event in fit_seeds(spec, distinct, data.train, watched, data.test, protocol, keep):
                 events.append(event)
                 if advance and isinstance(event, Epoch):
-                    advance(loss=event.loss, val_accuracy=event.val_accuracy)
+                    advance(**choose(event.loss, event.val_loss, event.val_accuracy))
         of_epochs = [event for event in events if isinstance(event, Epoch)]
         of_seeds = [event for event in events if not isinstance(event, Epoch)]
         for table, found, names in zip(rows, (of_epochs, of_seeds), columns, strict=True):

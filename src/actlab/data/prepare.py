@@ -25,7 +25,7 @@ def prepare(splits: Splits, data: Any) -> Splits:
         splits = splits._replace(train=_take(splits.train, slice(data.images)))
     splits = hold_out(splits, data)
     if data.label_noise:
-        if splits.train.labels.ndim > 1:
+        if splits.train.labels.ndim > 1 or data.targets == "images":
             raise UserError(f"data.label_noise is {data.label_noise}: there are no labels")
         images, labels = splits.train
         noisy = replace_labels(labels, len(splits.classes), data.label_noise, data.split_seed)

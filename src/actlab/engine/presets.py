@@ -48,7 +48,7 @@ def load_preset(group: str, name: str) -> dict[str, Any]:
 def complete_preset(group: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a named choice, with those that are given in their place.
 
-    `given` has the `name`; a value of None leaves the file's.
+    `given` has the `name`; a learning rate of None leaves the file's.
 
     Raises
     ------
@@ -72,5 +72,5 @@ def _replace(values: dict[str, Any], given: Mapping[str, Any], key: str, file: s
         if isinstance(value, Mapping) and isinstance(old, dict) and "_target_" not in value:
             old = values[name] = dict(old)
             _replace(old, value, f"{key}.{name}", file)
-        elif value is not None:
+        elif value is not None or name != "learning_rate":
             values[name] = value

@@ -1,5 +1,6 @@
 """The progress of a training: a bar on a terminal, plain lines elsewhere; its divergence."""
 
+import math
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,10 +11,20 @@ from tqdm import tqdm
 
 
 class Advance(Protocol):
-    """Show that one more epoch of a model is finished, with its loss and accuracy."""
+    """Show that one more epoch of a model is finished, with some of its metrics."""
 
-    def __call__(self, *, loss: float, val_accuracy: float) -> None:
+    def __call__(self, **metrics: float) -> None:
         """Advance by one."""
+
+
+def choose(loss: float, val_loss: float, val_accuracy: float) -> dict[str, float]:
+    """Choose what is shown of an epoch: where there is no accuracy, the validation loss.
+
+    >>> choose(0.1, 0.2, float("nan"))
+    {'loss': 0.1, 'val_loss': 0.2}
+    """
+    watched = {"val_loss": val_loss} if math.isnan(val_accuracy) else {"val_accuracy": val_accuracy}
+    return {"loss": loss, **watched}
 
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
@@ -37,17 +48,15 @@ def shown(title: str, model_epochs: int, done: int = 0, lines: int = 5) -> Itera
         bar_format=_BAR,
     ) as bar:
 
-        def advance(*, loss: float, val_accuracy: float) -> None:
+        def advance(**metrics: float) -> None:
             nonlocal done
             done += 1
-            bar.set_postfix(loss=f"{loss:.4f}", val_accuracy=f"{val_accuracy:.4f}", refresh=False)
+            written = {name: f"{value:.4f}" for name, value in metrics.items()}
+            bar.set_postfix(written, refresh=False)
             bar.update()
             if not terminal and done in lines_at:
-                print(
-                    f"{title}: {done} of {model_epochs} model-epochs, loss {loss:.4f},"
-                    f" val_accuracy {val_accuracy:.4f}",
-                    flush=True,
-                )
+                listed = ", ".join(f"{name} {value}" for name, value in written.items())
+                print(f"{title}: {done} of {model_epochs} model-epochs, {listed}", flush=True)
 
         yield advance
 

@@ -7,6 +7,7 @@ by the `Project`.
 
 import hashlib
 import json
+import math
 import os
 import shlex
 import sys
@@ -341,7 +342,9 @@ def _format_table(jobs: Sequence[Job], objective: Callable[[float], tuple[str, s
     for number, job in enumerate(jobs, start=1):
         varied = " ".join(part.lstrip("+") for part in job.overrides if part not in shared)
         reached, seconds = job.outcome.objective, f"{job.outcome.seconds:.1f}"
-        title, value = (title, "") if reached is None else objective(reached)
+        value = ""
+        if reached is not None:
+            title, value = objective(reached) if math.isfinite(reached) else (title, "n/a")
         is_lost = job.outcome.status == "diverged" and job.outcome.cause
         status = f"diverged: {job.outcome.cause}" if is_lost else job.outcome.status
         rows.append((number, varied, status, value, seconds))
@@ -358,5 +361,5 @@ def _format_best(jobs: Sequence[Job], project: Project) -> str:
 
 def find_best(jobs: Iterable[Job]) -> Job | None:
     """Return the job with the greatest objective, the first of several; None if none has one."""
-    measured = [job for job in jobs if job.outcome.objective is not None]
+    measured = [job for job in jobs if math.isfinite(job.outcome.objective or math.nan)]
     return max(measured, key=lambda job: job.outcome.objective or 0.0, default=None)

@@ -48,7 +48,10 @@ class Group:
         """
         given = {"name": given} if isinstance(given, str) else given
         if not isinstance(given, Mapping) or "name" not in given:
-            raise UserError(f"{self.name} is {given!r:.100}: it has to be a name, or to have one")
+            raise UserError(
+                f"{self.name}.name is missing: {self.name} is {given!r:.100}; it has to be a name,"
+                " or to have one"
+            )
         name = validate(Name, given["name"], f"{self.name}.name")
         values = complete_preset(self.name, {**given, "name": name})
         del values["name"]

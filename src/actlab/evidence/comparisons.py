@@ -92,13 +92,21 @@ class Metric:
         return f"{written(low, 4)} to {written(high, 4)}"
 
 
+#: What decides the targets of a regression.
+_TARGETS = ("data.name", "data.targets", "data.preprocessing")
+
 #: By name, in the order of the report.
 METRICS = {
     "val_accuracy": Metric("validation accuracy", "points", True, "equivalence_margin"),
     "test_accuracy": Metric("test accuracy", "points", True, "equivalence_margin"),
-    "test_loss": Metric("test NLL", "nats", False, "equivalence_margin_nats"),
-    # Of a regression, whose targets have a unit of their own.
-    "test_mse": Metric("test MSE", "ratio", False, "equivalence_margin_ratio"),
+    "test_loss": Metric(
+        "test NLL", "nats", False, "equivalence_margin_nats", at_equal=("network.outputs",)
+    ),
+    # Of regressions, whose targets have a unit of their own.
+    "val_mse": Metric(
+        "validation MSE", "ratio", False, "equivalence_margin_ratio", at_equal=_TARGETS
+    ),
+    "test_mse": Metric("test MSE", "ratio", False, "equivalence_margin_ratio", at_equal=_TARGETS),
     "calibration_error": Metric("calibration error", "points", False, "equivalence_margin"),
     # Trained longer, a seed is censored later.
     "epochs_to_target": Metric(
@@ -106,7 +114,7 @@ METRICS = {
         "epochs",
         False,
         "equivalence_margin_epochs",
-        at_equal=("training.epochs",),
+        at_equal=("training.epochs", "training.steps", "training.patience"),
     ),
     "epoch_seconds": Metric(
         "time per epoch", "ratio", False, "equivalence_margin_ratio", "block", (NETWORK,)
@@ -135,6 +143,11 @@ _MOST_UNMATCHED = 30
 def primary_metric(study: Study) -> str:
     """Return the metric that answers first: test_accuracy, or test_mse in a regression."""
     return "test_mse" if study.is_regression else "test_accuracy"
+
+
+def validation_metric(study: Study) -> str:
+    """Return its counterpart on the validation images."""
+    return "val_mse" if study.is_regression else "val_accuracy"
 
 
 def read_predictions(
@@ -222,8 +235,9 @@ def score(study: Study, target: float) -> pd.DataFrame:
         What was measured.
     target
         The validation accuracy that `epochs_to_target` counts the epochs to. A seed that never
-        reaches it is censored: it counts as one epoch more than were trained, so that a mean is
-        restricted to that horizon (Royston & Parmar 2013).
+        reaches it is censored: it counts as one epoch more than the most that a seed of its
+        configuration was trained, so that a mean is restricted to that horizon (Royston & Parmar
+        2013).
 
     Returns
     -------
@@ -234,14 +248,13 @@ def score(study: Study, target: float) -> pd.DataFrame:
     """
     keys = list(study.keys)
     by_seed = [*keys, "seed"]
-    recorded = [name for name in METRICS if name in study.history]
+    recorded = [name for name in ("val_accuracy", "val_loss") if name in study.history]
     history = study.history.loc[:, [*by_seed, "epoch", *recorded]]
-    last = history.sort_values("epoch", kind="stable").drop_duplicates(by_seed, keep="last")
+    last = select_tested(study).loc[:, history.columns]
     reached = cast(pd.DataFrame, history[history["val_accuracy"] >= target])
     first = reached.groupby(by_seed, as_index=False).agg(epochs_to_target=("epoch", "min"))
-    horizon = pd.DataFrame(study.identities(), columns=keys).assign(
-        horizon=study.configurations["training.epochs"].astype(float).to_numpy() + 1
-    )
+    most: Any = history.groupby(keys, as_index=False, sort=False)
+    horizon = most.agg(horizon=("epoch", "max")).assign(horizon=lambda rows: rows["horizon"] + 1.0)
     table = study.test.merge(last, on=by_seed, how="left").merge(first, on=by_seed, how="left")
     table = table.merge(horizon, on=keys, how="left", validate="m:1")
     table["never"] = table["epochs_to_target"].isna() & table["epoch"].notna()
@@ -249,7 +262,8 @@ def score(study: Study, target: float) -> pd.DataFrame:
     if len(study.calibration):
         table = table.merge(study.calibration, on=by_seed, validate="1:1")
     if study.is_regression:
-        table = table.rename(columns={"test_loss": "test_mse"}).drop(columns=_OF_CLASSES)
+        named = {"test_loss": "test_mse", "val_loss": "val_mse"}
+        table = table.rename(columns=named).drop(columns=_OF_CLASSES)
     measured = [name for name in METRICS if name in table]
     long = table.melt([*by_seed, "never"], measured, "metric", "value")
     counts = long["metric"] == "epochs_to_target"
@@ -261,6 +275,25 @@ def score(study: Study, target: float) -> pd.DataFrame:
         parts.append(blocks.assign(metric="epoch_seconds", censored=False))
     columns = [*keys, "metric", "pair", "value", "censored"]
     return pd.concat([part.loc[:, columns] for part in parts], ignore_index=True)
+
+
+def select_tested(study: Study) -> pd.DataFrame:
+    """Select the epoch of each seed whose weights were tested: the last, or the best."""
+    history = study.history
+    protocol = study.configurations.reindex(
+        columns=[*study.keys, "training.tested", "training.monitor"]
+    )
+    merged = history[list(study.keys)].merge(protocol, on=list(study.keys), how="left")
+    order = -history["epoch"].astype(float)
+    for monitor, sign in (("val_loss", 1), ("val_accuracy", -1), ("loss", 1)):
+        is_best = (merged["training.tested"] == "best").to_numpy(dtype=bool)
+        chosen = is_best & (merged["training.monitor"] == monitor).to_numpy(dtype=bool)
+        if chosen.any():
+            values = (sign * history[monitor].astype(float)).fillna(math.inf)
+            order = order.where(~chosen, values)
+    ordered = history.assign(order=order).sort_values("order", kind="stable")
+    selected = ordered.drop_duplicates([*study.keys, "seed"]).sort_index()
+    return selected.drop(columns="order")
 
 
 def diverged_seeds(study: Study) -> dict[Identity, list[int]]:
@@ -380,7 +413,7 @@ def compare(
     trained = dict(zip(study.identities(), study.configurations.to_dict("records"), strict=True))
     rows = []
     for name, metric in METRICS.items():
-        if name == "val_accuracy" and (study.is_fair or not study.has_held_out):
+        if name.startswith("val_") and (study.is_fair or not study.has_held_out):
             continue
         margin = getattr(config, metric.margin)
         values, censored = _values_by_pair(study, where(scores, metric=name), metric)

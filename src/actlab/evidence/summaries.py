@@ -126,7 +126,7 @@ def tabulate_tuning(study: Study) -> pd.DataFrame:
         settings within `NEAR_BEST` of the best), diverged (settings), and `chosen` in words. Empty
         where nothing was tuned.
     """
-    if study.grid.empty:
+    if study.grid.empty or study.is_regression:
         return pd.DataFrame()
     keys = study.tuned_for
     rows = []
@@ -172,12 +172,41 @@ def epoch_seconds(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "compile_seconds", "models_at_once"])
 
 
+def extend_ended(table: pd.DataFrame, keys: Sequence[str], step: str) -> pd.DataFrame:
+    """Repeat the last row of each seed that ended before others of its group, to their last step.
+
+    So that means over seeds are over all of them at every step.
+
+    >>> table = pd.DataFrame({"key": "a", "seed": [0, 0, 1], "epoch": [1, 2, 1], "loss": [3, 2, 4]})
+    >>> extend_ended(table, ["key"], "epoch")["loss"].tolist()
+    [3, 2, 4, 4]
+    """
+    ends: Any = table.groupby([*keys, "seed"], sort=False)[step].transform("max")
+    last: Any = table.groupby(list(keys), sort=False)[step].transform("max")
+    ended = cast(pd.DataFrame, table[(table[step] == ends) & (ends < last)])
+    if ended.empty:
+        return table
+    steps = table.loc[:, [*keys, step]].drop_duplicates()
+    added: Any = ended.merge(steps, on=list(keys), suffixes=("", "_later"))
+    added = added[added[f"{step}_later"] > added[step]]
+    added = added.drop(columns=step).rename(columns={f"{step}_later": step})
+    return pd.concat([table, added.loc[:, table.columns]], ignore_index=True)
+
+
+def end_apart(study: Study) -> bool:
+    """Tell whether some seeds of a configuration ended before others."""
+    ends: Any = study.history.groupby([*study.keys, "seed"])["epoch"].max()
+    groups = ends.groupby(list(study.keys))
+    return bool((groups.min() < groups.max()).any())
+
+
 def learning_curves(study: Study, metric: str, confidence: float) -> pd.DataFrame:
     """Tabulate accuracy or loss by epoch: the study's keys, split, epoch, then `over_seeds`."""
+    history = extend_ended(study.history, study.keys, "epoch")
     parts = [
-        over_seeds(study.history, [*study.keys, "epoch"], column, confidence).assign(split=split)
+        over_seeds(history, [*study.keys, "epoch"], column, confidence).assign(split=split)
         for column, split in ((metric, "training"), (f"val_{metric}", "validation"))
-        if column in study.history
+        if column in history
     ]
     table = pd.concat(parts, ignore_index=True)
     table.insert(len(study.keys), "split", table.pop("split"))
@@ -210,8 +239,9 @@ def plot_tables(study: Study) -> dict[str, pd.DataFrame]:
     `loss`, `accuracy`, `val_loss` and `val_accuracy` by epoch; `gradient_initial`, the norm of
     the gradient before training, by the layer's place, counted from the images.
     """
+    history = extend_ended(study.history, study.keys, "epoch")
     plots = {
-        metric: _mean_lines(study.history, "epoch", metric).rename(columns={"mean": metric})
+        metric: _mean_lines(history, "epoch", metric).rename(columns={"mean": metric})
         for metric in HISTORY[2:]
     }
     initial = where(study.gradients, probe="test", statistic="l2_norm", epoch=0)

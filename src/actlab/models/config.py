@@ -132,10 +132,10 @@ def _read_activations(given: Any) -> list[ActivationConfig | None]:
         raise ValueError("it has to be a list of names of conf/activation/, or null, one per layer")
     read: list[ActivationConfig | None] = []
     for entry in given:
-        if isinstance(entry, str):
-            entry = validate(ActivationConfig, load_preset("activation", entry), "activation")
-        elif isinstance(entry, dict):
-            entry = ActivationConfig(**entry)
+        if isinstance(entry, str) and entry != "custom":
+            entry = load_preset("activation", entry)
+        if isinstance(entry, dict):
+            entry = validate(ActivationConfig, entry, "network.activations")
         elif not isinstance(entry, ActivationConfig | None):
             raise ValueError("it has to be a list of names of conf/activation/, or null")
         read.append(entry)
@@ -212,8 +212,3 @@ class NetworkConfig:
         """
         found = [_CONVOLUTION.fullmatch(entry) for entry in self.conv]
         return [(int(each[1]), int(each[2]), int(each[3])) for each in found if each]
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether it has dense layers with one activation, and nothing else."""
-        return self == NetworkConfig(self.name, self.hidden)

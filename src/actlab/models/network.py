@@ -246,21 +246,20 @@ class _Draw(NamedTuple):
 
 
 def _draw(spec: ModelSpec, seed: int) -> list[_Draw]:
-    names = spec.layer_names()
-    states = np.random.SeedSequence(seed).generate_state(3 * len(names)).reshape(3, -1)
-    initializer = resolve_initializer(spec.initializer, spec.activation)
-    return [
-        _Draw(
-            name,
-            *size,
-            make_kernel_initializer(initializer, kernel),
-            make_bias_initializer(initializer, bias, *size),
-            dropout,
-        )
-        for name, size, (kernel, bias, dropout) in zip(
-            names, _list_sizes(spec), states.T.tolist(), strict=True
-        )
-    ]
+    names, sizes = spec.layer_names(), list(_list_sizes(spec))
+    # Of each kind, a seed per layer, which does not depend on the layers behind it.
+    kernels, biases, dropouts = (
+        np.random.SeedSequence(seed, spawn_key=key).generate_state(len(names)).tolist()
+        for key in ((), (1,), (2,))
+    )
+    found = []
+    for at, (name, size) in enumerate(zip(names, sizes, strict=True)):
+        activation = spec.activation if name == "output" else spec.activation_at(at)
+        initializer = resolve_initializer(spec.initializer, activation)
+        kernel = make_kernel_initializer(initializer, kernels[at])
+        bias = make_bias_initializer(initializer, biases[at], *size)
+        found.append(_Draw(name, *size, kernel, bias, dropouts[at]))
+    return found
 
 
 def _list_sizes(spec: ModelSpec) -> Iterator[tuple[int, int]]:
@@ -316,6 +315,8 @@ def _make_blocks(spec: ModelSpec, seed: int) -> Iterator[Block]:
             number = int(name.rpartition("_")[2])
             filters, *size = network.filters[number - 1]
             weights = Conv2D(filters, tuple(size), **shared)
+            if isinstance(activation, keras.layers.Layer) and not is_separate:
+                activation.build((None, 1, 1, filters))  # its weights do not depend on the size
             if number == 1:
                 shape = (*spec.shape, 1)[:3]
                 prepare.append(keras.layers.Reshape(shape, name=f"{name}_reshape"))

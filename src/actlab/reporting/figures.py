@@ -38,6 +38,7 @@ from actlab.reporting.look import (
     seed_handles,
     style_handles,
     styled,
+    title_panel,
     to_numbers,
     write_value,
 )
@@ -358,7 +359,7 @@ def plot_differences(compared: pd.DataFrame, keys: Sequence[str], confidence: fl
                 markeredgecolor="#0072B2",
             )
         name_rows(axes, [row["name"] for row in rows])
-        axes.set_title(escape(title), loc="left", fontsize=9)
+        title_panel(axes, title)
         axes.set_xlabel("Difference of test accuracy (points)")
     looks = [("over new seeds", 3.0)]
     if np.isfinite(to_numbers(compared, ["new_images_low"])).any():

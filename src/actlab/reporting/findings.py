@@ -12,7 +12,12 @@ import numpy as np
 import pandas as pd
 
 from actlab.engine.csvs import where
-from actlab.evidence.comparisons import METRICS, diverged_seeds, primary_metric
+from actlab.evidence.comparisons import (
+    METRICS,
+    diverged_seeds,
+    primary_metric,
+    validation_metric,
+)
 from actlab.evidence.differences import difference_text, orient
 from actlab.evidence.wording import capitalise, counted, join
 from actlab.results.study import ACTIVATION, NETWORK, PHASE, Study, label, line_key
@@ -175,7 +180,7 @@ def best_finding(study: Study, summary: pd.DataFrame) -> list[str]:
     Empty for a fair sweep, and for a study that does not choose among settings.
     """
     tested = primary_metric(study)
-    metric, chosen = METRICS[tested], "val_accuracy" if study.has_held_out else tested
+    metric, chosen = METRICS[tested], validation_metric(study) if study.has_held_out else tested
     has_settings = study.has_held_out or set(study.others) - {NETWORK}
     values = summary.get(f"{chosen}_mean")
     if study.is_fair or not has_settings or values is None or not np.isfinite(values).any():
@@ -186,7 +191,7 @@ def best_finding(study: Study, summary: pd.DataFrame) -> list[str]:
     if study.has_held_out:
         return [
             f"The best of {total} by held-out validation images is {name}, with"
-            f" {metric.write(best['val_accuracy_mean'])} there and {test} on the test images."
+            f" {metric.write(best[f'{chosen}_mean'])} there and {test} on the test images."
         ]
     most, too = ("highest", "high") if metric.larger_is_better else ("lowest", "low")
     return [

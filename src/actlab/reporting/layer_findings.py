@@ -111,7 +111,8 @@ def theory_findings(study: Study, confidence: float) -> list[str]:
         line += f"; outside are {named}"
     if len(known) < len(once):
         names = join(dict.fromkeys(once[~np.isfinite(once["band_low"])]["activation"]))
-        line += f"; for some layers of {names} a moment overflows, and theory predicts nothing"
+        line += f"; for some layers of {names} theory predicts nothing (a moment overflows, or the"
+        line += " weights have another mean than 0)"
     return [f"{line}."]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import wraps
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
@@ -280,6 +281,14 @@ def write_value(axes: Axes, text: str, x: float, y: float) -> None:
     """Write a value below its mark."""
     offset = {"xytext": (0, -2), "textcoords": "offset points"}
     axes.annotate(text, (x, y), ha="center", va="top", fontsize=7.5, **offset)
+
+
+def title_panel(axes: Axes, title: str, width: int = 42) -> None:
+    """Write the title of a panel at its left end, in up to three lines."""
+    lines = wrap(title, width)
+    if len(lines) > 3:
+        lines = [*lines[:2], lines[2][: width - 1] + "…"]
+    axes.set_title(escape("\n".join(lines)), loc="left", fontsize=9)
 
 
 def keep_percent(axes: Axes, which: str) -> None:

@@ -16,7 +16,7 @@ from actlab.evidence.wording import abridge, counted, join
 from actlab.models.config import RECOMMENDED, NetworkConfig
 from actlab.reporting.layer_sections import describe_kind
 from actlab.reporting.report import Claim, Claims
-from actlab.results.study import ACTIVATION, NETWORK, PHASE, Study, label
+from actlab.results.study import ACTIVATION, NETWORK, PHASE, Study, label, parameters
 from actlab.schema import Config
 from actlab.training.config import TrainingConfig
 
@@ -24,8 +24,15 @@ from actlab.training.config import TrainingConfig
 _SECTIONS = {"data": DataConfig, "network": NetworkConfig, "training": TrainingConfig}
 
 
-def list_held(study: Study) -> dict[str, str]:
-    """List the keys that are equal in all configurations, without those that have a default.
+#: Values of every configuration that the report writes elsewhere.
+_SAID = (
+    *("data.name", "data.validation_size", "data.split_seed", "data.preprocessing"),
+    *("training.epochs", "training.batch_size", "training.probe_epochs"),
+)
+
+
+def leave_out_defaults(values: Mapping[str, str]) -> dict[str, str]:
+    """Leave out the values of a configuration that are the defaults of their keys.
 
     Of an optimizer and an initializer, defaults are the values of its file in conf/.
     """
@@ -37,13 +44,13 @@ def list_held(study: Study) -> dict[str, str]:
     }
     defaults["activation.trained"] = "{}"
     for group in ("optimizer", "initializer"):
-        name = study.fixed.get(f"{group}.name", "")
+        name = values.get(f"{group}.name", "")
         if name in list_presets(group):
             preset = flatten(load_preset(group, name))
             defaults |= {f"{group}.{key}": str(value) for key, value in preset.items()}
     return {
         key: value
-        for key, value in study.fixed.items()
+        for key, value in values.items()
         if value not in ("none", defaults.get(key)) and not key.startswith("activation.f")
     }
 
@@ -99,8 +106,9 @@ def _describe_optimizer(config: Config) -> str:
     name, values = config.optimizer.name, dict(config.optimizer.settings)
     rate = values.pop("learning_rate")
     if isinstance(rate, Mapping):
-        schedule, *others = flatten(rate).items()
-        rate = f"{schedule[1].rpartition('.')[2]} ({_write(others)})"
+        others = flatten(rate)
+        schedule = others.pop("_target_").rpartition(".")[2]
+        rate = f"{schedule} ({_write(others.items())})"
     else:
         rate = f"{rate:g}"
     changes = _describe_changes("optimizer", name, values)
@@ -129,10 +137,18 @@ def list_methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterab
     if study.has_layers:
         is_shared = config.initializer.name != RECOMMENDED
         start = " and start from the same weights" if is_shared else ""
+        most = "at most " if training.may_end_early else ""
+        values = {key: str(value) for key, value in parameters(vars(config)).items()}
+        unusual = [
+            f"; {key} {value}"
+            for key, value in leave_out_defaults(values).items()
+            if key.partition(".")[0] in ("data", "training") and key not in _SAID
+        ]
+        others = "".join(unusual)
         yield (
-            f"Training: {counted(training.epochs, 'epoch')} of {_describe_optimizer(config)},"
+            f"Training: {most}{counted(training.epochs, 'epoch')} of {_describe_optimizer(config)},"
             f" batches of {training.batch_size}, {_name_losses(study)}; {_initializer(config)};"
-            f" float32. For one seed, all activations see the same batches{start}."
+            f" float32{others}. For one seed, all activations see the same batches{start}."
         )
     else:
         yield (

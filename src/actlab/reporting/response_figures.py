@@ -36,6 +36,7 @@ from actlab.reporting.look import (
     seed_columns,
     style_handles,
     styled,
+    title_panel,
     to_numbers,
     write_value,
 )
@@ -101,7 +102,7 @@ def plot_response(tests: pd.DataFrame, keys: Sequence[str], metric: Metric, key:
                 transform = axes.get_xaxis_transform()
                 look = {"marker": "x", "color": style.color, "transform": transform}
                 axes.plot(along[lost], 0.0 * along[lost], linestyle="none", clip_on=False, **look)
-        axes.set_title(escape(title), loc="left", fontsize=9)
+        title_panel(axes, title)
         _name_numbers(axes, spread, logarithmic)
         axes.set_xlabel(escape(label(key)).capitalize() + (" (log)" if logarithmic else ""))
     limits = [axes.get_ylim() for axes in axes_of]
@@ -187,7 +188,7 @@ def plot_heat(tests: pd.DataFrame, keys: Sequence[str], metric: Metric, x: str, 
         axes.tick_params(length=0, labelsize=7)
         if max(map(len, columns)) > 6 and len(columns) > 4:
             axes.tick_params(axis="x", rotation=45)
-        axes.set_title(escape(title), loc="left", fontsize=9)
+        title_panel(axes, title)
         axes.set_xlabel(escape(label(x)).capitalize(), fontsize=8)
         if axes in axes_of[::across]:
             axes.set_ylabel(escape(label(y)).capitalize(), fontsize=8)

@@ -15,7 +15,7 @@ from actlab.data.datasets import load_definition
 from actlab.engine import presets
 from actlab.engine.csvs import as_text
 from actlab.evidence import summaries
-from actlab.evidence.comparisons import METRICS, primary_metric
+from actlab.evidence.comparisons import METRICS, primary_metric, validation_metric
 from actlab.evidence.differences import difference_text
 from actlab.evidence.wording import abridge, capitalise, counted, fixed, in_points, join, percent
 from actlab.reporting import layer_sections
@@ -31,7 +31,12 @@ from actlab.reporting.findings import (
     tuning_findings,
 )
 from actlab.reporting.layer_findings import depth_findings
-from actlab.reporting.method_sections import list_claims, list_held, list_limits, list_methods
+from actlab.reporting.method_sections import (
+    leave_out_defaults,
+    list_claims,
+    list_limits,
+    list_methods,
+)
 from actlab.reporting.report import Block, Grid, Picture, Report, Section, Text, points
 from actlab.reporting.response_figures import response_keys
 from actlab.results.metadata import Description
@@ -151,7 +156,7 @@ def _question(study: Study, config: Config) -> str:
     differ = join(
         f"{label(key, study.keys)} ({', '.join(abridge(study.values(key)))})" for key in study.keys
     )
-    held = list_held(study)
+    held = leave_out_defaults(study.fixed)
     data = held.pop("data.name", None)
     on = f" on {load_definition(data).title}" if data in presets.list_presets("data") else ""
     parts = [
@@ -191,8 +196,9 @@ def _columns(
         columns["Seeds"] = lambda row: str(row["seeds"])
     tested = primary_metric(study)
     metric = METRICS[tested]
-    if "val_accuracy_mean" in summary and study.has_held_out:
-        columns["Validation"] = lambda row: percent(row["val_accuracy_mean"])
+    validation = f"{validation_metric(study)}_mean"
+    if validation in summary and study.has_held_out:
+        columns["Validation"] = lambda row: metric.write(row[validation])
     columns |= {
         capitalise(metric.title): lambda row: (
             metric.write(row[f"{tested}_mean"]) + (" *" if row["diverged_seeds"] else "")
@@ -299,6 +305,8 @@ def _curves(study: Study, names: set[str], config: Config) -> Section:
     drawn = "Lines are of one seed."
     if len(study.seeds) > 1:
         drawn = f"Means over seeds with the {100 * config.report.confidence:g} % interval."
+    if summaries.end_apart(study):
+        drawn += " A seed that ended before others counts on with its last epoch."
     lines = join(abridge(study.values(key)))
     loss = study.losses[0].title if len(study.losses) == 1 else "loss"
     pictures = [
@@ -411,6 +419,8 @@ def _tuning(study: Study) -> Section:
     tuning = summaries.tabulate_tuning(study)
     if tuning.empty:
         text = "The selection runs are missing: only tuned and baseline runs are compared."
+        if study.is_regression:
+            text = "Settings were chosen by the validation loss."
         return Section("Tuning", (Text((text,)),))
     keys, near = study.tuned_for, f"{100 * summaries.NEAR_BEST:g} points"
     tuned = join(label(key, keys) for key in keys)

@@ -143,7 +143,11 @@ class Checkpoints:
         is_last = values["is_last"] or last >= final
         kept = [
             weights_path(self.run.models, seed, epoch)
-            for epoch in [*(epoch for epoch in between if epoch <= last), *[final] * is_last]
+            # A seed's last weights have the name of the final epoch.
+            for epoch in [
+                *(epoch for epoch in between if epoch < last + (not is_last)),
+                *[final] * is_last,
+            ]
         ]
         if values["processor"] != _processor() or not all(path.is_file() for path in kept):
             return

@@ -50,7 +50,7 @@ def fingerprint(config: Config) -> str:
         {
             **{name: asdict(getattr(config, name)) for name in sections},
             "seeds": list(config.seeds),
-            "code": code_of(config.activation),
+            "code": code_of(config.activation, *filter(None, config.network.activations)),
             "files": _digest_files(config),
         }
     )
@@ -65,14 +65,15 @@ def _digest_files(config: Config) -> dict[str, str]:
     return read_digests(Path(paths.processed) if in_pipeline else Path(paths.raw, config.data.name))
 
 
-def code_of(activation: ActivationConfig) -> str:
-    """Compute the SHA-256 of the code, its packages, and the sources of a custom function."""
+def code_of(*activations: ActivationConfig) -> str:
+    """Compute the SHA-256 of the code, its packages, and the sources of custom functions."""
     values: dict[str, object] = {"code": _digest_code(), "packages": find_versions(PACKAGES)}
-    if activation.is_own:
+    if own := sorted({each.function for each in activations if each.is_own}):
         # Imports the function, and TensorFlow with it.
         from actlab.activations import functions
 
-        values["own"] = functions.digest_sources(activation.function)
+        digests = [functions.digest_sources(function) for function in own]
+        values["own"] = digests if len(digests) > 1 else digests[0]
     return digest(values)
 
 

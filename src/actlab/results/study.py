@@ -206,8 +206,9 @@ def parameters(sections: Mapping[str, Any]) -> dict[str, object]:
     for name in ("initializer", "optimizer"):
         if name in values:
             values[name] |= flatten(values[name].pop("settings"))
-    hidden = sections["network"].hidden
+    hidden, listed = sections["network"].hidden, sections["network"].activations
     values["network"] |= {
+        "activations": "-".join(one.name if one else "same" for one in listed) or "[]",
         "hidden": "-".join(map(str, hidden)),
         "depth": len(hidden),
         "width": max(hidden, default=0),
@@ -314,7 +315,9 @@ def load_study(
                 # one of its own.
                 table = table.rename(columns={"activation": "layer_activation"})
             gathered.setdefault(key, []).append(_labelled(table, network, activation))
-        configurations.append(describe_row(network, activation, folder.read_model()))
+        is_whole = (folder.models / "training.json").is_file()
+        sections = folder.read_sections() if is_whole else folder.read_model()
+        configurations.append(describe_row(network, activation, sections))
     study = Study(
         keys=(NETWORK, ACTIVATION),
         configurations=pd.DataFrame(configurations).assign(**{"training.epochs": str(epochs)}),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.hydra_config import HydraConfig
 
 from actlab.data.datasets import load_definition
@@ -39,9 +40,10 @@ def check(config: Config, root: Path) -> None:
     """Refuse unknown names, keys that contradict each other, and folders of other files."""
     check_names(config, root)
     check_folders(config, root)
-    config.training.check_held_out(config.data.validation_size)
     if HydraConfig.get().job.name != "train":  # other stages are of all networks, or of none
         return
+    config.training.check_monitor(config.data.validation_size, config.network.outputs)
+    _check_listed_activations(config, root)
     is_own = getattr(load_definition(config.data.name), "regression", False)
     is_regression = is_own or config.data.targets == "images"
     if is_regression != (config.network.outputs == "linear"):
@@ -49,6 +51,24 @@ def check(config: Config, root: Path) -> None:
         raise UserError(
             f"network.outputs is {config.network.outputs!r}: with data.name={config.data.name} and"
             f" data.targets={config.data.targets} it has to be {allowed}"
+        )
+
+
+def _check_listed_activations(config: Config, root: Path) -> None:
+    """Refuse names in `network.activations` in the pipeline, where DVC would not see their files.
+
+    Of a network's file DVC sees what is written out in it, but no source of a custom function.
+    """
+    if config.paths.output != "." or not config.network.activations:
+        return
+    path = root / "conf/network" / f"{config.network.name}.yaml"
+    listed = yaml.safe_load(path.read_text(encoding="utf-8")).get("activations", [])
+    is_own = any(each.is_own for each in config.network.activations if each)
+    if is_own or any(isinstance(entry, str) for entry in listed):
+        raise UserError(
+            f"conf/network/{path.name} names activations: in the pipeline each has to be written"
+            " out, as {name: ..., function: ..., constants: ...}, and be one of Keras's, so that"
+            " DVC sees its edits; a sweep takes names"
         )
 
 

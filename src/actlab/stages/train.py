@@ -39,8 +39,10 @@ def train(config: Config, job: str | None = None) -> Trained:
     from actlab.results.identity import code_of, fingerprint
     from actlab.results.layout import LAYERS
 
-    if config.activation.is_own:
-        check(config.activation)
+    activations = [config.activation, *filter(None, config.network.activations)]
+    for activation in activations:
+        if activation.is_own:
+            check(activation)
     name = f"{config.activation.name}-{config.network.name}"
     title, splits = f"{job}, {name}" if job else name, load_splits(config)
     digest = fingerprint(config)
@@ -50,7 +52,7 @@ def train(config: Config, job: str | None = None) -> Trained:
         if job is None:
             print(as_text(layers, LAYERS), flush=True)
         checkpoints = Checkpoints(folder, config.seeds, config.training.kept_epochs())
-        checkpoints.run.write_config(config, asdict(spec), digest, code_of(config.activation))
+        checkpoints.run.write_config(config, asdict(spec), digest, code_of(*activations))
         checkpoints.run.write_table("layers", layers)
         trained = _train_seeds(config, spec, splits, checkpoints, title, job)
         # A sweep that resumes logs again what MLflow lacks.
@@ -98,7 +100,7 @@ def _train_seeds(
                 if isinstance(event, trainer.Fitted):
                     checkpoints.finish(event)
                     continue
-                advance(loss=event.loss, val_accuracy=event.val_accuracy)
+                advance(**progress.choose(event.loss, event.val_loss, event.val_accuracy))
                 if publisher.is_due:
                     checkpoints.write()
                     publisher.publish()
@@ -121,12 +123,15 @@ def describe_result(result: Run) -> str:
     """Describe a training's result in one line: its mean accuracy, and which seeds diverged."""
     from actlab.engine.progress import REMEDY, describe_divergence
 
-    lost, accuracies = result.divergences, result.test.set_index("seed")["test_accuracy"]
-    mean = f"mean test accuracy {accuracies.drop(list(lost)).mean():.2%}"
+    lost, tests = result.divergences, result.test.set_index("seed")
+    finite = tests.drop(list(result.divergences))
+    mean = f"mean test accuracy {finite['test_accuracy'].mean():.2%}"
+    if result.config.network.outputs == "linear":
+        mean = f"mean test MSE {finite['test_loss'].mean():.4g}"
     if not lost:
         return mean
-    others = f"{mean} of the others; " if len(lost) < len(accuracies) else ""
-    return f"{describe_divergence(lost, len(accuracies))}; {others}{REMEDY}"
+    others = f"{mean} of the others; " if len(finite) else ""
+    return f"{describe_divergence(lost, len(tests))}; {others}{REMEDY}"
 
 
 def compose_spec(config: Config, splits: Splits) -> ModelSpec:

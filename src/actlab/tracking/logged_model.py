@@ -37,6 +37,8 @@ def log_model(
         f"The network of {record.name}, seed {config.seeds[0]}: images (n, {spec.inputs}) in,"
         f" {'numbers' if is_regression else 'probabilities'} (n, {spec.classes}) out."
     )
+    if config.data.preprocessing is not None:
+        note += f" Images have to be preprocessed as in training: {config.data.preprocessing}."
     logged = store.client.create_logged_model(
         store.experiment,
         name=re.sub("[^A-Za-z0-9_-]", "-", record.name),  # MLflow refuses other characters

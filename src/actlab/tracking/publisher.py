@@ -19,6 +19,7 @@ from tqdm import tqdm
 from actlab.engine.csvs import where
 from actlab.engine.interrupts import at_the_latest
 from actlab.evidence.statistics import mean_interval
+from actlab.evidence.summaries import extend_ended
 from actlab.tracking.address import format_store_error
 from actlab.tracking.store import (
     NOTE,
@@ -109,11 +110,12 @@ def to_metrics(rows: pd.DataFrame, model_id: str | None = None) -> list[Metric]:
 def summarise(metrics: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Compute mean, sd and interval over seeds of each metric and step, as rows of `METRICS`.
 
-    What is not finite is left out: one seed has no sd.
+    What is not finite is left out: one seed has no sd. A seed that ended before others counts on
+    with its last value.
     """
     rows = []
     # MLflow's page that compares runs begins with what was written first: the results at step 0.
-    ordered = metrics.sort_values("step", kind="stable")
+    ordered = extend_ended(metrics, ["metric"], "step").sort_values("step", kind="stable")
     for key, found in ordered.groupby(["metric", "step"], sort=False):
         name, step = cast(tuple[str, int], key)
         interval = mean_interval(found["value"].to_list(), confidence)

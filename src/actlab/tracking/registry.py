@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from actlab.engine.csvs import where
 from actlab.errors import UserError
 from actlab.evidence.wording import counted
@@ -28,8 +30,8 @@ else:  # importing mlflow takes seconds
 BEST = "best"
 
 _DESCRIPTION = (
-    "Networks that return the probability of each class. A version is the model of a"
-    " configuration's first seed, its alias the configuration's name."
+    "Networks that return the probability of each class, or what a regression predicts. A version"
+    " is the model of a configuration's first seed, its alias the configuration's name."
     f" `{BEST}` and `{BEST}-<sweep>` are choices; the tags of these names give the reason."
 )
 
@@ -175,6 +177,10 @@ _DATA = {
 }
 
 
+def _is_regression(parents: pd.DataFrame) -> bool:
+    return "network.outputs" in parents and "linear" in set(parents["network.outputs"])
+
+
 def best_of_sweep(found: FoundRuns) -> tuple[str, int] | None:
     """Find the run with the best objective, and the number that it was chosen from.
 
@@ -183,7 +189,8 @@ def best_of_sweep(found: FoundRuns) -> tuple[str, int] | None:
     """
     parents = where(found.parents, phase="tuned")
     parents = found.parents if parents.empty else parents
-    images = parents.drop_duplicates([column for column in parents if column in _DATA])
+    decisive = {*_DATA, "data.preprocessing"} if _is_regression(parents) else _DATA
+    images = parents.drop_duplicates([column for column in parents if column in decisive])
     trained = where(parents, outcome="trained").dropna(subset="objective")
     if len(images) > 1 or images["data.validation_size"].iloc[0] == "0" or trained.empty:
         return None
@@ -285,10 +292,12 @@ def describe_model(store: Store, uri: str) -> str:
         for key, label in (("test_accuracy", "test"), ("val_accuracy", "validation"))
         if key in reached and (key != "val_accuracy" or params["data.validation_size"] != "0")
     )
+    preprocessing = params.get("data.preprocessing", "None")
+    takes = f"; it takes images preprocessed by {preprocessing}" if preprocessing != "None" else ""
     name, alias, _ = _parse(uri)
     reason = store.client.get_registered_model(name).tags.get(alias) if alias else None
     return (
         f"{params['activation.name']} on {params['network.name']}, seed {seeds[0]}, trained on"
         f" {params['data.name']} for {counted(int(params['training.epochs']), 'epoch')} by {study}"
-        f" ({date}){accuracy}{f'; chosen for {reason}' if reason else ''}"
+        f" ({date}){accuracy}{f'; chosen for {reason}' if reason else ''}{takes}"
     )

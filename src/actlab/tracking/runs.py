@@ -243,12 +243,12 @@ def _merge(
 
 
 def _tabulate_grid(runs: pd.DataFrame, known: Sequence[str], found: FoundRuns) -> pd.DataFrame:
-    """Tabulate the selection runs with their mean validation accuracy after the last epoch."""
+    """Tabulate the selection runs with the mean validation accuracy that they were chosen by."""
     selection = cast(pd.DataFrame, runs[runs[PHASE] == "selection"])
     grid, counting = _merge(selection, known, found.seeds)
-    last = found.history.sort_values("epoch").drop_duplicates(["parent", "seed"], keep="last")
-    reached = counting.merge(last, on=["parent", "seed"], how="left")
-    means = cast(pd.Series, reached.groupby("configuration")["val_accuracy"].mean(skipna=False))
+    objectives: Any = selection.set_index("run")["objective"]
+    reached = counting.assign(objective=counting["parent"].map(objectives))
+    means = cast(pd.Series, reached.groupby("configuration")["objective"].mean())
     grid["val_accuracy"] = [means[number] for number in grid["configuration"]]
     return _sort(
         grid.loc[:, ["outcome", *known, "val_accuracy"]],

@@ -109,6 +109,12 @@ else:  # Hydra takes any keys, which the file of the name decides
     Optimizer = Annotated[Any, BeforeValidator(OptimizerConfig.read)]
 
 
+_DISTINCT_NOISE = only(
+    lambda bounds: len({f"{bound:g}" for bound in bounds}) == len(bounds),
+    "bounds that differ in six digits",
+)
+
+
 @section
 class TrainingConfig:
     """How long a network is trained, in which batches, and which weights are kept and tested.
@@ -144,7 +150,7 @@ class TrainingConfig:
     min_delta: _NotNegative = 0.0
     tested: Annotated[str, one_of(("last", "best"))] = "last"
     train_metrics: Annotated[str, one_of(("running", "inference"))] = "running"
-    test_noise: list[Positive] = field(default_factory=list)
+    test_noise: Annotated[list[Positive], _DISTINCT_NOISE] = field(default_factory=list)
 
     @property
     def selects(self) -> bool:
@@ -156,14 +162,20 @@ class TrainingConfig:
         """Whether a seed may end before `epochs`."""
         return self.patience is not None or self.steps is not None
 
-    def check_held_out(self, validation_size: int) -> None:
-        """Refuse to select by the test split.
+    def check_monitor(self, validation_size: int, outputs: str) -> None:
+        """Refuse to select by the test split, or by an accuracy that a regression does not have.
 
         Raises
         ------
         UserError
-            If validation images decide something, and none are held out.
+            If validation images decide something, and none are held out; or if `outputs` are
+            linear, and the accuracy decides.
         """
+        if self.selects and self.monitor == "val_accuracy" and outputs == "linear":
+            raise UserError(
+                "training.monitor is 'val_accuracy': with network.outputs=linear it has to be"
+                " val_loss or loss"
+            )
         if self.selects and self.monitor != "loss" and not validation_size:
             key = "patience" if self.patience is not None else "tested"
             raise UserError(

@@ -93,14 +93,17 @@ class _Watch:
     def __init__(self, training: TrainingConfig, most: int) -> None:
         self._training, self._most = training, most
         self._sign = -1.0 if training.monitor == "val_accuracy" else 1.0
-        self.best, self._value, self._improved = 0, math.inf, 0
+        self.best, self._value = 0, math.inf
+        self._improved, self._reference = 0, math.inf
 
     def add(self, epoch: Epoch) -> bool:
         """Take the result of an epoch; return whether it is the best so far."""
         value = self._sign * getattr(epoch, self._training.monitor)
+        value = math.inf if math.isnan(value) else value
         is_best = value < self._value or not self.best
-        if value < self._value - self._training.min_delta or not self.best:
-            self._improved = epoch.epoch
+        # As Keras's EarlyStopping: slow improvements add up.
+        if value < self._reference - self._training.min_delta or not self.best:
+            self._improved, self._reference = epoch.epoch, value
         if is_best:
             self.best, self._value = epoch.epoch, value
         return is_best
