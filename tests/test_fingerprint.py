@@ -88,6 +88,15 @@ def test_a_users_own_function_counts_by_its_sources(root, tmp_path, monkeypatch)
     assert identity.fingerprint(replace(CONFIG, activation=mine)) != before
 
 
+def test_a_function_of_one_layer_counts_as_well():
+    relu, snake = (
+        ActivationConfig("relu", "relu", {}),
+        ActivationConfig("snake", "example.snake", {"frequency": 1.0}),
+    )
+    assert identity.code_of(relu, snake) == identity.code_of(snake)
+    assert identity.code_of(relu) != identity.code_of(relu, snake)
+
+
 def test_the_package_that_computes_is_in_it(monkeypatch):
     before = identity.fingerprint(CONFIG)
     monkeypatch.setattr(identity, "find_versions", lambda names: {"tensorflow-cpu": "0"})

@@ -412,6 +412,18 @@ def test_an_optimizer_that_cannot_be_is_one_line(given, line):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "key", "value"),
+    [
+        ({"name": "adamw", "weight_decay": None}, "weight_decay", None),
+        ({"name": "sgd", "learning_rate": None}, "learning_rate", 0.01),
+    ],
+)
+def test_null_replaces_the_value_of_a_file_but_a_learning_rate(given, key, value):
+    assert OptimizerConfig.read(given).settings[key] == value
+    assert InitializerConfig.read({"name": "torch", "bias": None}).settings["bias"] is None
+
+
 # --- When training ends, and what is tested -----------------------------------------------
 
 

@@ -291,6 +291,32 @@ def test_tuned_and_baseline_are_each_a_family_and_compared_with_each_other():
     assert compared["mean"].iloc[2] == pytest.approx(0.02, abs=0.002)
 
 
+def test_what_is_reported_is_the_epoch_that_was_tested():
+    runs = plant_grid(["tanh", "relu"], {"training__tested": ["best"]}, seeds=2)
+    for parent in runs.parents:
+        parent["training.monitor"] = "val_loss"
+    # Of four epochs the second has the lowest validation loss.
+    losses = {1: 0.4, 2: 0.1, 3: 0.2, 4: 0.3}
+    runs.history = [(*row[:5], losses[row[2]], row[6]) for row in runs.history]
+    scores = comparisons.score(runs.gather(), 2.0)
+    reached = where(scores, metric="val_accuracy", activation="relu", pair=0)["value"].item()
+    second = next(row[6] for row in runs.history if row[0] == "run-1" and row[1:3] == (0, 2))
+    assert reached == second
+
+
+def test_seeds_that_end_early_have_a_horizon_of_their_own():
+    runs = plant_grid(["tanh", "relu"], {"training__epochs": ["4"]}, seeds=2)
+    runs.history = [row for row in runs.history if row[0] == "run-1" or row[2] <= 2]
+    sweep = runs.gather()
+    scores = where(comparisons.score(sweep, 2.0), metric="epochs_to_target")
+    assert where(scores, activation="tanh")["value"].tolist() == [3, 3]  # trained 2 epochs
+    assert where(scores, activation="relu")["value"].tolist() == [5, 5]
+    runs.history = [row for row in runs.history if row[1] == 0 or row[2] <= 1]
+    curves = summaries.learning_curves(runs.gather(), "loss", 0.95)
+    means = where(curves, activation="relu", split="training")
+    assert means[["seed_0", "seed_1"]].notna().to_numpy().all()
+
+
 def test_sensitivity_is_the_spread_over_the_grid():
     table = summaries.tabulate_tuning(plant_fair().gather()).set_index("activation")
     sigmoid, relu = table.loc["sigmoid"], table.loc["relu"]

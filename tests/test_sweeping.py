@@ -1,6 +1,7 @@
 """Sweeps with real Hydra and a real MLflow store, and planted trainings where they are not it."""
 
 import logging
+import math
 import os
 import random
 import re
@@ -13,6 +14,7 @@ import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +25,8 @@ from published import of_ended_process
 from studies import read_committed
 
 from actlab.engine import launches, sweeping
+from actlab.engine.project import Outcome
+from actlab.engine.sweeping import find_best
 from actlab.results.identity import fingerprint
 from actlab.stages import entry
 from actlab.stages.train import Trained
@@ -143,6 +147,15 @@ def test_a_custom_activation_is_called_by_its_function(sweep, monkeypatch):
     assert sweep.trained[-1].activation.name == "mine"
     _, err = sweep.run(own, status=1)
     assert "activation.function is missing: give it in params.yaml or conf/" in err
+
+
+def test_what_is_not_finite_is_not_the_best():
+    def job(objective):
+        return SimpleNamespace(outcome=Outcome("done", objective, 0.0))
+
+    jobs: Any = [job(math.nan), job(None), job(-0.2), job(-0.1)]
+    assert find_best(jobs) is jobs[3]
+    assert find_best(jobs[:2]) is None
 
 
 def test_nothing_is_best_by_the_test_split(sweep):
