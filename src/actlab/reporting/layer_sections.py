@@ -52,7 +52,9 @@ def describe_data(
 
 #: What a plain network of dense layers has.
 _PLAIN = {
-    key: str(value) for key, value in asdict(NetworkConfig("plain", [])).items() if key != "hidden"
+    key: "none" if value is None else str(value)
+    for key, value in asdict(NetworkConfig("plain", [])).items()
+    if key != "hidden"
 }
 
 

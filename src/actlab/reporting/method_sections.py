@@ -31,13 +31,17 @@ _SAID = (
 )
 
 
+def _write_value(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
 def leave_out_defaults(values: Mapping[str, str]) -> dict[str, str]:
     """Leave out the values of a configuration that are the defaults of their keys.
 
     Of an optimizer and an initializer, defaults are the values of its file in conf/.
     """
     defaults = {
-        f"{section}.{item.name}": str(item.default if item.default is not MISSING else [])
+        f"{section}.{item.name}": _write_value(item.default if item.default is not MISSING else [])
         for section, kind in _SECTIONS.items()
         for item in fields(kind)
         if item.default is not MISSING or item.default_factory is list
@@ -47,11 +51,11 @@ def leave_out_defaults(values: Mapping[str, str]) -> dict[str, str]:
         name = values.get(f"{group}.name", "")
         if name in list_presets(group):
             preset = flatten(load_preset(group, name))
-            defaults |= {f"{group}.{key}": str(value) for key, value in preset.items()}
+            defaults |= {f"{group}.{key}": _write_value(value) for key, value in preset.items()}
     return {
         key: value
         for key, value in values.items()
-        if value not in ("none", defaults.get(key)) and not key.startswith("activation.f")
+        if value != defaults.get(key, "none") and not key.startswith("activation.f")
     }
 
 

@@ -213,7 +213,10 @@ def parameters(sections: Mapping[str, Any]) -> dict[str, object]:
         "depth": len(hidden),
         "width": max(hidden, default=0),
     }
-    return {f"{name}.{key}": value for name in values for key, value in values[name].items()}
+    found = {f"{name}.{key}": value for name in values for key, value in values[name].items()}
+    if schedule := found.get("optimizer.learning_rate._target_"):
+        found["optimizer.learning_rate"] = schedule.rpartition(".")[2]
+    return {key: "none" if value is None else value for key, value in found.items()}
 
 
 def describe_row(network: str, activation: str, sections: Mapping[str, Any]) -> dict[str, str]:

@@ -1,6 +1,9 @@
 """How the stages run as commands: with actlab's configuration, and the names in conf/ verified."""
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +40,17 @@ def check_folders(config: Config, root: Path) -> None:
 
 
 def check(config: Config, root: Path) -> None:
-    """Refuse unknown names, keys that contradict each other, and folders of other files."""
+    """Refuse unknown names, and folders of other files."""
     check_names(config, root)
     check_folders(config, root)
-    if HydraConfig.get().job.name != "train":  # other stages are of all networks, or of none
-        return
+
+
+def check_training(config: Config, root: Path) -> None:
+    """Refuse also keys of a training that contradict each other, or need too much memory."""
+    check(config, root)
     config.training.check_monitor(config.data.validation_size, config.network.outputs)
     _check_listed_activations(config, root)
+    _check_memory(config)
     is_own = getattr(load_definition(config.data.name), "regression", False)
     is_regression = is_own or config.data.targets == "images"
     if is_regression != (config.network.outputs == "linear"):
@@ -51,6 +58,18 @@ def check(config: Config, root: Path) -> None:
         raise UserError(
             f"network.outputs is {config.network.outputs!r}: with data.name={config.data.name} and"
             f" data.targets={config.data.targets} it has to be {allowed}"
+        )
+
+
+def _check_memory(config: Config) -> None:
+    """Refuse hidden layers whose weights, gradients and moments do not fit into memory."""
+    hidden = config.network.hidden
+    needed = 16 * sum(one * other for one, other in pairwise(hidden))
+    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > available:
+        raise UserError(
+            f"network.hidden has layers of {max(hidden):,} units: training takes at least"
+            f" {needed / 2**30:,.0f} GB, and this machine has {available / 2**30:,.0f}"
         )
 
 
@@ -140,4 +159,5 @@ PROJECT = Project(
 
 def run(stage: Callable[..., Any], sweepable: bool = False) -> None:
     """Run a stage as a command: see `actlab.engine.command.run`."""
-    command.run(stage, PROJECT, sweepable)
+    project = replace(PROJECT, check=check_training) if sweepable else PROJECT
+    command.run(stage, project, sweepable)

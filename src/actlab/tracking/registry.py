@@ -292,8 +292,8 @@ def describe_model(store: Store, uri: str) -> str:
         for key, label in (("test_accuracy", "test"), ("val_accuracy", "validation"))
         if key in reached and (key != "val_accuracy" or params["data.validation_size"] != "0")
     )
-    preprocessing = params.get("data.preprocessing", "None")
-    takes = f"; it takes images preprocessed by {preprocessing}" if preprocessing != "None" else ""
+    preprocessing = params.get("data.preprocessing", "none")
+    takes = f"; it takes images preprocessed by {preprocessing}" if preprocessing != "none" else ""
     name, alias, _ = _parse(uri)
     reason = store.client.get_registered_model(name).tags.get(alias) if alias else None
     return (
