@@ -66,8 +66,8 @@ class Runs:
         own = {name.replace("__", "."): value for name, value in keys.items()}
         if depth := own.get("network.depth"):
             own["network.hidden"] = "-".join(["16"] * int(depth))
-        marks = {"run": run, "outcome": outcome, "phase": phase, "code": code}
-        marks["objective"] = float(np.mean(accuracies))
+        marks: dict[str, Any] = {"run": run, "outcome": outcome, "phase": phase, "code": code}
+        marks |= {"objective": float(np.mean(accuracies))}
         names = {"activation.name": activation, "activation.function": activation}
         if activation == "leaky_relu":
             names["activation.negative_slope"] = "0.01"
