@@ -378,7 +378,7 @@ MISTAKES = [
                 "optimizer.learning_rate is nan: it has to be a finite number",
             ),
             ("learning_rate", "a", "optimizer.learning_rate is 'a': it has to be a valid number"),
-            ("initializer", None, "initializer is None: it has to be a name"),
+            ("initializer", None, "initializer.name is missing: initializer is None"),
             ("probe_epochs", 3, "probe_epochs is 3: it has to be a valid list"),
             ("probe_epochs", [-1], "probe_epochs[0] is -1: it has to be at least 0"),
         )
