@@ -478,6 +478,7 @@ def test_the_defaults_are_those_of_the_pipeline(root):
     assert dict(MARGINS) == {
         "test_accuracy": params["report"]["equivalence_margin"],
         "test_loss": params["report"]["equivalence_margin_nats"],
+        "test_mse": params["report"]["equivalence_margin_ratio"],
         "epochs_to_target": params["report"]["equivalence_margin_epochs"],
     }
     network = yaml.safe_load((root / "conf/network/mlp.yaml").read_text())

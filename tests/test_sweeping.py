@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -151,9 +150,9 @@ def test_a_custom_activation_is_called_by_its_function(sweep, monkeypatch):
 
 def test_what_is_not_finite_is_not_the_best():
     def job(objective):
-        return SimpleNamespace(outcome=Outcome("done", objective, 0.0))
+        return sweeping.Job((), Outcome("done", objective, 0.0))
 
-    jobs: Any = [job(math.nan), job(None), job(-0.2), job(-0.1)]
+    jobs = [job(math.nan), job(None), job(-0.2), job(-0.1)]
     assert find_best(jobs) is jobs[3]
     assert find_best(jobs[:2]) is None
 

@@ -218,7 +218,8 @@ def read_processed(folder: Path) -> None:
 
 def read_logits(folder: Path) -> None:
     keys = pd.DataFrame({"network": ["mlp"], "activation": ["relu"]})
-    study = Study(("network", "activation"), keys, keys.assign(seed=0), pd.DataFrame())
+    configurations = keys.assign(**{"network.outputs": "softmax"})
+    study = Study(("network", "activation"), configurations, keys.assign(seed=0), pd.DataFrame())
     comparisons.read_predictions(study, folder / "runs", np.zeros(64, np.int32))
 
 
