@@ -477,10 +477,12 @@ def compare_with_baseline(times: Sequence[Timed], path: Path, is_new: bool) -> N
         }
     baseline = json.loads(path.read_text())
     if is_new:
-        baseline[hardware()] = {
-            network: {way: round(ratio, 3) for way, ratio in by_way.items()}
-            for network, by_way in now.items()
-        }
+        baseline.setdefault(hardware(), {}).update(
+            {
+                network: {way: round(ratio, 3) for way, ratio in by_way.items()}
+                for network, by_way in now.items()
+            }
+        )
         path.write_text(json.dumps(baseline, indent=2) + "\n")
         print(f"written to {path.relative_to(ROOT)}")
         return
