@@ -5,6 +5,7 @@ import io
 import math
 import random
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,6 +147,18 @@ GIVEN = [
     Epoch(7, 1, math.nan, 0.9, 1 / 3, 0.8, 1.5, 2.5, 2, 10),
     Epoch(7, 2, math.inf, 0.2, 0.3, 0.1, 1.0, 2.0, 1, 20),
 ]
+
+
+def test_a_seed_that_ended_early_on_a_kept_epoch_is_loaded(tmp_path):
+    checkpoints = load(tmp_path, [0, 2, 20])
+    for epoch in (0, 20):  # the weights after its last epoch, 2, have the name of the final one
+        path = weights_path(checkpoints.run.models, 7, epoch)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"weights")
+    checkpoints.epochs[7] = GIVEN[:1]
+    checkpoints.save(replace(STATES[1], is_last=True), GIVEN[1])
+    found = load(tmp_path, [0, 2, 20])
+    assert (found.states[7].epoch, found.states[7].is_last) == (2, True)
 
 
 def test_what_is_saved_is_loaded(saved):

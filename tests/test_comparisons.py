@@ -12,7 +12,7 @@ from scipy import special, stats
 
 from actlab.engine import csvs
 from actlab.errors import UserError
-from actlab.evidence import comparisons
+from actlab.evidence import comparisons, predictions
 from actlab.evidence.statistics import calibration_error, holm
 from actlab.results import tables
 from actlab.results.study import load_study
@@ -56,7 +56,7 @@ def results(study, tmp_path):
 
 
 def test_logits_are_scored_image_by_image(study, results):
-    whole, by_image = comparisons.read_predictions(study, results, LABELS)
+    whole, by_image = predictions.read_predictions(study, results, LABELS)
     right, losses = by_image["test_accuracy"], by_image["test_loss"]
     assert right["deep", "tanh"].tolist() == [[1, 1, 1, float(seed % 2)] for seed in study.seeds]
     low, high = -special.log_softmax([2.0, 0.0, 0.0])[:2]
@@ -70,7 +70,7 @@ def test_logits_are_scored_image_by_image(study, results):
 
 def test_logistic_outputs_are_scored_one_by_one(study, results):
     outputs = study.configurations.assign(**{"network.outputs": "logistic"})
-    whole, by_image = comparisons.read_predictions(
+    whole, by_image = predictions.read_predictions(
         replace(study, configurations=outputs), results, LABELS
     )
     logits = logits_of(2, 4)
@@ -100,7 +100,7 @@ def test_logistic_outputs_are_scored_one_by_one(study, results):
 def test_logits_that_are_not_there_are_refused(study, results, damage, reason):
     damage(results / "tanh-mlp/results/test.npz")
     with pytest.raises(UserError, match=reason):
-        comparisons.read_predictions(study, results, LABELS)
+        predictions.read_predictions(study, results, LABELS)
 
 
 # --- Regressions -------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ def test_a_regression_is_compared_by_the_ratio_of_its_errors(study, results):
     regression = replace(
         study, configurations=outputs, test=study.test.assign(test_accuracy=math.nan)
     )
-    assert comparisons.read_predictions(regression, results, LABELS) == (regression, {})
+    assert predictions.read_predictions(regression, results, LABELS) == (regression, {})
     scores = comparisons.score(regression, 0.97)
     assert set(scores["metric"]) == {"val_mse", "test_mse", "epoch_seconds"}
     table = comparisons.compare(regression, scores, REPORT)

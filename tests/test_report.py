@@ -22,7 +22,7 @@ from actlab.data.splits import Split, Splits, save_processed
 from actlab.engine import csvs
 from actlab.engine.csvs import where
 from actlab.errors import UserError
-from actlab.evidence import comparisons, layer_summaries
+from actlab.evidence import comparisons, layer_summaries, predictions
 from actlab.evidence.claims import CLAIMS
 from actlab.evidence.comparisons import METRICS
 from actlab.evidence.differences import difference_text
@@ -133,7 +133,7 @@ def told(written):
     """The same report, composed from the files that it was written from."""
     folder, study = written
     labels = np.load(folder / "processed/test_labels.npy")
-    whole, by_image = comparisons.read_predictions(study, folder / "runs", labels)
+    whole, by_image = predictions.read_predictions(study, folder / "runs", labels)
     scores = comparisons.score(whole, REPORT.target_accuracy)
     both = scores, comparisons.compare(whole, scores, REPORT, by_image)
     return composed_of(study, both, COUNTS, config_of(study, folder))

@@ -155,6 +155,8 @@ def test_what_is_not_finite_is_not_the_best():
     jobs = [job(math.nan), job(None), job(-0.2), job(-0.1)]
     assert find_best(jobs) is jobs[3]
     assert find_best(jobs[:2]) is None
+    nothing_right = [job(0.0)]
+    assert find_best(nothing_right) is nothing_right[0]
 
 
 def test_nothing_is_best_by_the_test_split(sweep):

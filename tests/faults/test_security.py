@@ -33,7 +33,7 @@ from actlab.data.datasets import RawFile
 from actlab.data.download import NpmPackage, SourceError
 from actlab.data.splits import load_processed
 from actlab.errors import UserError
-from actlab.evidence import comparisons, summaries
+from actlab.evidence import comparisons, predictions, summaries
 from actlab.reporting import charts, drawings, look, report, sections
 from actlab.results import tables
 from actlab.results.study import Study
@@ -220,7 +220,7 @@ def read_logits(folder: Path) -> None:
     keys = pd.DataFrame({"network": ["mlp"], "activation": ["relu"]})
     configurations = keys.assign(**{"network.outputs": "softmax"})
     study = Study(("network", "activation"), configurations, keys.assign(seed=0), pd.DataFrame())
-    comparisons.read_predictions(study, folder / "runs", np.zeros(64, np.int32))
+    predictions.read_predictions(study, folder / "runs", np.zeros(64, np.int32))
 
 
 def read_model(folder: Path) -> None:

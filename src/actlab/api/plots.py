@@ -70,14 +70,13 @@ def plot_curves(fitted: Fit, metric: Curve = "accuracy", confidence: float = 0.9
     require(fitted, Fit, "fitted", FITTED)
     validate(Curve, metric, "metric")
     validate(Fraction, confidence, "confidence")
-    from actlab.reporting.drawings import title_loss
+    from actlab.reporting.drawings import choose_curves
     from actlab.reporting.figures import plot_learning_curves
 
     study = fitted.study()
-    if metric == "accuracy" and study.is_regression:
+    if metric not in (looks := choose_curves(study)):
         raise UserError('a regression has no accuracy: plot_curves(fitted, "loss")')
     curves = learning_curves(study, metric, confidence)
-    looks = {"accuracy": ("Accuracy (%)", 100), "loss": (title_loss(study), 1, True)}
     return _shown(plot_learning_curves(curves, study.keys, confidence, *looks[metric]))
 
 

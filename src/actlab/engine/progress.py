@@ -18,7 +18,7 @@ class Advance(Protocol):
 
 
 def choose(loss: float, val_loss: float, val_accuracy: float) -> dict[str, float]:
-    """Choose what is shown of an epoch: where there is no accuracy, the validation loss.
+    """Choose the metrics to show for an epoch: the validation loss if it has no accuracy.
 
     >>> choose(0.1, 0.2, float("nan"))
     {'loss': 0.1, 'val_loss': 0.2}

@@ -361,5 +361,9 @@ def _format_best(jobs: Sequence[Job], project: Project) -> str:
 
 def find_best(jobs: Iterable[Job]) -> Job | None:
     """Return the job with the greatest objective, the first of several; None if none has one."""
-    measured = [job for job in jobs if math.isfinite(job.outcome.objective or math.nan)]
+    measured = [
+        job
+        for job in jobs
+        if job.outcome.objective is not None and math.isfinite(job.outcome.objective)
+    ]
     return max(measured, key=lambda job: job.outcome.objective or 0.0, default=None)

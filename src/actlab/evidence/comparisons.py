@@ -8,22 +8,18 @@ block. `find_families` lists the pairs; the p-values of a family are adjusted to
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations, pairwise
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float32, Int32
-from scipy import special
+from jaxtyping import Float
 
 from actlab.engine.csvs import where
-from actlab.errors import UserError
 from actlab.evidence.config import ReportConfig
 from actlab.evidence.statistics import (
     bonferroni,
-    calibration_error,
     decide,
     decide_by_interval,
     holm,
@@ -34,9 +30,10 @@ from actlab.evidence.statistics import (
     seeds_needed,
 )
 from actlab.evidence.wording import capitalise, percent, written
-from actlab.results.layout import RunFolder
+from actlab.results.layout import find_tested
 from actlab.results.study import ACTIVATION, NETWORK, PHASE, Identity, Study, numbers, setting
 from actlab.results.tables import COMPARED
+from actlab.training.config import TrainingConfig
 
 #: By metric, a value of each seed of a configuration on each test image: 1 where it is right, or
 #: the cross-entropy in nats.
@@ -150,82 +147,6 @@ def validation_metric(study: Study) -> str:
     return "val_mse" if study.is_regression else "val_accuracy"
 
 
-def read_predictions(
-    study: Study, runs: Path, labels: Int32[np.ndarray, " images"] | Float32[np.ndarray, "n m"]
-) -> tuple[Study, ByImage]:
-    """Score the logits in every configuration's `test.npz` image by image.
-
-    A regression is returned as it is: nothing of it is compared over new images.
-
-    Parameters
-    ----------
-    study
-        The pipeline's.
-    runs
-        The folder of all runs.
-    labels
-        Of the test images.
-
-    Returns
-    -------
-    Study
-        The same study with its calibration.
-    ByImage
-        Of test_accuracy and test_loss; NaN for a seed that diverged.
-
-    Raises
-    ------
-    UserError
-        When a file is missing, or its arrays are not logits of these images.
-    """
-    if study.is_regression:
-        return study, {}
-    right, losses, errors = {}, {}, []
-    outputs = dict(zip(study.identities(), study.configurations["network.outputs"], strict=True))
-    images, diverged = np.arange(len(labels)), diverged_seeds(study)
-    for network, activation in study.identities():
-        path = RunFolder.finished(runs, activation, network).logits
-        try:
-            with np.load(path) as file:
-                logits = {seed: file[f"seed-{seed}"] for seed in study.seeds}
-        except (OSError, KeyError, ValueError) as error:
-            raise UserError(
-                f"{path} is missing or cannot be read: run `dvc repro` to make it again"
-            ) from error
-        for seed, array in logits.items():
-            if array.shape[:1] != labels.shape:
-                raise UserError(
-                    f"{path} holds logits {array.shape} of seed {seed} for {len(labels)} test"
-                    " images: run `dvc repro` to make it again"
-                )
-            confidence = _find_confidence(array, outputs[network, activation])
-            error = calibration_error(confidence, array.argmax(axis=1) == labels)
-            errors.append((network, activation, seed, error))
-        stacked = np.stack(list(logits.values())).astype(np.float64)
-        is_lost = np.isin(study.seeds, diverged.get((network, activation), []))[:, None]
-        right[network, activation] = np.where(is_lost, np.nan, stacked.argmax(axis=2) == labels)
-        with np.errstate(invalid="ignore"):
-            if outputs[network, activation] == "logistic":
-                signs = np.where(np.arange(stacked.shape[2]) == labels[:, None], -1, 1)
-                entropies = np.logaddexp(0, signs * stacked).sum(axis=2)
-            else:
-                entropies = -special.log_softmax(stacked, axis=2)[:, images, labels]
-        losses[network, activation] = np.where(is_lost, np.nan, entropies)
-    columns = [*study.keys, "seed", "calibration_error"]
-    calibration = pd.DataFrame(errors, columns=columns)
-    return replace(study, calibration=calibration), {"test_accuracy": right, "test_loss": losses}
-
-
-def _find_confidence(
-    logits: Float[np.ndarray, "images classes"], outputs: str
-) -> Float[np.ndarray, " images"]:
-    """Compute the probability of each image's most probable class; NaN of a diverged network."""
-    values = logits.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        likely = special.expit(values) if outputs == "logistic" else special.softmax(values, axis=1)
-    return likely.max(axis=1)
-
-
 def score(study: Study, target: float) -> pd.DataFrame:
     """Tabulate every value of each of `METRICS` that the study has.
 
@@ -278,22 +199,17 @@ def score(study: Study, target: float) -> pd.DataFrame:
 
 
 def select_tested(study: Study) -> pd.DataFrame:
-    """Select the epoch of each seed whose weights were tested: the last, or the best."""
-    history = study.history
-    protocol = study.configurations.reindex(
-        columns=[*study.keys, "training.tested", "training.monitor"]
-    )
-    merged = history[list(study.keys)].merge(protocol, on=list(study.keys), how="left")
-    order = -history["epoch"].astype(float)
-    for monitor, sign in (("val_loss", 1), ("val_accuracy", -1), ("loss", 1)):
-        is_best = (merged["training.tested"] == "best").to_numpy(dtype=bool)
-        chosen = is_best & (merged["training.monitor"] == monitor).to_numpy(dtype=bool)
-        if chosen.any():
-            values = (sign * history[monitor].astype(float)).fillna(math.inf)
-            order = order.where(~chosen, values)
-    ordered = history.assign(order=order).sort_values("order", kind="stable")
-    selected = ordered.drop_duplicates([*study.keys, "seed"]).sort_index()
-    return selected.drop(columns="order")
+    """Select the epoch of each seed whose weights were tested: see `layout.find_tested`."""
+    rows = study.configurations.to_dict("records")
+    if not any(row.get("training.tested") == "best" for row in rows):
+        ordered = study.history.sort_values("epoch", kind="stable")
+        return ordered.drop_duplicates([*study.keys, "seed"], keep="last")
+    parts = []
+    for row in rows:
+        chosen = {name: row[f"training.{name}"] for name in ("tested", "monitor")}
+        history = where(study.history, **{key: row[key] for key in study.keys})
+        parts.append(find_tested(history, TrainingConfig(1, 1, [], **chosen)))
+    return pd.concat(parts)
 
 
 def diverged_seeds(study: Study) -> dict[Identity, list[int]]:
@@ -398,7 +314,7 @@ def compare(
     config
         Confidence, and the margins of equivalence.
     by_image
-        Of `read_predictions`: for statements about new images.
+        Of `predictions.read_predictions`: for statements about new images.
     thorough
         Whether the seeds needed are computed in families of any size.
 

@@ -2,7 +2,7 @@
 
 XLA's CPU compiler multiplies matrices fast, but not convolutions in a loop, and it recomputes the
 random numbers of TensorFlow's own dropout for every value: an epoch took fifteen times as long. Its
-gradient of max pooling takes as long as all matrix products of LeNet-5.
+gradient of max pooling is slow as well.
 """
 
 from functools import reduce

@@ -44,10 +44,7 @@ def draw(study: Study, activations: Sequence[Description], confidence: float) ->
             activation_figures.plot_activation_functions, join_curves(activations), activations
         )
     if len(study.history):
-        looks = {"accuracy": ("Accuracy (%)", 100), "loss": (title_loss(study), 1, True)}
-        for metric, look in looks.items():
-            if metric == "accuracy" and study.is_regression:
-                continue
+        for metric, look in choose_curves(study).items():
             curves = summaries.learning_curves(study, metric, confidence)
             drawings[f"{metric}_curves"] = Drawing.of(
                 figures.plot_learning_curves, curves, study.keys, confidence, *look
@@ -96,10 +93,13 @@ def draw(study: Study, activations: Sequence[Description], confidence: float) ->
 
 def title_loss(study: Study) -> str:
     """Write the title of an axis of losses."""
-    if len(study.losses) > 1:
-        return "Loss"
-    loss = study.losses[0]
-    return capitalise(loss.title) + (f" ({loss.unit})" if loss.unit else "")
+    return capitalise(study.loss.title) + (f" ({study.loss.unit})" if study.loss.unit else "")
+
+
+def choose_curves(study: Study) -> dict[str, tuple[Any, ...]]:
+    """Choose the metrics that have curves, with the last arguments of `plot_learning_curves`."""
+    looks = {"accuracy": ("Accuracy (%)", 100), "loss": (title_loss(study), 1, True)}
+    return {name: look for name, look in looks.items() if name == "loss" or not study.is_regression}
 
 
 def draw_differences(study: Study, compared: pd.DataFrame, confidence: float) -> Drawing | None:

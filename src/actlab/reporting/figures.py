@@ -7,7 +7,6 @@ left out, evenly over the values; `shown_of` says how much.
 
 import math
 from collections.abc import Mapping, Sequence
-from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -189,7 +188,7 @@ def plot_learning_curves(
             note = f"{diverged} of {count} runs diverged"
             axes.text(0.02, 0.03, note, transform=axes.transAxes, **NOTE)
         heading = f"{name}: {split}" if name and len(splits) > 1 else name or split
-        axes.set_title(escape(fill(heading, 30 if columns == 3 else 60)), loc="left", fontsize=9)
+        title_panel(axes, heading, 30 if columns == 3 else 60)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
         if factor == 100:
             # The panels of a setting have one range, by the means: the bands of few seeds would

@@ -1,7 +1,6 @@
 """The sections that only the pipeline has: data, activations, time, gradients, health, theory."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,9 @@ from actlab.data.datasets import load_definition
 from actlab.engine.csvs import where
 from actlab.evidence import layer_summaries
 from actlab.evidence.wording import counted, join, unbounded, written
-from actlab.models.config import NetworkConfig
 from actlab.reporting.health_figures import HEALTH_MAPS
 from actlab.reporting.layer_findings import dead_findings, first_layer_findings, theory_findings
+from actlab.reporting.protocol import is_dense, list_extras, name_optimizer
 from actlab.reporting.report import Block, Grid, Picture, Section, Text, points
 from actlab.results.metadata import Description
 from actlab.results.study import Study
@@ -36,7 +35,8 @@ def describe_data(
         units = "-".join(map(str, [layers["inputs"].iloc[0], *layers["units"]]))
         extras = "".join(f"; {extra}" for extra in list_extras(study, network))
         networks.append(f"{network} ({units}, {sum(layers['parameters']):,} parameters{extras})")
-    text = f"{title}: {images}; {scaling}. {describe_kind(study)}: {join(networks)}."
+    kind = "Dense networks" if is_dense(study) else "Networks"
+    text = f"{title}: {images}; {scaling}. {kind}: {join(networks)}."
     blocks: list[Block] = [Text((text,), data="data/class_counts.csv")]
     labels = "" if study.is_regression else " with their labels"
     if has_pictures:
@@ -48,30 +48,6 @@ def describe_data(
             )
         )
     return Section("Data and networks", tuple(blocks))
-
-
-#: What a plain network of dense layers has.
-_PLAIN = {
-    key: "none" if value is None else str(value)
-    for key, value in asdict(NetworkConfig("plain", [])).items()
-    if key != "hidden"
-}
-
-
-def list_extras(study: Study, network: str) -> list[str]:
-    """List what a network has besides dense layers: `dropout 0.2`, `batch norm before`."""
-    row = where(study.configurations, network=network).iloc[0]
-    return [
-        f"{key.replace('_', ' ')} {row[f'network.{key}']}"
-        for key, plain in _PLAIN.items()
-        if f"network.{key}" in row and row[f"network.{key}"] != plain
-    ]
-
-
-def describe_kind(study: Study) -> str:
-    """Say whether the networks have dense layers alone."""
-    has_more = any(list_extras(study, network) for network in study.networks)
-    return "Networks" if has_more else "Dense networks"
 
 
 def describe_activations(activations: Sequence[Description]) -> Section:
@@ -198,9 +174,7 @@ def describe_gradients(study: Study, config: Config) -> Section:
 
 def describe_health(study: Study, config: Config) -> Section:
     """Show which units are saturated or dead, and the size of signals and steps."""
-    loss = study.losses[0].title if len(study.losses) == 1 else "loss"
     panels = f"by layer and epoch, a panel for each of {join(study.activations)}"
-    optimizer = config.optimizer.settings["_target_"].rpartition(".")[2]
     captions = {
         "saturated_fraction": (
             "Saturation: unit-image pairs where the derivative is below"
@@ -209,13 +183,13 @@ def describe_health(study: Study, config: Config) -> Section:
         ),
         "dead_fraction": "Dead units: the derivative is exactly zero on every image.",
         "backprop_rms": (
-            f"Backpropagated signal: root mean square of the derivative of the {loss} with"
-            " respect to the pre-activations; geometric means. Unlike gradient norms it is"
+            f"Backpropagated signal: root mean square of the derivative of the {study.loss.title}"
+            " with respect to the pre-activations; geometric means. Unlike gradient norms it is"
             " comparable between layers of any shape."
         ),
         "update_ratio": (
-            f"Size of a step: the change of a kernel in the next step of {optimizer}, divided by"
-            " the kernel's norm; geometric means."
+            f"Size of a step: the change of a kernel in the next step of {name_optimizer(config)},"
+            " divided by the kernel's norm; geometric means."
         ),
         "one_sign_batch_fraction": (
             "Gradients of one sign: units whose incoming weights all get a gradient of one sign."
@@ -224,7 +198,7 @@ def describe_health(study: Study, config: Config) -> Section:
     hidden = len(study.preactivations) > 0
     images = counted(config.gradients.test_images, "test image")
     lead = f"Means over seeds on {images}, before training (0) and after the kept epochs."
-    if describe_kind(study) != "Dense networks":
+    if not is_dense(study):
         lead += (
             " Pre-activations are what the activation is applied to, after a normalization before"
             " it; nothing is dropped, normalization uses its running statistics, and each place of"
@@ -258,7 +232,7 @@ def describe_health(study: Study, config: Config) -> Section:
 def describe_theory(study: Study, config: Config) -> Section:
     """Compare mean-field theory with untrained networks."""
     theory, others = config.theory, ""
-    if describe_kind(study) != "Dense networks":
+    if not is_dense(study):
         others = " It is of plain dense layers: it does not describe what else the networks have."
     return Section(
         "Theory and measurement",

@@ -1,28 +1,24 @@
 """Limits, methods and the table of claims."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields
-from typing import Any
 
 import pandas as pd
 
-from actlab.data.config import DataConfig
 from actlab.data.datasets import load_definition
-from actlab.engine.presets import list_presets, load_preset
-from actlab.engine.targets import flatten
 from actlab.evidence.comparisons import MOST_VALUES
 from actlab.evidence.outcomes import VERDICTS
 from actlab.evidence.wording import abridge, counted, join
-from actlab.models.config import RECOMMENDED, NetworkConfig
-from actlab.reporting.layer_sections import describe_kind
+from actlab.models.config import RECOMMENDED
+from actlab.reporting.protocol import (
+    describe_initializer,
+    describe_optimizer,
+    is_dense,
+    leave_out_defaults,
+    name_optimizer,
+)
 from actlab.reporting.report import Claim, Claims
 from actlab.results.study import ACTIVATION, NETWORK, PHASE, Study, label, parameters
 from actlab.schema import Config
-from actlab.training.config import TrainingConfig
-
-#: The sections whose keys may have a default.
-_SECTIONS = {"data": DataConfig, "network": NetworkConfig, "training": TrainingConfig}
-
 
 #: Values of every configuration that the report writes elsewhere.
 _SAID = (
@@ -31,43 +27,17 @@ _SAID = (
 )
 
 
-def _write_value(value: Any) -> str:
-    return "none" if value is None else str(value)
-
-
-def leave_out_defaults(values: Mapping[str, str]) -> dict[str, str]:
-    """Leave out the values of a configuration that are the defaults of their keys.
-
-    Of an optimizer and an initializer, defaults are the values of its file in conf/.
-    """
-    defaults = {
-        f"{section}.{item.name}": _write_value(item.default if item.default is not MISSING else [])
-        for section, kind in _SECTIONS.items()
-        for item in fields(kind)
-        if item.default is not MISSING or item.default_factory is list
-    }
-    defaults["activation.trained"] = "{}"
-    for group in ("optimizer", "initializer"):
-        name = values.get(f"{group}.name", "")
-        if name in list_presets(group):
-            preset = flatten(load_preset(group, name))
-            defaults |= {f"{group}.{key}": _write_value(value) for key, value in preset.items()}
-    return {
-        key: value
-        for key, value in values.items()
-        if value != defaults.get(key, "none") and not key.startswith("activation.f")
-    }
-
-
 def list_limits(study: Study, config: Config) -> Iterable[str]:
     """List the limits of the study."""
     title = load_definition(config.data.name).title
     seeds = join(abridge(list(map(str, study.seeds))))
     if study.has_layers:
-        kind = "dense networks" if describe_kind(study) == "Dense networks" else "these networks"
+        is_fixed = not isinstance(config.optimizer.settings["learning_rate"], Mapping)
+        rate = "learning rate" if is_fixed else "learning-rate schedule"
+        kind = "dense networks" if is_dense(study) else "these networks"
         yield (
             f"One data set, {title}; {kind}; one optimizer,"
-            f" {_name_optimizer(config)}, with one learning rate; {_initializer(config)}. An"
+            f" {name_optimizer(config)}, with one {rate}; {describe_initializer(config)}. An"
             " activation may do better with settings of its own."
         )
     if len(study.seeds) == 1:
@@ -96,44 +66,6 @@ def list_limits(study: Study, config: Config) -> Iterable[str]:
         yield "No verdict is on times: the runs of a sweep shared the machine."
 
 
-def _initializer(config: Config) -> str:
-    name, values = config.initializer.name, config.initializer.settings
-    if name == RECOMMENDED:
-        return "the recommended initializer of each activation"
-    changed = _describe_changes("initializer", name, values)
-    biases = "drawn" if values.get("bias") or values.get("sigma_b") else "zero"
-    return f"one initializer, {name}{changed}; biases {biases}"
-
-
-def _describe_optimizer(config: Config) -> str:
-    """Name the optimizer, its learning rate, and its values that its file does not have."""
-    name, values = config.optimizer.name, dict(config.optimizer.settings)
-    rate = values.pop("learning_rate")
-    if isinstance(rate, Mapping):
-        others = flatten(rate)
-        schedule = others.pop("_target_").rpartition(".")[2]
-        rate = f"{schedule} ({_write(others.items())})"
-    else:
-        rate = f"{rate:g}"
-    changes = _describe_changes("optimizer", name, values)
-    return f"{_name_optimizer(config)}{changes}, learning rate {rate}"
-
-
-def _name_optimizer(config: Config) -> str:
-    return config.optimizer.settings["_target_"].rpartition(".")[2]
-
-
-def _describe_changes(group: str, name: str, values: Mapping[str, Any]) -> str:
-    """Write the values that a preset does not have, in parentheses."""
-    preset = flatten(load_preset(group, name))
-    changed = [item for item in flatten(values).items() if preset.get(item[0]) != item[1]]
-    return f" ({_write(changed)})" if changed else ""
-
-
-def _write(values: Iterable[tuple[str, Any]]) -> str:
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values)
-
-
 def list_methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterable[str]:
     """List how the study was made, measured and decided."""
     training, margins = config.training, config.report
@@ -150,9 +82,10 @@ def list_methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterab
         ]
         others = "".join(unusual)
         yield (
-            f"Training: {most}{counted(training.epochs, 'epoch')} of {_describe_optimizer(config)},"
-            f" batches of {training.batch_size}, {_name_losses(study)}; {_initializer(config)};"
-            f" float32{others}. For one seed, all activations see the same batches{start}."
+            f"Training: {most}{counted(training.epochs, 'epoch')} of {describe_optimizer(config)},"
+            f" batches of {training.batch_size}, {_name_losses(study)};"
+            f" {describe_initializer(config)}; float32{others}. For one seed, all activations see"
+            f" the same batches{start}."
         )
     else:
         yield (

@@ -32,11 +32,11 @@ from actlab.reporting.findings import (
 )
 from actlab.reporting.layer_findings import depth_findings
 from actlab.reporting.method_sections import (
-    leave_out_defaults,
     list_claims,
     list_limits,
     list_methods,
 )
+from actlab.reporting.protocol import leave_out_defaults
 from actlab.reporting.report import Block, Grid, Picture, Report, Section, Text, points
 from actlab.reporting.response_figures import response_keys
 from actlab.results.metadata import Description
@@ -308,7 +308,6 @@ def _curves(study: Study, names: set[str], config: Config) -> Section:
     if summaries.end_apart(study):
         drawn += " A seed that ended before others counts on with its last epoch."
     lines = join(abridge(study.values(key)))
-    loss = study.losses[0].title if len(study.losses) == 1 else "loss"
     pictures = [
         Picture(
             f"figures/{name}_curves.png",
@@ -316,7 +315,7 @@ def _curves(study: Study, names: set[str], config: Config) -> Section:
             f"{title} by epoch, a line for each of {lines}.",
             f"tables/{name}_curves.csv",
         )
-        for name, title in (("accuracy", "Accuracy"), ("loss", capitalise(loss)))
+        for name, title in (("accuracy", "Accuracy"), ("loss", capitalise(study.loss.title)))
         if f"{name}_curves" in names
     ]
     return Section("Learning curves", tuple(pictures))

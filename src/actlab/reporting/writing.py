@@ -16,7 +16,7 @@ from actlab.data.splits import Splits, count_classes
 from actlab.engine import csvs
 from actlab.engine.files import atomic_write
 from actlab.engine.parallel import sharing
-from actlab.evidence import claims, comparisons, layer_summaries, summaries
+from actlab.evidence import claims, comparisons, layer_summaries, predictions, summaries
 from actlab.evidence.outcomes import Evidence
 from actlab.reporting import activation_figures, charts, drawings, look, report, sections
 from actlab.reporting.provenance import Fact
@@ -60,7 +60,7 @@ def write_report(
         }
         with sharing(tasks, helper) as done:
             labels = splits.test.labels
-            study, by_image = comparisons.read_predictions(study, Path(config.paths.runs), labels)
+            study, by_image = predictions.read_predictions(study, Path(config.paths.runs), labels)
             scores = comparisons.score(study, config.report.target_accuracy)
             summary = summaries.summarise(study, scores, confidence)
             compared = comparisons.compare(study, scores, config.report, by_image, thorough=True)

@@ -145,7 +145,7 @@ class Checkpoints:
             weights_path(self.run.models, seed, epoch)
             # A seed's last weights have the name of the final epoch.
             for epoch in [
-                *(epoch for epoch in between if epoch < last + (not is_last)),
+                *(epoch for epoch in between if epoch < last or (epoch == last and not is_last)),
                 *[final] * is_last,
             ]
         ]

@@ -61,7 +61,7 @@ class Study:
         The keys that identify a configuration, the activation last.
     configurations
         One row per configuration: `keys`, training.epochs and every other key that it was trained
-        with, as text (of the pipeline those of its network and activation); of a sweep, outcome.
+        with, as text; of a sweep, outcome.
     test
         keys, seed, test_loss (in the unit of `loss`), test_accuracy (a fraction; undefined in a
         regression): NaN where a seed has none.
@@ -87,7 +87,7 @@ class Study:
     noise
         keys, then the columns of `layout.NOISE`, of the configurations that were tested with noise.
     calibration
-        keys, seed, calibration_error (`comparisons.read_predictions`).
+        keys, seed, calibration_error (`predictions.read_predictions`).
     theory_ratios, mean_field, moments, born_dead
         Of the pipeline: the theory of its activations, and its measurement on untrained networks.
     """
@@ -156,8 +156,13 @@ class Study:
         return list(dict.fromkeys(LOSSES.get(name, LOSSES["softmax"]) for name in outputs))
 
     @property
+    def loss(self) -> Loss:
+        """The loss, if it is the same for all."""
+        return self.losses[0] if len(self.losses) == 1 else Loss("loss", "")
+
+    @property
     def is_regression(self) -> bool:
-        """Whether numbers were learned, of which there is no accuracy."""
+        """Whether the targets are numbers, so that there is no accuracy."""
         return self.losses == [LOSSES["linear"]]
 
     @property
