@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from actlab.training.timing import time_epochs
 from planted import CONSTANTS, GLOROT, adam
 
 from actlab.activations.config import ActivationConfig
@@ -20,7 +21,6 @@ from actlab.training.compiled import (
     to_device,
 )
 from actlab.training.config import TrainingConfig
-from actlab.training.timing import time_epochs
 from actlab.training.trainer import Epoch, Fitted, Protocol, fit_seeds
 
 ONE_EPOCH = Protocol(TrainingConfig(1, 64, []), adam(0.01))

@@ -56,6 +56,9 @@ class Config:
         Name by which MLflow finds the jobs of a sweep; None: no name.
     force
         Whether to train a configuration again that MLflow holds as finished.
+    declaration
+        Of a job of the sweeper `settle`: which rules were declared before it, a digest and a
+        commit. It changes no result.
     models_at_once
         How many models train in parallel; None: one per core, with the cores divided among the
         jobs that run at the same time. It changes no result.
@@ -76,6 +79,7 @@ class Config:
     network: NetworkConfig
     sweep: Name | None
     force: bool
+    declaration: str | None
     models_at_once: Count | None
     compare: CompareConfig
     paths: PathsConfig

@@ -13,3 +13,7 @@ class FairSweeper(sweepers.FairSweeper):
 
 class OptunaSweeper(sweepers.OptunaSweeper):
     """Optuna."""
+
+
+class SettleSweeper(sweepers.SettleSweeper):
+    """More seeds until the verdicts are decided."""

@@ -35,7 +35,8 @@ def compare(
 ) -> pd.DataFrame:
     """Compare each pair of activations within seeds; the verdict is on the first of the pair.
 
-    The family-wise error rate over all pairs is at most 1 - confidence (Holm's adjustment).
+    Each verdict is read from the interval, which is adjusted for the number of pairs (Bonferroni):
+    all verdicts together err with a probability of at most 1 - confidence.
 
     Parameters
     ----------
@@ -51,13 +52,14 @@ def compare(
     Returns
     -------
     pd.DataFrame
-        One row per pair: first, second, verdict (better, worse, equivalent, undecided), mean of
+        One row per pair: first, second, verdict (better, worse, equivalent: within the margin,
+        negligible: a difference is shown that is within the margin, undecided), mean of
         first minus second (fractions, nats or epochs; of test_mse the natural logarithm of first
         divided by second) with its interval low to high, seeds,
         diverged_seeds (in how many of them either diverged: then the pair is undecided),
         seeds_needed (how many would decide an undecided pair; NaN: decided, or more than 10,000),
-        margin, effect_size (Cohen's d_z), p_holm (paired t-test), p_equivalence_holm (two one-sided
-        tests).
+        margin, effect_size (Cohen's d_z), p (adjusted, of no difference), p_equivalence (adjusted,
+        of a difference as large as the margin).
 
     Raises
     ------
@@ -81,7 +83,7 @@ def compare(
     margins = {comparisons.METRICS[each].margin: value for each, value in MARGINS.items()}
     margins |= {comparisons.METRICS[name].margin: within}
     config = ReportConfig(confidence, target, **margins)
-    table = comparisons.compare(study, scores, config, thorough=True)
+    table = comparisons.compare(study, scores, config)
     table = table.rename(columns={"pairs": "seeds", "pairs_needed": "seeds_needed"})
     diverged = comparisons.diverged_seeds(study)
     lost = {name: {*diverged.get((fitted.network.name, name), ())} for name in fitted.activations}
@@ -92,5 +94,5 @@ def compare(
 
 _COMPARED = (
     *("first", "second", "verdict", "mean", "low", "high", "seeds", "diverged_seeds"),
-    *("seeds_needed", "margin", "effect_size", "p_holm", "p_equivalence_holm"),
+    *("seeds_needed", "margin", "effect_size", "p", "p_equivalence"),
 )

@@ -28,6 +28,7 @@ from actlab.engine.progress import REMEDY, choose, describe_divergence, shown
 from actlab.engine.validation import Count, Fraction, Seed, Seeds, validate
 from actlab.errors import UserError
 from actlab.evidence.comparisons import diverged_seeds
+from actlab.evidence.statistics import mean_interval, share_interval
 from actlab.evidence.summaries import over_seeds
 from actlab.models.config import InitializerConfig, NetworkConfig
 from actlab.results import layout, tables
@@ -194,14 +195,16 @@ class Fit:
         By default of test_accuracy; of test_loss in a regression, which has no accuracy. Columns
         are activation, network, diverged_seeds (how many have a loss that is not finite;
         the mean counts what their networks predict), mean, sd, low, high (Student's t interval of
-        the mean), then one per seed.
+        the mean; of accuracies on the scale of log-odds, so that it stays in 0 to 1), then one per
+        seed.
         """
         study = self.study()
         if metric is None:
             metric = "test_loss" if study.is_regression else "test_accuracy"
         validate(TestMetric, metric, "metric")
         validate(Fraction, confidence, "confidence")
-        table = over_seeds(self.test, ["activation", "network"], metric, confidence)
+        find_interval = share_interval if metric == "test_accuracy" else mean_interval
+        table = over_seeds(self.test, ["activation", "network"], metric, confidence, find_interval)
         diverged = diverged_seeds(study)
         counts = [len(diverged.get((self.network.name, name), ())) for name in table["activation"]]
         table.insert(2, "diverged_seeds", counts)

@@ -14,7 +14,7 @@ from actlab.api.fitting import DATA, FITTED, Curve, Fit
 from actlab.engine.csvs import where
 from actlab.engine.validation import Count, Fraction, one_of, validate
 from actlab.errors import UserError
-from actlab.evidence.statistics import geometric_interval, mean_interval
+from actlab.evidence.statistics import geometric_interval, share_interval
 from actlab.evidence.summaries import learning_curves, over_seeds
 from actlab.results import tables
 
@@ -110,7 +110,7 @@ def plot_health(probed: pd.DataFrame, statistic: str = "dead_fraction") -> Figur
         interval = geometric_interval
     else:
         # The output has no activation, and so no share.
-        interval, rows = mean_interval, rows.dropna(subset=[statistic])
+        interval, rows = share_interval, rows.dropna(subset=[statistic])
     if rows.empty:
         raise UserError(f"there is no {statistic} of a network without hidden layers")
     keys = ["activation", "network", "statistic", "epoch", "layer"]

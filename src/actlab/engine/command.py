@@ -72,6 +72,8 @@ def _run_hydra(stage: Callable[..., Any], project: Project, sweepable: bool) -> 
     if not (sweepable or "run" in map(get_key, sys.argv)):
         sys.argv.append("run=stage")
     sys.argv[1:] = [expand(argument, project, root) for argument in sys.argv[1:]]
+    if sweepable and "hydra/sweeper" in map(get_key, sys.argv):
+        sys.argv.insert(1, "--multirun")  # whoever chooses a sweeper sweeps
     _register(project)
     failure: Exception | None = None
     composed_once = False

@@ -3,7 +3,7 @@
 import math
 import os
 import signal
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from actlab.engine.interrupts import end_with_parent
+from actlab.errors import UserError
 
 Name = TypeVar("Name", bound=Hashable)
 Result = TypeVar("Result")
@@ -33,6 +34,33 @@ def helper_process() -> Iterator[Executor]:
         helper.shutdown(cancel_futures=True)
         raise
     helper.shutdown(wait=False)
+
+
+def run_apart(tasks: Iterable[Callable[[], Result]]) -> Iterator[Result]:
+    """Run each task in a new process, one after the other, and give their results.
+
+    Tasks and results must be picklable.
+
+    Raises
+    ------
+    UserError
+        When a process is killed.
+    """
+    for task in tasks:
+        with ProcessPoolExecutor(1, get_context("spawn"), initializer=_stand_apart) as process:
+            try:
+                yield process.submit(task).result()
+            except BrokenExecutor as error:
+                raise UserError(
+                    "a process of this stage was killed, as one is that needs too much memory: run"
+                    " it again"
+                ) from error
+
+
+def _stand_apart() -> None:
+    """End with the parent, which answers Ctrl-C for this process too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
 
 
 @contextmanager

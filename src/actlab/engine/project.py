@@ -1,9 +1,9 @@
 """What the engine needs to know about a project: its configurations, jobs and store of runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,31 @@ class Outcome:
     objective: float | None
     seconds: float
     cause: str = ""
+
+
+class SeedChoice(Protocol):
+    """What the sweeper `settle` asks a study that adds seeds until its verdicts are decided."""
+
+    @property
+    def tag(self) -> str:
+        """Identifies the rules that were declared, in the key `declaration` of every job."""
+        ...
+
+    def declare(self) -> bool:
+        """Write or verify the rules; return whether training may begin."""
+        ...
+
+    def plan(self) -> list[tuple[int, list[int]]]:
+        """List the places of configurations in the grid that get more seeds, with these seeds."""
+        ...
+
+    def add(self, jobs: Sequence[tuple[int, Path]]) -> None:
+        """Take the results of finished jobs: places of their configurations, and their folders."""
+        ...
+
+    def conclude(self) -> None:
+        """Compare all."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -52,6 +77,9 @@ class Project:
     named_sections
         Keys of sections whose `name` is one of the files in a folder of conf/, for which the key
         alone is short: `data=mnist` is `data.name=mnist`.
+    choose_seeds
+        Makes the `SeedChoice` of a sweep from its configurations, the keys that have several
+        values, its name, and the options of the sweeper; None: the project has none.
     objective, has_objective, no_objective
         The name and the text of a value that a sweep maximises; whether a configuration has one;
         one line for one that has not.
@@ -65,6 +93,9 @@ class Project:
     compare: str
     check: Callable[[Any, Path], None] = lambda config, root: None
     named_sections: Sequence[str] = ()
+    choose_seeds: (
+        Callable[[Sequence[Any], Sequence[str], str, Mapping[str, Any]], SeedChoice] | None
+    ) = None
     objective: Callable[[float], tuple[str, str]] = lambda value: ("objective", f"{value:.2%}")
     has_objective: Callable[[Any], bool] = lambda config: False
     no_objective: str = "nothing is selected"

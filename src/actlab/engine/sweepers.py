@@ -1,4 +1,4 @@
-"""How a sweep chooses its jobs: every combination, one best setting per value, or Optuna.
+"""How a sweep chooses its jobs: every combination, one best setting per value, Optuna, or seeds.
 
 `conf/hydra/sweeper/` names these classes; `sweeping` runs the jobs.
 """
@@ -123,6 +123,55 @@ class FairSweeper(GridSweeper):
             final += [choose_fresh(best.overrides, []), choose_fresh(best.overrides, swept)]
         jobs.launch(final, ["tuned", "baseline"] * (len(final) // 2))
         jobs.close(command)
+
+
+class SettleSweeper(GridSweeper):
+    """Every combination, with more and more seeds until the verdicts on them are decided.
+
+    The project says which configurations get which seeds (`project.SeedChoice`). What is finished
+    is kept: the same command goes on with the next look.
+    """
+
+    def __init__(self, max_batch_size: int | None, params: Any, **options: Any) -> None:
+        super().__init__(max_batch_size, params)
+        self._options = options
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Declare the rules, then train and look until the project plans nothing more."""
+        jobs, project = self.jobs, self.project
+        if project.choose_seeds is None:
+            raise UserError("this project has no rules by which seeds are added")
+        grid = [overrides for batch in self.list_batches(arguments) for overrides in batch]
+        if any(get_key(part) == "seeds" for overrides in grid for part in overrides):
+            raise UserError(
+                "hydra/sweeper=settle chooses the seeds: leave out seeds=..., and give"
+                " hydra.sweeper.first_seed and hydra.sweeper.most_seeds"
+            )
+        jobs.name = jobs.name or "settled"
+        configs, swept = jobs.check(grid), list_swept_keys(grid)
+        chosen = project.choose_seeds(configs, swept, jobs.name, self._options)
+        if not chosen.declare():
+            return
+        declared = f"declaration={chosen.tag}"
+        jobs.open([*grid, [declared]], swept)
+        typed = contract(sys.argv[1:], project, Path.cwd())
+        command = shlex.join(["python", "-m", project.train, *typed])
+        while planned := chosen.plan():
+            batch = [
+                [*grid[place], f"seeds=[{','.join(map(str, seeds))}]", declared]
+                for place, seeds in planned
+            ]
+            size = self._basic.max_batch_size or len(batch)
+            done = [
+                job
+                for start in range(0, len(batch), size)
+                for job in jobs.launch(batch[start : start + size])
+            ]
+            if any(job.outcome.status == "failed" for job in done):
+                jobs.close(command)  # raises
+            folders = map(jobs.find_folder, done)
+            chosen.add([(place, path) for (place, _), path in zip(planned, folders, strict=True)])
+        chosen.conclude()
 
 
 def _get_project(task_function: Any) -> Project:

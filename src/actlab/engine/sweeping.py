@@ -273,6 +273,10 @@ class Jobs:
         self.done += jobs
         return jobs
 
+    def find_folder(self, job: Job) -> Path:
+        """Find the folder of a job of this sweep."""
+        return _find_folder(self._compose(job.overrides, 0))
+
     def close(self, command: str | None = None) -> None:
         """Print the table of all jobs; raise an error if one has failed.
 

@@ -1,12 +1,13 @@
 """The table of claims: every claim of the teaching notebook, with the verdict of this study.
 
 An entry of `CLAIMS` says what is claimed and where, what is measured, and which rule (`rules`)
-decides it. Verdicts and intervals are at `report.confidence`; the claims are not adjusted for each
-other's number.
+decides it. Each claim has one primary rule, which counts; the entries after it of the role
+sensitivity measure the same claim in other ways, and do not count. Verdicts and intervals are at
+`report.confidence`; the claims are not adjusted for each other's number.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -14,11 +15,12 @@ import pandas as pd
 
 from actlab.evidence import rules
 from actlab.evidence.comparisons import METRICS
-from actlab.evidence.outcomes import Evidence, Outcome, UndecidableError, UnmeasuredError
+from actlab.evidence.layer_scores import MOMENTS
+from actlab.evidence.outcomes import Evidence, Outcome, UnmeasuredError
 from actlab.evidence.rules import (
     DEATHS_THAT_MATTER,
     EXPECTED_ACCURACY,
-    MOMENTS,
+    GRADIENT_RATIO_THAT_MATTERS,
     REMAINING_DEAD_PART,
     SIGMOID_SHRINKS_BY,
     THREE,
@@ -46,6 +48,12 @@ class Claim:
         Finds the networks that it is about.
     decide
         The rule: takes the evidence and the names of those networks.
+    functions
+        The activation functions that it is about; empty: all of the study.
+    role
+        primary, or sensitivity.
+    repeated_by
+        What its numbers are repeated by: seed or process.
     """
 
     name: str
@@ -55,6 +63,9 @@ class Claim:
     rule: str
     networks: Callable[[Evidence], tuple[str, ...]]
     decide: Callable[..., Outcome]
+    functions: tuple[str, ...] = ()
+    role: str = field(default="primary", kw_only=True)
+    repeated_by: str = field(default="seed", kw_only=True)
 
     def examine(self, evidence: Evidence) -> dict[str, Any]:
         """Decide it; a row of the columns `tables.CLAIMS`."""
@@ -66,8 +77,6 @@ class Claim:
             outcome = self.decide(evidence, *networks)
         except UnmeasuredError as reason:
             outcome = Outcome("not measured", str(reason))
-        except UndecidableError as reason:
-            outcome = Outcome("undecided", str(reason))
         decisive = outcome.decisive_estimate
         entry = vars(self) | vars(outcome) | {"network": ", ".join(networks)}
         entry |= {"estimate": decisive.mean, "low": decisive.low, "high": decisive.high}
@@ -82,10 +91,12 @@ def examine(evidence: Evidence) -> pd.DataFrame:
 
 _TABLE = "Expected Output, table"
 
-#: Claims about either network: ending of the name, of the claim, and the network.
+_PRIMARY, _SENSITIVITY = "primary", "sensitivity"
+
+#: Claims about either network: ending of the name, of the claim, the network and the role.
 _EITHER = (
-    ("notebook", "", rules.find_notebook_network),
-    ("deeper", ", in a deeper network", rules.find_deepest_network),
+    ("notebook", "", rules.find_notebook_network, _PRIMARY),
+    ("deeper", ", in a deeper network", rules.find_deepest_network, _SENSITIVITY),
 )
 
 
@@ -94,8 +105,11 @@ def _against(function: str, others: Sequence[str], verdict: str, metric: str) ->
     opposite = {"better": "worse", "worse": "better"}[verdict]
     return {
         "rule": "Supported where the verdict of the comparison (reports/comparisons.csv) is"
-        f" {verdict} against {join(others)}; refuted where it is {opposite}, or equivalent (within"
-        f" report.{METRICS[metric].margin}), against any; else undecided.",
+        f" {verdict} against {join(others)}; refuted where it is {opposite} or equivalent against"
+        " any; negligible where it is decided against all, and against some the difference is"
+        f" smaller than report.{METRICS[metric].margin}; else undecided.",
+        "functions": (function, *others),
+        "repeated_by": METRICS[metric].paired_by,
         "decide": partial(
             rules.compare_with_all, function=function, metric=metric, others=others, verdict=verdict
         ),
@@ -114,6 +128,7 @@ def _divides_by(function: str, bound: float, side: str, note: str = "") -> dict[
             bound=bound,
             **{side: "supported", other: "refuted"},
         ),
+        "functions": (function,),
     }
 
 
@@ -121,10 +136,14 @@ def _larger_gradient(*pairs: tuple[str, str], when: str) -> dict[str, Any]:
     """Give the rule that the first layer's gradient is larger with the first of each pair."""
     return {
         "measured": f"{MOMENTS[when].measured}; ratios within seeds.",
-        "rule": f"Supported where the {len(pairs)} intervals (Bonferroni) lie wholly above 1;"
-        " refuted where one lies wholly below 1; else undecided.",
+        "rule": f"Supported where the {len(pairs)} intervals (Bonferroni) lie wholly above 1 and"
+        f" reach {GRADIENT_RATIO_THAT_MATTERS:g}, the smallest ratio that matters; refuted where"
+        " one lies wholly below 1, or contains 1 and shows no ratio that matters; negligible where"
+        " all are decided, some below that ratio; else undecided.",
         "networks": rules.find_notebook_network,
         "decide": partial(rules.has_larger_gradient, pairs=pairs, when=when),
+        "functions": tuple(dict.fromkeys(name for pair in pairs for name in pair)),
+        "role": _PRIMARY if when == next(iter(MOMENTS)) else _SENSITIVITY,
     }
 
 
@@ -152,6 +171,7 @@ CLAIMS: tuple[Claim, ...] = (
             _range_rule(function),
             rules.find_notebook_network,
             partial(rules.reaches_expected_accuracy, function=function),
+            (function,),
         )
         for function, title, expected in (
             ("sigmoid", "Sigmoid", "97 to 98"),
@@ -164,10 +184,12 @@ CLAIMS: tuple[Claim, ...] = (
         "Sigmoid, tanh and ReLU are about equally accurate on MNIST",
         "Conclusion, takeaway 3",
         "Differences of test accuracy within seeds, each pair of the three.",
-        "Supported where all three pairs have the verdict equivalent; refuted where an interval"
-        " (Bonferroni) lies wholly beyond report.equivalence_margin; else undecided.",
+        "Supported where the comparison of each pair (reports/comparisons.csv) is equivalent or"
+        " negligible; refuted where an interval lies wholly beyond report.equivalence_margin; else"
+        " undecided.",
         rules.find_notebook_network,
         rules.are_equally_accurate,
+        THREE,
     ),
     *(
         Claim(
@@ -176,6 +198,7 @@ CLAIMS: tuple[Claim, ...] = (
             section,
             measured,
             networks=rules.find_notebook_network,
+            role=_PRIMARY if metric == "epoch_seconds" else _SENSITIVITY,
             **_against(function, _others(function), verdict, metric),
         )
         for function, title, name, section, verdict in (
@@ -187,8 +210,8 @@ CLAIMS: tuple[Claim, ...] = (
                 "epoch_seconds",
                 f"is the {name} to train: an epoch takes the"
                 f" {'least' if name == 'fastest' else 'most'} time",
-                "Ratios of seconds per epoch, timed next to each other in one process, in blocks in"
-                " which an activation's shortest epoch counts.",
+                "Ratios of seconds per epoch within processes: each trains every activation, in an"
+                " order of its own, and the shortest of an activation's epochs counts.",
             ),
             (
                 "epochs_to_target",
@@ -204,7 +227,7 @@ CLAIMS: tuple[Claim, ...] = (
             f"gradient_order_{when}",
             "The first layer's gradient is weak with sigmoid, medium with tanh, strong with ReLU,"
             f" {moment.words}",
-            f"{_TABLE}; Section 8" if when == "after" else _TABLE,
+            f"{_TABLE}; Section 8" if when.startswith("after") else _TABLE,
             **_larger_gradient(("relu", "tanh"), ("tanh", "sigmoid"), when=when),
         )
         for when, moment in MOMENTS.items()
@@ -216,7 +239,7 @@ CLAIMS: tuple[Claim, ...] = (
             "Conclusion, takeaway 2",
             **_larger_gradient(("relu", "sigmoid"), ("relu", "tanh"), when=when),
         )
-        for when in ("after", "before")
+        for when in ("after_on_test_images", "after", "before")
     ),
     Claim(
         "sigmoid_shrinks",
@@ -243,9 +266,10 @@ CLAIMS: tuple[Claim, ...] = (
             "Interview, question 4",
             "Differences of test accuracy within seeds.",
             networks=networks,
+            role=role,
             **_against("tanh", ["sigmoid"], "better", "test_accuracy"),
         )
-        for name, claim, networks in _EITHER
+        for name, claim, networks, role in _EITHER
     ),
     Claim(
         "sigmoid_one_sign",
@@ -258,6 +282,7 @@ CLAIMS: tuple[Claim, ...] = (
         " undecided.",
         rules.find_notebook_network,
         rules.has_more_one_sign_kernels,
+        ("sigmoid", "tanh"),
     ),
     *(
         Claim(
@@ -270,8 +295,10 @@ CLAIMS: tuple[Claim, ...] = (
             " units, the smallest share that matters; refuted where wholly below; else undecided.",
             networks,
             rules.units_die,
+            ("relu",),
+            role=role,
         )
-        for name, claim, networks in _EITHER
+        for name, claim, networks, role in _EITHER
     ),
     *(
         Claim(
@@ -286,8 +313,10 @@ CLAIMS: tuple[Claim, ...] = (
             " ReLU has no dead unit, undecided.",
             networks,
             rules.leaves_fewer_dead_units,
+            ("relu", "leaky_relu"),
+            role=role,
         )
-        for name, claim, networks in _EITHER
+        for name, claim, networks, role in _EITHER
     ),
     Claim(
         "grows_with_depth",
@@ -295,19 +324,32 @@ CLAIMS: tuple[Claim, ...] = (
         "Conclusion, takeaway 4",
         "Interaction: the difference of test accuracy of a pair on the deeper network minus that"
         " on the notebook's, within seeds, for the pairs of the three; above 0 it grows.",
-        "A pair is shown to differ more, or less, where t-tests (two-sided) show the difference of"
-        " its two differences and their sum both to be other than 0; the larger p, adjusted by"
-        " Holm's method. Supported where a pair is shown to differ"
-        " more on the deeper network and none less; refuted where one is shown to differ less and"
-        " none more, or where all three interactions are shown to be within"
+        "A pair is shown to differ more, or less, where the intervals (Bonferroni) of its"
+        " interaction and of the sum of its two differences both exclude 0. Supported where a pair"
+        " is shown to differ more on the deeper network and none less; refuted where one is shown"
+        " to differ less and none more, or where all three interactions are shown to be within"
         " report.equivalence_margin; else undecided.",
         rules.find_both_networks,
         rules.differences_grow_with_depth,
+        THREE,
+    ),
+    Claim(
+        "larger_gradient_learns_faster",
+        "The larger the gradient, the better the learning",
+        "Section 8",
+        "For every pair of activations, the ratio of the first layer's gradients before training"
+        " (mean absolute entry, first training images; Bonferroni) and the difference of the epochs"
+        " to report.target_accuracy (reports/comparisons.csv).",
+        "Of the pairs whose gradients are shown to differ by a ratio that may exceed"
+        f" {GRADIENT_RATIO_THAT_MATTERS:g}: supported where with the larger gradient all are shown"
+        " to need fewer epochs; refuted where one is shown to need more; else undecided.",
+        rules.find_notebook_network,
+        rules.larger_gradient_learns_faster,
     ),
     *(
         Claim(
             f"gradient_means_learning_{name}",
-            f"The larger the gradient, the better the learning{claim}",
+            f"The larger the gradient, the better the learning{claim}, by ranks",
             "Section 8",
             "Spearman's rho over activations, within each seed, of the first layer's gradient"
             " before training (mean absolute entry, first training images) with the epochs to"
@@ -318,10 +360,12 @@ CLAIMS: tuple[Claim, ...] = (
             "The activation is the unit: supported where a permutation test over the orders of the"
             " activations (two-sided, one order for all seeds) shows a negative rho (larger"
             " gradient, fewer epochs); refuted where it shows a positive one; else undecided, as"
-            " it has to be with fewer than five activations.",
+            " it has to be with fewer than five activations. Of seeds that are added until verdicts"
+            " are decided, the first 12 count.",
             networks,
             rules.gradient_ranks_learning,
+            role=_SENSITIVITY,
         )
-        for name, claim, networks in _EITHER
+        for name, claim, networks, _ in _EITHER
     ),
 )

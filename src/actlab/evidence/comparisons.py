@@ -2,7 +2,8 @@
 
 A metric gives one value per seed of a configuration, and a difference is taken within a seed: both
 configurations started from the same weights and saw the same batches. Times per epoch are paired by
-block. `find_families` lists the pairs; the p-values of a family are adjusted together (Holm).
+block. `find_families` lists the pairs; the intervals of a family are adjusted together, and each
+verdict is read from its interval (`decisions`).
 """
 
 import math
@@ -17,18 +18,10 @@ import pandas as pd
 from jaxtyping import Float
 
 from actlab.engine.csvs import where
+from actlab.evidence import decisions, layer_scores
 from actlab.evidence.config import ReportConfig
-from actlab.evidence.statistics import (
-    bonferroni,
-    decide,
-    decide_by_interval,
-    holm,
-    mean_interval,
-    new_images_intervals,
-    paired_tests,
-    resample_images,
-    seeds_needed,
-)
+from actlab.evidence.decisions import read_verdict
+from actlab.evidence.statistics import bonferroni, new_images_interval
 from actlab.evidence.wording import capitalise, percent, written
 from actlab.results.layout import find_tested
 from actlab.results.study import ACTIVATION, NETWORK, PHASE, Identity, Study, numbers, setting
@@ -57,6 +50,8 @@ class Metric:
         seed or block.
     at_equal
         Keys in which two configurations have to be equal to be compared by it.
+    resolution
+        The step between possible values, of a discrete metric.
     """
 
     title: str
@@ -65,6 +60,7 @@ class Metric:
     margin: str
     paired_by: str = "seed"
     at_equal: tuple[str, ...] = ()
+    resolution: float = 0.0
 
     @property
     def factor(self) -> int:
@@ -112,17 +108,18 @@ METRICS = {
         False,
         "equivalence_margin_epochs",
         at_equal=("training.epochs", "training.steps", "training.patience"),
+        resolution=1.0,
     ),
     "epoch_seconds": Metric(
-        "time per epoch", "ratio", False, "equivalence_margin_ratio", "block", (NETWORK,)
+        "time per epoch", "ratio", False, "equivalence_margin_ratio", "process", (NETWORK,)
     ),
 }
 
+#: The columns of scores after the keys of their study.
+SCORES = ("metric", "pair", "value", "censored", "diverged")
+
 #: What only classifiers have.
 _OF_CLASSES = ["val_accuracy", "test_accuracy", "epochs_to_target"]
-
-#: In larger families the number of seeds needed is not computed: each pair takes 5 ms.
-MANY_PAIRS = 64
 
 #: Next to activations, keys with up to this many values are compared.
 MOST_VALUES = 8
@@ -163,9 +160,9 @@ def score(study: Study, target: float) -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        `study.keys`, metric, pair (the seed, for epoch_seconds the block), value (fractions, nats,
-        squares of the targets' unit, epochs, seconds) and censored (whether the value is a lower
-        bound).
+        `study.keys`, then `SCORES`: metric, pair (the seed, for epoch_seconds the process), value
+        (fractions, nats, squares of the targets' unit, epochs, seconds), censored (whether the
+        value is a lower bound) and diverged (whether that seed's loss stopped being finite).
     """
     keys = list(study.keys)
     by_seed = [*keys, "seed"]
@@ -190,12 +187,19 @@ def score(study: Study, target: float) -> pd.DataFrame:
     counts = long["metric"] == "epochs_to_target"
     long["censored"] = long["never"] & counts
     long = long.loc[~counts | long["value"].notna()]  # a seed without history has none
+    lost = {(*known, seed) for known, seeds in diverged_seeds(study).items() for seed in seeds}
+    names = [*map(tuple, long[keys].astype(str).to_numpy())]
+    long["diverged"] = [
+        (*known, seed) in lost for known, seed in zip(names, long["seed"], strict=True)
+    ]
     parts = [long.rename(columns={"seed": "pair"})]
+    if len(study.gradients):
+        layers = layer_scores.measure_layers(study).rename(columns={"seed": "pair"})
+        parts.append(layers.assign(censored=False, diverged=False))
     if len(study.blocks):
         blocks = study.blocks.rename(columns={"block": "pair", "epoch_seconds": "value"})
-        parts.append(blocks.assign(metric="epoch_seconds", censored=False))
-    columns = [*keys, "metric", "pair", "value", "censored"]
-    return pd.concat([part.loc[:, columns] for part in parts], ignore_index=True)
+        parts.append(blocks.assign(metric="epoch_seconds", censored=False, diverged=False))
+    return pd.concat([part.loc[:, [*keys, *SCORES]] for part in parts], ignore_index=True)
 
 
 def select_tested(study: Study) -> pd.DataFrame:
@@ -235,12 +239,13 @@ class Pair(NamedTuple):
 
 
 def find_families(study: Study) -> list[list[Pair]]:
-    """Find the pairs to compare, by families whose p-values are adjusted together.
+    """Find the pairs to compare, by families whose intervals are adjusted together.
 
     - Where activations differ: all pairs of activations at equal other keys, and a family for each
       other key of training with up to `MOST_VALUES` values: neighbours of numbers, all pairs of
       words. Each network has families of its own.
-    - In a fair sweep: families of each phase, and one of tuned against baseline.
+    - In a fair sweep: families of each phase, and one of tuned against baseline, without values
+      whose best setting is the baseline: they are one run.
     - Without activations: the pairs of all keys are one family, at equal other keys all pairs of up
       to four values, of more the neighbours.
     - Where no two configurations differ in one key alone: all pairs, if they are few.
@@ -267,8 +272,12 @@ def find_families(study: Study) -> list[list[Pair]]:
             group = tuple(pair.first[place] for place in apart if study.keys[place] != key)
             families.setdefault((key, *group), []).append(pair)
     if study.is_fair:
-        tuned = _pair_along(study, PHASE, every=True)
-        families[PHASE,] = [Pair(PHASE, second, first) for _, first, second in tuned]
+        chosen = study.configurations.set_index(list(study.keys))[list(study.settings)]
+        families[PHASE,] = [
+            Pair(PHASE, second, first)
+            for _, first, second in _pair_along(study, PHASE, every=True)
+            if not chosen.loc[first].equals(chosen.loc[second])  # else they are one run
+        ]
     found = [family for family in families.values() if family]
     return found or ([] if len(study.activations) == 1 else _pair_all(study))
 
@@ -298,7 +307,6 @@ def compare(
     scores: pd.DataFrame,
     config: ReportConfig,
     by_image: ByImage | None = None,
-    thorough: bool = False,
 ) -> pd.DataFrame:
     """Compare the pairs of `find_families` by each metric, with verdicts on the first.
 
@@ -312,11 +320,9 @@ def compare(
     scores
         `score` of it; a pair counts where both configurations have it.
     config
-        Confidence, and the margins of equivalence.
+        Confidence, and the largest differences that do not matter.
     by_image
         Of `predictions.read_predictions`: for statements about new images.
-    thorough
-        Whether the seeds needed are computed in families of any size.
 
     Returns
     -------
@@ -325,7 +331,7 @@ def compare(
         row per pair and metric. Differences are first minus second; for times, of natural
         logarithms.
     """
-    families, diverged = find_families(study), diverged_seeds(study)
+    families = find_families(study)
     trained = dict(zip(study.identities(), study.configurations.to_dict("records"), strict=True))
     rows = []
     for name, metric in METRICS.items():
@@ -333,10 +339,6 @@ def compare(
             continue
         margin = getattr(config, metric.margin)
         values, censored = _values_by_pair(study, where(scores, metric=name), metric)
-        if metric.paired_by == "seed":  # what a diverged network predicts by chance is no score
-            for known, seeds in diverged.items():
-                scored = values.get(known, {})
-                scored.update({seed: math.nan for seed in seeds if seed in scored})
         for family in families:
             pairs = [
                 pair
@@ -354,8 +356,8 @@ def compare(
                 censored,
                 metric,
                 math.log1p(margin) if metric.unit == "ratio" else margin,
-                config.confidence,
-                thorough or len(pairs) <= MANY_PAIRS,
+                1 - config.confidence,
+                study.is_sequential,
             )
             on_new = _compare_on_new_images(
                 pairs, (by_image or {}).get(name, {}), metric, margin, config.confidence
@@ -377,12 +379,16 @@ def compare(
 def _values_by_pair(
     study: Study, scores: pd.DataFrame, metric: Metric
 ) -> tuple[dict[Identity, dict[int, float]], dict[Identity, set[int]]]:
-    """Give each configuration's values by pair, and the pairs whose value is a lower bound."""
+    """Give each configuration's values by pair, and the pairs whose value is a lower bound.
+
+    What a diverged network predicts by chance is no score: its value is NaN.
+    """
     values: dict[Identity, dict[int, float]] = {}
     censored: dict[Identity, set[int]] = {}
     for known, rows in cast(Any, scores.groupby(list(study.keys), sort=False)):
         found = rows["value"].to_numpy(dtype=np.float64)
         found = np.log(found) if metric.unit == "ratio" else found
+        found = np.where(rows["diverged"].astype(bool), math.nan, found)
         values[known] = dict(zip(rows["pair"], found.tolist(), strict=True))
         censored[known] = set(rows.loc[rows["censored"].astype(bool), "pair"])
     return values, censored
@@ -398,13 +404,11 @@ def _compare_on_new_images(
     """Give each pair's interval and verdict over new seeds and new images, where known."""
     if not by_image:
         return [{"new_images_verdict": ""}] * len(pairs)
-    resampled = resample_images(next(iter(by_image.values())).shape[1])
     adjusted = bonferroni(confidence, max(1, len(pairs)))
     rows = []
     for pair in pairs:
-        difference = by_image[pair.first] - by_image[pair.second]
-        (low, high), wide = new_images_intervals(difference, resampled, (confidence, adjusted))
-        verdict = decide_by_interval(*wide, margin, metric.larger_is_better)
+        low, high = new_images_interval(by_image[pair.first] - by_image[pair.second], adjusted)
+        verdict = read_verdict(low, high, margin, metric.larger_is_better)
         rows.append({"new_images_low": low, "new_images_high": high, "new_images_verdict": verdict})
     return rows
 
@@ -415,34 +419,42 @@ def _compare_family(
     censored: Mapping[Identity, set[int]],
     metric: Metric,
     margin: float,
-    confidence: float,
-    thorough: bool,
+    alpha: float,
+    is_sequential: bool,
 ) -> list[dict[str, Any]]:
     """Compare pairs by one metric: the columns of `tables.COMPARED` from `pairs` on."""
-    alpha = 1 - confidence
     rows = []
+    decide = decisions.sequential if is_sequential else decisions.fixed
     for _, first, second in pairs:
         both = sorted(values[first].keys() & values[second].keys())
         sides = np.array([[values[side][pair] for pair in both] for side in (first, second)])
         sides[~np.isfinite(sides)] = np.nan  # infinite losses have no difference
         differences = sides[0] - sides[1]
-        unreached = len((censored[first] | censored[second]) & set(both))
-        test = paired_tests(differences, margin)
-        row = {"pairs": len(both), "pairs_censored": unreached, "margin": margin}
-        row |= mean_interval(differences, confidence)._asdict() | test._asdict()
-        if unreached:  # how long a censored seed would have taken is not known
-            row["p_equivalence"] = 1.0
+        bounds = [len(censored[side] & set(both)) for side in (first, second)]
+        plain = decide(differences, margin, alpha, len(pairs), metric.resolution)
+        decision = decisions.bound(plain, *bounds)
+        row = {"pairs": len(both), "pairs_censored": max(bounds), "margin": margin}
+        row |= vars(decision)
+        row["effect_size"] = _divide(decision.mean, decision.sd)
+        row["verdict"] = read_verdict(decision.low, decision.high, margin, metric.larger_is_better)
+        if row["verdict"] == "undecided" and not all(bounds):
+            row["pairs_needed"] = decisions.estimate_seeds(
+                decision.mean,
+                decision.sd,
+                0.0 if any(bounds) else margin,
+                alpha / len(pairs),
+                metric.resolution,
+                is_sequential,
+            )
         rows.append(row)
-    for adjusted, key in (("p_holm", "p_t"), ("p_equivalence_holm", "p_equivalence")):
-        for row, p_value in zip(rows, holm(np.array([row[key] for row in rows])), strict=True):
-            row[adjusted] = float(p_value)
-    for row in rows:
-        tests = (row["mean"], row["p_holm"], row["p_equivalence_holm"])
-        row["verdict"] = decide(*tests, alpha, metric.larger_is_better)
-        if thorough and row["verdict"] == "undecided":
-            within = 0.0 if row["pairs_censored"] else margin
-            row["pairs_needed"] = seeds_needed(row["mean"], row["sd"], within, alpha / len(rows))
     return rows
+
+
+def _divide(mean: float, sd: float) -> float:
+    """Compute Cohen's d_z: the mean difference in standard deviations of the differences."""
+    if sd:
+        return mean / sd
+    return math.copysign(math.inf, mean) if mean else 0.0
 
 
 def verdict_tags(compared: pd.DataFrame, most: int = 50) -> dict[str, str]:

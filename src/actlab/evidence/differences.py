@@ -1,15 +1,14 @@
 """One comparison of two values, read from the table of comparisons and written as text."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from actlab.engine.csvs import where
 from actlab.evidence.comparisons import METRICS
-from actlab.evidence.wording import fixed, in_points
+from actlab.evidence.wording import fixed
 
 
 def orient(
@@ -21,34 +20,71 @@ def orient(
     KeyError when the two were not compared.
     """
     rows = where(compared, metric=metric, **setting)
+    named = {"best": best, "other": other}
     for found in where(rows, first=best, second=other).to_dict("records"):
-        return {str(key): value for key, value in found.items()} | {"other": other}
+        return {str(key): value for key, value in found.items()} | named
     for found in where(rows, first=other, second=best).to_dict("records"):
-        opposite = {"better": "worse", "worse": "better"}
-        row = {str(key): value for key, value in found.items()}
-        row |= {"other": other, "mean": -row["mean"]}
-        for low, high in (("low", "high"), ("new_images_low", "new_images_high")):
-            row |= {low: -row[high], high: -row[low]}
-        for key in ("verdict", "new_images_verdict"):
-            row[key] = opposite.get(row[key], row[key])
-        return row
+        return _reverse({str(key): value for key, value in found.items()}) | named
     raise KeyError(f"{best} and {other} were not compared by {metric}")
 
 
+def _reverse(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Exchange the two sides of a comparison: every column that has a sign, and the verdicts."""
+    opposite = {"better": "worse", "worse": "better"}
+    reversed_row = {**row, "first": row["second"], "second": row["first"]}
+    reversed_row |= {key: -row[key] for key in ("mean", "effect_size")}
+    for low, high in (("low", "high"), ("new_images_low", "new_images_high")):
+        reversed_row |= {low: -row[high], high: -row[low]}
+    for key in ("verdict", "new_images_verdict"):
+        reversed_row[key] = opposite.get(row[key], row[key])
+    return reversed_row
+
+
 def difference_text(metric: str, row: Mapping[Any, Any]) -> str:
-    """Write a difference with its interval, in the metric's unit."""
-    values = [row[key] for key in ("mean", "low", "high")]
-    if not math.isfinite(row["mean"]):
+    """Write a difference with its interval, in the metric's unit.
+
+    Bounds are rounded so that none crosses 0 or a margin: what is written agrees with the verdict.
+    """
+    mean, low, high = (float(row[key]) for key in ("mean", "low", "high"))
+    if not math.isfinite(mean):
         return "undefined: a training diverged"
-    if not np.isfinite(values).all():
-        return "undefined"
-    unit = METRICS[metric].unit
-    if unit == "ratio":
-        mean, low, high = (f"{math.exp(value):.3f}" for value in values)
-        return f"× {mean}, {low} to {high}"
-    if unit == "points":
-        mean, low, high = map(in_points, values)
-    else:
-        digits = 4 if unit == "nats" else 1
-        mean, low, high = (fixed(value, digits) for value in values)
-    return f"{mean} {unit}, {low} to {high}"
+    unit, margin = METRICS[metric].unit, float(row["margin"])
+    factor, digits = {"ratio": (1, 3), "points": (100, 2), "nats": (1, 4), "epochs": (1, 1)}[unit]
+
+    def convert(value: float) -> float:
+        return math.exp(value) if unit == "ratio" else factor * value
+
+    marks = tuple(map(convert, (0.0, margin, -margin)))
+    start = _shorten(convert(mean), digits)
+    start = f"× {start}" if unit == "ratio" else f"{start} {unit}"
+    if math.isnan(low):
+        return f"{start}, no interval"
+    lowest, highest = (_round_apart(convert(bound), marks, digits) for bound in (low, high))
+    if math.isinf(high):
+        return f"{start} or more, at least {lowest}"
+    if math.isinf(low):
+        return f"{start} or less, at most {highest}"
+    return f"{start}, {lowest} to {highest}"
+
+
+def _shorten(value: float, digits: int) -> str:
+    """Write a mean with so many decimals, or the first digit that counts."""
+    is_small = 0 < abs(value) < 0.5 * 10.0**-digits
+    return f"{value:.1g}".replace("-", "−") if is_small else fixed(value, digits)
+
+
+def _round_apart(bound: float, marks: Sequence[float], digits: int) -> str:
+    """Write a bound with as many decimals as keep it on its side of every mark.
+
+    >>> _round_apart(0.2004, (0.0, 0.2), 2), _round_apart(-0.0001, (0.0,), 2)
+    ('0.2004', '−0.0001')
+    """
+    if not math.isfinite(bound):
+        return fixed(bound, digits)
+    for places in range(digits, digits + 12):
+        rounded = round(bound, places)
+        if all((rounded > mark) == (bound > mark) for mark in marks) and all(
+            (rounded < mark) == (bound < mark) for mark in marks
+        ):
+            return fixed(rounded, places)
+    return fixed(bound, digits)

@@ -1,6 +1,7 @@
 """Layers and theory over seeds: gradients, unit health, mean-field ratios, times of a layer."""
 
 import math
+from collections.abc import Callable
 from itertools import combinations, groupby
 from typing import Any, cast
 
@@ -9,10 +10,11 @@ import pandas as pd
 
 from actlab.engine.csvs import where
 from actlab.evidence.statistics import (
+    Interval,
     bonferroni,
     geometric_interval,
     mean_interval,
-    wilson_interval,
+    share_interval,
 )
 from actlab.evidence.summaries import over_seeds, select_first_layers
 from actlab.results.study import Study
@@ -23,6 +25,9 @@ _GEOMETRIC = ("geometric_mean", "geometric_sd", "low", "high")
 
 #: Statistics that spread over seeds by factors: their means are geometric.
 _BY_FACTORS = ("backprop_rms", "update_ratio")
+
+#: Statistics that are shares, whose intervals cannot leave 0 to 1.
+_SHARES = ("saturated_fraction", "dead_fraction", "one_sign_fraction", "one_sign_batch_fraction")
 
 _LAYER = ["activation", "network", "epoch", "layer"]
 
@@ -134,7 +139,7 @@ def layer_health(study: Study, confidence: float) -> pd.DataFrame:
             keys,
             "value",
             confidence,
-            geometric_interval if statistic in _BY_FACTORS else mean_interval,
+            _choose_interval(statistic),
         )
         for statistic in (*HEALTH, "update_ratio")
         if statistic in set(rows["statistic"])
@@ -142,20 +147,24 @@ def layer_health(study: Study, confidence: float) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def dead_units(study: Study, confidence: float) -> pd.DataFrame:
-    """Count the dead units of every hidden layer at every kept epoch, all seeds pooled.
+def _choose_interval(statistic: str) -> Callable[[np.ndarray, float], Interval]:
+    if statistic in _BY_FACTORS:
+        return geometric_interval
+    return share_interval if statistic in _SHARES else mean_interval
 
-    Columns: activation, network, epoch, layer, dead, units, share, low, high (`wilson_interval` of
-    the share). Diverged seeds are not counted.
+
+def dead_units(study: Study, confidence: float) -> pd.DataFrame:
+    """Count the dead units of every hidden layer at every kept epoch, over all seeds.
+
+    Columns: activation, network, epoch, layer, dead, units, then of the mean share over seeds:
+    share, low, high (`share_interval`: units of one seed share its training, and are no repetitions
+    of it). Diverged seeds are not counted.
     """
     rows = _with_units(study, ["dead_fraction"])
     rows["dead"] = (rows["value"] * rows["units"]).round().astype(int)
     counts: Any = rows.groupby(_LAYER, sort=False)[["dead", "units"]].sum().reset_index()
-    bounds = [
-        (dead / units, *wilson_interval(dead, units, confidence))
-        for dead, units in counts[["dead", "units"]].to_numpy().tolist()
-    ]
-    return counts.join(pd.DataFrame(bounds, columns=["share", "low", "high"]))
+    shares = over_seeds(rows, _LAYER, "value", confidence, share_interval)
+    return counts.join(shares.rename(columns={"mean": "share"})[["share", "low", "high"]])
 
 
 def one_sign_shares(study: Study, confidence: float) -> pd.DataFrame:
@@ -172,7 +181,7 @@ def one_sign_shares(study: Study, confidence: float) -> pd.DataFrame:
     keys = ["activation", "network", "statistic", "epoch"]
     sums: Any = rows.groupby([*keys, "seed"], sort=False)[["value", "units"]].sum()
     sums["value"] /= sums["units"]
-    return over_seeds(sums.reset_index(), keys, "value", confidence)
+    return over_seeds(sums.reset_index(), keys, "value", confidence, share_interval)
 
 
 def _with_units(study: Study, statistics: list[str]) -> Any:
@@ -186,8 +195,8 @@ def theory_ratios(study: Study, confidence: float) -> pd.DataFrame:
     """Compare the measured ratios of neighbouring layers with the predicted ones.
 
     Columns: those of `THEORY_RATIOS` up to direction, then seeds, predicted, band_low, band_high,
-    geometric_mean, geometric_sd, low, high (over seeds) and agrees: whether the mean lies in the
-    band.
+    geometric_mean, geometric_sd, low, high (over seeds) and agrees: yes where the interval lies in
+    the band, no where it lies outside, else undecided; empty where theory predicts nothing.
     """
     keys = list(THEORY_RATIOS[: THEORY_RATIOS.index("seed")])
     predicted = ["predicted", "band_low", "band_high"]
@@ -195,9 +204,18 @@ def theory_ratios(study: Study, confidence: float) -> pd.DataFrame:
     for names, group in study.theory_ratios.groupby(keys, sort=False):
         interval = geometric_interval(group["ratio"].to_numpy(), confidence)
         ratio, low, high = (float(group[column].iloc[0]) for column in predicted)
-        agrees = low <= interval.mean <= high
+        agrees = _read_agreement(interval, low, high)
         rows.append((*cast(tuple, names), len(group), ratio, low, high, *interval, agrees))
     return pd.DataFrame(rows, columns=[*keys, "seeds", *predicted, *_GEOMETRIC, "agrees"])
+
+
+def _read_agreement(interval: Interval, low: float, high: float) -> str:
+    """Read from an interval whether a value lies in a band: a test of equivalence."""
+    if not math.isfinite(low + high):
+        return ""
+    if low <= interval.low and interval.high <= high:
+        return "yes"
+    return "no" if interval.high < low or interval.low > high else "undecided"
 
 
 def kernel_times(study: Study, confidence: float) -> pd.DataFrame:

@@ -11,24 +11,27 @@ from jaxtyping import Float
 
 from actlab.activations.config import ActivationConfig
 from actlab.engine.csvs import where
-from actlab.evidence.comparisons import diverged_seeds
 from actlab.evidence.config import ReportConfig
-from actlab.evidence.statistics import bonferroni, geometric_interval, mean_interval
+from actlab.evidence.decisions import FIRST_LOOK, choose_interval
+from actlab.evidence.statistics import bonferroni
 from actlab.evidence.wording import counted
-from actlab.results.study import ACTIVATION, NETWORK, Study
+from actlab.results.study import Study
 
-Verdict = Literal["supported", "refuted", "undecided", "not measured"]
+Verdict = Literal["supported", "refuted", "negligible", "undecided", "not measured"]
 
-#: In the order in which they are counted.
-VERDICTS: tuple[Verdict, ...] = ("supported", "refuted", "undecided", "not measured")
+#: What each verdict on a claim means, in the order in which they are counted.
+MEANINGS: dict[Verdict, str] = {
+    "supported": "the numbers show it",
+    "refuted": "they show the contrary, or that there is nothing to it",
+    "negligible": "they show it, and that it is smaller than what matters",
+    "undecided": "these seeds show neither",
+    "not measured": "the study lacks what it is about",
+}
+VERDICTS = tuple(MEANINGS)
 
 
 class UnmeasuredError(Exception):
     """The study lacks what a claim is about; the message says what to add to params.yaml."""
-
-
-class UndecidableError(Exception):
-    """A number that a rule needs is NaN; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,6 @@ class Evidence:
     dataset: str
     config: ReportConfig
 
-    @property
-    def seeds_text(self) -> str:
-        """The number of seeds, in words."""
-        return counted(len(self.study.seeds), "seed")
-
     def get_name(self, function: str) -> str:
         """Get the name of the activation with that function; of several, the one of that name."""
         names = [one.name for one in self.activations if one.function == function]
@@ -73,25 +71,59 @@ class Evidence:
 
     def get_hidden(self, network: str) -> tuple[int, ...]:
         """Get the units of a network's hidden layers."""
-        rows = where(self.study.layers, activation=self.study.activations[0], network=network)
-        return tuple(rows["units"].tolist()[:-1])
+        listed = str(where(self.study.configurations, network=network)["network.hidden"].iloc[0])
+        return tuple(map(int, listed.split("-"))) if listed else ()
 
-    def get_scores(self, metric: str, network: str, name: str) -> Float[np.ndarray, " seeds"]:
-        """Get an activation's scores, one per seed of the study.
+    def get_scores(self, metric: str, network: str, name: str) -> pd.Series:
+        """Get an activation's scores by a metric, indexed by its seeds, in ascending order.
 
         NaN where there is none, or the seed diverged.
         """
-        rows = where(self.scores, metric=metric, network=network, activation=name)
-        by_seed = rows.set_index("pair")["value"].astype(float).reindex(self.study.seeds)
-        known = self.study.identify({NETWORK: network, ACTIVATION: name})
-        is_lost = by_seed.index.isin(diverged_seeds(self.study).get(known, []))
-        return by_seed.mask(is_lost).to_numpy()
+        rows: Any = where(self.scores, metric=metric, network=network, activation=name)
+        if rows.empty:
+            raise UnmeasuredError(f"The study has no {metric} of {name} on {network}.")
+        rows = rows.set_index("pair")
+        found = rows["value"].astype(float).mask(rows["diverged"].astype(bool))
+        return found.reindex(
+            sorted(where(self.study.test, network=network, activation=name)["seed"])
+        )
 
-    def get_gradients(self, columns: str, **rows: Any) -> pd.DataFrame:
-        """Get some rows of the gradients as one row per seed, one column per layer or epoch."""
-        chosen = where(self.study.gradients, **rows)
-        wide = chosen.pivot(index="seed", columns=columns, values="value")  # noqa: PD010
-        return wide.astype(float).reindex(self.study.seeds)
+    def share(self, *wanted: tuple[str, str, str]) -> list[Float[np.ndarray, " seeds"]]:
+        """Get the scores of several (metric, network, activation) over the seeds of all of them."""
+        found: list[Any] = [self.get_scores(*each) for each in wanted]
+        shared = sorted(set.intersection(*(set(scores.index) for scores in found)))
+        return [scores[shared].to_numpy() for scores in found]
+
+    def estimate(
+        self,
+        values: Float[np.ndarray, " seeds"],
+        comparisons: int = 1,
+        kind: Literal["mean", "share", "ratio"] = "mean",
+    ) -> "Estimate":
+        """Estimate the mean over seeds with its interval, one of `comparisons` (Bonferroni).
+
+        Of shares, the interval cannot leave 0 to 1; of ratios, the mean is geometric.
+        """
+        count, confidence = len(values), bonferroni(self.config.confidence, comparisons)
+        lost = ~np.isfinite(values) | ((values <= 0) if kind == "ratio" else False)
+        if lost.any():
+            reason = "diverged, or a gradient is zero" if kind == "ratio" else "diverged"
+            seeds = f"{np.count_nonzero(lost)} of {counted(count, 'seed')}"
+            return NONE._replace(why=f"undefined with {seeds}: a training {reason}")
+        sample = np.log(values) if kind == "ratio" else values
+        find_interval = choose_interval(self.study.is_sequential, kind == "share")
+        mean, _, low, high = find_interval(sample, confidence)
+        why = ""
+        if not math.isfinite(low):
+            why = f"all {count} seeds give the same value, which with so few shows nothing"
+            if count == 1:
+                why = "with one seed no uncertainty can be given"
+            elif self.study.is_sequential and count < FIRST_LOOK:
+                why = f"no interval before {FIRST_LOOK} seeds"
+        mean = 0.0 if abs(mean) <= 1e-12 else mean  # a residue of rounding
+        if kind == "ratio":
+            mean, low, high = (float(np.exp(value)) for value in (mean, low, high))
+        return Estimate(mean, low, high, why)
 
 
 class Estimate(NamedTuple):
@@ -112,7 +144,8 @@ class Estimate(NamedTuple):
 
     def scaled(self, factor: float) -> "Estimate":
         """Convert it to another unit."""
-        return Estimate(factor * self.mean, factor * self.low, factor * self.high, self.why)
+        low, high = sorted((factor * self.low, factor * self.high))
+        return Estimate(factor * self.mean, low, high, self.why)
 
 
 #: Where nothing can be estimated.
@@ -132,7 +165,7 @@ class Outcome:
     decisive_estimate
         The number that the verdict rests on, in `unit`; of several, the least favourable one.
     seeds
-        The number of seeds that it rests on; for times, of timing blocks.
+        The number of seeds that it rests on; for times, of processes.
     """
 
     verdict: Verdict
@@ -140,42 +173,6 @@ class Outcome:
     decisive_estimate: Estimate = NONE
     unit: str = ""
     seeds: int = 0
-
-
-def estimate(
-    values: Float[np.ndarray, " seeds"],
-    confidence: float,
-    comparisons: int = 1,
-    geometric: bool = False,
-) -> Estimate:
-    """Estimate the mean over seeds with a t interval, one of `comparisons` (Bonferroni).
-
-    Equal values have an interval without width, however few they are. It is kept only where the
-    sign test, whose p-value is 2 ^ (1 - seeds), agrees. `geometric` is for ratios.
-
-    >>> estimate(np.array([0.1, 0.1, 0.1]), 0.95).why
-    'all 3 seeds give the same value, which with so few shows nothing'
-    """
-    adjusted = bonferroni(confidence, comparisons)
-    interval = (geometric_interval if geometric else mean_interval)(values, adjusted)
-    count = len(values)
-    lost = ~np.isfinite(values) | ((values <= 0) if geometric else False)
-    if lost.any():
-        reason = "diverged, or a gradient is zero" if geometric else "diverged"
-        seeds = f"{np.count_nonzero(lost)} of {counted(count, 'seed')}"
-        return NONE._replace(why=f"undefined with {seeds}: a training {reason}")
-    if count == 1:
-        why = "with one seed no uncertainty can be given"
-        return Estimate(interval.mean, math.nan, math.nan, why)
-    if np.ptp(values) <= 1e-12 * np.abs(values).max():
-        if 2.0 ** (1 - count) > (1 - confidence) / comparisons:
-            why = f"all {count} seeds give the same value, which with so few shows nothing"
-            return Estimate(interval.mean, math.nan, math.nan, why)
-        value = float(values[0])
-        return Estimate(value, value, value)
-    # Equal values leave a residue of rounding.
-    mean = interval.mean if geometric or abs(interval.mean) > 1e-12 else 0.0
-    return Estimate(mean, interval.low, interval.high)
 
 
 def write_estimate(estimate: Estimate, write: Callable[[float], str], unit: str = "") -> str:

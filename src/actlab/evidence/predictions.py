@@ -63,8 +63,7 @@ def read_predictions(
                     f"{path} holds logits {array.shape} of seed {seed} for {len(labels)} test"
                     " images: run `dvc repro` to make it again"
                 )
-            confidence = _find_confidence(array, outputs[network, activation])
-            error = calibration_error(confidence, array.argmax(axis=1) == labels)
+            error = find_calibration(array, labels, outputs[network, activation])
             errors.append((network, activation, seed, error))
         stacked = np.stack(list(logits.values())).astype(np.float64)
         is_lost = np.isin(study.seeds, diverged.get((network, activation), []))[:, None]
@@ -79,6 +78,15 @@ def read_predictions(
     columns = [*study.keys, "seed", "calibration_error"]
     calibration = pd.DataFrame(errors, columns=columns)
     return replace(study, calibration=calibration), {"test_accuracy": right, "test_loss": losses}
+
+
+def find_calibration(
+    logits: Float[np.ndarray, "images classes"],
+    labels: Int32[np.ndarray, " images"],
+    outputs: str,
+) -> float:
+    """Compute the calibration error of a classifier's logits; NaN of a diverged network."""
+    return calibration_error(_find_confidence(logits, outputs), logits.argmax(axis=1) == labels)
 
 
 def _find_confidence(

@@ -1,34 +1,32 @@
 """The rules by which the claims of the teaching notebook are decided.
 
 Thresholds are the notebook's; where it names none, a constant with its reason. Several comparisons
-within a claim are adjusted for their number.
+within a claim are adjusted for their number, and every verdict is read from the intervals.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
-from actlab.engine.csvs import where
-from actlab.evidence import layer_summaries
 from actlab.evidence.comparisons import METRICS
+from actlab.evidence.decisions import FIRST_LOOK, read_verdict
 from actlab.evidence.differences import difference_text, orient
+from actlab.evidence.layer_scores import DEAD_AFTER, DEAD_BEFORE, DIVIDED_BY, MOMENTS, ONE_SIGN
 from actlab.evidence.outcomes import (
+    NONE,
     Estimate,
     Evidence,
     Outcome,
-    UndecidableError,
     UnmeasuredError,
     Verdict,
     decide_side,
-    estimate,
     write_estimate,
 )
-from actlab.evidence.statistics import holm, paired_tests, permutation_p, rank_correlation
+from actlab.evidence.statistics import permutation_p, rank_correlation
 from actlab.evidence.wording import counted, in_points, join, percent, written
 
 #: The notebook's three activations, and its hidden layers.
@@ -54,48 +52,11 @@ DEATHS_THAT_MATTER = 0.01
 #: A remedy for dying units leaves less than this part of the dead units of ReLU.
 REMAINING_DEAD_PART = 0.5
 
+#: Gradients are called weak, medium and strong: levels, so neighbours differ by at least a quarter.
+GRADIENT_RATIO_THAT_MATTERS = 1.25
+
 #: Rank correlations of fewer activations take two values only.
 FEWEST_RANKED = 3
-
-
-class Moment(NamedTuple):
-    """When the first layer's gradient is taken: in words, probe, kept epochs, what is measured."""
-
-    words: str
-    probe: str
-    is_kept: Callable[[int, int], bool]
-    measured: str
-
-
-#: By the ending of a claim's name.
-MOMENTS = {
-    "after": Moment(
-        "after training",
-        "notebook",
-        lambda epoch, last: epoch == last,
-        "The notebook's own measure: mean absolute entry of the first layer's gradient on the"
-        " first training images, of the trained networks",
-    ),
-    "before": Moment(
-        "before training",
-        "notebook",
-        lambda epoch, last: epoch == 0,
-        "The same mean absolute entry, of the networks before training",
-    ),
-    "through": Moment(
-        "through training",
-        "notebook",
-        lambda epoch, last: epoch > 0,
-        "The same mean absolute entry, the geometric mean over the kept epochs after the first step"
-        " of training",
-    ),
-    "through_on_test_images": Moment(
-        "through training, on test images",
-        "test",
-        lambda epoch, last: epoch > 0,
-        "The same mean over the kept epochs, of the gradient on test images, which are many more",
-    ),
-}
 
 
 # --- The networks that a claim is about ------------------------------------------------------
@@ -129,6 +90,27 @@ def find_both_networks(evidence: Evidence) -> tuple[str, ...]:
     return (*find_notebook_network(evidence), *find_deepest_network(evidence))
 
 
+# --- Several pairs -----------------------------------------------------------------------------
+
+
+def combine(verdicts: Iterable[tuple[str, float]]) -> Verdict:
+    """Decide a claim that the first of each pair is better, from the pairs' verdicts and means.
+
+    >>> combine([("better", 0.3), ("negligible", 0.1)]), combine([("better", 1.0), ("worse", -1.0)])
+    ('negligible', 'refuted')
+    """
+    found = list(verdicts)
+    if any(
+        verdict in ("worse", "equivalent") or (verdict == "negligible" and mean < 0)
+        for verdict, mean in found
+    ):
+        return "refuted"
+    names = {verdict for verdict, _ in found}
+    if "undecided" in names:
+        return "undecided"
+    return "negligible" if "negligible" in names else "supported"
+
+
 # --- Accuracies and times --------------------------------------------------------------------
 
 
@@ -136,8 +118,8 @@ def reaches_expected_accuracy(evidence: Evidence, network: str, *, function: str
     """Decide whether a function's test accuracy lies in the range that the notebook expects."""
     _require_mnist(evidence)
     name, (least, below) = evidence.get_name(function), EXPECTED_ACCURACY[function]
-    values = evidence.get_scores("test_accuracy", network, name)
-    mean = estimate(values, evidence.config.confidence)
+    values = evidence.get_scores("test_accuracy", network, name).to_numpy()
+    mean = evidence.estimate(values, kind="share")
     verdict: Verdict = "undecided"
     if mean.low >= least and mean.high < below:
         verdict = "supported"
@@ -146,33 +128,34 @@ def reaches_expected_accuracy(evidence: Evidence, network: str, *, function: str
     mean = mean.scaled(100.0)
     numbers = (
         f"{name} {write_estimate(mean, _write_number, ' %')}, after"
-        f" {counted(evidence.study.epochs, 'epoch')}, {evidence.seeds_text}."
+        f" {counted(evidence.study.epochs, 'epoch')}, {counted(len(values), 'seed')}."
     )
     return Outcome(verdict, numbers, mean, "percent", len(values))
 
 
 def are_equally_accurate(evidence: Evidence, network: str) -> Outcome:
-    """Decide whether sigmoid, tanh and ReLU are equivalent in test accuracy."""
+    """Decide whether test accuracies of sigmoid, tanh and ReLU differ by less than the margin."""
     _require_mnist(evidence)
-    pairs = list(combinations(map(evidence.get_name, THREE), 2))
     margin = evidence.config.equivalence_margin
-    rows = [orient(evidence.comparisons, "test_accuracy", *pair, network=network) for pair in pairs]
-    differences = []
-    for pair in pairs:
-        one, other = (evidence.get_scores("test_accuracy", network, name) for name in pair)
-        differences.append(estimate(one - other, evidence.config.confidence, len(pairs)))
+    rows = [
+        orient(evidence.comparisons, "test_accuracy", *pair, network=network)
+        for pair in combinations(map(evidence.get_name, THREE), 2)
+    ]
     verdict: Verdict = "undecided"
-    if all(row["verdict"] == "equivalent" for row in rows):
+    if all(row["verdict"] in ("equivalent", "negligible") for row in rows):
         verdict = "supported"
-    elif any(one.side_of(margin) > 0 or one.side_of(-margin) < 0 for one in differences):
+    elif any(row["low"] >= margin or row["high"] <= -margin for row in rows):
         verdict = "refuted"
     parts = [
-        f"{first} minus {second} {write_estimate(one, in_points, ' points')}, {row['verdict']}"
-        for (first, second), one, row in zip(pairs, differences, rows, strict=True)
+        f"{row['best']} minus {row['other']} {row['verdict']}"
+        f" ({_write_difference('test_accuracy', row)})"
+        for row in rows
     ]
-    largest = max(differences, key=lambda one: abs(one.mean) if one.mean == one.mean else math.inf)
-    numbers = f"{'; '.join(parts)}; {evidence.seeds_text}, margin {100 * margin:g} points."
-    return Outcome(verdict, numbers, largest.scaled(100.0), "points", len(evidence.study.seeds))
+    largest = max(
+        rows, key=lambda row: abs(row["mean"]) if row["mean"] == row["mean"] else math.inf
+    )
+    numbers = f"{'; '.join(parts)}; margin {100 * margin:g} points."
+    return Outcome(verdict, numbers, *_read_decisive("test_accuracy", largest))
 
 
 def compare_with_all(
@@ -190,61 +173,70 @@ def compare_with_all(
         orient(evidence.comparisons, metric, name, evidence.get_name(other), network=network)
         for other in others
     ]
-    decided: Verdict = "undecided"
-    if all(row["verdict"] == verdict for row in rows):
-        decided = "supported"
-    elif any(row["verdict"] not in (verdict, "undecided") for row in rows):
-        decided = "refuted"
+    # Turned so that what is claimed is "better", and above 0.
+    turned: dict[str, str] = {"better": "worse", "worse": "better"} if verdict == "worse" else {}
+    sign = 1 if METRICS[metric].larger_is_better == (verdict == "better") else -1
+    found = [(str(turned.get(row["verdict"], row["verdict"])), sign * row["mean"]) for row in rows]
     parts = [
         f"{name} against {row['other']} {row['verdict']} ({_write_difference(metric, row)})"
         for row in rows
     ]
-    order = {verdict: 2, "undecided": 1}
+    order = {verdict: 3, "negligible": 2, "undecided": 1}
     row = min(rows, key=lambda row: order.get(row["verdict"], 0))
-    decisive, unit = Estimate(row["mean"], row["low"], row["high"]), METRICS[metric].unit
+    return Outcome(combine(found), f"{'; '.join(parts)}.", *_read_decisive(metric, row))
+
+
+def _read_decisive(metric: str, row: Mapping[str, Any]) -> tuple[Estimate, str, int]:
+    """Return the estimate of a comparison, its unit and the number of its pairs."""
+    estimate, unit = Estimate(row["mean"], row["low"], row["high"]), METRICS[metric].unit
     if unit == "ratio":
         mean, low, high = (math.exp(row[key]) for key in ("mean", "low", "high"))
-        decisive = Estimate(mean, low, high)
+        estimate = Estimate(mean, low, high)
     elif unit == "points":
-        decisive = decisive.scaled(100.0)
-    return Outcome(decided, f"{'; '.join(parts)}.", decisive, unit, int(row["pairs"]))
+        estimate = estimate.scaled(100.0)
+    return estimate, unit, int(row["pairs"])
 
 
 def differences_grow_with_depth(evidence: Evidence, shallow: str, deep: str) -> Outcome:
     """Decide whether differences of test accuracy are larger in the deeper network."""
-    alpha, margin = 1 - evidence.config.confidence, evidence.config.equivalence_margin
     pairs = list(combinations(map(evidence.get_name, THREE), 2))
-    parts, growths, tests, changed, grows = [], [], [], [], []
+    margin, parts, growths, counts = evidence.config.equivalence_margin, [], [], []
+    growing = shrinking = False
     for first, second in pairs:
-        there, here = (
-            evidence.get_scores("test_accuracy", network, first)
-            - evidence.get_scores("test_accuracy", network, second)
-            for network in (deep, shallow)
+        there_first, there_second, here_first, here_second = evidence.share(
+            *(
+                ("test_accuracy", network, name)
+                for network in (deep, shallow)
+                for name in (first, second)
+            )
         )
-        contrast = there - here
-        tests.append(paired_tests(contrast, margin))
+        there, here = there_first - there_second, here_first - here_second
         # |there| > |here| where, and only where, difference and sum of the two have one sign.
-        changed.append(max(tests[-1].p_t, paired_tests(there + here, margin).p_t))
-        grows.append(bool(abs(there.mean()) > abs(here.mean())))
+        contrast, total = (
+            evidence.estimate(values, len(pairs)) for values in (there - here, there + here)
+        )
+        is_shown = contrast.side_of(0.0) * total.side_of(0.0)
+        growing, shrinking = growing or is_shown > 0, shrinking or is_shown < 0
         # Turned so that above zero is a difference that grows.
-        turned = contrast if (contrast.mean() > 0) == grows[-1] else -contrast
-        growths.append(estimate(turned, evidence.config.confidence, len(pairs)))
+        grows = bool(abs(there.mean()) > abs(here.mean()))
+        turned = contrast if (contrast.mean > 0) == grows else contrast.scaled(-1.0)
+        growths.append(turned)
+        counts.append(len(there))
         parts.append(
             f"{first} minus {second} {in_points(float(here.mean()))} on {shallow},"
             f" {in_points(float(there.mean()))} on {deep},"
-            f" interaction {write_estimate(growths[-1], in_points)}"
+            f" interaction {write_estimate(turned, in_points)}"
         )
-    shown = holm(np.array(changed)) < alpha
-    equal = holm(np.array([test.p_equivalence for test in tests])) < alpha
-    growing, shrinking = (shown & np.array(grows)).any(), (shown & ~np.array(grows)).any()
     verdict: Verdict = "undecided"
-    if equal.all() or (shrinking and not growing):
+    if shrinking and not growing:
         verdict = "refuted"
     elif growing and not shrinking:
         verdict = "supported"
-    numbers = f"Points, {evidence.seeds_text}: {'; '.join(parts)}."
-    decisive = growths[int(np.argmin(np.nan_to_num([test.p_t for test in tests], nan=1.0)))]
-    return Outcome(verdict, numbers, decisive.scaled(100.0), "points", len(evidence.study.seeds))
+    elif all(-margin < growth.low and growth.high < margin for growth in growths):
+        verdict = "refuted"
+    numbers = f"Points, {counted(min(counts), 'seed')}: {'; '.join(parts)}."
+    decisive = max(growths, key=lambda one: max(one.low, -one.high) if one.low == one.low else -9.0)
+    return Outcome(verdict, numbers, decisive.scaled(100.0), "points", min(counts))
 
 
 def _require_mnist(evidence: Evidence) -> None:
@@ -276,23 +268,35 @@ def has_larger_gradient(
     evidence: Evidence, network: str, *, pairs: Sequence[tuple[str, str]], when: str
 ) -> Outcome:
     """Decide whether the first layer's gradient is larger with the first of each pair."""
-    parts, ratios = [], []
+    parts, ratios, counts = [], [], []
     for pair in pairs:
         first, second = map(evidence.get_name, pair)
-        above, below = (_get_first_layer(evidence, network, name, when) for name in (first, second))
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            ratio = estimate(above / below, evidence.config.confidence, len(pairs), geometric=True)
+        ratio, count = _compare_gradients(evidence, network, first, second, when, len(pairs))
         ratios.append(ratio)
+        counts.append(count)
         parts.append(f"{first} to {second} {write_estimate(ratio, written)}")
-    sides = [ratio.side_of(1.0) for ratio in ratios]
-    verdict: Verdict = "undecided"
-    if min(sides) > 0:
-        verdict = "supported"
-    elif min(sides) < 0:
-        verdict = "refuted"
-    numbers = f"Ratios {MOMENTS[when].words}, {evidence.seeds_text}: {'; '.join(parts)}."
+    numbers = f"Ratios {MOMENTS[when].words}, {counted(min(counts), 'seed')}: {'; '.join(parts)}."
     least = min(ratios, key=lambda ratio: ratio.mean if ratio.mean == ratio.mean else -math.inf)
-    return Outcome(verdict, numbers, least, "ratio", len(evidence.study.seeds))
+    verdict = combine((_read_ratio(ratio), ratio.mean - 1) for ratio in ratios)
+    return Outcome(verdict, numbers, least, "ratio", min(counts))
+
+
+def _compare_gradients(
+    evidence: Evidence, network: str, first: str, second: str, when: str, pairs: int
+) -> tuple[Estimate, int]:
+    """Estimate the ratio of two activations' gradients in the first layer, one of so many pairs."""
+    metric = f"gradient_{when}"
+    above, below = evidence.share((metric, network, first), (metric, network, second))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return evidence.estimate(above / below, pairs, kind="ratio"), len(above)
+
+
+def _read_ratio(ratio: Estimate) -> str:
+    """Read the verdict on the first of two gradients: better is larger."""
+    if not ratio.low > 0:
+        return "undecided"
+    margin = math.log(GRADIENT_RATIO_THAT_MATTERS)
+    return read_verdict(math.log(ratio.low), math.log(ratio.high), margin)
 
 
 def divides_gradient_by(
@@ -306,21 +310,11 @@ def divides_gradient_by(
 ) -> Outcome:
     """Decide on which side of a bound the factor per layer lies, before training."""
     name = evidence.get_name(function)
-    first, *_, last = hidden = evidence.study.layers_of(network)[:-1]
-    norms = evidence.get_gradients(
-        "layer",
-        activation=name,
-        network=network,
-        layer=[first, last],
-        probe="test",
-        statistic="backprop_rms",
-        epoch=0,
-    )
-    factors = (norms[last] / norms[first]).to_numpy() ** (1 / (len(hidden) - 1))
-    factor = estimate(factors, evidence.config.confidence, geometric=True)
+    factors = evidence.get_scores(DIVIDED_BY, network, name).to_numpy()
+    factor = evidence.estimate(factors, kind="ratio")
     numbers = (
-        f"With {name} each layer divides the gradient, from {last} to {first}, by"
-        f" {write_estimate(factor, partial(written, digits=3))}, {evidence.seeds_text}."
+        f"With {name} each layer divides the gradient, from the last hidden layer to the first, by"
+        f" {write_estimate(factor, partial(written, digits=3))}, {counted(len(factors), 'seed')}."
     )
     verdict = decide_side(factor, bound, above, below)
     return Outcome(verdict, numbers, factor, "factor per layer", len(factors))
@@ -328,43 +322,30 @@ def divides_gradient_by(
 
 def has_more_one_sign_kernels(evidence: Evidence, network: str) -> Outcome:
     """Decide whether sigmoid's kernel gradients have one sign more often than tanh's."""
-    shares = where(
-        layer_summaries.one_sign_shares(evidence.study, evidence.config.confidence),
-        network=network,
-        statistic="one_sign_batch_fraction",
-    )
-    seeds = [f"seed_{seed}" for seed in evidence.study.seeds]
-    kept = set(evidence.study.gradients["epoch"])
-    names, means = [evidence.get_name(function) for function in ("sigmoid", "tanh")], []
-    for name in names:
-        rows = where(shares, activation=name)
-        if set(rows["epoch"]) != kept or not set(seeds) <= set(rows.columns):
-            raise UndecidableError(f"With {name} on {network} a gradient is not finite.")
-        means.append(rows[seeds].to_numpy(float).mean(axis=0))
-    difference = estimate(means[0] - means[1], evidence.config.confidence)
+    names = [evidence.get_name(function) for function in ("sigmoid", "tanh")]
+    sigmoid, tanh = evidence.share(*((ONE_SIGN, network, name) for name in names))
+    difference = evidence.estimate(sigmoid - tanh)
     parts = [
-        f"{percent(float(mean.mean()))} with {name}"
-        for name, mean in zip(names, means, strict=True)
+        f"{percent(float(shares.mean()))} with {name}"
+        for name, shares in zip(names, (sigmoid, tanh), strict=True)
     ]
     numbers = (
         f"{' and '.join(parts)}, mean of the kept epochs; difference"
-        f" {write_estimate(difference, in_points, ' points')}, {evidence.seeds_text}."
+        f" {write_estimate(difference, in_points, ' points')}, {counted(len(tanh), 'seed')}."
     )
     verdict = decide_side(difference, 0.0, "supported", "refuted")
-    return Outcome(verdict, numbers, difference.scaled(100.0), "points", len(seeds))
+    return Outcome(verdict, numbers, difference.scaled(100.0), "points", len(tanh))
 
 
 def units_die(evidence: Evidence, network: str) -> Outcome:
     """Decide whether more than `DEATHS_THAT_MATTER` of ReLU's units die in training."""
     name = evidence.get_name("relu")
-    before, after = (
-        _get_dead_share(evidence, network, name, epoch) for epoch in (0, evidence.study.epochs)
-    )
-    change = estimate(after - before, evidence.config.confidence)
+    before, after = evidence.share((DEAD_BEFORE, network, name), (DEAD_AFTER, network, name))
+    change = evidence.estimate(after - before)
     numbers = (
         f"Dead units of {name}: {percent(float(before.mean()))} before training,"
         f" {percent(float(after.mean()))} after; change"
-        f" {write_estimate(change, in_points, ' points')}, {evidence.seeds_text}."
+        f" {write_estimate(change, in_points, ' points')}, {counted(len(after), 'seed')}."
     )
     verdict = decide_side(change, DEATHS_THAT_MATTER, "supported", "refuted")
     return Outcome(verdict, numbers, change.scaled(100.0), "points", len(after))
@@ -373,16 +354,15 @@ def units_die(evidence: Evidence, network: str) -> Outcome:
 def leaves_fewer_dead_units(evidence: Evidence, network: str) -> Outcome:
     """Decide whether leaky ReLU has less than `REMAINING_DEAD_PART` of ReLU's dead units."""
     names = [evidence.get_name(function) for function in ("relu", "leaky_relu")]
-    epoch = evidence.study.epochs
-    relu, leaky = (_get_dead_share(evidence, network, name, epoch) for name in names)
+    relu, leaky = evidence.share(*((DEAD_AFTER, network, name) for name in names))
     shares = join(
         f"{percent(float(share.mean()))} of the units of {name}"
         for name, share in zip(names, (relu, leaky), strict=True)
     )
-    dead = f"Dead after training: {shares}, {evidence.seeds_text}"
+    dead = f"Dead after training: {shares}, {counted(len(relu), 'seed')}"
     if not relu.any():
-        return Outcome("undecided", f"{dead}: none to keep alive.", seeds=len(relu))
-    difference = estimate(REMAINING_DEAD_PART * relu - leaky, evidence.config.confidence)
+        return Outcome("undecided", f"{dead}: none to keep alive.", NONE, "points", len(relu))
+    difference = evidence.estimate(REMAINING_DEAD_PART * relu - leaky)
     numbers = (
         f"{dead}; {100 * REMAINING_DEAD_PART:g} % of the first minus the second:"
         f" {write_estimate(difference, in_points, ' points')}."
@@ -391,22 +371,59 @@ def leaves_fewer_dead_units(evidence: Evidence, network: str) -> Outcome:
     return Outcome(verdict, numbers, difference.scaled(100.0), "points", len(relu))
 
 
+def larger_gradient_learns_faster(evidence: Evidence, network: str) -> Outcome:
+    """Decide whether, of each pair, the activation with the larger gradient needs fewer epochs."""
+    names = _require_ranked(evidence)
+    pairs = list(combinations(names, 2))
+    counts: dict[str, list[str]] = {"better": [], "worse": []}
+    decisive, unit, seeds, differing = NONE, "epochs", 0, 0
+    for first, second in pairs:
+        ratio, count = _compare_gradients(evidence, network, first, second, "before", len(pairs))
+        size = _read_ratio(ratio)
+        if size not in ("better", "worse"):
+            continue
+        differing += 1
+        larger, smaller = (first, second) if size == "better" else (second, first)
+        row = orient(evidence.comparisons, "epochs_to_target", larger, smaller, network=network)
+        if row["verdict"] in counts:
+            text = f"{larger} against {smaller} ({_write_difference('epochs_to_target', row)})"
+            counts[row["verdict"]].append(text)
+        if row["verdict"] == "worse" and not row["mean"] <= decisive.mean:
+            decisive, unit, _ = _read_decisive("epochs_to_target", row)
+        seeds = max(seeds, count)
+    verdict: Verdict = "undecided"
+    if counts["worse"]:
+        verdict = "refuted"
+    elif differing and len(counts["better"]) == differing:
+        verdict = "supported"
+    numbers = (
+        f"Of {counted(len(pairs), 'pair')} {differing} have gradients that differ; of these, with"
+        f" the larger gradient {len(counts['better'])} need fewer epochs and"
+        f" {len(counts['worse'])} more"
+    )
+    examples = f": {'; '.join(counts['worse'][:2])}" if counts["worse"] else ""
+    return Outcome(verdict, f"{numbers}{examples}.", decisive, unit, seeds)
+
+
 def gradient_ranks_learning(evidence: Evidence, network: str) -> Outcome:
-    """Decide whether a larger first gradient goes with fewer epochs to the target."""
-    names = evidence.study.activations
-    if len(names) < FEWEST_RANKED:
-        raise UnmeasuredError(
-            f"A rank correlation needs at least {FEWEST_RANKED} activations: add more to"
-            " activations in params.yaml."
+    """Decide whether a larger first gradient goes with fewer epochs to the target, over ranks."""
+    names = _require_ranked(evidence)
+    found = evidence.share(
+        *(
+            (metric, network, name)
+            for metric in ("gradient_before", "epochs_to_target")
+            for name in names
         )
-    gradients = np.stack([_get_first_layer(evidence, network, name, "before") for name in names])
-    epochs = np.stack([evidence.get_scores("epochs_to_target", network, name) for name in names])
+    )
+    if evidence.study.is_sequential:  # a test whose number of seeds was declared
+        found = [values[:FIRST_LOOK] for values in found]
+    gradients, epochs = np.stack(found[: len(names)]), np.stack(found[len(names) :])
     rhos = np.array([rank_correlation(*pair) for pair in zip(gradients.T, epochs.T, strict=True)])
-    mean = estimate(rhos, evidence.config.confidence)
+    mean = evidence.estimate(rhos)
     low, high = (float(np.clip(bound, -1, 1)) for bound in (mean.low, mean.high))
     mean = mean._replace(low=low, high=high)
     numbers = (
-        f"Mean rho {write_estimate(mean, _write_number)} of {evidence.seeds_text},"
+        f"Mean rho {write_estimate(mean, _write_number)} of {counted(len(rhos), 'seed')},"
         f" each over the same {len(names)} activations"
     )
     verdict: Verdict = "undecided"
@@ -422,36 +439,11 @@ def gradient_ranks_learning(evidence: Evidence, network: str) -> Outcome:
     return Outcome(verdict, f"{numbers}.", mean, "rank correlation", len(rhos))
 
 
-def _get_first_layer(
-    evidence: Evidence, network: str, name: str, when: str
-) -> Float[np.ndarray, " seeds"]:
-    """Get the first layer's gradient of each seed, the geometric mean over the moment's epochs."""
-    study, moment = evidence.study, MOMENTS[when]
-    by_epoch = evidence.get_gradients(
-        "epoch",
-        activation=name,
-        network=network,
-        layer=study.layers_of(network)[0],
-        probe=moment.probe,
-        statistic="mean_abs",
-        epoch=[one for one in set(study.gradients["epoch"]) if moment.is_kept(one, study.epochs)],
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.exp(np.log(by_epoch.to_numpy()).mean(axis=1))
-
-
-def _get_dead_share(
-    evidence: Evidence, network: str, name: str, epoch: int
-) -> Float[np.ndarray, " seeds"]:
-    """Get the share of dead units of each seed, all hidden layers together."""
-    by_layer = evidence.get_gradients(
-        "layer",
-        activation=name,
-        network=network,
-        probe="test",
-        statistic="dead_fraction",
-        epoch=epoch,
-    )
-    units = np.array(evidence.get_hidden(network))
-    hidden = evidence.study.layers_of(network)[:-1]
-    return (by_layer[hidden].to_numpy() * units).sum(axis=1) / units.sum()
+def _require_ranked(evidence: Evidence) -> list[str]:
+    names = evidence.study.activations
+    if len(names) < FEWEST_RANKED:
+        raise UnmeasuredError(
+            f"A rank correlation needs at least {FEWEST_RANKED} activations: add more to"
+            " activations in params.yaml."
+        )
+    return names

@@ -1,21 +1,33 @@
-"""Intervals, tests and verdicts from one value per seed."""
+"""Intervals and measures of one value per seed, or of one per seed and test image."""
 
 import functools
 import math
 from collections.abc import Sequence
 from itertools import permutations
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64
-from scipy import stats
-
-Verdict = Literal["better", "worse", "equivalent", "undecided"]
+from jaxtyping import Bool, Float
+from scipy import special, stats
 
 
 @functools.cache  # SciPy needs longer for it than for the rest of an interval
-def _student_quantile(probability: float, freedom: int) -> float:
+def student_quantile(probability: float, freedom: int | float) -> float:
+    """Compute the quantile of Student's t distribution."""
     return float(stats.t.ppf(probability, freedom))
+
+
+def is_constant(values: Float[np.ndarray, " seeds"]) -> bool:
+    """Return whether all values are equal, but for a residue of rounding."""
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
+
+
+def widen(sd: float, resolution: float) -> float:
+    """Compute a standard deviation that is at least that of a rounding error of two values.
+
+    `resolution` is the step between possible values of a discrete metric; 0 if it is continuous.
+    """
+    return max(sd, resolution / math.sqrt(6))
 
 
 class Interval(NamedTuple):
@@ -39,17 +51,23 @@ class Interval(NamedTuple):
 
 
 def mean_interval(
-    values: Float[np.ndarray, " seeds"] | Sequence[float], confidence: float
+    values: Float[np.ndarray, " seeds"] | Sequence[float],
+    confidence: float,
+    resolution: float = 0.0,
 ) -> Interval:
     """Compute the mean and Student's t interval of independent values, one per seed.
 
     The bounds are mean -+ t * sd / sqrt(n), t the quantile of n - 1 degrees of freedom
-    (Student 1908). All is NaN without values.
+    (Student 1908). All is NaN without values. Equal values of a continuous metric have no interval
+    until a sign test, with p = 2^(1 - n), could show them; then it has no width. For `resolution`
+    see `widen`.
 
     >>> mean_interval([1.0, 2.0, 3.0], confidence=0.95)
     Interval(mean=2.0, sd=1.0, low=-0.484..., high=4.484...)
     >>> mean_interval([1.0], confidence=0.95)
     Interval(mean=1.0, sd=nan, low=nan, high=nan)
+    >>> mean_interval([1.0, 1.0, 1.0], confidence=0.95)
+    Interval(mean=1.0, sd=0.0, low=nan, high=nan)
     """
     sample = np.asarray(values, dtype=np.float64)
     if not (sample.size and np.isfinite(sample).all()):
@@ -57,9 +75,13 @@ def mean_interval(
     mean = float(sample.mean())
     if sample.size == 1:
         return Interval(mean, math.nan, math.nan, math.nan)
+    if is_constant(sample) and not resolution:
+        value = float(sample[0])
+        bound = value if 2.0 ** (1 - sample.size) <= 1 - confidence else math.nan
+        return Interval(value, 0.0, bound, bound)
     sd = float(sample.std(ddof=1))
-    quantile = _student_quantile((1 + confidence) / 2, sample.size - 1)
-    half = quantile * sd / math.sqrt(sample.size)
+    quantile = student_quantile((1 + confidence) / 2, sample.size - 1)
+    half = quantile * widen(sd, resolution) / math.sqrt(sample.size)
     return Interval(mean, sd, mean - half, mean + half)
 
 
@@ -81,6 +103,27 @@ def geometric_interval(
         return Interval(*(float(np.exp(value)) for value in logarithms))
 
 
+def share_interval(
+    values: Float[np.ndarray, " seeds"] | Sequence[float], confidence: float
+) -> Interval:
+    """Compute the mean of shares and its interval, which cannot leave 0 to 1.
+
+    The t interval of the mean is taken on the scale of log-odds by the delta method: logit(mean) -+
+    t * sd / sqrt(n) / (mean * (1 - mean)). Where all shares are 0, or all are 1, it has no width
+    that these values could tell, and no bounds.
+
+    >>> share_interval([0.9, 0.98], confidence=0.95).high < 1
+    True
+    """
+    plain = mean_interval(values, confidence)
+    if not (math.isfinite(plain.low) and 0 < plain.mean < 1):
+        return Interval(plain.mean, plain.sd, math.nan, math.nan)
+    half = (plain.high - plain.mean) / (plain.mean * (1 - plain.mean))
+    centre = math.log(plain.mean / (1 - plain.mean))
+    low, high = (float(special.expit(centre + step)) for step in (-half, half))
+    return Interval(plain.mean, plain.sd, low, high)
+
+
 def bonferroni(confidence: float, comparisons: int) -> float:
     """Compute the confidence of each of several intervals that hold together with the given one.
 
@@ -90,207 +133,53 @@ def bonferroni(confidence: float, comparisons: int) -> float:
     return 1 - (1 - confidence) / comparisons
 
 
-def wilson_interval(count: int, total: int, confidence: float) -> tuple[float, float]:
-    """Compute the score interval of count / total (Wilson 1927), without continuity correction.
+def new_images_interval(
+    differences: Float[np.ndarray, "seeds images"], confidence: float
+) -> tuple[float, float]:
+    """Compute the interval of a mean difference over new seeds and new images, not only new seeds.
 
-    It assumes independent trials with one probability; it is too narrow for units, which share the
-    training of their network.
-
-    >>> low, high = wilson_interval(0, 20, confidence=0.95)
-    >>> round(low, 4), round(high, 4)
-    (0.0, 0.1611)
-    """
-    bounds = stats.binomtest(count, total).proportion_ci(confidence, method="wilson")
-    return float(bounds.low), float(bounds.high)
-
-
-class PairedTests(NamedTuple):
-    """Tests of the differences between two configurations, paired by seed.
-
-    Attributes
-    ----------
-    p_t
-        Paired t-test, two-sided: the mean difference is zero.
-    p_equivalence
-        Two one-sided t-tests (Schuirmann 1987): the mean difference is at least as large as the
-        margin, in either direction. A small value shows equivalence.
-    effect_size
-        Cohen's d_z: the mean difference in standard deviations of the differences.
-    """
-
-    p_t: float
-    p_equivalence: float
-    effect_size: float
-
-
-def paired_tests(differences: Float[np.ndarray, " seeds"], margin: float) -> PairedTests:
-    """Test paired differences against zero, and against a margin above zero in their unit.
-
-    All is NaN with fewer than two seeds, or where a value is not finite. Equal differences have no
-    t-test: p_t is then that of the sign test, 2^(1 - n), and p_equivalence that of two one-sided
-    sign tests, 2^-n, or 1.
-
-    >>> paired_tests(np.array([0.5, 1.5, 2.5, 3.5]), margin=5.0).p_t
-    0.0533...
-    """
-    # statsmodels takes a second to import, which `--help` need not pay.
-    from statsmodels.stats.weightstats import ttost_paired
-
-    if differences.size < 2 or not np.isfinite(differences).all():
-        return PairedTests(math.nan, math.nan, math.nan)
-    mean, sd = float(differences.mean()), float(differences.std(ddof=1))
-    if np.ptp(differences) <= 1e-12 * np.abs(differences).max():
-        return PairedTests(
-            2.0 ** (1 - differences.size) if mean else 1.0,
-            2.0**-differences.size if abs(mean) < margin else 1.0,
-            math.copysign(math.inf, mean) if mean else 0.0,
-        )
-    p_equivalence, *_ = ttost_paired(differences, np.zeros_like(differences), -margin, margin)
-    student: Any = stats.ttest_1samp(differences, 0)
-    return PairedTests(float(student.pvalue), float(p_equivalence), mean / sd)
-
-
-def holm(p_values: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
-    """Adjust the p-values of a family (Holm 1979); NaN counts as 1.
-
-    >>> holm(np.array([0.01, 0.04, 0.03]))
-    array([0.03, 0.06, 0.06])
-    """
-    # statsmodels' multipletests gives the same, but takes a tenth of a second to collect garbage.
-    p_values = np.nan_to_num(p_values, nan=1.0)
-    order = np.argsort(p_values)
-    stepped = np.maximum.accumulate(p_values[order] * np.arange(p_values.size, 0, -1))
-    adjusted = np.empty_like(p_values)
-    adjusted[order] = np.minimum(stepped, 1.0)
-    return adjusted
-
-
-def decide(
-    mean: float, p_difference: float, p_equivalence: float, alpha: float, larger_is_better: bool
-) -> Verdict:
-    """Decide on the first of two configurations from adjusted p-values.
-
-    Equivalence comes first: a difference smaller than the margin does not matter, even if it is
-    shown. `mean` is of first minus second.
-
-    >>> decide(0.5, p_difference=0.001, p_equivalence=0.9, alpha=0.05, larger_is_better=True)
-    'better'
-    """
-    if p_equivalence < alpha:
-        return "equivalent"
-    if p_difference < alpha:
-        return "better" if (mean > 0) == larger_is_better else "worse"
-    return "undecided"
-
-
-def decide_by_interval(low: float, high: float, margin: float, larger_is_better: bool) -> Verdict:
-    """Decide on the first of two configurations from an interval of first minus second.
-
-    >>> decide_by_interval(-0.1, 0.1, margin=0.2, larger_is_better=True)
-    'equivalent'
-    >>> decide_by_interval(0.1, 0.3, margin=0.2, larger_is_better=False)
-    'worse'
-    """
-    if -margin < low and high < margin:
-        return "equivalent"
-    if low > 0 or high < 0:
-        return "better" if (low > 0) == larger_is_better else "worse"
-    return "undecided"
-
-
-def seeds_needed(
-    mean: float, sd: float, margin: float, alpha: float, power: float = 0.8, most: int = 10_000
-) -> int | None:
-    """Compute how many seeds would settle a comparison, were its mean and sd the true ones.
-
-    That is the smallest number with which the paired t-test shows the difference, or the two
-    one-sided tests show equivalence within `margin`, with the given power. `alpha` is that of each
-    test. None where more than `most` are needed, or mean or sd is not finite.
-    """
-    if not (math.isfinite(mean) and math.isfinite(sd)):
-        return None
-    if sd <= 1e-12 * abs(mean):  # the sign test decides, as in `paired_tests`
-        halvings = math.log2(1 / alpha) + (0 if abs(mean) < margin else 1)
-        return math.floor(halvings) + 1 if mean or margin else None
-    low, high = 1, most
-    if _power(mean, sd, margin, alpha, most) < power:
-        return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _power(mean, sd, margin, alpha, middle) >= power:
-            high = middle
-        else:
-            low = middle
-    return high
-
-
-def _power(mean: float, sd: float, margin: float, alpha: float, seeds: int) -> float:
-    """Compute the larger power of the two tests: of a difference, and of equivalence."""
-    error, freedom = sd / math.sqrt(seeds), seeds - 1
-    two_sided = _student_quantile(1 - alpha / 2, freedom)
-    shown = stats.nct.sf(two_sided, freedom, abs(mean) / error)
-    # Of two one-sided tests, Phillips 1990, equation 3 without its last, conservative term.
-    one_sided = _student_quantile(1 - alpha, freedom)
-    equivalent = stats.nct.cdf(-one_sided, freedom, (mean - margin) / error) - stats.nct.cdf(
-        one_sided, freedom, (mean + margin) / error
-    )
-    powers = [float(shown), float(equivalent)]
-    return max([power for power in powers if math.isfinite(power)], default=0.0)
-
-
-def resample_images(images: int, resamples: int = 2000) -> Float64[np.ndarray, "resamples images"]:
-    """Draw images with replacement: row i counts how often each image is in resample i.
-
-    >>> resample_images(4, resamples=3).sum(axis=1)
-    array([4., 4., 4.])
-    """
-    rng = np.random.default_rng(0)
-    counts = np.empty((resamples, images))
-    for row in counts:
-        row[:] = np.bincount(rng.integers(0, images, images), minlength=images)
-    return counts
-
-
-def new_images_intervals(
-    differences: Float[np.ndarray, "seeds images"],
-    counts: Float64[np.ndarray, "resamples images"],
-    confidences: Sequence[float],
-) -> list[tuple[float, float]]:
-    """Compute intervals of a mean difference over new seeds and new images, not only new seeds.
-
-    Seeds and images are resampled independently (the pigeonhole bootstrap, Owen 2007), since every
-    seed sees the same images. The half-width is Student's t of n - 1 degrees of freedom times the
-    bootstrap's standard error, times sqrt(n / (n - 1)) for the few seeds n.
+    Seeds and images are the random factors of a two-way analysis of variance without replication.
+    The variance of the mean is (MS_seeds + MS_images - MS_rest) / (seeds * images), MS_images
+    counting as at least MS_rest; its degrees of freedom are Satterthwaite's (1946).
 
     Parameters
     ----------
     differences
         First minus second, of one seed on one image.
-    counts
-        `resample_images`; one draw serves many comparisons.
-    confidences
-        The coverage of each interval.
 
     Returns
     -------
-    list
-        Low and high of each; NaN with fewer than two seeds, or where a value is not finite.
+    tuple
+        Low and high; NaN with fewer than two seeds or images, or where a value is not finite.
+
+    Examples
+    --------
+    >>> low, high = new_images_interval(np.array([[0.0, 1.0, 0.0], [0.0, 1.0, 1.0]]), 0.95)
+    >>> low < 0.5 < high
+    True
     """
-    seeds = len(differences)
-    if seeds < 2 or not np.isfinite(differences).all():
-        return [(math.nan, math.nan)] * len(confidences)
-    # BLAS sums in an order that depends on the number of cores. In these units differences are
-    # whole numbers with sums below 2^53, which are exact in any order.
-    images = differences.shape[1]
-    _, power = math.frexp(float(np.abs(differences).max()) * images)
-    seed_means = counts @ np.rint(np.ldexp(differences, 52 - power)).T
-    seed_means = np.ldexp(seed_means, power - 52) / images
-    drawn = np.random.default_rng(1).multinomial(seeds, np.full(seeds, 1 / seeds), len(counts))
-    means = (seed_means * drawn).sum(axis=1) / seeds
-    error = float(means.std(ddof=1)) * math.sqrt(seeds / (seeds - 1))
-    mean = float(differences.mean(dtype=np.float64))
-    halves = [_student_quantile((1 + level) / 2, seeds - 1) * error for level in confidences]
-    return [(mean - half, mean + half) for half in halves]
+    seeds, images = differences.shape
+    if min(seeds, images) < 2 or not np.isfinite(differences).all():
+        return math.nan, math.nan
+    values = differences.astype(np.float64)
+    mean, by_seed, by_image = values.mean(), values.mean(axis=1), values.mean(axis=0)
+    rest = values - by_seed[:, None] - by_image + mean
+    squares = (
+        images * float(((by_seed - mean) ** 2).sum()) / (seeds - 1),
+        seeds * float(((by_image - mean) ** 2).sum()) / (images - 1),
+        float((rest**2).sum()) / ((seeds - 1) * (images - 1)),
+    )
+    of_seeds, of_images, of_rest = squares
+    total = of_seeds + max(of_images - of_rest, 0.0)
+    if not total:
+        return math.nan, math.nan
+    weights = [of_seeds**2 / (seeds - 1)]
+    if of_images > of_rest:
+        weights += [of_images**2 / (images - 1), of_rest**2 / ((seeds - 1) * (images - 1))]
+    half = student_quantile((1 + confidence) / 2, total**2 / sum(weights)) * math.sqrt(
+        total / (seeds * images)
+    )
+    return float(mean) - half, float(mean) + half
 
 
 def calibration_error(

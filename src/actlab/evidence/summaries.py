@@ -9,7 +9,8 @@ import pandas as pd
 
 from actlab.engine.csvs import where
 from actlab.evidence.comparisons import METRICS, diverged_seeds, primary_metric
-from actlab.evidence.statistics import Interval, mean_interval
+from actlab.evidence.decisions import choose_interval
+from actlab.evidence.statistics import Interval, mean_interval, share_interval
 from actlab.results.layout import HISTORY
 from actlab.results.study import PHASE, Study, label
 
@@ -98,8 +99,9 @@ def summarise(study: Study, scores: pd.DataFrame, confidence: float) -> pd.DataF
         to_target = values.get((*known, "epochs_to_target"), scores.iloc[:0])
         row["unreached_seeds"] = sum(to_target["censored"])
         for name in metrics:
-            by_seed = values.get((*known, name), scores.iloc[:0])["value"].to_numpy(dtype=float)
-            interval = mean_interval(by_seed, confidence)
+            by_seed = values.get((*known, name), scores.iloc[:0]).sort_values("pair")
+            find_interval = choose_interval(study.is_sequential, METRICS[name].unit == "points")
+            interval = find_interval(by_seed["value"].to_numpy(dtype=float), confidence)
             for column, value in zip(("mean", "sd", "ci_low", "ci_high"), interval, strict=True):
                 row[f"{name}_{column}"] = value
     table = pd.DataFrame(rows)
@@ -204,7 +206,13 @@ def learning_curves(study: Study, metric: str, confidence: float) -> pd.DataFram
     """Tabulate accuracy or loss by epoch: the study's keys, split, epoch, then `over_seeds`."""
     history = extend_ended(study.history, study.keys, "epoch")
     parts = [
-        over_seeds(history, [*study.keys, "epoch"], column, confidence).assign(split=split)
+        over_seeds(
+            history,
+            [*study.keys, "epoch"],
+            column,
+            confidence,
+            share_interval if metric == "accuracy" else mean_interval,
+        ).assign(split=split)
         for column, split in ((metric, "training"), (f"val_{metric}", "validation"))
         if column in history
     ]
@@ -300,7 +308,8 @@ def _tabulate_tested(
     study: Study, tested: pd.DataFrame, keys: Sequence[str], confidence: float
 ) -> pd.DataFrame:
     column = "test_loss" if study.is_regression else "test_accuracy"
-    table = over_seeds(tested, keys, column, confidence)
+    find_interval = choose_interval(study.is_sequential, not study.is_regression)
+    table = over_seeds(tested, keys, column, confidence, find_interval)
     diverged = diverged_seeds(study)
     counts = [len(diverged.get(study.identify(row), [])) for row in table.to_dict("records")]
     table.insert(len(keys), "diverged_seeds", counts)

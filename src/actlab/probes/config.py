@@ -24,9 +24,9 @@ class TimingConfig:
     Attributes
     ----------
     blocks
-        Rounds; in each, every activation is timed once.
+        Processes; in each, every activation is timed once.
     block_epochs
-        Epochs per activation and round; the shortest counts.
+        Epochs per activation and process; the shortest counts.
     kernel_units
         Inputs and units of the layer that is timed alone.
     kernel_repetitions, elementwise_repetitions

@@ -130,12 +130,12 @@ def time_kernels(
     images: int,
     units: int,
     repetitions: Mapping[str, int],
-    blocks: int,
+    block: int,
 ) -> Iterator[TimedKernel]:
-    """Time `OPERATIONS` of a layer with each activation, in one process, in blocks.
+    """Time `OPERATIONS` of a layer with each activation, in one process, which is one block.
 
-    A block measures each operation of every activation once, the activations in an order drawn for
-    the block and the operation. A first block, which compiles, is not recorded.
+    Each operation of every activation is measured once, the activations in an order drawn for the
+    block and the operation. A first pass, which compiles, is not recorded.
 
     Parameters
     ----------
@@ -147,8 +147,8 @@ def time_kernels(
         Of the layer, and its inputs.
     repetitions
         Of each operation in a measurement; they share the 0.3 ms of calling a program.
-    blocks
-        How many are recorded.
+    block
+        Its number, from 1.
     """
     layers = {name: build_layer(config, units) for name, config in activations.items()}
     batches = {name: draw_batches(layer, images) for name, layer in layers.items()}
@@ -157,14 +157,14 @@ def time_kernels(
         for operation, name in product(OPERATIONS, activations)
     }
     names = np.array(list(activations), dtype=object)
-    for block in range(blocks + 1):
-        for number, operation in enumerate(OPERATIONS):
-            order = np.random.default_rng([block, number]).permutation(len(names))
-            count = repetitions[operation]
-            for place, name in enumerate(names[order]):
-                started = time.perf_counter()
-                programs[operation, name](count)
-                seconds = (time.perf_counter() - started) / count
-                load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-                if block:
-                    yield TimedKernel(operation, block, place, name, count, seconds, load)
+    for program in programs.values():
+        program(1)
+    for number, operation in enumerate(OPERATIONS):
+        order = np.random.default_rng([block, number]).permutation(len(names))
+        count = repetitions[operation]
+        for place, name in enumerate(names[order]):
+            started = time.perf_counter()
+            programs[operation, name](count)
+            seconds = (time.perf_counter() - started) / count
+            load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+            yield TimedKernel(operation, block, place, name, count, seconds, load)

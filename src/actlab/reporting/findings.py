@@ -28,6 +28,7 @@ _MOST_SETTINGS, _MOST_PAIRS, _MOST_DIVERGED = 24, 10, 6
 _VERDICTS = {
     "better": "better than",
     "worse": "worse than",
+    "negligible": "negligibly different from",
     "equivalent": "equivalent to",
     "undecided": "undecided against",
 }
@@ -111,7 +112,7 @@ def _test_finding(
         except KeyError:  # itself, or too far along the key to be compared
             continue
         shown = f" ({difference_text(tested, row)})"
-        is_decided = row["verdict"] in ("better", "worse")
+        is_decided = row["verdict"] in ("better", "worse", "negligible")
         verdicts.setdefault(row["verdict"], []).append(other + (shown if is_decided else ""))
     parts = [
         f"{words} {join(verdicts[verdict])}"
@@ -150,7 +151,7 @@ def key_findings(study: Study, compared: pd.DataFrame) -> list[str]:
 
 
 def count_findings(study: Study, compared: pd.DataFrame) -> list[str]:
-    """Count, for each setting, the pairs of activations that differ or are equivalent."""
+    """Count, for each setting, the pairs of activations with each verdict that is decided."""
     settings = find_settings(study)
     if ACTIVATION not in set(compared["key"]) or len(settings) > _MOST_SETTINGS:
         return []
@@ -160,7 +161,13 @@ def count_findings(study: Study, compared: pd.DataFrame) -> list[str]:
         decided = rows[rows["verdict"] != "undecided"].replace({"verdict": {"worse": "better"}})
         counts = decided.groupby(["verdict", "metric"]).size()
         parts = []
-        for verdict, words in (("better", "different"), ("equivalent", "equivalent")):
+        for verdict, words in (
+            ("better", "different"),
+            ("negligible", "negligibly different"),
+            ("equivalent", "equivalent"),
+        ):
+            if verdict == "negligible" and verdict not in set(decided["verdict"]):
+                continue
             found = [
                 f"{counts[verdict, name]} by {metric.title}"
                 for name, metric in METRICS.items()
@@ -214,6 +221,11 @@ def tuning_findings(study: Study, compared: pd.DataFrame) -> list[str]:
         f"{study.setting(row, study.tuned_for)} {difference_text(tested, row)} ({row['verdict']})"
         for row in rows
     ]
+    tuned = {study.setting(row, study.tuned_for) for row in rows}
+    every: Any = study.configurations.loc[:, study.tuned_for].drop_duplicates()
+    named = [study.setting(row, study.tuned_for) for row in every.to_dict("records")]
+    if study.is_fair and (kept := [name for name in named if name not in tuned]):
+        parts.append(f"for {join(kept)} the best setting is the baseline")
     how = "divided by" if METRICS[tested].unit == "ratio" else "minus"
     lead = f"{capitalise(METRICS[tested].title)}, tuned {how} baseline on the same fresh seeds"
     return [f"{lead}: {'; '.join(parts)}."] if parts else []

@@ -86,7 +86,8 @@ def dead_findings(study: Study, confidence: float) -> list[str]:
         most = rows.loc[rows.groupby("activation", sort=False)["share"].idxmax()]
         parts = [
             f"{row['dead']} of {row['units']:,} in {row['layer']} with {row['activation']}"
-            f" ({percent(row['share'])}, {100 * row['low']:.2f} to {100 * row['high']:.2f})"
+            f" ({percent(row['share'])}"
+            + (f", {100 * row['low']:.2f} to {100 * row['high']:.2f})" if row["low"] > 0 else ")")
             for row in most[most["dead"] > 0].to_dict("records")
         ]
         found = join(parts) if parts else "none"
@@ -102,13 +103,17 @@ def theory_findings(study: Study, confidence: float) -> list[str]:
         ["activation", "kernel_initializer", "layer", "direction"]
     )
     known = once[np.isfinite(once["band_low"])]
-    outside = known[~known["agrees"].astype(bool)]
-    line = f"The measured ratio lies in the predicted band for {len(known) - len(outside)} of"
+    inside = int((known["agrees"] == "yes").sum())
+    line = f"The interval of the measured ratio lies in the predicted band for {inside} of"
     line += f" {counted(len(known), 'ratio')}"
-    if len(outside):
-        counts = outside.groupby(["activation", "kernel_initializer"], sort=False).size()
-        named = join(f"{count} of {name} with {kernel}" for (name, kernel), count in counts.items())
-        line += f"; outside are {named}"
+    for verdict, words in (("no", "outside are"), ("undecided", "undecided are")):
+        rows = known[known["agrees"] == verdict]
+        if len(rows):
+            counts = rows.groupby(["activation", "kernel_initializer"], sort=False).size()
+            named = join(
+                f"{count} of {name} with {kernel}" for (name, kernel), count in counts.items()
+            )
+            line += f"; {words} {named}"
     if len(known) < len(once):
         names = join(dict.fromkeys(once[~np.isfinite(once["band_low"])]["activation"]))
         line += f"; for some layers of {names} theory predicts nothing (a moment overflows, or the"

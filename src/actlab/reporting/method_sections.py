@@ -50,7 +50,7 @@ def list_limits(study: Study, config: Config) -> Iterable[str]:
         )
     yield (
         "Undecided does not mean equal: more seeds could show a difference, or equivalence."
-        " Equivalent means closer than a margin that others may find too wide."
+        " Equivalent and negligible mean closer than a margin that others may find too wide."
     )
     if not study.has_held_out:
         yield (
@@ -106,15 +106,19 @@ def list_methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterab
         else f"{points}, {margins.equivalence_margin_nats:g} nats,"
         f" {margins.equivalence_margin_epochs:g} epochs{of_time}"
     )
-    yield (
-        f"Compared: {pairs}, within seeds, with {confidence} t intervals, paired t-tests and two"
-        f" one-sided tests against a margin: {within}."
-    )
+    yield (f"Compared: {pairs}, within seeds, against a margin of what matters: {within}.")
     apart = " on a network" if NETWORK in study.keys else ""
+    interval = "t interval, adjusted by Bonferroni's method"
+    if study.is_sequential:
+        interval = (
+            "confidence sequence (Wang & Ramdas 2023), which holds however often it is looked at,"
+            " adjusted by Bonferroni's method"
+        )
     yield (
-        "A verdict is equivalent where equivalence is shown, else better or worse where a"
-        f" difference is, else undecided; at {level}, adjusted by Holm's method for all pairs of"
-        f" one metric and key{apart}."
+        f"Each verdict is read from one interval, a {confidence} {interval} for all pairs of one"
+        f" metric and key{apart}: equivalent where it lies within the margin and contains 0,"
+        " negligible where it lies within and excludes 0, else better or worse where it excludes"
+        f" 0, else undecided. So all these verdicts together err with at most {level}."
     )
     if study.is_regression:
         yield "Test MSE: mean squared error over outputs and test images, compared by logarithms."
@@ -130,8 +134,8 @@ def list_methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterab
         )
     if study.has_layers:
         images = (
-            "Intervals over new test images resample seeds and images independently (the pigeonhole"
-            " bootstrap, Owen 2007). "
+            "Intervals over new test images too are of a two-way analysis of variance, seeds and"
+            " images random, with Satterthwaite's degrees of freedom. "
         )
         yield (images if len(study.calibration) else "") + (
             "Ratios of gradients are geometric means over seeds, with intervals of the logarithms,"

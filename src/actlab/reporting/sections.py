@@ -389,9 +389,10 @@ def _comparisons(study: Study, compared: pd.DataFrame, config: Config) -> Sectio
     confidence = f"{100 * config.report.confidence:g} %"
     divided = "mean squared errors" if study.is_regression else "times"
     caption = (
-        f"First minus second ({divided}: first divided by second), with {confidence} interval and"
-        " the verdict on the first; in brackets, how many seeds (of times: blocks) would settle"
-        " what is undecided. All digits, p-values and effect sizes are in comparisons.csv."
+        f"First minus second ({divided}: first divided by second), with the {confidence} interval"
+        " for all pairs and the verdict on the first; in brackets, how many seeds (of times:"
+        " processes) are estimated to decide what is undecided. All digits, p-values and effect"
+        " sizes are in comparisons.csv."
     )
     if len(rows) > MOST_PAIRS:
         caption += f" The first {MOST_PAIRS} of {len(rows)} pairs."

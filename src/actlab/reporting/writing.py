@@ -7,11 +7,12 @@ from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from actlab.activations.config import ActivationConfig
 from actlab.data.splits import Splits, count_classes
 from actlab.engine import csvs
 from actlab.engine.files import atomic_write
@@ -20,6 +21,7 @@ from actlab.evidence import claims, comparisons, layer_summaries, predictions, s
 from actlab.evidence.outcomes import Evidence
 from actlab.reporting import activation_figures, charts, drawings, look, report, sections
 from actlab.reporting.provenance import Fact
+from actlab.reporting.report import Report
 from actlab.results import tables
 from actlab.results.metadata import Description
 from actlab.results.study import Study
@@ -63,7 +65,7 @@ def write_report(
             study, by_image = predictions.read_predictions(study, Path(config.paths.runs), labels)
             scores = comparisons.score(study, config.report.target_accuracy)
             summary = summaries.summarise(study, scores, confidence)
-            compared = comparisons.compare(study, scores, config.report, by_image, thorough=True)
+            compared = comparisons.compare(study, scores, config.report, by_image)
             if differences := drawings.draw_differences(study, compared, confidence):
                 drawn["accuracy_differences"] = differences
                 look.save_figure(differences.plot(), pictures / "accuracy_differences")
@@ -112,6 +114,79 @@ def write_report(
     ):
         with atomic_write(reports / f"{name}.csv") as path:
             csvs.write_frame(table, path)
+
+
+class Compared(NamedTuple):
+    """A comparison of runs: its summary, comparisons, claims (of a sweep none) and report."""
+
+    summary: pd.DataFrame
+    comparisons: pd.DataFrame
+    claims: pd.DataFrame | None
+    report: Report
+
+
+def write_comparison(
+    study: Study,
+    scores: pd.DataFrame,
+    config: Config,
+    folder: Path,
+    unfinished: Sequence[str] = (),
+    activations: Sequence[ActivationConfig] = (),
+) -> Compared:
+    """Compare the runs of a sweep, and write the folder of its report, which is replaced.
+
+    Parameters
+    ----------
+    study, scores
+        What was measured, and `comparisons.score` of it.
+    config
+        Confidence, margins and what else a report names.
+    folder
+        Of the report.
+    unfinished
+        Names of runs that were selected and left out.
+    activations
+        The study's, in its order, where the claims of the teaching notebook are to be decided.
+    """
+    confidence = config.report.confidence
+    summary = summaries.summarise(study, scores, confidence)
+    compared = comparisons.compare(study, scores, config.report)
+    examined = None
+    if activations:
+        evidence = Evidence(study, scores, compared, activations, config.data.name, config.report)
+        examined = claims.examine(evidence)
+    drawn = drawings.draw(study, (), confidence)
+    if differences := drawings.draw_differences(study, compared, confidence):
+        drawn["accuracy_differences"] = differences
+    composed = sections.compose(
+        study, summary, compared, drawn, config, unfinished=unfinished, claims=examined
+    )
+    with atomic_write(folder) as new:
+        for name, drawing in drawn.items():
+            look.save_figure(drawing.plot(), new / "figures" / name)
+            csvs.write_frame(drawing.table, new / "tables" / f"{name}.csv")
+        csvs.write_frame(scores, new / "tables/scores.csv")
+        if study.is_fair:
+            csvs.write_frame(summaries.tabulate_tuning(study), new / "tuning.csv")
+        for name, table in (("summary", summary), ("comparisons", compared), ("claims", examined)):
+            if table is not None:
+                csvs.write_frame(table, new / f"{name}.csv")
+        images = {picture.path: report.embed(new / picture.path) for picture in composed.pictures}
+        for name, text in (
+            ("report.md", report.render_markdown(composed)),
+            ("report.html", report.render_html(composed, images)),
+        ):
+            (new / name).write_text(text, encoding="utf-8")
+    return Compared(summary, compared, examined, composed)
+
+
+def print_comparison(study: Study, found: Compared, confidence: float, folder: Path) -> None:
+    """Print the summary and the answer of a comparison, and where its report is."""
+    print(sections.render_text(study, found.summary, confidence))
+    print()
+    for line in found.report.answer:
+        print(line)
+    print(f"\nThe report: {folder / 'report.html'} and {folder / 'report.md'}", flush=True)
 
 
 def _write_data(splits: Splits, folder: Path) -> pd.DataFrame:

@@ -82,6 +82,9 @@ class Study:
         In a fair sweep, the keys of which the best setting was chosen.
     notes
         Sentences on the selection of runs.
+    declaration
+        Of a study that adds seeds until its verdicts are decided: the rules that were declared
+        before the first training (`evidence.declarations`). Empty where the number of seeds was.
     layers, timings, blocks, gradients, updates, preactivations, kernels
         Of the pipeline: `keys`, then the columns of the tuple of that name.
     noise
@@ -104,6 +107,7 @@ class Study:
     grid: pd.DataFrame = field(default_factory=pd.DataFrame)
     settings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    declaration: Mapping[str, Any] = field(default_factory=dict)
     layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     timings: pd.DataFrame = field(default_factory=pd.DataFrame)
     blocks: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -146,6 +150,11 @@ class Study:
     def is_fair(self) -> bool:
         """Whether tuned configurations are compared with a baseline."""
         return PHASE in self.keys
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether seeds are added until the verdicts are decided."""
+        return bool(self.declaration)
 
     @property
     def losses(self) -> list[Loss]:

@@ -31,9 +31,10 @@ HEALTH = (
 #: of a hidden layer, over all seeds, units and images of the probe test.
 PREACTIVATIONS = ("activation", "network", "epoch", "layer", "bin_low", "bin_high", "density")
 
-#: One row per epoch that is timed; `timings/blocks.csv`. In a block each activation on a network
-#: has its turn, whose shortest epoch counts; `place` is its place in the block's order, from 0;
-#: `load` the machine's average of the last minute, in processes that run or wait.
+#: One row per activation and block; `timings/blocks.csv`. A block is a process of its own, in which
+#: each activation on a network has its turn, whose shortest epoch counts; `place` is its place in
+#: the block's order, from 0; `load` the machine's average of the last minute, in processes that run
+#: or wait.
 BLOCKS = ("network", "block", "place", "activation", "epoch_seconds", "load")
 
 #: One row per measurement of a dense layer alone; `timings/kernels.csv`. `operation` is one of
@@ -43,12 +44,12 @@ KERNELS = ("operation", "block", "place", "activation", "repetitions", "seconds"
 #: One row per pair of configurations and metric; `comparisons.csv` of a report, after a column for
 #: each key in which the two of a pair are equal. `first` and `second` are values of `key` (empty:
 #: several keys differ). Differences are first minus second: fractions, nats, epochs, or for
-#: epoch_seconds the natural logarithm of a ratio; `verdict` is on the first.
+#: epoch_seconds the natural logarithm of a ratio; `verdict` is on the first, and is read from low,
+#: high and margin. low, high, p and p_equivalence are adjusted for all pairs of a family.
 COMPARED = (
     *("key", "metric", "first", "second"),
     *("pairs", "pairs_censored"),
-    *("mean", "sd", "low", "high", "effect_size"),
-    *("p_t", "p_holm", "margin", "p_equivalence", "p_equivalence_holm"),
+    *("mean", "sd", "effect_size", "low", "high", "margin", "p", "p_equivalence"),
     *("verdict", "pairs_needed"),
     *("new_images_low", "new_images_high", "new_images_verdict"),
 )
@@ -59,8 +60,8 @@ CLASS_COUNTS = ("split", "label", "images")
 
 #: One row per ratio of neighbouring hidden layers in an untrained network of one seed;
 #: `results/theory/ratios.csv` (`untrained.measure_ratios`). `layer` all is the geometric mean over
-#: the layers. Where the geometric mean over seeds lies in the band, theory and measurement agree.
-#: `kernel_initializer` is what `initializer` resolves to.
+#: the layers. Where the interval of the geometric mean over seeds lies in the band, theory and
+#: measurement agree. `kernel_initializer` is what `initializer` resolves to.
 THEORY_RATIOS = (
     *("activation", "initializer", "kernel_initializer"),
     *("layer", "direction", "seed"),
@@ -76,10 +77,12 @@ MEAN_FIELD = (
     *("q_star", "chi_1", "depth_scale"),
 )
 
-#: One row per claim of the notebook; `reports/claims.csv` (`claims.Claim`, `outcomes.Outcome`).
-#: `estimate`, low and high are the decisive estimate in `unit`; `seeds` is how many it is of.
+#: One row per rule of a claim of the notebook; `reports/claims.csv` (`claims.Claim`,
+#: `outcomes.Outcome`). `role` is primary, or sensitivity for another way of measuring the claim of
+#: the primary row before it. `estimate`, low and high are the decisive estimate in `unit`; `seeds`
+#: is how many it is of.
 CLAIMS = (
-    *("name", "claim", "section", "measured", "rule", "network"),
+    *("name", "role", "claim", "section", "measured", "rule", "network"),
     *("verdict", "estimate", "low", "high", "unit", "seeds", "numbers"),
 )
 
@@ -95,7 +98,8 @@ _TEXT = {
     *("activation", "network", "layer", "probe", "statistic", "split"),
     "verdict",
     *("initializer", "kernel_initializer", "direction", "operation"),
-    *("name", "claim", "section", "measured", "rule", "unit", "numbers"),
+    *("name", "role", "claim", "section", "measured", "rule", "unit", "numbers"),
+    "agrees",
 }
 
 

@@ -139,6 +139,12 @@ def _write_objective(value: float) -> tuple[str, str]:
     return "validation accuracy", f"{value:.2%}"
 
 
+def _choose_seeds(*study: Any) -> Any:
+    from actlab.stages.settling import Settling
+
+    return Settling(*study)
+
+
 PROJECT = Project(
     schema=Config,
     check=check,
@@ -146,6 +152,7 @@ PROJECT = Project(
     connect=_connect,
     explain_store=_explain_store,
     named_sections=("data", "initializer", "optimizer"),
+    choose_seeds=_choose_seeds,
     train="actlab.stages.train",
     compare="actlab.stages.compare",
     objective=_write_objective,

@@ -40,7 +40,7 @@ def train_once(train: Callable[..., Any], config: Config, job: str) -> Outcome:
             store = connect_to_write()
             found = None if config.force else store.find_finished(digest)
             if found:
-                store.write(found.run, tags=sweep_tags(config.sweep))
+                store.write(found.run, tags=sweep_tags(config.sweep, config.declaration))
                 shutil.rmtree(checkpoints, ignore_errors=True)  # left by a kill before this
                 print(f"{job}: skipped, MLflow has it finished (force=true trains again)")
                 return Outcome("skipped", found.objective, 0.0)

@@ -106,7 +106,7 @@ def _record(config: Config, folder: RunFolder) -> Record:
         seeds=trained.seeds,
         params=parameters(vars(trained)),
         tags=identify(trained, run.fingerprint),
-        parent_tags=sweep_tags(trained.sweep) | {"actlab.code": run.code},
+        parent_tags=sweep_tags(trained.sweep, trained.declaration) | {"actlab.code": run.code},
         metrics=_tabulate(run),
         began={
             seed: int(min(csvs.where(starts, seed=seed)["time"])) for seed in set(starts["seed"])
@@ -179,7 +179,9 @@ def record_failure(store: Store, config: Config, fingerprint: str, cause: str) -
     if found := store.search("FAILED", tags, at_most=1):
         run = found[0].info.run_id
     else:
-        run = store.create_run(run_name(config), tags | sweep_tags(config.sweep))
+        run = store.create_run(
+            run_name(config), tags | sweep_tags(config.sweep, config.declaration)
+        )
         seeds = ",".join(map(str, config.seeds))  # as `Publisher` writes them
         store.write(run, params={**parameters(vars(config)), "seeds": seeds})
         store.client.set_terminated(run, "FAILED")

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from actlab.engine.csvs import where
 from actlab.engine.interrupts import at_the_latest
-from actlab.evidence.statistics import mean_interval
+from actlab.evidence.statistics import mean_interval, share_interval
 from actlab.evidence.summaries import extend_ended
 from actlab.tracking.address import format_store_error
 from actlab.tracking.store import (
@@ -118,7 +118,8 @@ def summarise(metrics: pd.DataFrame, confidence: float) -> pd.DataFrame:
     ordered = extend_ended(metrics, ["metric"], "step").sort_values("step", kind="stable")
     for key, found in ordered.groupby(["metric", "step"], sort=False):
         name, step = cast(tuple[str, int], key)
-        interval = mean_interval(found["value"].to_list(), confidence)
+        find_interval = share_interval if name.endswith("accuracy") else mean_interval
+        interval = find_interval(found["value"].to_list(), confidence)
         for suffix, value in zip(("mean", "sd", "ci_low", "ci_high"), interval, strict=True):
             if math.isfinite(value):
                 rows.append((f"{name}_{suffix}", step, value, found["time"].max()))

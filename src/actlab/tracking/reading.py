@@ -16,7 +16,7 @@ from actlab.errors import UserError
 from actlab.evidence.wording import counted
 from actlab.results.layout import COLUMNS, NOISE
 from actlab.tracking.address import SYNC, format_store_error, hide_credentials, tracking_uri
-from actlab.tracking.store import OBJECTIVE, Store, connect_to_read
+from actlab.tracking.store import DECLARATION, OBJECTIVE, Store, connect_to_read
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -78,6 +78,12 @@ def find_runs(sweep: str | None, conditions: str) -> FoundRuns:
         if not finished:
             raise UserError(_nothing_found(store, sweep, conditions, len(found)))
         chosen, notes = _choose(finished, sweep, launch)
+        if any(DECLARATION in run.data.tags for run in chosen):
+            raise UserError(
+                f"{f'sweep {sweep}' if sweep else 'what compare.filter selects'} has runs whose"
+                " seeds were added until verdicts were decided (hydra/sweeper=settle): the command"
+                " of that sweep compares them, by rules that allow for it"
+            )
         unfinished = _list_unfinished(found, chosen, launch)
         seeds, history = (_read_tables(store, chosen, name) for name in ("test", "history"))
         noisy = [run for run in chosen if run.data.params.get("training.test_noise", "[]") != "[]"]

@@ -10,7 +10,7 @@ selection runs enter no comparison; they show how sensitive a value is to its tu
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -217,6 +217,40 @@ def _tell_apart(table: pd.DataFrame, keys: Iterable[str]) -> list[str]:
         if (finer := len(table[[*chosen, key]].drop_duplicates())) > groups:
             chosen, groups = [*chosen, key], finer
     return chosen
+
+
+def describe_configurations(
+    made_with: Sequence[Mapping[str, object]], swept: Sequence[str]
+) -> tuple[list[str], list[dict[str, str]], dict[str, str]]:
+    """Describe configurations as those of a study are, before any of them has been trained.
+
+    Parameters
+    ----------
+    made_with
+        `study.parameters` of each.
+    swept
+        The keys that have several values, as in Hydra's overrides.
+
+    Returns
+    -------
+    keys, configurations, fixed
+        As in `study.Study`: the rows have what differs, `fixed` what does not.
+    """
+    texts = pd.DataFrame([{key: str(value) for key, value in row.items()} for row in made_with])
+    table, known = _read_keys(texts)
+    launch = Launch("", 1, [key.lstrip("+") for key in swept], None, "")
+    swept_columns = {
+        column for key in launch.keys for column in _columns(_NAMES.get(f"{key}.name", key), table)
+    }
+    keys = [key for key in known if key in swept_columns and varies(table, key)]
+    if not keys or table.duplicated(keys).any():
+        keys = _list_differing(table, known)
+    keys = sorted(keys, key=lambda key: key == ACTIVATION)
+    names = [key for key in known if key in keys or varies(table, key)]
+    columns = [*keys, *(key for key in names if key not in keys)]
+    rows: Any = table.loc[:, columns].to_dict("records")
+    fixed = {key: str(table[key].iloc[0]) for key in known if key not in columns}
+    return keys, rows, fixed
 
 
 # --- Which runs count -----------------------------------------------------------------------

@@ -76,6 +76,9 @@ OBJECTIVE = "objective"
 #: The tag that MLflow shows as a run's description.
 NOTE = "mlflow.note.content"
 
+#: The tag with the digest and the commit of the rules by which the sweeper `settle` adds seeds.
+DECLARATION = "actlab.declaration"
+
 #: The tag with the digest of a seed's final weights, or over all seeds of a configuration.
 WEIGHTS = "actlab.weights_sha256"
 
@@ -104,14 +107,15 @@ def digest_of_seeds(digests: Mapping[int, str]) -> str:
 # --- The store ----------------------------------------------------------------------------
 
 
-def sweep_tags(sweep: str | None) -> dict[str, str]:
-    """Return the tags of the configurations of a sweep.
+def sweep_tags(sweep: str | None, declaration: str | None = None) -> dict[str, str]:
+    """Return the tags of the configurations of a sweep, and of the rules declared before it.
 
     >>> sweep_tags("depth.launch1")
     {'sweep.depth': 'yes', 'sweep.depth.launch1': 'yes'}
     """
     parts = sweep.split(".") if sweep else []
-    return {f"sweep.{'.'.join(parts[: place + 1])}": "yes" for place in range(len(parts))}
+    tags = {f"sweep.{'.'.join(parts[: place + 1])}": "yes" for place in range(len(parts))}
+    return tags | ({DECLARATION: declaration} if declaration else {})
 
 
 class Finished(NamedTuple):
