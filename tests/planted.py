@@ -70,6 +70,7 @@ def configured(root: Path, **values: Any) -> Config:
         "network": NetworkConfig("mlp", [128, 64]),
         "sweep": None,
         "force": False,
+        "declaration": None,
         "models_at_once": None,
         "compare": CompareConfig("", None),
         "paths": PathsConfig(source=None, output=str(root), **paths),

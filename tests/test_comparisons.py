@@ -12,8 +12,9 @@ from scipy import special, stats
 
 from actlab.engine import csvs
 from actlab.errors import UserError
-from actlab.evidence import comparisons, predictions
-from actlab.evidence.statistics import calibration_error, holm
+from actlab.evidence import comparisons, layer_scores, predictions
+from actlab.evidence.decisions import read_verdict
+from actlab.evidence.statistics import calibration_error
 from actlab.results import tables
 from actlab.results.study import load_study
 
@@ -113,7 +114,8 @@ def test_a_regression_is_compared_by_the_ratio_of_its_errors(study, results):
     )
     assert predictions.read_predictions(regression, results, LABELS) == (regression, {})
     scores = comparisons.score(regression, 0.97)
-    assert set(scores["metric"]) == {"val_mse", "test_mse", "epoch_seconds"}
+    measured = set(scores["metric"]) - set(layer_scores.LAYER_METRICS)
+    assert measured == {"val_mse", "test_mse", "epoch_seconds"}
     table = comparisons.compare(regression, scores, REPORT)
     first, second = (values_of(scores, name, "test_mse") for name in ("sigmoid", "relu"))
     row = csvs.where(table, first="sigmoid", second="relu", network="mlp", metric="test_mse")
@@ -144,9 +146,9 @@ def test_pairing_is_by_seed_and_never_by_row_order(study, both):
     first, second = (values_of(scores, name, "test_loss") for name in ("sigmoid", "relu"))
     row = csvs.where(table, first="sigmoid", second="relu", network="mlp", metric="test_loss")
     test = stats.ttest_rel(first, second)
-    interval = test.confidence_interval(0.95)
-    assert row[["mean", "p_t", "low", "high"]].to_numpy()[0].tolist() == pytest.approx(
-        [np.mean(first - second), test.pvalue, interval.low, interval.high]
+    interval = test.confidence_interval(1 - 0.05 / 3)  # one of three pairs
+    assert row[["mean", "p", "low", "high"]].to_numpy()[0].tolist() == pytest.approx(
+        [np.mean(first - second), min(1, 3 * test.pvalue), interval.low, interval.high]
     )
 
 
@@ -160,11 +162,40 @@ def test_a_seed_that_one_side_lacks_is_dropped(study, both):
     assert accuracy["mean"].tolist()[0] == pytest.approx((first - second)[[0, 1, 3]].mean())
 
 
-def test_the_pairs_of_one_metric_on_one_network_are_a_family(both):
-    for _, family in both[1].groupby(["metric", "network"]):
-        for column in ("p_t", "p_equivalence"):
-            adjusted = family[column.replace("p_t", "p") + "_holm"]
-            np.testing.assert_allclose(adjusted, holm(family[column].to_numpy()))
+def test_every_verdict_is_that_of_its_interval(both):
+    for row in both[1].to_dict("records"):
+        larger = comparisons.METRICS[row["metric"]].larger_is_better
+        assert row["verdict"] == read_verdict(row["low"], row["high"], row["margin"], larger)
+        assert (row["p"] <= 0.05) == (row["low"] > 0 or row["high"] < 0)
+
+
+def test_what_neither_side_reaches_is_undecided(tmp_path):
+    """Both never reach the target: that they take the same time is not known."""
+    change = spoil("history", "val_accuracy", lambda rows: 0.5)
+    study = plant(tmp_path, ["relu", "tanh"], {"mlp": (4,)}, range(6), 3, changed=change)
+    scores, table = compared(study)
+    row = csvs.where(table, metric="epochs_to_target").iloc[0]
+    assert (row["pairs_censored"], row["verdict"], row["p_equivalence"]) == (6, "undecided", 1.0)
+    assert math.isnan(row["low"])
+    assert math.isnan(row["pairs_needed"])
+    assert scores["censored"].sum() == 12
+
+
+def test_what_one_side_reaches_is_better_but_never_equivalent(tmp_path):
+    def reach(rows):
+        is_relu = rows.attrs.get("activation") == "relu"
+        return 0.98 if is_relu else 0.5
+
+    change = spoil("history", "val_accuracy", reach)
+    study = plant(tmp_path, ["relu", "tanh"], {"mlp": (4,)}, range(6), 3, changed=change)
+    history = study.history.assign(
+        val_accuracy=np.where(study.history["activation"] == "relu", 0.98, 0.5)
+    )
+    _, table = compared(replace(study, history=history))
+    row = csvs.where(table, metric="epochs_to_target").iloc[0]
+    assert row["verdict"] == "better"
+    assert row["low"] == -math.inf
+    assert row["p_equivalence"] == 1.0
 
 
 def test_times_are_compared_by_the_logarithms_of_ratios(both):

@@ -253,7 +253,7 @@ def test_every_activation_is_shown_with_formula_and_range(name):
 
 
 def test_an_axis_of_percentages_ends_where_they_do(tmp_path):
-    # Two seeds of a chance apart: the interval of the mean goes from below 0 to above 100 %.
+    # Two seeds of a chance apart: the interval of the mean goes from nearly 0 to nearly 100 %.
     values = {("relu", "mlp"): [0.2, 0.6], ("tanh", "mlp"): [0.5, 0.9]}
     change = spoil("history", "val_accuracy", lambda rows: 0.2 + 0.4 * rows["seed"])
     study = plant(
@@ -261,7 +261,7 @@ def test_an_axis_of_percentages_ends_where_they_do(tmp_path):
     )
     drawings = Drawings(study)
     for name, which in (("test_accuracy", "x"), ("accuracy_curves", "y")):
-        assert (drawings.table(name)["low"].to_numpy() < 0).any()
+        assert (drawings.table(name)["low"].to_numpy() < 0.01).any()
         for axes in drawings.figure(name).axes:
             low, high = getattr(axes, f"get_{which}lim")()
             assert 0 <= low < high <= 101

@@ -61,9 +61,18 @@ def clocked(run, repetitions):
     return time.process_time() - started
 
 
+def time_blocks(activations):
+    """Eight blocks; in the pipeline each is a process of its own."""
+    return [
+        timed
+        for block in range(1, 9)
+        for timed in kernels.time_kernels(activations, IMAGES, UNITS, COUNTS, block)
+    ]
+
+
 def test_blocks_hold_every_operation_of_every_activation_in_drawn_orders():
     activations = {name: activation_of(name) for name in ("sigmoid", "tanh", "relu")}
-    timed = list(kernels.time_kernels(activations, IMAGES, UNITS, COUNTS, blocks=8))
+    timed = time_blocks(activations)
     assert len(timed) == 8 * 3 * 3
     assert [each.block for each in timed] == [at for at in range(1, 9) for _ in range(9)]
     assert [each.operation for each in timed[:9]] == [
@@ -73,7 +82,7 @@ def test_blocks_hold_every_operation_of_every_activation_in_drawn_orders():
     assert {frozenset(order) for order in orders} == {frozenset(activations)}
     assert len(orders) > 3
     assert [each.place for each in timed] == [0, 1, 2] * 24
-    again = kernels.time_kernels(activations, IMAGES, UNITS, COUNTS, blocks=8)
+    again = time_blocks(activations)
     assert [each.activation for each in again] == [each.activation for each in timed]
 
 
@@ -82,7 +91,7 @@ def test_seconds_are_those_of_one_repetition(monkeypatch):
     seconds = iter(range(1000))
     monkeypatch.setattr("actlab.probes.kernels.time.perf_counter", lambda: float(next(seconds)))
     activations = {name: activation_of(name) for name in ("tanh", "relu")}
-    timed = list(kernels.time_kernels(activations, IMAGES, UNITS, COUNTS, blocks=2))
+    timed = list(kernels.time_kernels(activations, IMAGES, UNITS, COUNTS, block=2))
     assert {(each.operation, each.repetitions, each.seconds) for each in timed} == {
         ("forward", 2, 0.5),
         ("backward", 4, 0.25),

@@ -6,6 +6,7 @@ import re
 from dataclasses import asdict, replace
 from html import unescape
 from html.parser import HTMLParser
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ import vl_convert
 from browser import opened
 from PIL import Image
 from planted import REPORT, activations_of, all_of, compared, composed_of, configured, plant, spoil
-from scipy import stats
 
 from actlab.data.config import DataConfig
 from actlab.data.splits import Split, Splits, save_processed
@@ -26,9 +26,10 @@ from actlab.evidence import comparisons, layer_summaries, predictions
 from actlab.evidence.claims import CLAIMS
 from actlab.evidence.comparisons import METRICS
 from actlab.evidence.differences import difference_text
-from actlab.evidence.outcomes import VERDICTS
+from actlab.evidence.statistics import share_interval
 from actlab.probes.config import TheoryConfig, TimingConfig
 from actlab.reporting import report
+from actlab.reporting.method_sections import write_verdict
 from actlab.results import metadata, tables
 from actlab.stages.report import report as write_report
 from actlab.training.config import TrainingConfig
@@ -172,7 +173,7 @@ def test_the_planted_numbers_stand_in_every_output(written):
         line = next(line for line in lines if line.startswith(start))
         assert f"| {row['test_loss_mean']:.4f} | {row['epochs_to_target_mean']:.1f}" in line
     row = csvs.where(summary, activation="sigmoid", network="mlp").to_dict("records")[0]
-    expected = stats.ttest_1samp(ACCURACIES["sigmoid", "mlp"], 0).confidence_interval(0.95)
+    expected = share_interval(ACCURACIES["sigmoid", "mlp"], 0.95)
     found = [row[f"test_accuracy_{key}"] for key in ("mean", "ci_low", "ci_high")]
     assert found == pytest.approx([0.9706, expected.low, expected.high])
     interval = f"{100 * expected.low:.2f} to {100 * expected.high:.2f}"
@@ -192,7 +193,7 @@ def test_every_figure_has_its_files_and_its_table(written):
             assert (reports / path).stat().st_size > 0
     assert len(list((reports / "plots").iterdir())) == 5
     links = re.findall(r"\]\(([^)]+)\)", read(folder, "report.md"))
-    assert len(links) == 17 + 16
+    assert len(links) == 17 + 16 + 2  # the figure of the first screen, all differences
     assert [link for link in links if not (reports / link).is_file()] == []
     for name, table in (
         ("first_layer_ratios", layer_summaries.first_layer_ratios(study, 0.95)),
@@ -366,22 +367,27 @@ def test_the_claims_are_those_of_the_table(written):
     folder, _ = written
     table = tables.read_table(folder / "reports/claims.csv", tables.CLAIMS)
     html, markdown = read(folder, "report.html"), read(folder, "report.md")
+    primary = table[table["role"] == "primary"]
     for text in (Page(html).text, markdown):
-        for verdict in VERDICTS:
-            assert f"{table['verdict'].tolist().count(verdict)} {verdict}" in text
-    rows = re.findall(r"<li><details>.*?</details></li>", html, re.S)
-    lines = [line for line in markdown.splitlines() if re.match(r"\| .* \| \*\*", line)]
-    for row, in_html, line in zip(table.to_dict("records"), rows, lines, strict=True):
+        for verdict, count in primary["verdict"].value_counts().items():
+            assert f"{count} {write_verdict(verdict)}" in text
+    badge = r'<span class="badge ([a-z-]+)">[^<]*</span>(.*?)</(?:p|summary)>'
+    entries = re.findall(badge, html, re.S)
+    shown = [" ".join(unescape(re.sub(r"<[^>]*>", "", text)).split()) for _, text in entries]
+    lines = [line for line in markdown.splitlines() if re.match(r"\| .* \| .* \| .* \|$", line)]
+    for row in table.to_dict("records"):
         claim, verdict, numbers = (row[key] for key in ("claim", "verdict", "numbers"))
-        assert f'<span class="badge {verdict.replace(" ", "-")}">' in in_html
-        shown = " ".join(unescape(re.sub(r"<[^>]*>", "", in_html)).split())
-        assert shown == f"{verdict} {claim} {numbers}"
+        is_primary = row["role"] == "primary"
+        place = shown.index(claim if is_primary else f"{claim}: {numbers}".replace("\u00a0", " "))
+        assert entries[place][0] == verdict.replace(" ", "-")
         claim, numbers = map(report.markdown, (claim, numbers))
-        assert line == f"| {claim} | **{verdict}** | {numbers} |"
+        expected = f"| {claim} | **{verdict}** |" if is_primary else f"| ↳ {claim} | {verdict} |"
+        assert f"{expected} {numbers} |" in lines
 
 
 def test_comparisons_have_one_row_per_pair_and_one_column_per_metric(written, told):
-    (grid,) = grids_of(told, "Comparisons")
+    blocks = section(told, "Comparisons").blocks
+    grid = next(block for block in blocks if isinstance(block, report.Fold)).block
     table = pd.read_csv(written[0] / "reports/comparisons.csv")
     assert len(grid.rows) == 2 * 3
     for shown in grid.rows:
@@ -392,6 +398,49 @@ def test_comparisons_have_one_row_per_pair_and_one_column_per_metric(written, to
             cell = shown[grid.header.index(title)]
             needed = f" ({row['pairs_needed']:,.0f})" if row["pairs_needed"] > 0 else ""
             assert cell == f"{difference_text(row['metric'], row)}: {row['verdict']}{needed}"
+
+
+def test_a_matrix_shows_every_pair_from_both_sides(told, written):
+    matrices = [
+        block for block in section(told, "Comparisons").blocks if isinstance(block, report.Matrix)
+    ]
+    table = pd.read_csv(written[0] / "reports/comparisons.csv")
+    assert len(matrices) == len(table[["metric", "network"]].drop_duplicates())
+    signs = {"+": "−", "−": "+"}
+    for matrix in matrices:
+        for i, j in combinations(range(len(matrix.names)), 2):
+            one, other = matrix.cells[i][j], matrix.cells[j][i]
+            assert one
+            assert other
+            assert other.sign == signs.get(one.sign, one.sign)
+        assert all(matrix.cells[i][i] is None for i in range(len(matrix.names)))
+    accuracy = next(each for each in matrices if each.title == "Test accuracy, on mlp")
+    row = where(table, metric="test_accuracy", network="mlp", first="sigmoid", second="tanh")
+    cell = accuracy.cells[0][1]
+    assert cell
+    assert cell.verdict == row["verdict"].item()
+    assert cell.difference == f"{100 * row['mean'].item():.2f}".replace("-", "−")
+
+
+def test_the_first_screen_says_what_is_true_how_sure_and_for_how_many_seeds(told):
+    true, sure, seeds = told.conclusion
+    assert true.startswith("On mlp ")
+    assert "has the highest mean test accuracy" in true
+    assert "; on deep " in true
+    assert sure.startswith("Every verdict is read from a 95 % interval that holds for all pairs")
+    decided = r"\d+ of \d+ comparisons are decided, and \d+ of the teaching notebook's \d+ claims"
+    assert re.search(decided, sure)
+    assert seeds.startswith("That is for 3 seeds of each configuration (0 to 2), a number")
+    assert all(word in told.words for word in ("Negligible", "Equivalent", "Undecided"))
+    assert told.lead
+    for panel in told.lead.panels:
+        assert [bar.verdict for bar in panel.bars].count("best") == 1
+        for bar in panel.bars:
+            assert 0 <= bar.low <= bar.mean <= bar.high <= 100
+
+
+def test_the_report_is_short(written):
+    assert len(read(written[0], "report.md").split()) < 4000
 
 
 def test_the_times_of_a_layer_are_those_of_the_table(written):
@@ -520,7 +569,8 @@ def test_on_paper_and_without_scripts_every_figure_is_there(written, scripts):
             see_all(page)
             page.evaluate("dispatchEvent(new Event('beforeprint'))")
             page.emulate_media(media="print")
-            assert page.locator(".claims details[open]").count() == len(CLAIMS)
+            primary = [claim for claim in CLAIMS if claim.role == "primary"]
+            assert page.locator(".claims details[open]").count() == len(primary)
         assert page.locator(".picture:visible").count() == 17
         assert page.locator(".chart:visible").count() == 0
         assert said == []

@@ -1,14 +1,13 @@
 import math
 from dataclasses import replace
 from itertools import product
-from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pytest
 from planted import REPORT, plant
 from planted_sweep import LEVELS, Runs, plant_fair, plant_fair_depths, plant_grid
-from statsmodels.stats.multitest import multipletests
+from scipy import stats
 
 from actlab.engine.csvs import where
 from actlab.errors import UserError
@@ -18,10 +17,6 @@ from actlab.tracking import runs as gathering
 
 DEPTHS = {"network__depth": ["1", "2", "4"]}
 RATES = {"optimizer__learning_rate": ["0.001", "0.0003", "0.003", "0.01", "0.03"]}
-
-
-def holm(p_values):
-    return np.array(list(cast(Any, multipletests(p_values, method="holm")[1])), dtype=np.float64)
 
 
 def compared_of(sweep, target=0.97):
@@ -162,6 +157,14 @@ def test_what_goes_along_with_an_activation_by_chance_is_not_taken_for_its_effec
     assert {*map(tuple, compared[["first", "second"]].to_numpy())} == {("tanh", "gelu")}
 
 
+def assert_families(compared, sizes):
+    """Each interval is Student's, at the level of its family: its size by key."""
+    for row in compared.to_dict("records"):
+        level = 1 - 0.05 / sizes[row["key"]] / 2
+        half = stats.t.ppf(level, row["pairs"] - 1) * row["sd"] / math.sqrt(row["pairs"])
+        assert (row["high"] - row["low"]) / 2 == pytest.approx(half)
+
+
 def test_other_keys_are_a_family_each_beside_activations():
     """Neighbours of numbers, all pairs of words, at equal other keys; adjusted apart."""
     grid = {**DEPTHS, "initializer__name": ["glorot_uniform", "he_normal", "recommended"]}
@@ -173,8 +176,7 @@ def test_other_keys_are_a_family_each_beside_activations():
     assert set(zip(along["first"], along["second"], strict=True)) == {("1", "2"), ("2", "4")}
     assert set(along["network.depth"]) == {""}
     assert set(along["activation"]) == {"tanh", "relu"}
-    for _, of in compared.groupby("key"):
-        np.testing.assert_allclose(of["p_holm"].to_numpy(), holm(of["p_t"].to_numpy()))
+    assert_families(compared, counts)
 
 
 @pytest.mark.parametrize(
@@ -286,8 +288,7 @@ def test_tuned_and_baseline_are_each_a_family_and_compared_with_each_other():
         ["baseline", "", "sigmoid", "relu", "worse"],
         ["tuned", "", "sigmoid", "relu", "worse"],
         ["", "sigmoid", "tuned", "baseline", "better"],
-        ["", "relu", "tuned", "baseline", pairs[3][-1]],
-    ]
+    ]  # the best setting of relu is the baseline: they are one run
     assert compared["mean"].iloc[2] == pytest.approx(0.02, abs=0.002)
 
 
@@ -359,9 +360,8 @@ def test_a_fair_sweep_may_be_of_any_key():
     ]
     expected = [0.01, 0.03, 0.02] * 2 + [0.02] * 3
     assert compared["mean"].tolist() == pytest.approx(expected, abs=0.003)
-    for place in (slice(0, 3), slice(3, 6), slice(6, 9)):  # a family each
-        of = compared.iloc[place]
-        np.testing.assert_allclose(of["p_holm"].to_numpy(), holm(of["p_t"].to_numpy()))
+    for place in (slice(0, 3), slice(3, 6), slice(6, 9)):
+        assert_families(compared.iloc[place], dict.fromkeys(("network.depth", "phase"), 3))
     chosen = summaries.tabulate_tuning(sweep).set_index("network.depth")["chosen"].to_dict()
     assert chosen == {
         "2": "activation relu, learning rate 0.003",
@@ -389,10 +389,14 @@ def test_comparisons_of_sweeps_are_those_of_the_first_edition(root, name):
         grid = {"network__depth": ["2", "4", "8"], **rates}
         sweep = plant_grid(["sigmoid", "relu"], grid).gather()
     frozen = pd.read_csv(root / f"tests/frozen/{name}.csv", dtype=str, keep_default_na=False)
+    # Intended differences: verdicts are read from other intervals, and a setting that is both the
+    # best and the baseline is one run, which is not compared with itself.
+    is_one_run = (frozen["key"] == "phase") & frozen["activation"].isin(["tanh", "relu"])
+    frozen = frozen[~is_one_run] if name == "fair" else frozen
     compared = where(compared_of(sweep), metric=["test_accuracy", "test_loss"])
-    words = ["key", "metric", "first", "second", "verdict", *sweep.keys]
+    words = ["key", "metric", "first", "second", *sweep.keys]
     assert compared[words].to_numpy().tolist() == frozen[words].to_numpy().tolist()
-    for column in frozen.columns.difference(words):
+    for column in ("pairs", "mean", "effect_size"):
         expected = [float(value) if value else math.nan for value in frozen[column]]
         np.testing.assert_allclose(compared[column].to_numpy(dtype=float), expected, rtol=1e-9)
 

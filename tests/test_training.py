@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from actlab.training.timing import time_epochs
 from planted import CONSTANTS, GLOROT, adam
 
 from actlab.activations.config import ActivationConfig
@@ -12,6 +11,7 @@ from actlab.backend import keras, tf
 from actlab.data.splits import Split
 from actlab.models.config import NetworkConfig
 from actlab.models.network import ModelSpec, build_model
+from actlab.probes.epochs import time_epochs
 from actlab.training.compiled import (
     as_numbers,
     compile_epoch,
@@ -252,15 +252,21 @@ def test_training_learns(mnist, in_turn):
 
 def test_every_block_times_every_model_once_in_an_order_of_its_own(mnist):
     specs = {name: spec_of(name, (8,)) for name in ("relu", "tanh", "sigmoid")}
-    timed = list(time_epochs(specs, take(mnist.train, 50), ONE_EPOCH, 8, 1))
+
+    def time_blocks():
+        train = take(mnist.train, 50)
+        return [
+            each for block in range(1, 9) for each in time_epochs(specs, train, ONE_EPOCH, block, 1)
+        ]
+
+    timed = time_blocks()
     assert [each.block for each in timed] == [block for block in range(1, 9) for _ in range(3)]
     assert [each.place for each in timed] == [0, 1, 2] * 8
     orders = {tuple(each.name for each in timed[at : at + 3]) for at in range(0, 24, 3)}
     assert {frozenset(order) for order in orders} == {frozenset(specs)}
     assert len(orders) > 3
     assert all(each.epoch_seconds > 0 for each in timed)
-    again = time_epochs(specs, take(mnist.train, 50), ONE_EPOCH, 8, 1)
-    assert [each.name for each in again] == [each.name for each in timed]
+    assert [each.name for each in time_blocks()] == [each.name for each in timed]
 
 
 def test_a_stall_in_one_epoch_of_a_turn_is_not_timed(mnist, monkeypatch):
@@ -273,10 +279,9 @@ def test_a_stall_in_one_epoch_of_a_turn_is_not_timed(mnist, monkeypatch):
 
         return run_epoch
 
-    monkeypatch.setattr("actlab.training.timing.compile_epoch", stalling)
+    monkeypatch.setattr("actlab.probes.epochs.compile_epoch", stalling)
     of = {"relu": spec_of("relu", (8,))}, take(mnist.train, 50), ONE_EPOCH
-    assert max(each.epoch_seconds for each in time_epochs(*of, blocks=3, epochs=2)) < 0.1
-    assert max(each.epoch_seconds for each in time_epochs(*of, blocks=3, epochs=1)) > 0.1
+    assert max(each.epoch_seconds for each in time_epochs(*of, block=3, epochs=2)) < 0.1
 
 
 @pytest.mark.parametrize("when", ["compiling", "training"])

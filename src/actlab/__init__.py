@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from actlab.api import (
         Data,
         Fit,
+        Settled,
         Split,
         activation,
         build,
@@ -49,12 +50,14 @@ if TYPE_CHECKING:
         plot_health,
         plot_images,
         probe,
+        settle,
     )
     from actlab.errors import UserError
 
 __all__ = [
     "Data",
     "Fit",
+    "Settled",
     "Split",
     "UserError",
     "activation",
@@ -72,6 +75,7 @@ __all__ = [
     "plot_health",
     "plot_images",
     "probe",
+    "settle",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The functions of `import actlab`, for notebooks: load, build, fit, probe, compare, plot.
+"""The functions of `import actlab`, for notebooks: load, build, fit, probe, compare, settle, plot.
 
 Each function validates its arguments, calls the same core as the pipeline, and returns a table, a
 model or a figure. Only a data set that is downloaded is written to disk.
@@ -21,4 +21,6 @@ from actlab.api.plots import plot_functions as plot_functions
 from actlab.api.plots import plot_gradients as plot_gradients
 from actlab.api.plots import plot_health as plot_health
 from actlab.api.plots import plot_images as plot_images
+from actlab.api.settling import Settled as Settled
+from actlab.api.settling import settle as settle
 from actlab.data.splits import Split as Split

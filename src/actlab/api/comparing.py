@@ -12,6 +12,7 @@ from actlab.engine.validation import Fraction, Positive, validate
 from actlab.errors import UserError
 from actlab.evidence import comparisons
 from actlab.evidence.config import ReportConfig
+from actlab.results.study import Study
 
 Metric = Literal["test_accuracy", "test_loss", "test_mse", "epochs_to_target"]
 
@@ -67,7 +68,16 @@ def compare(
         If there are fewer than two activations, or a value is not allowed.
     """
     require(fitted, Fit, "fitted", FITTED)
-    study = fitted.study()
+    config, name = resolve_metric(fitted.study(), metric, margin, confidence, target)
+    if len(fitted.activations) < 2:
+        raise UserError(f"only {fitted} was fitted: give `fit` a list of two activations or more")
+    return tabulate_pairs(fitted.study(), name, config)
+
+
+def resolve_metric(
+    study: Study, metric: str | None, margin: float | None, confidence: float, target: float
+) -> tuple[ReportConfig, Metric]:
+    """Validate what a comparison is made by; return its configuration and the metric's name."""
     name = (
         comparisons.primary_metric(study) if metric is None else validate(Metric, metric, "metric")
     )
@@ -77,18 +87,22 @@ def compare(
     within = validate(Positive, MARGINS[name] if margin is None else margin, "margin")
     validate(Fraction, target, "target")
     validate(Fraction, confidence, "confidence")
-    if len(fitted.activations) < 2:
-        raise UserError(f"only {fitted} was fitted: give `fit` a list of two activations or more")
-    scores = where(comparisons.score(study, target), metric=name)
     margins = {comparisons.METRICS[each].margin: value for each, value in MARGINS.items()}
     margins |= {comparisons.METRICS[name].margin: within}
-    config = ReportConfig(confidence, target, **margins)
+    return ReportConfig(confidence, target, **margins), name
+
+
+def tabulate_pairs(study: Study, metric: str, config: ReportConfig) -> pd.DataFrame:
+    """Compare the activations of a study on one network by a metric: see `compare`."""
+    scores = where(comparisons.score(study, config.target_accuracy), metric=metric)
     table = comparisons.compare(study, scores, config)
     table = table.rename(columns={"pairs": "seeds", "pairs_needed": "seeds_needed"})
     diverged = comparisons.diverged_seeds(study)
-    lost = {name: {*diverged.get((fitted.network.name, name), ())} for name in fitted.activations}
+    lost = {known[-1]: {*seeds} for known, seeds in diverged.items()}
     pairs = zip(table["first"], table["second"], strict=True)
-    table["diverged_seeds"] = [len(lost[first] | lost[second]) for first, second in pairs]
+    table["diverged_seeds"] = [
+        len(lost.get(first, set()) | lost.get(second, set())) for first, second in pairs
+    ]
     return table.loc[:, list(_COMPARED)]
 
 

@@ -434,7 +434,7 @@ def _compare_family(
         plain = decide(differences, margin, alpha, len(pairs), metric.resolution)
         decision = decisions.bound(plain, *bounds)
         row = {"pairs": len(both), "pairs_censored": max(bounds), "margin": margin}
-        row |= vars(decision)
+        row |= decision._asdict()
         row["effect_size"] = _divide(decision.mean, decision.sd)
         row["verdict"] = read_verdict(decision.low, decision.high, margin, metric.larger_is_better)
         if row["verdict"] == "undecided" and not all(bounds):

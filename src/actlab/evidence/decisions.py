@@ -7,11 +7,10 @@ interval (`read_verdict`), so that the two cannot disagree.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from scipy import stats
 
 from actlab.evidence.statistics import (
@@ -45,8 +44,7 @@ _PRECISION = 2.0
 MOST_SEEDS = 10_000
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """What the differences of a pair show: see `fixed` and `sequential`.
 
     Attributes
@@ -92,7 +90,7 @@ def read_verdict(low: float, high: float, margin: float, larger_is_better: bool 
 
 
 def fixed(
-    differences: Float[np.ndarray, " pairs"],
+    differences: Num[np.ndarray, " pairs"],
     margin: float,
     alpha: float,
     pairs: int = 1,
@@ -138,7 +136,7 @@ def fixed(
 
 
 def sequential(
-    differences: Float[np.ndarray, " pairs"],
+    differences: Num[np.ndarray, " pairs"],
     margin: float,
     alpha: float,
     pairs: int = 1,
@@ -170,8 +168,9 @@ def sequential(
         mean = float(seen.mean())
         if is_constant(seen) and not resolution:
             if 2.0 ** (1 - count) <= each:
-                low, high = max(low, mean), min(high, mean)
-                constant = _decide_constant(mean, count, margin, pairs)
+                value = float(seen[0])
+                low, high = max(low, value), min(high, value)
+                constant = _decide_constant(value, count, margin, pairs)
                 p, within = min(p, constant.p), constant.p_equivalence
                 below, above = min(below, within), min(above, within)
             continue

@@ -104,7 +104,6 @@ class SettledFolder:
             dtype=dict.fromkeys(keys, str),
             keep_default_na=False,
             na_values={name: ["", "nan"] for name in metrics},
-            float_precision="round_trip",
         )
         long = table.melt([*keys, "seed", "censored", "diverged"], metrics, "metric", "value")
         long["censored"] = long["censored"].astype(bool) & (long["metric"] == "epochs_to_target")

@@ -50,10 +50,11 @@ def join(parts: Iterable[str]) -> str:
 def counted(count: int, noun: str) -> str:
     """Write how many, with the noun's plural.
 
-    >>> counted(1, "seed"), counted(60000, "image")
-    ('1 seed', '60,000 images')
+    >>> counted(1, "seed"), counted(60000, "image"), counted(2, "process")
+    ('1 seed', '60,000 images', '2 processes')
     """
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+    ending = "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}" + ("" if count == 1 else ending)
 
 
 def capitalise(text: str) -> str:

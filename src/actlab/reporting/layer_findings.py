@@ -31,7 +31,7 @@ def first_layer_findings(study: Study, confidence: float) -> list[str]:
             low, high = _bounds(where(ratios, network=network, epoch=epoch), *pair)
             found = f"ratio {written(low)} to {written(high)}"
             if not math.isfinite(low):
-                found = "one seed, no interval"
+                found = "no interval"
             elif low <= 1 <= high:
                 found += ", no difference shown"
             lines.append(

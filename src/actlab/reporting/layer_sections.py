@@ -94,42 +94,46 @@ def describe_activations(activations: Sequence[Description]) -> Section:
 def describe_time(study: Study, config: Config) -> Section:
     """Show how long epochs and single layers take."""
     low, median, high = np.quantile(study.blocks["load"], [0, 0.5, 1])
-    confidence, timing = config.report.confidence, config.timing
+    blocks: list[Block] = [
+        Picture(
+            "figures/epoch_seconds.png",
+            f"Time per epoch in {counted(len(set(study.blocks['block'])), 'process')}: in each,"
+            " every activation trains in random order, one model on one thread, and the shortest"
+            f" of {counted(config.timing.block_epochs, 'epoch')} counts. Load of the machine"
+            f" meanwhile: median {written(median)}, {written(low)} to {written(high)}. The"
+            " intervals cover other processes on this machine, not other machines.",
+            "Time per epoch of every process, with median and middle half.",
+            "tables/epoch_seconds.csv",
+        )
+    ]
+    if len(study.kernels):
+        blocks.append(_tabulate_kernels(study, config))
+    return Section("Time", tuple(blocks))
+
+
+def _tabulate_kernels(study: Study, config: Config) -> Grid:
+    confidence = config.report.confidence
     rows = layer_summaries.kernel_times(study, confidence).to_dict("records")
-    return Section(
-        "Time",
-        (
-            Picture(
-                "figures/epoch_seconds.png",
-                f"Time per epoch in {counted(timing.blocks, 'block')}: in each, every activation"
-                " trains in random order, one model on one thread, and the shortest of"
-                f" {counted(timing.block_epochs, 'epoch')} counts. Load of the machine meanwhile:"
-                f" median {written(median)}, {written(low)} to {written(high)}.",
-                "Time per epoch of every block, with median and middle half.",
-                "tables/epoch_seconds.csv",
-            ),
-            Grid(
-                f"One dense layer of {counted(timing.kernel_units, 'unit')} on a batch of"
-                f" {config.training.batch_size}: geometric mean over"
-                f" {counted(rows[0]['blocks'], 'block')}, and ratio to {study.activations[0]}."
-                " Elementwise: the activation alone.",
-                ("Operation", "Activation", "µs", "Ratio", f"{100 * confidence:g} % interval"),
-                tuple(
-                    (
-                        row["operation"],
-                        row["activation"],
-                        written(1e6 * row["seconds"], 3),
-                        written(row["geometric_mean"], 3),
-                        f"{written(row['low'], 3)} to {written(row['high'], 3)}"
-                        if np.isfinite(row["low"])
-                        else "",
-                    )
-                    for row in rows
-                ),
-                words=2,
-                data="tables/kernel_times.csv",
-            ),
+    return Grid(
+        f"One dense layer of {counted(config.timing.kernel_units, 'unit')} on a batch of"
+        f" {config.training.batch_size}: geometric mean over"
+        f" {counted(rows[0]['blocks'], 'process')}, and ratio to {study.activations[0]}."
+        " Elementwise: the activation alone.",
+        ("Operation", "Activation", "µs", "Ratio", f"{100 * confidence:g} % interval"),
+        tuple(
+            (
+                row["operation"],
+                row["activation"],
+                written(1e6 * row["seconds"], 3),
+                written(row["geometric_mean"], 3),
+                f"{written(row['low'], 3)} to {written(row['high'], 3)}"
+                if np.isfinite(row["low"])
+                else "",
+            )
+            for row in rows
         ),
+        words=2,
+        data="tables/kernel_times.csv",
     )
 
 

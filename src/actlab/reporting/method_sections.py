@@ -150,13 +150,25 @@ def _name_losses(study: Study) -> str:
 
 def list_claims(claims: pd.DataFrame) -> Claims:
     """Give the table of claims with its verdicts."""
-    verdicts = claims["verdict"].tolist()
-    counts = join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS)
+    rows: list[Claim] = []
+    for row in claims.to_dict("records"):
+        claim = Claim(row["claim"], row["verdict"], row["numbers"])
+        if row["role"] == "primary":
+            rows.append(claim)
+        else:
+            rows[-1] = rows[-1]._replace(others=(*rows[-1].others, claim))
+    verdicts = [claim.verdict for claim in rows]
+    counts = [(verdict, verdicts.count(verdict)) for verdict in VERDICTS if verdict in verdicts]
+    listed = join(f"{count} {write_verdict(verdict)}" for verdict, count in counts)
     return Claims(
-        f"Of {counted(len(claims), 'claim')} of the teaching notebook that the project started"
-        f" from, {counts}. Each is decided by a rule in code; the rule, what is measured and the"
-        " place in the notebook are in claims.csv.",
-        tuple(
-            Claim(row["claim"], row["verdict"], row["numbers"]) for row in claims.to_dict("records")
-        ),
+        f"Of {counted(len(rows), 'claim')} of the teaching notebook that the project started from,"
+        f" {listed}. Each is decided by one rule; other ways of measuring the same claim are listed"
+        " below it and do not count. Rules, measures and places in the notebook are in claims.csv.",
+        tuple(counts),
+        tuple(rows),
     )
+
+
+def write_verdict(verdict: str) -> str:
+    """Write a verdict on a claim in a sentence: what is undecided may yet be decided."""
+    return "not yet decided" if verdict == "undecided" else verdict

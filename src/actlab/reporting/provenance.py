@@ -18,7 +18,7 @@ SOURCES = ("src", "conf", "custom", "dvc.yaml", "params.yaml", "requirements.loc
 
 #: The packages whose versions are reported.
 PACKAGES = (
-    *("tensorflow-cpu", "tensorflow", "keras", "numpy", "scipy", "statsmodels", "pandas"),
+    *("tensorflow-cpu", "tensorflow", "keras", "numpy", "scipy", "pandas"),
     *("matplotlib", "hydra-core", "dvc", "mlflow"),
 )
 

@@ -62,7 +62,62 @@ class Picture:
     data: str | None = None
 
 
-Block = Text | Grid | Picture
+class Cell(NamedTuple):
+    """A comparison in a `Matrix`: the verdict on the row, its sign, the difference, all of it."""
+
+    verdict: str
+    sign: str
+    difference: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The comparisons of all pairs by one metric: rows minus columns; None on the diagonal."""
+
+    kind: ClassVar[str] = "matrix"
+    title: str
+    names: tuple[str, ...]
+    cells: tuple[tuple[Cell | None, ...], ...]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Details that a reader opens; in Markdown, the CSV that has them."""
+
+    kind: ClassVar[str] = "fold"
+    title: str
+    block: Grid
+
+
+Block = Text | Grid | Picture | Matrix | Fold
+
+
+class Bar(NamedTuple):
+    """A row of a `Panel`: mean, low and high in percent of its width; NaN where there is none."""
+
+    name: str
+    value: str
+    mean: float
+    low: float
+    high: float
+    verdict: str
+    title: str
+
+
+class Panel(NamedTuple):
+    """The rows of a setting."""
+
+    title: str
+    bars: tuple[Bar, ...]
+
+
+class Lead(NamedTuple):
+    """The figure of the first screen; in Markdown, a figure in the report's folder."""
+
+    caption: str
+    panels: tuple[Panel, ...]
+    picture: str
 
 
 @dataclass(frozen=True)
@@ -79,18 +134,23 @@ class Section:
 
 
 class Claim(NamedTuple):
-    """A claim of the teaching notebook, its verdict and the numbers behind the verdict."""
+    """A claim of the teaching notebook, its verdict and the numbers behind the verdict.
+
+    `others` measure the same claim in other ways, and do not count.
+    """
 
     claim: str
     verdict: str
     numbers: str
+    others: tuple["Claim", ...] = ()
 
 
 @dataclass(frozen=True)
 class Claims:
-    """The table of claims, and a sentence above it."""
+    """The table of claims, a sentence above it, and how many there are of each verdict."""
 
     lead: str
+    counts: tuple[tuple[str, int], ...]
     rows: tuple[Claim, ...]
 
 
@@ -100,6 +160,9 @@ class Report:
 
     title: str
     question: str
+    conclusion: tuple[str, ...]
+    words: str
+    lead: Lead | None
     answer: tuple[str, ...]
     claims: Claims | None
     sections: tuple[Section, ...]

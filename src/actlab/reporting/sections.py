@@ -16,15 +16,15 @@ from actlab.engine import presets
 from actlab.engine.csvs import as_text
 from actlab.evidence import summaries
 from actlab.evidence.comparisons import METRICS, primary_metric, validation_metric
-from actlab.evidence.differences import difference_text
 from actlab.evidence.wording import abridge, capitalise, counted, fixed, in_points, join, percent
 from actlab.reporting import layer_sections
+from actlab.reporting.comparison_sections import describe_comparisons
+from actlab.reporting.conclusion import conclude, define_verdicts, draw_lead
 from actlab.reporting.drawings import swept_keys
 from actlab.reporting.figures import MOST_ROWS as DOTS
 from actlab.reporting.figures import most_lines, shown_of
 from actlab.reporting.findings import (
     best_finding,
-    count_findings,
     divergence_findings,
     key_findings,
     test_findings,
@@ -37,14 +37,21 @@ from actlab.reporting.method_sections import (
     list_methods,
 )
 from actlab.reporting.protocol import leave_out_defaults
-from actlab.reporting.report import Block, Grid, Picture, Report, Section, Text, points
+from actlab.reporting.report import (
+    Block,
+    Grid,
+    Picture,
+    Report,
+    Section,
+    Text,
+)
 from actlab.reporting.response_figures import response_keys
 from actlab.results.metadata import Description
 from actlab.results.study import Study, label, line_key
 from actlab.schema import Config
 
-#: Rows of the tables of results and of comparisons, and of the terminal's; the CSV has all.
-MOST_ROWS, MOST_PAIRS, MOST_LINES = 60, 100, 24
+#: Rows of the table of results, and of the terminal's; the CSV has all.
+MOST_ROWS, MOST_LINES = 60, 24
 
 #: Of a terminal, in columns.
 WIDTH = 100
@@ -118,7 +125,7 @@ def compose(
     if study.is_fair:
         sections.append(_tuning(study))
     if len(compared) and len(study.seeds) > 1:
-        sections.append(_comparisons(study, compared, config))
+        sections.append(describe_comparisons(study, compared, config))
     if len(study.blocks):
         sections.append(layer_sections.describe_time(study, config))
     if len(study.gradients):
@@ -134,6 +141,9 @@ def compose(
     return Report(
         title=_title(study),
         question=_question(study, config),
+        conclusion=tuple(conclude(study, summary, compared, claims, config)),
+        words=define_verdicts(study, config),
+        lead=draw_lead(study, summary, compared),
         answer=tuple(answer),
         claims=None if claims is None or study.is_regression else list_claims(claims),
         sections=tuple(sections),
@@ -374,45 +384,6 @@ def _tests_picture(study: Study, summary: pd.DataFrame, config: Config) -> Pictu
 
 
 # --- Comparisons and tuning -----------------------------------------------------------------
-
-
-def _comparisons(study: Study, compared: pd.DataFrame, config: Config) -> Section:
-    shared = [key for key in study.keys if key in compared and set(compared[key]) != {""}]
-    along = ["key"] if len(set(compared["key"])) > 1 else []
-    names = [*shared, *along, "first", "second"]
-    cells = compared.assign(
-        key=[label(key, study.keys) if key else "" for key in compared["key"]],
-        cell=list(map(_write_verdict, compared.to_dict("records"))),
-    )
-    rows: Any = cells.groupby(names, sort=False)
-    metrics = [name for name in METRICS if name in set(compared["metric"])]
-    confidence = f"{100 * config.report.confidence:g} %"
-    divided = "mean squared errors" if study.is_regression else "times"
-    caption = (
-        f"First minus second ({divided}: first divided by second), with the {confidence} interval"
-        " for all pairs and the verdict on the first; in brackets, how many seeds (of times:"
-        " processes) are estimated to decide what is undecided. All digits, p-values and effect"
-        " sizes are in comparisons.csv."
-    )
-    if len(rows) > MOST_PAIRS:
-        caption += f" The first {MOST_PAIRS} of {len(rows)} pairs."
-    shown = []
-    for values, found in list(rows)[:MOST_PAIRS]:
-        by_metric = dict(zip(found["metric"], found["cell"], strict=True))
-        shown.append((*values, *(by_metric.get(name, "") for name in metrics)))
-    header = [
-        *(capitalise(label(key, study.keys)) for key in shared),
-        *("Along" for _ in along),
-        *("First", "Second"),
-        *(capitalise(METRICS[name].title) for name in metrics),
-    ]
-    grid = Grid(caption, tuple(header), tuple(shown), words=len(names), data="comparisons.csv")
-    return Section("Comparisons", (*points(count_findings(study, compared)), grid))
-
-
-def _write_verdict(row: Mapping[Any, Any]) -> str:
-    needed = f" ({row['pairs_needed']:,.0f})" if row["pairs_needed"] > 0 else ""
-    return f"{difference_text(row['metric'], row)}: {row['verdict']}{needed}"
 
 
 def _tuning(study: Study) -> Section:

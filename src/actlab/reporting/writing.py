@@ -184,7 +184,7 @@ def print_comparison(study: Study, found: Compared, confidence: float, folder: P
     """Print the summary and the answer of a comparison, and where its report is."""
     print(sections.render_text(study, found.summary, confidence))
     print()
-    for line in found.report.answer:
+    for line in [*found.report.conclusion, *found.report.answer]:
         print(line)
     print(f"\nThe report: {folder / 'report.html'} and {folder / 'report.md'}", flush=True)
 

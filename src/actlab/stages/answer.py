@@ -1,7 +1,7 @@
 """Show what the last report found: `python -m actlab.stages.answer`, the end of `make repro`.
 
 It reads the report's CSVs with the standard library, so that it starts at once, and compares the
-verdicts with those of the committed study, in docs/study.
+verdicts with those of the settled study, in docs/study/settled.
 """
 
 import csv
@@ -17,7 +17,6 @@ import yaml
 
 from actlab.engine.surroundings import prepare
 from actlab.errors import UserError
-from actlab.reporting.provenance import processor
 
 _OPPOSITE = {"better": "worse", "worse": "better"}
 
@@ -36,7 +35,7 @@ def main() -> None:
         prepare(Path.cwd())
         params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
         answer = read_answer(Path("reports"), float(params["report"]["confidence"]))
-        compared = compare_verdicts(Path("reports"), Path("docs/study"), params, processor())
+        compared = compare_verdicts(Path("reports"), Path("docs/study"), params)
     except UserError as error:
         sys.exit(f"actlab: {error}")
     except (OSError, KeyError, ValueError) as error:
@@ -99,10 +98,16 @@ def read_answer(reports: Path, confidence: float) -> Answer:
             )
         )
     seeds = sorted({int(row["seeds"]) for row in summary})
-    counts = Counter(row["verdict"] for row in claims)
+    counts = Counter(row["verdict"] for row in claims if row["role"] == "primary")
     counted = ", ".join(
-        f"{counts[verdict]} {verdict}"
-        for verdict in ("supported", "refuted", "undecided", "not measured")
+        f"{counts[verdict]} {name}"
+        for verdict, name in (
+            ("supported", "supported"),
+            ("refuted", "refuted"),
+            ("negligible", "negligible"),
+            ("undecided", "not yet decided"),
+            ("not measured", "not measured"),
+        )
         if counts[verdict]
     )
     return Answer(
@@ -110,22 +115,20 @@ def read_answer(reports: Path, confidence: float) -> Answer:
         rows,
         [
             f"Means over {' or '.join(map(str, seeds))} seed{'' if seeds == [1] else 's'};"
-            " vs. best: verdicts of paired tests.",
-            f"The teaching notebook's {len(claims)} claims: {counted or 'none'}.",
+            " vs. best: verdicts read from intervals that hold for all pairs.",
+            f"The teaching notebook's {counts.total()} claims: {counted or 'none'}.",
         ],
     )
 
 
-def compare_verdicts(
-    reports: Path, study: Path, params: dict[str, Any], here: str
-) -> Sequence[str]:
-    """Compare the verdicts on the claims with the committed study's, in a sentence.
+def compare_verdicts(reports: Path, study: Path, params: dict[str, Any]) -> Sequence[str]:
+    """Compare the verdicts on the claims with the settled study's, in a sentence.
 
-    There is none if no study is committed, or one with other values in params.yaml. `here` is the
-    processor, and the first to suspect where verdicts differ.
+    There is none if no settled study is committed, or if params.yaml has other values than those of
+    the committed study.
     """
-    record = study / "study.json"
-    if not record.is_file():
+    record, settled = study / "study.json", study / "settled"
+    if not (record.is_file() and (settled / "claims.csv").is_file()):
         return []
     try:
         committed = json.loads(record.read_text(encoding="utf-8"))
@@ -133,23 +136,29 @@ def compare_verdicts(
         raise UserError(f"{record} is not valid JSON: git checkout HEAD -- {record}") from error
     if committed["params"] != params:
         return []
-    old, new = (
-        {row["name"]: row["verdict"] for row in _read_rows(folder / "claims.csv")}
-        for folder in (study, reports)
+    there, here = (
+        {row["name"]: row["verdict"] for row in _read_rows(path) if row["role"] == "primary"}
+        for path in (settled / "claims.csv", reports / "claims.csv")
     )
-    differing = {name: new.get(name, "missing") for name in old if old[name] != new.get(name)}
-    start = f"Compared with the committed study, {len(old) - len(differing)} of {len(old)} verdicts"
-    if not differing:
-        return [f"{start} are the same."]
-    listed = ", ".join(f"{name} ({now}, was {old[name]})" for name, now in differing.items())
-    if committed["processor"] != here:
-        reason = (
-            f"it ran on an {committed['processor']}, this on an {here}, and another kind of"
-            " processor rounds differently, which gives other weights"
-        )
-    else:
-        reason = "edited code, other packages and measured times can change them"
-    return [f"{start} are the same. These differ: {listed}; {reason}."]
+    both = [name for name in here if _is_decided(here[name]) and _is_decided(there[name])]
+    differing = [name for name in both if here[name] != there[name]]
+    later = [name for name in here if not _is_decided(here[name]) and _is_decided(there[name])]
+    seeds = sorted({int(row["seeds"]) for row in _read_rows(settled / "summary.csv")})
+    counts = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
+    line = (
+        f"Compared with the settled study of {counts} seeds (docs/study/settled),"
+        f" {len(both) - len(differing)} of {len(both)} decided verdicts are the same"
+    )
+    if differing:
+        named = (f"{name} ({here[name]}, settled: {there[name]})" for name in differing)
+        line += f"; these differ: {', '.join(named)}"
+    if later:
+        line += f"; {len(later)} that are not yet decided here are decided there"
+    return [f"{line}."]
+
+
+def _is_decided(verdict: str) -> bool:
+    return verdict in ("supported", "refuted", "negligible")
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:

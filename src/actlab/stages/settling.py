@@ -404,8 +404,8 @@ def _declare(
         )
     if unknown := [timed for timed in declaration.timed if timed not in study.networks]:
         raise UserError(
-            f"hydra.sweeper.timed has {unknown[0]!r}: it has to be some of the networks,"
-            f" {join(study.networks)}"
+            f"hydra.sweeper.timed has {unknown[0]!r}: it has to be some of the networks that are"
+            f" swept, {join(study.networks or ['of which there are none'])}"
         )
     rules = {}
     if options["claims"]:

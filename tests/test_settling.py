@@ -1,0 +1,273 @@
+"""Studies that add seeds until their verdicts are decided."""
+
+import json
+import math
+import subprocess
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted import activation_of, configured
+
+import actlab
+from actlab.errors import UserError
+from actlab.evidence import comparisons, settling
+from actlab.evidence.decisions import FIRST_LOOK, STEP
+from actlab.evidence.settled import SettledFolder
+from actlab.models.config import NetworkConfig
+from actlab.results.layout import RunFolder
+from actlab.stages.settling import Settling
+from actlab.training.config import TrainingConfig
+
+OPTIONS = {
+    "folder": "settled/mine",
+    "first_seed": 1000,
+    "most_seeds": 60,
+    "metrics": None,
+    "claims": False,
+    "timed": None,
+    "processes": 0,
+    "declare_only": False,
+    "commit": False,
+}
+LABELS = np.arange(10, dtype=np.int32)
+
+#: Mean accuracies; sd is 0.3 points for all.
+LEVELS = {"sigmoid": 0.93, "tanh": 0.9702, "relu": 0.97}
+
+
+class Planted:
+    """A study in a folder whose trainings are drawn; `trained` counts them by activation."""
+
+    def __init__(self, folder, names=tuple(LEVELS), seeds=range(0), **options):
+        self.folder, self.trained, self.diverges = folder, dict.fromkeys(names, 0), set()
+        configs = [
+            configured(
+                folder,
+                activation=activation_of(name),
+                network=NetworkConfig("uniform", [4]),
+                training=TrainingConfig(2, 128, [0]),
+            )
+            for name in names
+        ]
+        self.configs = configs
+        self.study = Settling(configs, ["activation"], "mine", OPTIONS | options)
+        self.study._load_splits = lambda config: SimpleNamespace(  # type: ignore[method-assign]
+            test=SimpleNamespace(labels=LABELS)
+        )
+
+    def train(self, place, seeds):
+        """Write the run folder of a job, and return the job's folder."""
+        config = self.configs[place]
+        name = config.activation.name
+        self.trained[name] += len(seeds)
+        job = self.folder / f"multirun/{name}-{seeds[0]}"
+        run = RunFolder.finished(job / "runs", name, "uniform")
+        rows, history = [], []
+        for seed in seeds:
+            rng = np.random.default_rng([seed, list(LEVELS).index(name)])
+            accuracy = LEVELS[name] + 0.003 * rng.normal()
+            loss = math.nan if (name, seed) in self.diverges else 0.1
+            rows.append((seed, loss, accuracy))
+            history += [(seed, epoch, loss, accuracy, loss, accuracy) for epoch in (1, 2)]
+        run.write_table("test", rows)
+        run.write_table("history", history)
+        run.write_table("layers", [("hidden_1", 784, 4, name, 0), ("output", 4, 10, "linear", 0)])
+        logits = np.eye(10, dtype=np.float32)
+        run.write_logits(dict.fromkeys(seeds, logits))
+        return job
+
+    def look(self):
+        """Train what is planned, and say what that was: seeds by activation."""
+        planned = self.study.plan()
+        jobs = [(place, self.train(place, seeds)) for place, seeds in planned]
+        if jobs:
+            self.study.add(jobs)
+        return {self.configs[place].activation.name: seeds for place, seeds in planned}
+
+
+@pytest.fixture
+def planted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return Planted(tmp_path)
+
+
+# --- Which seeds come next -------------------------------------------------------------------
+
+
+def test_looks_are_those_of_the_rule():
+    count = 0
+    for _ in range(30):
+        count = settling.next_look(count)
+        assert count >= FIRST_LOOK
+        assert (count - FIRST_LOOK) % STEP == 0
+    assert count > 384
+
+
+def test_seeds_are_added_where_a_pair_is_undecided_until_all_are_decided(planted, capsys):
+    assert planted.study.declare()
+    assert planted.look() == {name: list(range(1000, 1012)) for name in LEVELS}
+    while planned := planted.look():
+        assert set(planned) == {"tanh", "relu"}  # sigmoid is worse at the first look
+        assert planned["tanh"] == planned["relu"]
+    assert planted.trained["sigmoid"] == 12
+    assert 18 <= planted.trained["tanh"] == planted.trained["relu"] <= 60
+    study, scores = SettledFolder(planted.folder / "settled/mine").load()
+    assert study.is_sequential
+    table = comparisons.compare(study, scores, planted.configs[0].report)
+    verdicts = table[table["metric"] == "test_accuracy"].set_index(["first", "second"])["verdict"]
+    assert verdicts["sigmoid", "tanh"] == "worse"
+    assert verdicts["tanh", "relu"] in ("equivalent", "negligible")
+    printed = capsys.readouterr().out
+    assert "Look 1: 36 trainings, 12 seeds per configuration\n  test accuracy" in printed
+    assert "2 of 3 pairs decided" in printed
+    assert "the pairs are expected to need" in printed
+    assert "3 of 3 pairs decided" in printed
+
+
+def test_no_configuration_gets_more_than_the_most(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    planted = Planted(tmp_path, most_seeds=18)
+    planted.study.declare()
+    while planted.look():
+        pass
+    assert planted.trained == {"sigmoid": 12, "tanh": 18, "relu": 18}
+    assert "undecided at the most of 18 seeds" in capsys.readouterr().out
+
+
+def test_a_pair_of_which_a_seed_diverged_asks_for_no_more(planted):
+    planted.diverges = {("tanh", 1003)}
+    planted.study.declare()
+    planted.look()
+    assert planted.look() == {}
+    study, scores = SettledFolder(planted.folder / "settled/mine").load()
+    assert comparisons.diverged_seeds(study) == {("tanh",): [1003]}
+    table = comparisons.compare(study, scores, planted.configs[0].report)
+    row = table[(table["metric"] == "test_accuracy") & (table["second"] == "tanh")].iloc[0]
+    assert (row["verdict"], row["pairs"]) == ("undecided", 12)
+
+
+def test_a_copy_of_the_folder_goes_on_where_the_original_stopped(planted, tmp_path):
+    planted.study.declare()
+    planted.look()
+    planted.look()
+    trained = dict(planted.trained)
+    again = Planted(tmp_path)  # a new process; nothing of multirun/ or MLflow is read
+    again.study.declare()
+    planned = again.study.plan()
+    seeds = {again.configs[place].activation.name: seeds for place, seeds in planned}
+    assert seeds["tanh"][0] == 1000 + trained["tanh"]
+    assert "sigmoid" not in seeds
+
+
+def test_scores_are_read_back_to_the_bit(planted):
+    planted.study.declare()
+    planted.look()
+    folder = SettledFolder(planted.folder / "settled/mine")
+    declaration = folder.read_declaration()
+    assert declaration
+    scores = folder.read_scores(declaration)
+    text = (folder.path / "scores.csv").read_bytes()
+    folder.write_scores(declaration, scores.sample(frac=1, random_state=0))
+    assert (folder.path / "scores.csv").read_bytes() == text
+    row = scores[(scores["activation"] == "relu") & (scores["pair"] == 1004)].set_index("metric")
+    rng = np.random.default_rng([1004, list(LEVELS).index("relu")])
+    assert row.loc["test_accuracy", "value"] == LEVELS["relu"] + 0.003 * rng.normal()
+    assert set(scores["metric"]) >= {"test_loss", "calibration_error", "epochs_to_target"}
+
+
+# --- The declaration -------------------------------------------------------------------------
+
+
+def git(*arguments):
+    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *arguments], check=True)
+
+
+def test_rules_that_were_committed_first_are_older_than_the_data(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    git("init", "-q")
+    assert not Planted(tmp_path, declare_only=True).study.declare()
+    assert "Commit it, then run the same without" in capsys.readouterr().out
+    git("add", "settled")
+    git("commit", "-qm", "rules")
+    planted = Planted(tmp_path)
+    assert planted.study.declare()
+    record = json.loads((tmp_path / "settled/mine/record.json").read_text())
+    assert record["declared"] <= record["first_training"]
+    assert planted.study.tag.endswith(record["declared_commit"][:12])
+    assert f"committed in {record['declared_commit'][:12]}" in capsys.readouterr().out
+
+
+def test_rules_that_were_not_committed_are_said_to_be_so(planted, capsys):
+    planted.study.declare()
+    assert "declaration.yaml, not committed." in capsys.readouterr().out
+    assert planted.study.tag.endswith("-uncommitted")
+
+
+def test_rules_do_not_change_once_they_are_declared(planted, tmp_path):
+    planted.study.declare()
+    with pytest.raises(UserError, match="declares another most_seeds: rules do not change"):
+        Planted(tmp_path, most_seeds=120).study.declare()
+    path = tmp_path / "settled/mine/declaration.yaml"
+    path.write_text(path.read_text().replace("most_seeds: 60", "most_seeds: 120"))
+    with pytest.raises(UserError, match="has changed since it was declared: restore it"):
+        planted.study.declare()
+    path.write_text("[")
+    with pytest.raises(UserError, match="is not a declaration: restore it"):
+        planted.study.declare()
+
+
+@pytest.mark.parametrize(
+    ("options", "names", "reason"),
+    [
+        ({"most_seeds": 20}, LEVELS, "most_seeds is 20: it has to be 12 or a multiple of 6 more"),
+        ({"most_seeds": 6}, LEVELS, "most_seeds is 6: it has to be 12"),
+        ({"metrics": ["accuracy"]}, LEVELS, "metrics has 'accuracy': it has to be some of"),
+        ({"claims": True}, LEVELS, "sweep network and activation alone, not activation"),
+        ({"timed": ["mlp"]}, LEVELS, "timed has 'mlp': it has to be some of the networks"),
+        ({}, ["relu"], "there is one configuration: a comparison takes two or more"),
+    ],
+)
+def test_rules_that_cannot_be_are_refused(tmp_path, options, names, reason):
+    with pytest.raises(UserError, match=reason):
+        Planted(tmp_path, names, **options)
+
+
+def test_the_declaration_names_all_that_decides_a_verdict(planted):
+    planted.study.declare()
+    declared = SettledFolder(planted.folder / "settled/mine").read_declaration()
+    assert declared
+    assert declared.metrics == ["test_accuracy"]
+    assert declared.families == {"activation": 3}
+    assert declared.report["equivalence_margin"] == 0.002
+    assert declared.fixed["training.epochs"] == "2"
+    assert "confidence sequence" in declared.rule
+    assert [row["activation"] for row in declared.configurations] == list(LEVELS)
+
+
+# --- The library -----------------------------------------------------------------------------
+
+
+def test_the_library_settles_activations(capsys):
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(400, 8)).astype(np.float32)
+    labels = (images[:, 0] + images[:, 1] > 0).astype(int)
+    data = actlab.from_arrays(images, labels, test_size=0.25)
+    made = actlab.settle(
+        ["relu", "linear"], data, [4], max_seeds=18, epochs=1, margin=0.5, batch_size=32
+    )
+    assert isinstance(made.looks, pd.DataFrame)
+    assert made.looks["trainings"].iloc[0] == 24
+    assert made.comparisons["verdict"].item() in ("equivalent", "negligible")
+    assert made.looks["undecided"].iloc[-1] == 0
+    assert sorted(set(made.test["seed"]))[:2] == [1000, 1001]
+    assert "look 1: 24 trainings, 12 seeds per configuration" in capsys.readouterr().out
+    for wrong, reason in (
+        ({"seeds": [1]}, "settle chooses the seeds"),
+        ({"max_seeds": 3}, "max_seeds"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            actlab.settle(["relu", "linear"], data, [4], **wrong)
+    with pytest.raises(UserError, match="only relu is given"):
+        actlab.settle(["relu"], data, [4])
