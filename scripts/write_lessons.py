@@ -28,7 +28,13 @@ PAGES = ROOT / "docs/lessons"
 STUDY = ROOT / "docs/study"
 
 #: What a verdict of the table of claims means for the notebook.
-JUDGED = {"supported": "right", "refuted": "wrong", "undecided": "not proved"}
+JUDGED = {
+    "supported": "right",
+    "refuted": "wrong",
+    "negligible": "right, by less than matters",
+    "undecided": "not proved",
+    "not measured": "not measured",
+}
 
 
 class LessonError(Exception):
@@ -63,8 +69,10 @@ class Numbers:
         return found[0]
 
     def claim(self, name: str) -> dict[str, Any]:
-        """Give a row of the table of claims."""
-        return self.row("claims", name=name)
+        """Give a row of the settled study's table of claims."""
+        settled = self.row("settled/claims", name=name)
+        # Times are the pipeline's, until the settled study has timed its epochs.
+        return settled if settled["verdict"] != "not measured" else self.row("claims", name=name)
 
     def claims_table(self, *names: str) -> str:
         """Render rows of the table of claims."""
@@ -77,7 +85,7 @@ class Numbers:
 
     def counts(self) -> dict[str, int]:
         """Count the verdicts in the table of claims."""
-        claims = self.rows("claims")
+        claims = self.rows("settled/claims", role="primary")
         counted = dict.fromkeys(JUDGED, 0)
         for row in claims:
             counted[row["verdict"]] += 1
@@ -98,8 +106,13 @@ class Numbers:
         return self.row("fair/summary", phase=phase, activation=activation)
 
     def pair(self, metric: str, network: str, first: str, second: str) -> dict[str, Any]:
-        """Get the comparison of two activations, first minus second."""
-        comparisons = pd.DataFrame(self.rows("comparisons"))
+        """Get the settled study's comparison of two activations, first minus second."""
+        table = (
+            "settled/comparisons"
+            if self.rows("settled/comparisons", metric=metric)
+            else "comparisons"
+        )
+        comparisons = pd.DataFrame(self.rows(table))
         return differences.orient(comparisons, metric, first, second, network=network)
 
     def difference(self, metric: str, network: str, first: str, second: str) -> str:
@@ -148,8 +161,8 @@ def share(row: dict[str, Any], key: str = "share", digits: int = 1) -> str:
     >>> share({"share": 0.16146, "low": 0.12804, "high": 0.20163})
     '16.1 % (12.8 to 20.2)'
     """
-    mean, low, high = (f"{100 * max(0, row[each]):.{digits}f}" for each in (key, "low", "high"))
-    return f"{mean} % ({low} to {high})"
+    mean, low, high = (f"{100 * row[each]:.{digits}f}" for each in (key, "low", "high"))
+    return f"{mean} % ({low} to {high})" if math.isfinite(row["low"]) else f"{mean} %"
 
 
 def thousands(value: float) -> str:

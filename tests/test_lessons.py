@@ -55,7 +55,7 @@ def turn(name, verdict):
     ("page", "name", "verdict"),
     [
         ("02-network.md", "accuracy_relu", "undecided"),
-        ("03-training-and-time.md", "relu_fastest_epochs_to_target", "supported"),
+        ("03-training-and-time.md", "sigmoid_slowest_epochs_to_target", "refuted"),
         ("04-vanishing-gradients.md", "relu_passes_on", "supported"),
         ("05-dying-relu.md", "leaky_relu_keeps_alive_deeper", "undecided"),
         ("06-which-activation.md", "grows_with_depth", "refuted"),
@@ -63,7 +63,7 @@ def turn(name, verdict):
     ],
 )
 def test_words_that_a_study_does_not_bear_out_are_refused(page, name, verdict, tmp_path):
-    study = change_table(tmp_path, "claims.csv", turn(name, verdict))
+    study = change_table(tmp_path, "settled/claims.csv", turn(name, verdict))
     with pytest.raises(write_lessons.LessonError, match=f"{page}.jinja: the study does not say"):
         write_lessons.render(page, study)
 

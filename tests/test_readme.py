@@ -3,11 +3,13 @@
 import json
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 from studies import read_committed
 
-from actlab.evidence import summaries
+from actlab.evidence import comparisons, summaries
+from actlab.evidence.settled import SettledFolder
 from actlab.results import tables
 from actlab.stages.answer import read_answer
 
@@ -90,15 +92,54 @@ def test_pages_hold_the_numbers_of_the_depth_sweep(root, sweeps, results):
     assert told in " ".join(results.split())
 
 
-def test_the_claims_of_the_results_are_those_of_the_study(root, readme, results):
-    ledger = tables.read_table(root / "docs/study/claims.csv", tables.CLAIMS)
-    rows = re.findall(r"^\| ([^|]+) \| \*\*(.+?)\*\* \|$", results, flags=re.MULTILINE)
-    assert rows == list(zip(ledger["claim"], ledger["verdict"], strict=True))
-    counts = ledger["verdict"].value_counts()
-    supported, refuted, undecided = (counts[key] for key in ("supported", "refuted", "undecided"))
-    counted = f"{supported} supported, {refuted} refuted, {undecided} undecided"
-    assert f"{len(ledger)} claims: {counted}." in results
-    assert f"{supported} are supported, {refuted} refuted and {undecided} undecided" in readme
+WORDS = {"undecided": "not yet decided", "not measured": "not yet measured"}
+
+
+def test_the_claims_of_the_results_are_those_of_the_settled_study(root, readme, results):
+    table = tables.read_table(root / "docs/study/settled/claims.csv", tables.CLAIMS)
+    table = table[table["role"] == "primary"]
+    rows = re.findall(r"^\| ([^|]+) \| \*\*(.+?)\*\* \| (\d+) \|$", results, flags=re.MULTILINE)
+    verdicts = [WORDS.get(verdict, verdict) for verdict in table["verdict"]]
+    assert rows == list(zip(table["claim"], verdicts, map(str, table["seeds"]), strict=True))
+    counted = ", ".join(
+        f"{verdicts.count(word)} {word}"
+        for word in ("supported", "refuted", "negligible", *WORDS.values())
+        if word in verdicts
+    )
+    assert f"{len(table)} claims: {counted}." in results
+    assert counted in " ".join(readme.split())
+
+
+def test_the_accuracies_of_the_settled_study_are_those_of_its_table(root, results):
+    summary = pd.read_csv(root / "docs/study/settled/summary.csv")
+    rows = re.findall(r"^\| [^|]*\| (\w+) \| (\d+) \| (.+?) \|$", results, flags=re.MULTILINE)
+    assert rows == [
+        (row["activation"], str(row["seeds"]), accuracy(row)) for row in summary.to_dict("records")
+    ]
+
+
+def test_the_settled_study_is_what_its_scores_give(root):
+    """No verdict of it is written by hand: scores.csv and the declaration give all of them."""
+    folder = SettledFolder(root / "docs/study/settled")
+    study, scores = folder.load()
+    declaration = folder.read_declaration()
+    assert declaration
+    made = comparisons.compare(study, scores, declaration.report_config())
+    committed = pd.read_csv(folder.path / "comparisons.csv")
+    assert made["verdict"].tolist() == committed["verdict"].tolist()
+    np.testing.assert_allclose(made["low"], committed["low"], rtol=1e-9)
+
+
+def test_no_verdict_of_six_seeds_contradicts_the_settled_one(root):
+    found = [
+        tables.read_table(root / f"docs/study/{folder}claims.csv", tables.CLAIMS)
+        for folder in ("", "settled/")
+    ]
+    six, settled = (table.set_index("name")["verdict"].to_dict() for table in found)
+    decided = ("supported", "refuted", "negligible")
+    both = [name for name in six if six[name] in decided and settled[name] in decided]
+    assert len(both) >= 7
+    assert {name for name in both if six[name] != settled[name]} == set()
 
 
 def test_the_answer_that_is_shown_is_that_of_the_study(root, readme):

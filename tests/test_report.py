@@ -29,7 +29,7 @@ from actlab.evidence.differences import difference_text
 from actlab.evidence.statistics import share_interval
 from actlab.probes.config import TheoryConfig, TimingConfig
 from actlab.reporting import report
-from actlab.reporting.method_sections import write_verdict
+from actlab.reporting.method_sections import drop_shared_part, write_verdict
 from actlab.results import metadata, tables
 from actlab.stages.report import report as write_report
 from actlab.training.config import TrainingConfig
@@ -375,9 +375,12 @@ def test_the_claims_are_those_of_the_table(written):
     entries = re.findall(badge, html, re.S)
     shown = [" ".join(unescape(re.sub(r"<[^>]*>", "", text)).split()) for _, text in entries]
     lines = [line for line in markdown.splitlines() if re.match(r"\| .* \| .* \| .* \|$", line)]
+    before = ""
     for row in table.to_dict("records"):
         claim, verdict, numbers = (row[key] for key in ("claim", "verdict", "numbers"))
         is_primary = row["role"] == "primary"
+        before = claim if is_primary else before
+        claim = claim if is_primary else drop_shared_part(claim, before)
         place = shown.index(claim if is_primary else f"{claim}: {numbers}".replace("\u00a0", " "))
         assert entries[place][0] == verdict.replace(" ", "-")
         claim, numbers = map(report.markdown, (claim, numbers))

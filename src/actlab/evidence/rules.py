@@ -138,7 +138,7 @@ def are_equally_accurate(evidence: Evidence, network: str) -> Outcome:
     _require_mnist(evidence)
     margin = evidence.config.equivalence_margin
     rows = [
-        orient(evidence.comparisons, "test_accuracy", *pair, network=network)
+        _get_pair(evidence, "test_accuracy", *pair, network)
         for pair in combinations(map(evidence.get_name, THREE), 2)
     ]
     verdict: Verdict = "undecided"
@@ -170,8 +170,7 @@ def compare_with_all(
     """Decide whether an activation is better, or worse, than each of the others."""
     name = evidence.get_name(function)
     rows = [
-        orient(evidence.comparisons, metric, name, evidence.get_name(other), network=network)
-        for other in others
+        _get_pair(evidence, metric, name, evidence.get_name(other), network) for other in others
     ]
     # Turned so that what is claimed is "better", and above 0.
     turned: dict[str, str] = {"better": "worse", "worse": "better"} if verdict == "worse" else {}
@@ -184,6 +183,18 @@ def compare_with_all(
     order = {verdict: 3, "negligible": 2, "undecided": 1}
     row = min(rows, key=lambda row: order.get(row["verdict"], 0))
     return Outcome(combine(found), f"{'; '.join(parts)}.", *_read_decisive(metric, row))
+
+
+def _get_pair(
+    evidence: Evidence, metric: str, first: str, second: str, network: str
+) -> dict[str, Any]:
+    """Get the comparison of two activations, first minus second."""
+    try:
+        return orient(evidence.comparisons, metric, first, second, network=network)
+    except KeyError:
+        raise UnmeasuredError(
+            f"The study does not compare {first} and {second} on {network} by {metric}."
+        ) from None
 
 
 def _read_decisive(metric: str, row: Mapping[str, Any]) -> tuple[Estimate, str, int]:
@@ -384,7 +395,7 @@ def larger_gradient_learns_faster(evidence: Evidence, network: str) -> Outcome:
             continue
         differing += 1
         larger, smaller = (first, second) if size == "better" else (second, first)
-        row = orient(evidence.comparisons, "epochs_to_target", larger, smaller, network=network)
+        row = _get_pair(evidence, "epochs_to_target", larger, smaller, network)
         if row["verdict"] in counts:
             text = f"{larger} against {smaller} ({_write_difference('epochs_to_target', row)})"
             counts[row["verdict"]].append(text)

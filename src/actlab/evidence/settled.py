@@ -23,7 +23,8 @@ import yaml
 from actlab.engine import csvs
 from actlab.engine.files import atomic_write
 from actlab.errors import UserError
-from actlab.evidence.comparisons import SCORES
+from actlab.evidence.comparisons import METRICS, SCORES
+from actlab.evidence.layer_scores import LAYER_METRICS
 from actlab.evidence.settling import Declaration
 from actlab.results import tables
 from actlab.results.study import NETWORK, Study
@@ -117,7 +118,7 @@ class SettledFolder:
         rows = [*keys, "seed"]
         wide: Any = measured.pivot(index=rows, columns="metric", values="value")  # noqa: PD010
         flags: Any = measured.groupby(rows, sort=False)[["censored", "diverged"]].any()
-        metrics = list(dict.fromkeys(measured["metric"]))
+        metrics = [name for name in (*METRICS, *LAYER_METRICS) if name in wide]
         table = wide[metrics].join(flags).reset_index()
         places = {known: place for place, known in enumerate(declaration.identities)}
         order = [places[tuple(row)] for row in table[keys].itertuples(index=False)]

@@ -1,5 +1,6 @@
 """Limits, methods and the table of claims."""
 
+import re
 from collections.abc import Iterable, Mapping
 
 import pandas as pd
@@ -156,7 +157,8 @@ def list_claims(claims: pd.DataFrame) -> Claims:
         if row["role"] == "primary":
             rows.append(claim)
         else:
-            rows[-1] = rows[-1]._replace(others=(*rows[-1].others, claim))
+            other = claim._replace(claim=drop_shared_part(claim.claim, rows[-1].claim))
+            rows[-1] = rows[-1]._replace(others=(*rows[-1].others, other))
     verdicts = [claim.verdict for claim in rows]
     counts = [(verdict, verdicts.count(verdict)) for verdict in VERDICTS if verdict in verdicts]
     listed = join(f"{count} {write_verdict(verdict)}" for verdict, count in counts)
@@ -167,6 +169,18 @@ def list_claims(claims: pd.DataFrame) -> Claims:
         tuple(counts),
         tuple(rows),
     )
+
+
+def drop_shared_part(text: str, before: str) -> str:
+    """Leave out the clauses with which a text begins as another does.
+
+    >>> drop_shared_part("Tanh is better, before training", "Tanh is better, after training")
+    'before training'
+    """
+    clauses, others = (re.split("(?<=[,:]) ", each) for each in (text, before))
+    while len(clauses) > 1 and others and clauses[0].rstrip(",:") == others[0].rstrip(",:"):
+        clauses, others = clauses[1:], others[1:]
+    return " ".join(clauses)
 
 
 def write_verdict(verdict: str) -> str:
