@@ -367,7 +367,7 @@ def test_the_claims_are_those_of_the_table(written):
     folder, _ = written
     table = tables.read_table(folder / "reports/claims.csv", tables.CLAIMS)
     html, markdown = read(folder, "report.html"), read(folder, "report.md")
-    primary = table[table["role"] == "primary"]
+    primary: Any = table[table["role"] == "primary"]
     for text in (Page(html).text, markdown):
         for verdict, count in primary["verdict"].value_counts().items():
             assert f"{count} {write_verdict(verdict)}" in text

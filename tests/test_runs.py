@@ -1,6 +1,7 @@
 import math
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -392,7 +393,7 @@ def test_comparisons_of_sweeps_are_those_of_the_first_edition(root, name):
     # Intended differences: verdicts are read from other intervals, and a setting that is both the
     # best and the baseline is one run, which is not compared with itself.
     is_one_run = (frozen["key"] == "phase") & frozen["activation"].isin(["tanh", "relu"])
-    frozen = frozen[~is_one_run] if name == "fair" else frozen
+    frozen: Any = frozen[~is_one_run] if name == "fair" else frozen
     compared = where(compared_of(sweep), metric=["test_accuracy", "test_loss"])
     words = ["key", "metric", "first", "second", *sweep.keys]
     assert compared[words].to_numpy().tolist() == frozen[words].to_numpy().tolist()

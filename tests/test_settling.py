@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -116,7 +117,8 @@ def test_seeds_are_added_where_a_pair_is_undecided_until_all_are_decided(planted
     study, scores = SettledFolder(planted.folder / "settled/mine").load()
     assert study.is_sequential
     table = comparisons.compare(study, scores, planted.configs[0].report)
-    verdicts = table[table["metric"] == "test_accuracy"].set_index(["first", "second"])["verdict"]
+    rows: Any = table[table["metric"] == "test_accuracy"].set_index(["first", "second"])
+    verdicts = rows["verdict"]
     assert verdicts["sigmoid", "tanh"] == "worse"
     assert verdicts["tanh", "relu"] != "undecided"
     printed = capsys.readouterr().out
@@ -263,10 +265,11 @@ def test_the_library_settles_activations(capsys):
     assert made.looks["undecided"].iloc[-1] == 0
     assert sorted(set(made.test["seed"]))[:2] == [1000, 1001]
     assert "look 1: 24 trainings, 12 seeds per configuration" in capsys.readouterr().out
-    for wrong, reason in (
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"seeds": [1]}, "settle chooses the seeds"),
         ({"max_seeds": 3}, "max_seeds"),
-    ):
+    ]
+    for wrong, reason in refused:
         with pytest.raises(UserError, match=reason):
             actlab.settle(["relu", "linear"], data, [4], **wrong)
     with pytest.raises(UserError, match="only relu is given"):

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -293,7 +294,7 @@ def test_the_times_of_a_layer_are_paired_by_block(tmp_path):
     assert times["geometric_mean"].tolist() == pytest.approx([1, 1.1, 1.21] * 3)
     assert times["repetitions"].tolist() == [50] * 6 + [2000] * 3
     assert set(times["blocks"]) == {4}
-    others = times[times["activation"] != "tanh"]
+    others: Any = times[times["activation"] != "tanh"]
     assert others["low"].isna().all()  # four equal ratios show nothing
     first = csvs.where(times, operation="backward", activation="tanh")
     of = csvs.where(study.kernels, operation="backward", activation="tanh")["seconds"]

@@ -78,9 +78,8 @@ def resolve_metric(
     study: Study, metric: str | None, margin: float | None, confidence: float, target: float
 ) -> tuple[ReportConfig, Metric]:
     """Validate what a comparison is made by; return its configuration and the metric's name."""
-    name = (
-        comparisons.primary_metric(study) if metric is None else validate(Metric, metric, "metric")
-    )
+    chosen = comparisons.primary_metric(study) if metric is None else metric
+    name: Metric = validate(Metric, chosen, "metric")
     if study.is_regression != (name == "test_mse"):
         kind = "a regression does" if study.is_regression else "classifiers do"
         raise UserError(f"metric is {name!r}, which {kind} not have: leave it out")

@@ -61,8 +61,8 @@ class Project:
     ----------
     schema
         The dataclass of a whole configuration, made by `validation.section`, with the keys `sweep`,
-        `force` and `models_at_once`. conf/config.yaml lists the keys that change no result, in
-        `hydra.job.config.override_dirname.exclude_keys`.
+        `force` and `models_at_once`, and with `choose_seeds` also `declaration`. conf/config.yaml
+        lists the keys that change no result, in `hydra.job.config.override_dirname.exclude_keys`.
     run_once
         Runs a stage with a configuration and the name of a job, unless it is finished.
     connect

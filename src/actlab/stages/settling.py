@@ -95,7 +95,7 @@ class Settling:
                 flush=True,
             )
             return False
-        if not len(folder.read_looks()):
+        if not folder.read_record():
             commit, committed = _find_commit(folder.declared)
             folder.write_record(
                 {
