@@ -42,6 +42,7 @@ def _write_interval(values: pd.Series) -> str:
 def write_claims() -> str:
     """Write the verdicts of both studies: first those that differ, last those on MNIST alone."""
     mnist, fashion = (read(name, "claims.csv") for name in STUDIES)
+    mnist = mnist[mnist["role"] == "primary"]
     pairs = mnist.merge(fashion, on="name", suffixes=("", "_fashion"), validate="1:1")
     alone = pairs["verdict_fashion"] == "not measured"
     same = ~alone & (pairs["verdict"] == pairs["verdict_fashion"])

@@ -15,7 +15,7 @@ def test_the_page_is_of_the_tables_and_keeps_its_words():
 def test_a_verdict_that_differs_comes_first_and_stands_out(monkeypatch):
     def rows(**verdicts):
         table = pd.DataFrame(list(verdicts.items()), columns=["name", "verdict"])
-        return table.assign(claim=table["name"], numbers="1 | 2")
+        return table.assign(claim=table["name"], numbers="1 | 2", role="primary")
 
     tables = {
         "MNIST": rows(a="supported", b="refuted", c="supported"),

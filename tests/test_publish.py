@@ -93,9 +93,12 @@ def test_the_parent_has_intervals_over_seeds() -> None:
     accuracies = FOLDER.read_table("test")["test_accuracy"]
     ((_, low),) = points(NAME, "test_accuracy_ci_low")
     ((_, high),) = points(NAME, "test_accuracy_ci_high")
-    # Student's t of one degree of freedom: 12.7062 (any table of its quantiles).
-    half = 12.7062 * accuracies.std() / np.sqrt(2)
-    np.testing.assert_allclose([low, high], accuracies.mean() + np.array([-half, half]), rtol=1e-5)
+    # Student's t of one degree of freedom: 12.7062 (any table of its quantiles); of shares, on the
+    # scale of log-odds.
+    mean = accuracies.mean()
+    half = 12.7062 * accuracies.std() / np.sqrt(2) / mean / (1 - mean)
+    bounds = 1 / (1 + np.exp(-(np.log(mean / (1 - mean)) + np.array([-half, half]))))
+    np.testing.assert_allclose([low, high], bounds, rtol=1e-4)
     assert points(NAME, "test_accuracy_sd") == [(0, pytest.approx(accuracies.std()))]
     assert run_named(NAME).data.metrics["diverged_seeds"] == 0
     assert "objective" not in run_named(NAME).data.metrics  # nothing is held out

@@ -510,7 +510,7 @@ class Safe(HTMLParser):
             if name in ("src", "srcset", "action", "data", "poster"):
                 assert value.startswith(("data:image/png;base64,", "data:image/svg+xml;base64,"))
             if name == "style":
-                assert re.fullmatch(r"--width: \d+px", value)
+                assert re.fullmatch(r"--width: \d+px|left:[\d.]+%(;width:[\d.]+%)?", value)
         if tag == "script":
             assert given in (
                 {"type": "module"},

@@ -111,7 +111,10 @@ def write_report(store: Store, config: Config, reports: Path) -> bool:
     if find_report(store, reports):
         return False
     claims = read_table(reports / "claims.csv", CLAIMS)
-    verdicts = {f"claim.{row['name']}": row["verdict"] for row in claims.to_dict("records")}
+    verdicts = {
+        f"{'claim' if row['role'] == 'primary' else row['role']}.{row['name']}": row["verdict"]
+        for row in claims.to_dict("records")
+    }
     listed = {name: getattr(config, name) for name in ("activations", "networks", "seeds")}
     params = {name: ",".join(map(str, values)) for name, values in listed.items()}
     params["report.confidence"] = str(config.report.confidence)

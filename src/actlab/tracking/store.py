@@ -19,6 +19,7 @@ Runs are found by their tags:
 `actlab.gradients_sha256`   digest of the rows of gradients.csv that were logged
 `actlab.report_sha256`      digest of summary.csv and report.md
 `claim.<name>`              the report's verdict on a claim of the notebook
+`sensitivity.<name>`        the same, measured in another way
 `actlab.process`            machine:pid:start of the process that writes the run
 ==========================  ==================================================================
 
