@@ -409,7 +409,7 @@ def test_a_matrix_shows_every_pair_from_both_sides(told, written):
     ]
     table = pd.read_csv(written[0] / "reports/comparisons.csv")
     assert len(matrices) == len(table[["metric", "network"]].drop_duplicates())
-    signs = {"+": "−", "−": "+"}
+    signs = {"▲": "▼", "▼": "▲"}
     for matrix in matrices:
         for i, j in combinations(range(len(matrix.names)), 2):
             one, other = matrix.cells[i][j], matrix.cells[j][i]

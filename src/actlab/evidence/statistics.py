@@ -140,7 +140,8 @@ def new_images_interval(
 
     Seeds and images are the random factors of a two-way analysis of variance without replication.
     The variance of the mean is (MS_seeds + MS_images - MS_rest) / (seeds * images), MS_images
-    counting as at least MS_rest; its degrees of freedom are Satterthwaite's (1946).
+    counting as at least MS_rest; its degrees of freedom are Satterthwaite's (1946). The interval is
+    no narrower than that over new seeds alone.
 
     Parameters
     ----------
@@ -176,8 +177,10 @@ def new_images_interval(
     weights = [of_seeds**2 / (seeds - 1)]
     if of_images > of_rest:
         weights += [of_images**2 / (images - 1), of_rest**2 / ((seeds - 1) * (images - 1))]
-    half = student_quantile((1 + confidence) / 2, total**2 / sum(weights)) * math.sqrt(
-        total / (seeds * images)
+    # With more degrees of freedom it could be narrower than over new seeds alone, which it cannot be.
+    half = max(
+        student_quantile((1 + confidence) / 2, freedom) * math.sqrt(square / (seeds * images))
+        for freedom, square in ((total**2 / sum(weights), total), (seeds - 1, of_seeds))
     )
     return float(mean) - half, float(mean) + half
 

@@ -21,7 +21,7 @@ MOST_PAIRS = 100
 MOST_MATRICES, MOST_NAMES = 4, 12
 
 #: The signs of verdicts in a matrix.
-SIGNS = {"better": "+", "worse": "−", "equivalent": "=", "negligible": "≈", "undecided": "?"}
+SIGNS = {"better": "▲", "worse": "▼", "equivalent": "=", "negligible": "≈", "undecided": "?"}
 
 
 def describe_comparisons(study: Study, compared: pd.DataFrame, config: Config) -> Section:
