@@ -79,7 +79,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path
     # What `compare` has left there is no part of the report.
     for name in ("report.md", "summary.csv", "figures/curves.svg", "compare/depth.md"):
         (root / "reports" / name).write_text(name)
-    entry = dict.fromkeys(tables.CLAIMS, "") | {"name": "relu_units_die", "verdict": "refuted"}
+    entry = dict.fromkeys(tables.CLAIMS, "") | {"name": "relu_units_die", "role": "primary"}
+    entry["verdict"] = "refuted"
     csvs.write_frame(pd.DataFrame([entry]), root / "reports/claims.csv")
     shutil.copy(empty_store, root / "mlflow.db")
     return root

@@ -569,6 +569,21 @@ def test_differences_within_the_margin_on_both_networks_do_not_grow():
     assert outcome("grows_with_depth", **wider)["verdict"] == "undecided"
 
 
+def test_layers_are_measured_where_the_first_activation_is_not_on_every_network():
+    """As in a look that adds seeds to some configurations alone."""
+    names = tuple(each.name for each in only(*FOUR))
+    shapes = tuple(NETWORKS.items())
+    whole = evidence().study
+    keep = {"layers": layers(names, shapes), "gradients": gradients(names, shapes, SEEDS)}
+    kept = {
+        name: table[(table["network"] != "deep") | (table["activation"] != "sigmoid")]
+        for name, table in keep.items()
+    }
+    measured = layer_scores.measure_layers(replace(whole, **kept))
+    rows = csvs.where(measured, metric="gradient_before", network="deep")
+    assert set(rows["activation"]) == {"tanh", "relu", "leaky_relu"}
+
+
 # --- What a claim is about -----------------------------------------------------------------------
 
 

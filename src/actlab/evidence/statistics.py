@@ -177,7 +177,7 @@ def new_images_interval(
     weights = [of_seeds**2 / (seeds - 1)]
     if of_images > of_rest:
         weights += [of_images**2 / (images - 1), of_rest**2 / ((seeds - 1) * (images - 1))]
-    # With more degrees of freedom it could be narrower than over new seeds alone, which it cannot be.
+
     half = max(
         student_quantile((1 + confidence) / 2, freedom) * math.sqrt(square / (seeds * images))
         for freedom, square in ((total**2 / sum(weights), total), (seeds - 1, of_seeds))

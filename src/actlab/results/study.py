@@ -203,8 +203,7 @@ class Study:
 
     def layers_of(self, network: str) -> list[str]:
         """Get the names of a network's layers, from the images to the classes."""
-        rows = where(self.layers, activation=self.activations[0], network=network)
-        return rows["layer"].tolist()
+        return list(dict.fromkeys(where(self.layers, network=network)["layer"]))
 
 
 # --- Keys -----------------------------------------------------------------------------------
