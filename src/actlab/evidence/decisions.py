@@ -25,15 +25,6 @@ from actlab.evidence.statistics import (
 
 Verdict = Literal["better", "worse", "equivalent", "negligible", "undecided"]
 
-#: What each verdict on the first of two configurations means, in the order of the report.
-MEANINGS: dict[str, str] = {
-    "better": "the difference is shown to favour it, and may exceed the margin",
-    "worse": "the difference is shown to favour the other, and may exceed the margin",
-    "negligible": "a difference is shown, and shown to be smaller than the margin",
-    "equivalent": "no difference is shown, and any is shown to be smaller than the margin",
-    "undecided": "these seeds show neither",
-}
-
 #: The sequential rule looks at the first 12 seeds, then at every 6 more.
 FIRST_LOOK, STEP = 12, 6
 
@@ -213,7 +204,7 @@ def log_evidence(count: int, mean: float, sd: float, value: float) -> float:
     """Compute the logarithm of the evidence of a sample against its mean being `value`.
 
     The Bayes factor of a t-test with a Gaussian prior of variance 1 / 2 on the standardised effect
-    and the right Haar prior on the standard deviation: section 4 of the source of `sequential`.
+    and the right Haar prior on the standard deviation: see the source of `sequential`.
     """
     share = _PRECISION / (count + _PRECISION)
     ratio = count * (mean - value) ** 2 / ((count - 1) * sd * sd)

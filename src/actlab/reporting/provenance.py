@@ -85,14 +85,15 @@ def processor() -> str:
 
 
 def _commit(root: Path) -> str:
-    commit = _git(root, "rev-parse", "HEAD")
+    commit = ask_git(root, "rev-parse", "HEAD")
     if commit is None:
         return "not known: no git repository"
-    changed = _git(root, "status", "--porcelain", "--", *SOURCES)
+    changed = ask_git(root, "status", "--porcelain", "--", *SOURCES)
     return f"{commit}, with changes that are not committed" if changed else commit
 
 
-def _git(root: Path, *arguments: str) -> str | None:
+def ask_git(root: Path, *arguments: str) -> str | None:
+    """Return what git prints in a folder; None where it fails."""
     command = ["git", "-C", str(root), *arguments]
     try:
         finished = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)

@@ -22,6 +22,7 @@ from actlab.evidence.outcomes import Evidence
 from actlab.evidence.settled import LOOKS, SettledFolder, make_study
 from actlab.evidence.settling import Declaration
 from actlab.evidence.wording import counted, join
+from actlab.reporting.provenance import ask_git, processor
 from actlab.results import layout, tables
 from actlab.results.study import ACTIVATION, NETWORK, Identity, Study, parameters
 from actlab.schema import Config
@@ -253,7 +254,14 @@ class Settling:
         if not self._trained:
             return
         row = (
-            *(number, _now(), _read_commit(), _name_processor(), self._trained, round(seconds, 1)),
+            *(
+                number,
+                _now(),
+                ask_git(Path.cwd(), "rev-parse", "HEAD") or "",
+                processor(),
+                self._trained,
+                round(seconds, 1),
+            ),
             *(min(counts.values()), max(counts.values()), len(undecided), len(open_claims)),
         )
         added = pd.DataFrame([row], columns=list(LOOKS))
@@ -479,28 +487,10 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _name_processor() -> str:
-    from actlab.reporting.provenance import processor
-
-    return processor()
-
-
-def _read_commit() -> str:
-    return _ask_git("rev-parse", "HEAD")
-
-
 def _find_commit(path: Path) -> tuple[str, str]:
     """Return the commit of a file as it is now, and its time; empty if it is not committed."""
-    if _ask_git("status", "--porcelain", "--", str(path)):
+    if ask_git(Path.cwd(), "status", "--porcelain", "--", str(path)):
         return "", ""
-    commit, _, committed = _ask_git("log", "-1", "--format=%H %cI", "--", str(path)).partition(" ")
+    found = ask_git(Path.cwd(), "log", "-1", "--format=%H %cI", "--", str(path)) or ""
+    commit, _, committed = found.partition(" ")
     return commit, committed
-
-
-def _ask_git(*arguments: str) -> str:
-    command = ["git", *arguments]
-    try:
-        finished = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return finished.stdout.strip()
