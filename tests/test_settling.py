@@ -43,6 +43,7 @@ class Planted:
 
     def __init__(self, folder, names=tuple(LEVELS), seeds=range(0), **options):
         self.folder, self.trained, self.diverges = folder, dict.fromkeys(names, 0), set()
+        self.skips = False
         configs = [
             configured(
                 folder,
@@ -84,7 +85,8 @@ class Planted:
         planned = self.study.plan()
         jobs = [(place, self.train(place, seeds)) for place, seeds in planned]
         if jobs:
-            self.study.add(jobs)
+            trained = sum(len(seeds) for _, seeds in planned) if not self.skips else 0
+            self.study.add(jobs, trained)
         return {self.configs[place].activation.name: seeds for place, seeds in planned}
 
 
@@ -199,6 +201,39 @@ def test_rules_that_were_committed_first_are_older_than_the_data(tmp_path, monke
     assert record["declared"] <= record["first_training"]
     assert planted.study.tag.endswith(record["declared_commit"][:12])
     assert f"committed in {record['declared_commit'][:12]}" in capsys.readouterr().out
+
+
+def test_each_look_is_committed_if_asked_for_and_a_commit_that_fails_is_said(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    git("init", "-q")
+    for name, value in (("user.name", "a"), ("user.email", "a@b.c")):
+        git("config", name, value)
+    planted = Planted(tmp_path, commit=True, most_seeds=18)
+    planted.study.declare()
+    while planted.look():
+        pass
+    log = subprocess.run(["git", "log", "--format=%s"], capture_output=True, text=True, check=True)
+    assert log.stdout.split("\n")[:2] == ["mine: look 2", "mine: look 1"]
+    assert "is not committed" not in capsys.readouterr().out
+    (tmp_path / ".git/index.lock").touch()  # as another git leaves it
+    (tmp_path / "settled/mine/looks.csv").unlink()
+    Planted(tmp_path, commit=True, most_seeds=18).study._commit("again")
+    assert "settled/mine is not committed: git commit settled/mine says why" in (
+        capsys.readouterr().out
+    )
+
+
+def test_trainings_that_were_finished_earlier_do_not_shorten_the_estimate(planted, capsys):
+    planted.study.declare()
+    planted.skips = True
+    planted.look()
+    planted.look()
+    printed = capsys.readouterr().out
+    assert "the pairs are expected to need" in printed
+    assert " min" not in printed
+    assert SettledFolder(planted.folder / "settled/mine").read_looks()["trainings"].item() == 36
 
 
 def test_rules_that_were_not_committed_are_said_to_be_so(planted, capsys):

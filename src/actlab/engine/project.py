@@ -44,8 +44,11 @@ class SeedChoice(Protocol):
         """List the places of configurations in the grid that get more seeds, with these seeds."""
         ...
 
-    def add(self, jobs: Sequence[tuple[int, Path]]) -> None:
-        """Take the results of finished jobs: places of their configurations, and their folders."""
+    def add(self, jobs: Sequence[tuple[int, Path]], trained: int) -> None:
+        """Take the results of finished jobs: places of their configurations, and their folders.
+
+        `trained` seeds of them were not finished earlier.
+        """
         ...
 
     def conclude(self) -> None:

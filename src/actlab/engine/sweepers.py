@@ -169,8 +169,11 @@ class SettleSweeper(GridSweeper):
             ]
             if any(job.outcome.status == "failed" for job in done):
                 jobs.close(command)  # raises
-            folders = map(jobs.find_folder, done)
-            chosen.add([(place, path) for (place, _), path in zip(planned, folders, strict=True)])
+            results, trained = [], 0
+            for (place, seeds), job in zip(planned, done, strict=True):
+                results.append((place, jobs.find_folder(job)))
+                trained += len(seeds) if job.outcome.status != "skipped" else 0
+            chosen.add(results, trained)
         chosen.conclude()
 
 

@@ -1,10 +1,9 @@
 """What the sweeper `settle` asks actlab: which seeds to train next, and what they showed."""
 
 import shutil
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, astuple, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -59,7 +58,7 @@ class Settling:
         self._splits: dict[str, Splits] = {}
         self._closing = ExitStack()
         self._helper: Any = None
-        self._began, self._trained = time.monotonic(), 0
+        self._began, self._planned, self._trained = time.monotonic(), 0, 0
 
     # --- The declaration --------------------------------------------------------------------
 
@@ -137,12 +136,15 @@ class Settling:
         for place, known in zip(self._places, declaration.identities, strict=True):
             if seeds := declaration.list_seeds(targets.get(known, 0))[counts[known] :]:
                 planned.append((place, seeds))
-        self._began, self._trained = time.monotonic(), sum(len(seeds) for _, seeds in planned)
+        self._began, self._planned = time.monotonic(), sum(len(seeds) for _, seeds in planned)
         return planned
 
-    def add(self, jobs: Sequence[tuple[int, Path]]) -> None:
-        """Read the scores of finished jobs: places of their configurations, and their folders."""
-        declaration, folder = self._declaration, self._folder
+    def add(self, jobs: Sequence[tuple[int, Path]], trained: int) -> None:
+        """Read the scores of finished jobs: places of their configurations, and their folders.
+
+        `trained` seeds of them were not finished earlier.
+        """
+        declaration, folder, self._trained = self._declaration, self._folder, trained
         runs = {}
         for place, path in [(self._places.index(place), path) for place, path in jobs]:
             config = self._configs[place]
@@ -249,9 +251,9 @@ class Settling:
             lines.append(expected)
         elif undecided:
             lines.append(f"undecided at the most of {counted(declaration.most_seeds, 'seed')}")
-        number = len(looks) + bool(self._trained)
+        number = len(looks) + bool(self._planned)
         print(f"\nLook {max(1, number)}: {lines[0]}", *lines[1:], sep="\n  ", flush=True)
-        if not self._trained:
+        if not self._planned:
             return
         row = (
             *(
@@ -259,7 +261,7 @@ class Settling:
                 _now(),
                 ask_git(Path.cwd(), "rev-parse", "HEAD") or "",
                 processor(),
-                self._trained,
+                self._planned,
                 round(seconds, 1),
             ),
             *(min(counts.values()), max(counts.values()), len(undecided), len(open_claims)),
@@ -351,12 +353,14 @@ class Settling:
         """Commit the folder, if that was asked for."""
         if not self._options["commit"]:
             return
+        path, root = str(self._folder.path), Path.cwd()
         message = f"{self._declaration.name}: {what}"
-        with suppress(OSError, subprocess.SubprocessError):
-            path = str(self._folder.path)
-            subprocess.run(["git", "add", path], check=True, capture_output=True, timeout=60)
-            command = ["git", "commit", "--quiet", "-m", message, "--", path]
-            subprocess.run(command, check=True, capture_output=True, timeout=60)
+        commit = ("commit", "--quiet", "-m", message, "--", path)
+        added = ask_git(root, "add", path)
+        if ask_git(root, "status", "--porcelain", "--", path) == "":
+            return  # nothing new
+        if added is None or ask_git(root, *commit) is None:
+            print(f"{path} is not committed: git commit {path} says why", flush=True)
 
 
 # --- Pieces ---------------------------------------------------------------------------------
