@@ -181,6 +181,15 @@ def test_scores_are_read_back_to_the_bit(planted):
     assert set(scores["metric"]) >= {"test_loss", "calibration_error", "epochs_to_target"}
 
 
+def test_a_look_names_the_processor_and_a_limit_of_its_instructions(planted, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--a=1 --xla_cpu_max_isa=AVX2 --b=2")
+    planted.study.declare()
+    planted.look()
+    planted.study.plan()
+    looks = SettledFolder(planted.folder / "settled/mine").read_looks()
+    assert looks["processor"].item().endswith(", XLA limited to AVX2")
+
+
 # --- The declaration -------------------------------------------------------------------------
 
 

@@ -1,7 +1,9 @@
 """What reproduces a report: commit, inputs, versions, machine, command."""
 
 import hashlib
+import os
 import platform
+import re
 import subprocess
 from collections.abc import Sequence
 from datetime import date
@@ -73,7 +75,10 @@ def hardware() -> str:
 
 
 def processor() -> str:
-    """Name the processor by its model and, where the system tells them, its numbers."""
+    """Name the processor by its model, its numbers where the system tells them, and a limit of XLA.
+
+    `XLA_FLAGS=--xla_cpu_max_isa=AVX2` makes XLA use no newer instructions than AVX2.
+    """
     name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
     if info.is_file():
         lines = info.read_text(encoding="utf-8").splitlines()
@@ -81,6 +86,8 @@ def processor() -> str:
         name = fields.get("model name", name).strip()
         if "cpu family" in fields:
             name += f" (family {fields['cpu family'].strip()}, model {fields['model'].strip()})"
+    if limit := re.findall(r"--xla_cpu_max_isa=(\w+)", os.environ.get("XLA_FLAGS", "")):
+        name += f", XLA limited to {limit[-1]}"
     return name
 
 
