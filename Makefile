@@ -90,9 +90,11 @@ study: $(VENV)/ready ## update docs/study and the lessons from the last repro
 	@cp reports/data/sample_images.png $(LESSON_FIGURES:%=reports/figures/%.png) docs/lessons/figures/
 	@python scripts/record_study.py
 	@python scripts/write_lessons.py
+	@python scripts/fill_pages.py
 
-lessons: $(VENV)/ready ## write docs/lessons from scripts/lessons and docs/study
+lessons: $(VENV)/ready ## write docs/lessons and the tables of docs/ from docs/study
 	@python scripts/write_lessons.py
+	@python scripts/fill_pages.py
 
 fashion: $(VENV)/ready ## run the pipeline on Fashion-MNIST, update docs/fashion_mnist.md
 	@dvc exp run --temp --name fashion --force -S data.name=fashion_mnist -S report.target_accuracy=0.87
@@ -100,7 +102,7 @@ fashion: $(VENV)/ready ## run the pipeline on Fashion-MNIST, update docs/fashion
 	@for name in summary comparisons claims; do \
 		dvc get --quiet --force . reports/$$name.csv --rev fashion -o docs/study/fashion_mnist/$$name.csv; \
 	done
-	@python scripts/carry_over.py
+	@python scripts/fill_pages.py
 
 docs: $(VENV)/ready ## build the documentation as an offline site: site/index.html
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict
