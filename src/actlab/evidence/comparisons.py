@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from actlab.engine.csvs import where
 from actlab.evidence import decisions, layer_scores
 from actlab.evidence.config import ReportConfig
 from actlab.evidence.decisions import read_verdict
-from actlab.evidence.statistics import bonferroni, new_images_interval
+from actlab.evidence.statistics import bonferroni, new_images_interval, smallest_step
 from actlab.evidence.wording import capitalise, percent, written
 from actlab.results.layout import find_tested
 from actlab.results.study import ACTIVATION, NETWORK, PHASE, Identity, Study, numbers, setting
@@ -51,7 +51,8 @@ class Metric:
     at_equal
         Keys in which two configurations have to be equal to be compared by it.
     resolution
-        The step between possible values, of a discrete metric.
+        The step between possible values, of a discrete metric; "seen": the smallest step between
+        two values of a pair's seeds, as of a share of images.
     """
 
     title: str
@@ -60,7 +61,7 @@ class Metric:
     margin: str
     paired_by: str = "seed"
     at_equal: tuple[str, ...] = ()
-    resolution: float = 0.0
+    resolution: float | Literal["seen"] = 0.0
 
     @property
     def factor(self) -> int:
@@ -90,8 +91,12 @@ _TARGETS = ("data.name", "data.targets", "data.preprocessing")
 
 #: By name, in the order of the report.
 METRICS = {
-    "val_accuracy": Metric("validation accuracy", "points", True, "equivalence_margin"),
-    "test_accuracy": Metric("test accuracy", "points", True, "equivalence_margin"),
+    "val_accuracy": Metric(
+        "validation accuracy", "points", True, "equivalence_margin", resolution="seen"
+    ),
+    "test_accuracy": Metric(
+        "test accuracy", "points", True, "equivalence_margin", resolution="seen"
+    ),
     "test_loss": Metric(
         "test NLL", "nats", False, "equivalence_margin_nats", at_equal=("network.outputs",)
     ),
@@ -153,9 +158,8 @@ def score(study: Study, target: float) -> pd.DataFrame:
         What was measured.
     target
         The validation accuracy that `epochs_to_target` counts the epochs to. A seed that never
-        reaches it is censored: it counts as one epoch more than the most that a seed of its
-        configuration was trained, so that a mean is restricted to that horizon (Royston & Parmar
-        2013).
+        reaches it is censored: it counts as one epoch more than its configuration may train, or was
+        trained, so that a mean is restricted to that horizon (Royston & Parmar 2013).
 
     Returns
     -------
@@ -172,7 +176,16 @@ def score(study: Study, target: float) -> pd.DataFrame:
     reached = cast(pd.DataFrame, history[history["val_accuracy"] >= target])
     first = reached.groupby(by_seed, as_index=False).agg(epochs_to_target=("epoch", "min"))
     most: Any = history.groupby(keys, as_index=False, sort=False)
-    horizon = most.agg(horizon=("epoch", "max")).assign(horizon=lambda rows: rows["horizon"] + 1.0)
+    horizon = most.agg(horizon=("epoch", "max"))
+    allowed = {
+        study.identify(row): int(row["training.epochs"])
+        for row in study.configurations.to_dict("records")
+        if row.get("training.steps", "none") == "none"
+    }
+    horizon["horizon"] = [
+        1.0 + max(row["horizon"], allowed.get(study.identify(row), 0))
+        for row in horizon.to_dict("records")
+    ]
     table = study.test.merge(last, on=by_seed, how="left").merge(first, on=by_seed, how="left")
     table = table.merge(horizon, on=keys, how="left", validate="m:1")
     table["never"] = table["epochs_to_target"].isna() & table["epoch"].notna()
@@ -431,19 +444,22 @@ def _compare_family(
         sides[~np.isfinite(sides)] = np.nan  # infinite losses have no difference
         differences = sides[0] - sides[1]
         bounds = [len(censored[side] & set(both)) for side in (first, second)]
-        plain = decide(differences, margin, alpha, len(pairs), metric.resolution)
+        resolution = smallest_step(sides) if metric.resolution == "seen" else metric.resolution
+        plain = decide(differences, margin, alpha, len(pairs), resolution)
         decision = decisions.bound(plain, *bounds)
         row = {"pairs": len(both), "pairs_censored": max(bounds), "margin": margin}
         row |= decision._asdict()
+        if both:
+            row |= {"least": differences.min(), "most": differences.max()}
         row["effect_size"] = _divide(decision.mean, decision.sd)
         row["verdict"] = read_verdict(decision.low, decision.high, margin, metric.larger_is_better)
-        if row["verdict"] == "undecided" and not all(bounds):
+        if row["verdict"] == "undecided" and decisions.is_decidable(decision, *bounds):
             row["pairs_needed"] = decisions.estimate_seeds(
                 decision.mean,
                 decision.sd,
                 0.0 if any(bounds) else margin,
                 alpha / len(pairs),
-                metric.resolution,
+                resolution,
                 is_sequential,
             )
         rows.append(row)

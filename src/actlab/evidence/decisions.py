@@ -19,6 +19,7 @@ from actlab.evidence.statistics import (
     is_constant,
     mean_interval,
     share_interval,
+    smallest_step,
     student_quantile,
     widen,
 )
@@ -154,18 +155,19 @@ def sequential(
         return _NOTHING
     each, low, high = alpha / pairs, -math.inf, math.inf
     p, below, above = 1.0, 1.0, 1.0
+    if is_constant(sample) and not resolution:
+        count = sample.size - sample.size % STEP
+        if count < FIRST_LOOK or 2.0 ** (1 - count) > each:
+            return Decision(*mean_interval(sample, 0.5)[:2], math.nan, math.nan, 1.0, 1.0)
+        return _decide_constant(float(sample[0]), count, margin, pairs)
+    # Equal differences, and others later: what jumps has a step.
+    resolution = max(resolution, smallest_step(sample))
     for count in range(FIRST_LOOK, sample.size + 1, STEP):
         seen = sample[:count]
         mean = float(seen.mean())
-        if is_constant(seen) and not resolution:
-            if 2.0 ** (1 - count) <= each:
-                value = float(seen[0])
-                low, high = max(low, value), min(high, value)
-                constant = _decide_constant(value, count, margin, pairs)
-                p, within = min(p, constant.p), constant.p_equivalence
-                below, above = min(below, within), min(above, within)
-            continue
         sd = widen(float(seen.std(ddof=1)), resolution)
+        if not sd:
+            continue
         half = half_width(count, sd, each)
         low, high = max(low, mean - half), min(high, mean + half)
         p = min(p, pairs * math.exp(-log_evidence(count, mean, sd, 0.0)))
@@ -195,6 +197,8 @@ def choose_interval(
         low, high = found.low, found.high
         if is_share:
             low, high = float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
+            if low == high:  # all 0, or all 1: as of `share_interval`
+                low = high = math.nan
         return Interval(found.mean, found.sd, low, high)
 
     return find_interval
@@ -231,21 +235,24 @@ def estimate_seeds(
     alpha: float,
     resolution: float = 0.0,
     is_sequential: bool = False,
-) -> int | None:
+) -> int | float:
     """Estimate how many seeds decide a pair, were its mean and standard deviation the true ones.
 
     That is the first number with which the half-width is less than the distance to the nearer
-    verdict: |mean|, or the margin less |mean|. `alpha` is that of the pair. None where more than
-    `MOST_SEEDS` are needed, or mean or sd is not finite.
+    verdict: |mean|, or the margin less |mean|. `alpha` is that of the pair. Infinite where more
+    than `MOST_SEEDS` are needed, NaN where mean or sd is not finite.
 
     >>> estimate_seeds(0.0, 1.0, 0.5, 0.05), estimate_seeds(0.0, 1.0, 0.5, 0.05, is_sequential=True)
     (18, 42)
     """
     if not (math.isfinite(mean) and math.isfinite(sd)):
-        return None
+        return math.nan
     wanted = max(abs(mean), margin - abs(mean))
     if sd <= 1e-12 * abs(mean) and not resolution:
-        return math.floor(math.log2(1 / alpha)) + 2 if wanted else None
+        needed = math.floor(math.log2(1 / alpha)) + 2
+        if is_sequential:
+            needed = max(FIRST_LOOK, math.ceil(needed / STEP) * STEP)
+        return needed if wanted > 0 else math.inf
     spread = widen(sd, resolution)
 
     def is_enough(count: int) -> bool:
@@ -258,7 +265,7 @@ def estimate_seeds(
     while low < high:  # the half-width falls with the number of seeds
         middle = (low + high) // 2
         low, high = (low, middle) if is_enough(looks[middle]) else (middle + 1, high)
-    return looks[low] if low < len(looks) else None
+    return looks[low] if low < len(looks) else math.inf
 
 
 def bound(decision: Decision, first: int, second: int) -> Decision:
@@ -277,6 +284,17 @@ def bound(decision: Decision, first: int, second: int) -> Decision:
     remains = low > 0 or high < 0
     p = decision.p if remains or not is_shown else 1.0
     return Decision(decision.mean, decision.sd, low, high, p, 1.0)
+
+
+def is_decidable(decision: Decision, first: int, second: int) -> bool:
+    """Tell whether more seeds may decide an undecided pair: `bound`'s arguments and result.
+
+    Not where a seed diverged, where looks contradict each other, where both sides have lower
+    bounds, or where the side that is left open is the one that would have to be shown.
+    """
+    if not math.isfinite(decision.mean) or decision.low > decision.high or (first and second):
+        return False
+    return not (first and decision.mean <= 0 or second and decision.mean >= 0)
 
 
 def _student_tail(value: float, freedom: int) -> float:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from actlab.engine.csvs import where
@@ -32,9 +33,9 @@ def _reverse(row: Mapping[str, Any]) -> dict[str, Any]:
     """Exchange the two sides of a comparison: every column that has a sign, and the verdicts."""
     opposite = {"better": "worse", "worse": "better"}
     reversed_row = {**row, "first": row["second"], "second": row["first"]}
-    reversed_row |= {key: -row[key] for key in ("mean", "effect_size")}
-    for low, high in (("low", "high"), ("new_images_low", "new_images_high")):
-        reversed_row |= {low: -row[high], high: -row[low]}
+    reversed_row |= {key: 0 - row[key] for key in ("mean", "effect_size")}  # no -0
+    for low, high in (("low", "high"), ("least", "most"), ("new_images_low", "new_images_high")):
+        reversed_row |= {low: 0 - row[high], high: 0 - row[low]}
     for key in ("verdict", "new_images_verdict"):
         reversed_row[key] = opposite.get(row[key], row[key])
     return reversed_row
@@ -46,20 +47,23 @@ def difference_text(metric: str, row: Mapping[Any, Any]) -> str:
     Bounds are rounded so that none crosses 0 or a margin: what is written agrees with the verdict.
     """
     mean, low, high = (float(row[key]) for key in ("mean", "low", "high"))
+    if not row["pairs"]:
+        return "undefined: no seed in common"
     if not math.isfinite(mean):
-        return "undefined: a training diverged"
+        return "undefined: a training diverged, or lacks a value"
     unit, margin = METRICS[metric].unit, float(row["margin"])
     factor, digits = {"ratio": (1, 3), "points": (100, 2), "nats": (1, 4), "epochs": (1, 1)}[unit]
 
     def convert(value: float) -> float:
-        return math.exp(value) if unit == "ratio" else factor * value
+        with np.errstate(over="ignore"):
+            return float(np.exp(value)) if unit == "ratio" else factor * value
 
     marks = tuple(map(convert, (0.0, margin, -margin)))
     start = _shorten(convert(mean), digits)
     start = f"× {start}" if unit == "ratio" else f"{start} {unit}"
-    if math.isnan(low):
+    if math.isnan(low) or math.isnan(high):
         return f"{start}, no interval"
-    lowest, highest = (_round_apart(convert(bound), marks, digits) for bound in (low, high))
+    lowest, highest = (round_apart(convert(bound), marks, digits) for bound in (low, high))
     if math.isinf(high):
         return f"{start} or more, at least {lowest}"
     if math.isinf(low):
@@ -73,10 +77,10 @@ def _shorten(value: float, digits: int) -> str:
     return f"{value:.1g}".replace("-", "−") if is_small else fixed(value, digits)
 
 
-def _round_apart(bound: float, marks: Sequence[float], digits: int) -> str:
+def round_apart(bound: float, marks: Sequence[float], digits: int) -> str:
     """Write a bound with as many decimals as keep it on its side of every mark.
 
-    >>> _round_apart(0.2004, (0.0, 0.2), 2), _round_apart(-0.0001, (0.0,), 2)
+    >>> round_apart(0.2004, (0.0, 0.2), 2), round_apart(-0.0001, (0.0,), 2)
     ('0.2004', '−0.0001')
     """
     if not math.isfinite(bound):

@@ -1,9 +1,9 @@
 """The evidence that a rule may use, the estimates that it rests on, and the outcome."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,20 +14,13 @@ from actlab.engine.csvs import where
 from actlab.evidence.config import ReportConfig
 from actlab.evidence.decisions import FIRST_LOOK, choose_interval
 from actlab.evidence.statistics import bonferroni
-from actlab.evidence.wording import counted
+from actlab.evidence.wording import counted, fixed, join, written
 from actlab.results.study import Study
 
 Verdict = Literal["supported", "refuted", "negligible", "undecided", "not measured"]
 
-#: What each verdict on a claim means, in the order in which they are counted.
-MEANINGS: dict[Verdict, str] = {
-    "supported": "the numbers show it",
-    "refuted": "they show the contrary, or that there is nothing to it",
-    "negligible": "they show it, and that it is smaller than what matters",
-    "undecided": "these seeds show neither",
-    "not measured": "the study lacks what it is about",
-}
-VERDICTS = tuple(MEANINGS)
+#: In the order in which they are counted.
+VERDICTS = get_args(Verdict)
 
 
 class UnmeasuredError(Exception):
@@ -92,6 +85,9 @@ class Evidence:
         """Get the scores of several (metric, network, activation) over the seeds of all of them."""
         found: list[Any] = [self.get_scores(*each) for each in wanted]
         shared = sorted(set.intersection(*(set(scores.index) for scores in found)))
+        if not shared:
+            named = join(dict.fromkeys(f"{name} on {network}" for _, network, name in wanted))
+            raise UnmeasuredError(f"No seed was measured of all of {named}.")
         return [scores[shared].to_numpy() for scores in found]
 
     def estimate(
@@ -114,13 +110,17 @@ class Evidence:
         find_interval = choose_interval(self.study.is_sequential, kind == "share")
         mean, _, low, high = find_interval(sample, confidence)
         why = ""
-        if not math.isfinite(low):
-            why = f"all {count} seeds give the same value, which with so few shows nothing"
+        if low > high:
+            low = high = math.nan
+            why = "no interval: the looks contradict each other"
+        elif not math.isfinite(low):
+            why = f"no interval: all {count} seeds give the same value"
             if count == 1:
                 why = "with one seed no uncertainty can be given"
             elif self.study.is_sequential and count < FIRST_LOOK:
                 why = f"no interval before {FIRST_LOOK} seeds"
-        mean = 0.0 if abs(mean) <= 1e-12 else mean  # a residue of rounding
+        # A residue of rounding is 0.
+        mean, low, high = (0.0 if abs(value) <= 1e-12 else value for value in (mean, low, high))
         if kind == "ratio":
             mean, low, high = (float(np.exp(value)) for value in (mean, low, high))
         return Estimate(mean, low, high, why)
@@ -144,7 +144,8 @@ class Estimate(NamedTuple):
 
     def scaled(self, factor: float) -> "Estimate":
         """Convert it to another unit."""
-        low, high = sorted((factor * self.low, factor * self.high))
+        bounds = (factor * self.low, factor * self.high)
+        low, high = bounds if factor > 0 else bounds[::-1]
         return Estimate(factor * self.mean, low, high, self.why)
 
 
@@ -175,10 +176,31 @@ class Outcome:
     seeds: int = 0
 
 
-def write_estimate(estimate: Estimate, write: Callable[[float], str], unit: str = "") -> str:
-    """Write the mean with its interval, or why there is none."""
+def write_estimate(
+    estimate: Estimate,
+    marks: Sequence[float] = (),
+    unit: str = "",
+    digits: int | None = None,
+) -> str:
+    """Write the mean with its interval, or why there is none.
+
+    Numbers have two decimals, or so many significant digits; bounds are rounded so that none
+    crosses a mark, such as the bound that decides.
+
+    >>> write_estimate(Estimate(1.3, 1.004, 1.6), [1.0], digits=2)
+    '1.3 (1.004 to 1.6)'
+    """
     if not math.isfinite(estimate.mean):
         return estimate.why
+
+    def write(value: float) -> str:
+        for more in range(12):
+            places = digits and digits - 1 + more
+            shown = round(value, 2 + more) if digits is None else float(f"{value:.{places}e}")
+            if all((shown > mark, shown < mark) == (value > mark, value < mark) for mark in marks):
+                return fixed(value, 2 + more) if digits is None else written(value, digits + more)
+        return written(value)
+
     bounds = estimate.why or f"{write(estimate.low)} to {write(estimate.high)}"
     return f"{write(estimate.mean)}{unit} ({bounds})"
 

@@ -6,7 +6,6 @@ within a claim are adjusted for their number, and every verdict is read from the
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -127,7 +126,7 @@ def reaches_expected_accuracy(evidence: Evidence, network: str, *, function: str
         verdict = "refuted"
     mean = mean.scaled(100.0)
     numbers = (
-        f"{name} {write_estimate(mean, _write_number, ' %')}, after"
+        f"{name} {write_estimate(mean, (100 * least, 100 * below), ' %')}, after"
         f" {counted(evidence.study.epochs, 'epoch')}, {counted(len(values), 'seed')}."
     )
     return Outcome(verdict, numbers, mean, "percent", len(values))
@@ -151,11 +150,19 @@ def are_equally_accurate(evidence: Evidence, network: str) -> Outcome:
         f" ({_write_difference('test_accuracy', row)})"
         for row in rows
     ]
-    largest = max(
-        rows, key=lambda row: abs(row["mean"]) if row["mean"] == row["mean"] else math.inf
-    )
+    # The pair that decides: the one furthest beyond the margin, or least shown to be within.
+    undecided = [row for row in rows if row["verdict"] == "undecided"]
+    row = max(undecided or rows, key=_reach)
+    if verdict == "refuted":
+        row = max(rows, key=lambda row: np.fmax(row["low"], -row["high"]))
     numbers = f"{'; '.join(parts)}; margin {100 * margin:g} points."
-    return Outcome(verdict, numbers, *_read_decisive("test_accuracy", largest))
+    return Outcome(verdict, numbers, *_read_decisive("test_accuracy", row))
+
+
+def _reach(row: Mapping[str, Any]) -> float:
+    """Give the furthest that the interval of a comparison reaches from 0; infinite without one."""
+    reach = max(-row["low"], row["high"])
+    return reach if reach == reach else math.inf
 
 
 def compare_with_all(
@@ -180,9 +187,9 @@ def compare_with_all(
         f"{name} against {row['other']} {row['verdict']} ({_write_difference(metric, row)})"
         for row in rows
     ]
-    order = {verdict: 3, "negligible": 2, "undecided": 1}
-    row = min(rows, key=lambda row: order.get(row["verdict"], 0))
-    return Outcome(combine(found), f"{'; '.join(parts)}.", *_read_decisive(metric, row))
+    decided = combine(found)
+    alone = [row for row, one in zip(rows, found, strict=True) if combine([one]) == decided]
+    return Outcome(decided, f"{'; '.join(parts)}.", *_read_decisive(metric, alone[0]))
 
 
 def _get_pair(
@@ -212,7 +219,7 @@ def differences_grow_with_depth(evidence: Evidence, shallow: str, deep: str) -> 
     """Decide whether differences of test accuracy are larger in the deeper network."""
     pairs = list(combinations(map(evidence.get_name, THREE), 2))
     margin, parts, growths, counts = evidence.config.equivalence_margin, [], [], []
-    growing = shrinking = False
+    growing, shrinking, marks = False, False, (0.0, 100 * margin, -100 * margin)
     for first, second in pairs:
         there_first, there_second, here_first, here_second = evidence.share(
             *(
@@ -236,7 +243,7 @@ def differences_grow_with_depth(evidence: Evidence, shallow: str, deep: str) -> 
         parts.append(
             f"{first} minus {second} {in_points(float(here.mean()))} on {shallow},"
             f" {in_points(float(there.mean()))} on {deep},"
-            f" interaction {write_estimate(turned, in_points)}"
+            f" interaction {write_estimate(turned.scaled(100.0), marks)}"
         )
     verdict: Verdict = "undecided"
     if shrinking and not growing:
@@ -280,16 +287,20 @@ def has_larger_gradient(
 ) -> Outcome:
     """Decide whether the first layer's gradient is larger with the first of each pair."""
     parts, ratios, counts = [], [], []
+    marks = (1.0, GRADIENT_RATIO_THAT_MATTERS, 1 / GRADIENT_RATIO_THAT_MATTERS)
     for pair in pairs:
         first, second = map(evidence.get_name, pair)
         ratio, count = _compare_gradients(evidence, network, first, second, when, len(pairs))
         ratios.append(ratio)
         counts.append(count)
-        parts.append(f"{first} to {second} {write_estimate(ratio, written)}")
+        parts.append(f"{first} to {second} {write_estimate(ratio, marks, digits=2)}")
     numbers = f"Ratios {MOMENTS[when].words}, {counted(min(counts), 'seed')}: {'; '.join(parts)}."
-    least = min(ratios, key=lambda ratio: ratio.mean if ratio.mean == ratio.mean else -math.inf)
-    verdict = combine((_read_ratio(ratio), ratio.mean - 1) for ratio in ratios)
-    return Outcome(verdict, numbers, least, "ratio", min(counts))
+    found = [(_read_ratio(ratio), ratio.mean - 1) for ratio in ratios]
+    # The first that decides by itself, as the whole; else the least.
+    verdict = combine(found)
+    alone = [ratio for ratio, one in zip(ratios, found, strict=True) if combine([one]) == verdict]
+    decisive = min(alone, key=lambda ratio: ratio.mean if ratio.mean == ratio.mean else -math.inf)
+    return Outcome(verdict, numbers, decisive, "ratio", min(counts))
 
 
 def _compare_gradients(
@@ -325,7 +336,7 @@ def divides_gradient_by(
     factor = evidence.estimate(factors, kind="ratio")
     numbers = (
         f"With {name} each layer divides the gradient, from the last hidden layer to the first, by"
-        f" {write_estimate(factor, partial(written, digits=3))}, {counted(len(factors), 'seed')}."
+        f" {write_estimate(factor, [bound], digits=3)}, {counted(len(factors), 'seed')}."
     )
     verdict = decide_side(factor, bound, above, below)
     return Outcome(verdict, numbers, factor, "factor per layer", len(factors))
@@ -335,31 +346,31 @@ def has_more_one_sign_kernels(evidence: Evidence, network: str) -> Outcome:
     """Decide whether sigmoid's kernel gradients have one sign more often than tanh's."""
     names = [evidence.get_name(function) for function in ("sigmoid", "tanh")]
     sigmoid, tanh = evidence.share(*((ONE_SIGN, network, name) for name in names))
-    difference = evidence.estimate(sigmoid - tanh)
+    difference = evidence.estimate(sigmoid - tanh).scaled(100.0)
     parts = [
         f"{percent(float(shares.mean()))} with {name}"
         for name, shares in zip(names, (sigmoid, tanh), strict=True)
     ]
     numbers = (
         f"{' and '.join(parts)}, mean of the kept epochs; difference"
-        f" {write_estimate(difference, in_points, ' points')}, {counted(len(tanh), 'seed')}."
+        f" {write_estimate(difference, [0.0], ' points')}, {counted(len(tanh), 'seed')}."
     )
     verdict = decide_side(difference, 0.0, "supported", "refuted")
-    return Outcome(verdict, numbers, difference.scaled(100.0), "points", len(tanh))
+    return Outcome(verdict, numbers, difference, "points", len(tanh))
 
 
 def units_die(evidence: Evidence, network: str) -> Outcome:
     """Decide whether more than `DEATHS_THAT_MATTER` of ReLU's units die in training."""
     name = evidence.get_name("relu")
     before, after = evidence.share((DEAD_BEFORE, network, name), (DEAD_AFTER, network, name))
-    change = evidence.estimate(after - before)
+    change, bound = evidence.estimate(after - before).scaled(100.0), 100 * DEATHS_THAT_MATTER
     numbers = (
         f"Dead units of {name}: {percent(float(before.mean()))} before training,"
         f" {percent(float(after.mean()))} after; change"
-        f" {write_estimate(change, in_points, ' points')}, {counted(len(after), 'seed')}."
+        f" {write_estimate(change, (0.0, bound), ' points')}, {counted(len(after), 'seed')}."
     )
-    verdict = decide_side(change, DEATHS_THAT_MATTER, "supported", "refuted")
-    return Outcome(verdict, numbers, change.scaled(100.0), "points", len(after))
+    verdict = decide_side(change, bound, "supported", "refuted")
+    return Outcome(verdict, numbers, change, "points", len(after))
 
 
 def leaves_fewer_dead_units(evidence: Evidence, network: str) -> Outcome:
@@ -373,13 +384,13 @@ def leaves_fewer_dead_units(evidence: Evidence, network: str) -> Outcome:
     dead = f"Dead after training: {shares}, {counted(len(relu), 'seed')}"
     if not relu.any():
         return Outcome("undecided", f"{dead}: none to keep alive.", NONE, "points", len(relu))
-    difference = evidence.estimate(REMAINING_DEAD_PART * relu - leaky)
+    difference = evidence.estimate(REMAINING_DEAD_PART * relu - leaky).scaled(100.0)
     numbers = (
         f"{dead}; {100 * REMAINING_DEAD_PART:g} % of the first minus the second:"
-        f" {write_estimate(difference, in_points, ' points')}."
+        f" {write_estimate(difference, [0.0], ' points')}."
     )
     verdict = decide_side(difference, 0.0, "supported", "refuted")
-    return Outcome(verdict, numbers, difference.scaled(100.0), "points", len(relu))
+    return Outcome(verdict, numbers, difference, "points", len(relu))
 
 
 def larger_gradient_learns_faster(evidence: Evidence, network: str) -> Outcome:
@@ -387,33 +398,35 @@ def larger_gradient_learns_faster(evidence: Evidence, network: str) -> Outcome:
     names = _require_ranked(evidence)
     pairs = list(combinations(names, 2))
     counts: dict[str, list[str]] = {"better": [], "worse": []}
-    decisive, unit, seeds, differing = NONE, "epochs", 0, 0
+    rows, seeds = [], 0
     for first, second in pairs:
         ratio, count = _compare_gradients(evidence, network, first, second, "before", len(pairs))
         size = _read_ratio(ratio)
         if size not in ("better", "worse"):
             continue
-        differing += 1
         larger, smaller = (first, second) if size == "better" else (second, first)
         row = _get_pair(evidence, "epochs_to_target", larger, smaller, network)
         if row["verdict"] in counts:
             text = f"{larger} against {smaller} ({_write_difference('epochs_to_target', row)})"
             counts[row["verdict"]].append(text)
-        if row["verdict"] == "worse" and not row["mean"] <= decisive.mean:
-            decisive, unit, _ = _read_decisive("epochs_to_target", row)
+        rows.append(row)
         seeds = max(seeds, count)
     verdict: Verdict = "undecided"
     if counts["worse"]:
         verdict = "refuted"
-    elif differing and len(counts["better"]) == differing:
+    elif rows and len(counts["better"]) == len(rows):
         verdict = "supported"
     numbers = (
-        f"Of {counted(len(pairs), 'pair')} {differing} have gradients that differ; of these, with"
+        f"Of {counted(len(pairs), 'pair')} {len(rows)} have gradients that differ; of these, with"
         f" the larger gradient {len(counts['better'])} need fewer epochs and"
         f" {len(counts['worse'])} more"
     )
     examples = f": {'; '.join(counts['worse'][:2])}" if counts["worse"] else ""
-    return Outcome(verdict, f"{numbers}{examples}.", decisive, unit, seeds)
+    # The clearest counterexample; without one, the pair that is nearest to it.
+    if chosen := [row for row in rows if row["verdict"] == "worse"] or rows:
+        decisive = _read_decisive("epochs_to_target", max(chosen, key=lambda row: row["mean"]))
+        return Outcome(verdict, f"{numbers}{examples}.", *decisive[:2], seeds)
+    return Outcome(verdict, f"{numbers}.", NONE, "epochs", seeds)
 
 
 def gradient_ranks_learning(evidence: Evidence, network: str) -> Outcome:
@@ -434,7 +447,7 @@ def gradient_ranks_learning(evidence: Evidence, network: str) -> Outcome:
     low, high = (float(np.clip(bound, -1, 1)) for bound in (mean.low, mean.high))
     mean = mean._replace(low=low, high=high)
     numbers = (
-        f"Mean rho {write_estimate(mean, _write_number)} of {counted(len(rhos), 'seed')},"
+        f"Mean rho {write_estimate(mean, [0.0])} of {counted(len(rhos), 'seed')},"
         f" each over the same {len(names)} activations"
     )
     verdict: Verdict = "undecided"

@@ -44,7 +44,8 @@ class Declaration:
     first_seed, most_seeds
         Seeds are first_seed, first_seed + 1, ..., at most so many of a configuration.
     timed, processes
-        The networks whose epochs are timed, and in how many processes.
+        The networks whose epochs are timed, and in how many processes; in more where a primary
+        claim about times is undecided with these.
     report
         Confidence, target and margins: `ReportConfig`.
     families
@@ -156,12 +157,20 @@ def find_targets(
 def list_undecided(
     study: Study, compared: pd.DataFrame, metrics: Sequence[str]
 ) -> list[tuple[Identity, Identity]]:
-    """List the undecided pairs that more seeds may decide: neither diverged nor all censored."""
+    """List the undecided pairs that more seeds may decide (`decisions.is_decidable`)."""
+    found = _find_undecided(study, compared, metrics)
+    return [(first, second) for first, second, _ in found]
+
+
+def _find_undecided(
+    study: Study, compared: pd.DataFrame, metrics: Sequence[str]
+) -> list[tuple[Identity, Identity, float]]:
+    """Find the undecided pairs that more seeds may decide, with the estimated number of seeds."""
     rows = where(compared, metric=list(metrics), verdict="undecided").to_dict("records")
     return [
-        (_identify(study, row, "first"), _identify(study, row, "second"))
+        (_identify(study, row, "first"), _identify(study, row, "second"), row["pairs_needed"])
         for row in rows
-        if math.isfinite(row["mean"]) and row["pairs_censored"] < row["pairs"]
+        if not math.isnan(row["pairs_needed"])
     ]
 
 
@@ -184,12 +193,9 @@ def estimate_trainings(
 ) -> int:
     """Estimate how many more trainings decide the pairs, were their means and sds the true ones."""
     wanted = dict(counts)
-    for row in where(compared, metric=list(metrics), verdict="undecided").to_dict("records"):
-        needed = row["pairs_needed"]
-        for side in ("first", "second"):
-            known = _identify(study, row, side)
-            more = min(most, int(needed)) if math.isfinite(needed) else most
-            wanted[known] = max(wanted.get(known, 0), more)
+    for *sides, needed in _find_undecided(study, compared, metrics):
+        for known in sides:
+            wanted[known] = max(wanted.get(known, 0), int(min(most, needed)))
     return sum(wanted[known] - counts.get(known, 0) for known in wanted)
 
 

@@ -22,6 +22,19 @@ def is_constant(values: Float[np.ndarray, " seeds"]) -> bool:
     return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
 
 
+def smallest_step(values: Float[np.ndarray, "..."]) -> float:
+    """Compute the smallest difference between two values; 0 where all are equal.
+
+    Of shares of n images, it is 1 / n as soon as two of the values are neighbours, else more.
+
+    >>> smallest_step(np.array([0.25, 0.75, 0.5, 0.25]))
+    0.25
+    """
+    steps = np.diff(np.unique(values[np.isfinite(values)]))
+    steps = steps[steps > 1e-9]  # not a residue of rounding
+    return float(steps.min()) if steps.size else 0.0
+
+
 def widen(sd: float, resolution: float) -> float:
     """Compute a standard deviation that is at least that of a rounding error of two values.
 
@@ -40,14 +53,6 @@ class Interval(NamedTuple):
     sd: float
     low: float
     high: float
-
-    def excludes(self, value: float) -> bool:
-        """Tell whether the interval is known and the value lies outside it.
-
-        >>> Interval(2.0, 1.0, 1.5, 2.5).excludes(1.0), Interval(2.0, 1.0, 0.5, 3.5).excludes(1.0)
-        (True, False)
-        """
-        return self.low > value or self.high < value
 
 
 def mean_interval(
@@ -151,7 +156,8 @@ def new_images_interval(
     Returns
     -------
     tuple
-        Low and high; NaN with fewer than two seeds or images, or where a value is not finite.
+        Low and high; NaN with fewer than two seeds or images, where a value is not finite, or
+        where so few seeds have equal means that these have no interval (`mean_interval`).
 
     Examples
     --------
@@ -172,7 +178,7 @@ def new_images_interval(
     )
     of_seeds, of_images, of_rest = squares
     total = of_seeds + max(of_images - of_rest, 0.0)
-    if not total:
+    if not total or (not of_seeds and 2.0 ** (1 - seeds) > 1 - confidence):
         return math.nan, math.nan
     weights = [of_seeds**2 / (seeds - 1)]
     if of_images > of_rest:

@@ -1,5 +1,6 @@
 """The section of a report that compares all pairs."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ import pandas as pd
 
 from actlab.engine.csvs import where
 from actlab.evidence.comparisons import METRICS, primary_metric
+from actlab.evidence.decisions import MOST_SEEDS
 from actlab.evidence.differences import difference_text, orient
 from actlab.evidence.wording import capitalise, counted
 from actlab.reporting.findings import count_findings, describe_setting, find_settings
@@ -124,5 +126,7 @@ def _make_grid(study: Study, compared: pd.DataFrame, config: Config) -> Grid:
 
 
 def _write_verdict(row: Mapping[Any, Any]) -> str:
-    needed = f" ({row['pairs_needed']:,.0f})" if row["pairs_needed"] > 0 else ""
-    return f"{difference_text(row['metric'], row)}: {row['verdict']}{needed}"
+    needed, text = row["pairs_needed"], ""
+    if needed > 0:
+        text = f" ({needed:,.0f})" if math.isfinite(needed) else f" (over {MOST_SEEDS:,})"
+    return f"{difference_text(row['metric'], row)}: {row['verdict']}{text}"

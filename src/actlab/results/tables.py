@@ -49,7 +49,7 @@ KERNELS = ("operation", "block", "place", "activation", "repetitions", "seconds"
 COMPARED = (
     *("key", "metric", "first", "second"),
     *("pairs", "pairs_censored"),
-    *("mean", "sd", "effect_size", "low", "high", "margin", "p", "p_equivalence"),
+    *("mean", "sd", "least", "most", "effect_size", "low", "high", "margin", "p", "p_equivalence"),
     *("verdict", "pairs_needed"),
     *("new_images_low", "new_images_high", "new_images_verdict"),
 )

@@ -14,6 +14,8 @@ import pandas as pd
 
 from actlab.activations.config import ActivationConfig
 from actlab.errors import UserError
+from actlab.engine.csvs import where
+from actlab.engine.validation import Seed, Whole, validate
 from actlab.evidence import claims, comparisons, settling
 from actlab.evidence.comparisons import METRICS, SCORES, primary_metric
 from actlab.evidence.decisions import FIRST_LOOK, STEP
@@ -30,6 +32,12 @@ if TYPE_CHECKING:
     from actlab.data.splits import Splits
 else:
     Splits = Any
+
+
+#: The claims that seeds decide.
+_PRIMARY = [
+    claim for claim in claims.CLAIMS if claim.role == "primary" and claim.repeated_by == "seed"
+]
 
 
 class Settling:
@@ -74,7 +82,14 @@ class Settling:
         Returns whether training may begin: not where the declaration alone was asked for.
         """
         folder, declared = self._folder, self._folder.read_declaration()
+        is_begun = len(folder.read_scores(self._declaration)) > 0
         if declared is None:
+            if is_begun or folder.read_record():
+                raise UserError(
+                    f"{folder.declared} is missing, and rules do not change once they are declared:"
+                    f" restore it (git checkout {folder.declared}), or give this study another"
+                    " hydra.sweeper.folder=..."
+                )
             folder.write_declaration(self._declaration)
         elif declared != self._declaration:
             differing = [
@@ -96,7 +111,8 @@ class Settling:
             )
             return False
         if not folder.read_record():
-            commit, committed = _find_commit(folder.declared)
+            # Without a record, nothing shows that scores are younger than a commit.
+            commit, committed = ("", "") if is_begun else _find_commit(folder.declared)
             folder.write_record(
                 {
                     "declared_commit": commit,
@@ -134,7 +150,9 @@ class Settling:
             self._report_look(study, compared, open_claims, counts, targets)
         planned = []
         for place, known in zip(self._places, declaration.identities, strict=True):
-            if seeds := declaration.list_seeds(targets.get(known, 0))[counts[known] :]:
+            have = set(where(scores, **dict(zip(declaration.keys, known, strict=True)))["pair"])
+            wanted = declaration.list_seeds(targets.get(known, 0))
+            if seeds := [seed for seed in wanted if seed not in have]:
                 planned.append((place, seeds))
         self._began, self._planned = time.monotonic(), sum(len(seeds) for _, seeds in planned)
         return planned
@@ -184,15 +202,19 @@ class Settling:
     def _find_open_claims(
         self, study: Study, scores: pd.DataFrame, compared: pd.DataFrame
     ) -> dict[str, list[Identity]]:
-        """Find the undecided primary claims that seeds may decide, with their configurations."""
+        """Find the primary claims that are not decided, with the configurations that may decide them.
+
+        Those are none where a seed diverged, or something is not measured.
+        """
         if not self._declaration.claims:
             return {}
         evidence = self._gather_evidence(study, scores, compared)
         found = {}
-        for claim in claims.CLAIMS:
-            if claim.role != "primary" or claim.repeated_by != "seed":
-                continue
+        for claim in _PRIMARY:
             row = claim.examine(evidence)
+            if row["verdict"] not in ("undecided", "not measured"):
+                continue
+            found[claim.name] = []
             if row["verdict"] == "undecided" and row["estimate"] == row["estimate"]:
                 names = [evidence.get_name(function) for function in claim.functions]
                 found[claim.name] = [
@@ -232,9 +254,7 @@ class Settling:
         undecided = settling.list_undecided(study, compared, declaration.metrics)
         lines = settling.describe_look(study, compared, declaration.metrics, counts)
         if declaration.claims:
-            count = sum(
-                claim.role == "primary" and claim.repeated_by == "seed" for claim in claims.CLAIMS
-            )
+            count = len(_PRIMARY)
             named = f"; undecided: {', '.join(open_claims)}" if open_claims else ""
             lines.append(f"claims: {count - len(open_claims)} of {count} decided{named}")
         more = settling.estimate_trainings(
@@ -251,6 +271,8 @@ class Settling:
             lines.append(expected)
         elif undecided:
             lines.append(f"undecided at the most of {counted(declaration.most_seeds, 'seed')}")
+        elif len(where(compared, metric=declaration.metrics, verdict="undecided")):
+            lines.append("the other pairs cannot be decided by more seeds: see the comparison")
         number = len(looks) + bool(self._planned)
         print(f"\nLook {max(1, number)}: {lines[0]}", *lines[1:], sep="\n  ", flush=True)
         if not self._planned:
@@ -305,22 +327,43 @@ class Settling:
         return {place: rows for place, (rows, _) in share(tasks, self._helper).items()}
 
     def _time_epochs(self) -> None:
-        """Time epochs of the declared networks, in the declared number of processes."""
+        """Time epochs of the declared networks, in the declared number of processes.
+
+        More follow while a primary claim about times is undecided, at most as many as seeds.
+        """
         from actlab.engine.parallel import run_apart
 
         declaration, timed = self._declaration, self._folder.read_times()
         chosen = [config for config in self._configs if config.network.name in declaration.timed]
-        done = set(timed["block"]) if len(timed) else set()
-        blocks = [block for block in range(1, declaration.processes + 1) if block not in done]
-        if not chosen or not blocks:
-            return
-        print(f"timing {counted(len(chosen), 'configuration')} in processes one by one", flush=True)
-        tasks = (partial(time_block, chosen, block) for block in blocks)
-        for rows in run_apart(tasks):
-            added = pd.DataFrame(rows, columns=list(tables.BLOCKS))
-            timed = pd.concat([timed, added], ignore_index=True) if len(timed) else added
-            self._folder.write_times(timed)
-        self._commit("times")
+        wanted, most = declaration.processes, declaration.most_seeds
+        while chosen:
+            done = set(timed["block"]) if len(timed) else set()
+            blocks = [block for block in range(1, wanted + 1) if block not in done]
+            if blocks:
+                what = counted(len(chosen), "configuration")
+                print(f"timing {what} in {counted(len(blocks), 'process')}", flush=True)
+            for rows in run_apart(partial(time_block, chosen, block) for block in blocks):
+                added = pd.DataFrame(rows, columns=list(tables.BLOCKS))
+                timed = pd.concat([timed, added], ignore_index=True) if len(timed) else added
+                self._folder.write_times(timed)
+            if blocks:
+                self._commit(f"times of {wanted} processes")
+            if wanted >= most or not self._lacks_times():
+                break
+            wanted = min(wanted + STEP, most)
+
+    def _lacks_times(self) -> bool:
+        """Tell whether a primary claim about times is undecided."""
+        if not self._declaration.claims:
+            return False
+        study, scores = self._folder.load()
+        compared = comparisons.compare(study, scores, self._declaration.report_config())
+        evidence = self._gather_evidence(study, scores, compared)
+        return any(
+            claim.examine(evidence)["verdict"] == "undecided"
+            for claim in claims.CLAIMS
+            if claim.role == "primary" and claim.repeated_by == "process"
+        )
 
     def _calibrate(self, place: int, run: layout.RunFolder) -> pd.DataFrame:
         """Compute the calibration error of each seed of a classifier."""
@@ -378,7 +421,15 @@ def _declare(
 
     if len(configs) < 2:
         raise UserError("there is one configuration: a comparison takes two or more")
-    first, most = int(options["first_seed"]), int(options["most_seeds"])
+    first = validate(Seed, options["first_seed"], "hydra.sweeper.first_seed")
+    most, processes = (
+        validate(Whole, options[name], f"hydra.sweeper.{name}")
+        for name in ("most_seeds", "processes")
+    )
+    if options["timed"] and processes < FIRST_LOOK:
+        raise UserError(
+            f"hydra.sweeper.processes is {processes}: times have an interval from {FIRST_LOOK} on"
+        )
     if most < FIRST_LOOK or (most - FIRST_LOOK) % STEP:
         raise UserError(
             f"hydra.sweeper.most_seeds is {most}: it has to be {FIRST_LOOK} or a multiple of {STEP}"
@@ -401,7 +452,7 @@ def _declare(
         first_seed=first,
         most_seeds=most,
         timed=list(options["timed"] or []),
-        processes=int(options["processes"]) if options["timed"] else 0,
+        processes=processes if options["timed"] else 0,
         report=report,
         families={},
         keys=keys,
@@ -409,10 +460,12 @@ def _declare(
         fixed=fixed,
     )
     study = make_study(declaration, pd.DataFrame(columns=[*keys, *SCORES]))
-    metrics = list(options["metrics"] or [primary_metric(study)])
-    if unknown := [metric for metric in metrics if metric not in METRICS]:
+    metrics = options["metrics"] or [primary_metric(study)]
+    metrics = [metrics] if isinstance(metrics, str) else list(metrics)
+    measured = _list_metrics(study)
+    if unknown := [metric for metric in metrics if metric not in measured]:
         raise UserError(
-            f"hydra.sweeper.metrics has {unknown[0]!r}: it has to be some of {', '.join(METRICS)}"
+            f"hydra.sweeper.metrics has {unknown[0]!r}: it has to be some of {', '.join(measured)}"
         )
     if unknown := [timed for timed in declaration.timed if timed not in study.networks]:
         raise UserError(
@@ -431,10 +484,29 @@ def _declare(
     return replace(declaration, metrics=metrics, claims=rules, families=families), places
 
 
+def _list_metrics(study: Study) -> list[str]:
+    """List the metrics that seeds of a study have, and by which its pairs can be compared."""
+    chosen = (
+        ("val_mse", "test_mse")
+        if study.is_regression
+        else ("val_accuracy", "test_accuracy", "test_loss", "calibration_error", "epochs_to_target")
+    )
+    return [
+        name
+        for name in chosen
+        if (study.has_held_out or not name.startswith("val_"))
+        and not set(METRICS[name].at_equal) & set(study.keys)
+    ]
+
+
 def _count_seeds(declaration: Declaration, scores: pd.DataFrame) -> dict[Identity, int]:
+    """Count the seeds of each configuration up to the first that is missing."""
     counts = dict.fromkeys(declaration.identities, 0)
     for known, rows in scores[scores["metric"] != "epoch_seconds"].groupby(declaration.keys):
-        counts[tuple(map(str, known))] = len(set(rows["pair"]))  # type: ignore[arg-type]
+        have = set(rows["pair"])
+        wanted = declaration.list_seeds(declaration.most_seeds)
+        missing = (place for place, seed in enumerate(wanted) if seed not in have)
+        counts[tuple(map(str, known))] = next(missing, len(wanted))  # type: ignore[arg-type]
     return counts
 
 
