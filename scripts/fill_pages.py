@@ -129,7 +129,9 @@ def _join(table: str, keys: Sequence[str]) -> pd.DataFrame:
 
 
 def _describe(row: Any) -> str:
-    what = row["claim"] if "claim" in row else f"{row['first']} and {row['second']}, {row['network']}"
+    what = (
+        row["claim"] if "claim" in row else f"{row['first']} and {row['second']}, {row['network']}"
+    )
     return f"{what} ({row['verdict']}, then {row['verdict_again']})"
 
 

@@ -318,7 +318,7 @@ def test_tests_for_a_fixed_number_repeated_at_every_look_fail_the_same_test():
 @pytest.mark.parametrize("mean", [0.0, 0.05, 0.15, 0.3])
 def test_the_seeds_needed_are_the_first_with_which_the_interval_decides(mean, is_sequential):
     needed = decisions.estimate_seeds(mean, 0.3, MARGIN, ALPHA, 0.0, is_sequential)
-    assert needed is not None
+    assert isinstance(needed, int)
     before = needed - (STEP if is_sequential else 1)
 
     def is_decided(count: int) -> bool:
@@ -332,7 +332,36 @@ def test_the_seeds_needed_are_the_first_with_which_the_interval_decides(mean, is
 
 
 def test_no_number_of_seeds_decides_what_is_not_known():
-    assert decisions.estimate_seeds(math.nan, 1.0, MARGIN, ALPHA) is None
-    assert decisions.estimate_seeds(0.0, 1.0, 0.0, ALPHA) is None
-    assert decisions.estimate_seeds(1e-5, 1.0, 1e-9, ALPHA) is None
+    assert math.isnan(decisions.estimate_seeds(math.nan, 1.0, MARGIN, ALPHA))
+    assert decisions.estimate_seeds(0.0, 1.0, 0.0, ALPHA) == math.inf
+    assert decisions.estimate_seeds(1e-5, 1.0, 1e-9, ALPHA) == math.inf
     assert decisions.estimate_seeds(0.1, 0.0, MARGIN, 0.05 / 6) == 8
+    assert decisions.estimate_seeds(0.1, 0.0, MARGIN, 0.05 / 6, is_sequential=True) == FIRST_LOOK
+
+
+def test_equal_differences_at_first_do_not_decide_for_good():
+    jump = np.r_[np.zeros(12), np.ones(6)]
+    decision = sequential(jump, 0.2, ALPHA)
+    assert decision.low < 1 / 3 < decision.high
+    assert read_verdict(decision.low, decision.high, 0.2) == "undecided"
+    assert decision.p_equivalence > ALPHA
+    tiny = sequential(np.arange(1, 25) * 1e-170, 0.002, ALPHA)  # the sd is 0 in float64
+    assert read_verdict(tiny.low, tiny.high, 0.002) == "undecided"
+
+
+def test_an_interval_of_shares_that_are_all_0_or_1_is_not_known():
+    for interval in (decisions.choose_interval(each, True) for each in (True, False)):
+        assert math.isnan(interval(np.ones(12), 0.95).low)
+
+
+def test_a_pair_that_no_seed_can_decide_is_known():
+    def decided(mean, low=-1.0, high=1.0):
+        return decisions.Decision(mean, 1.0, low, high, 1.0, 1.0)
+
+    assert decisions.is_decidable(decided(0.5), 0, 0)
+    assert not decisions.is_decidable(decided(math.nan), 0, 0)
+    assert not decisions.is_decidable(decided(0.5, 1.0, -1.0), 0, 0)
+    assert not decisions.is_decidable(decided(0.5), 1, 1)
+    assert decisions.is_decidable(decided(0.5), 1, 0)  # open above, and above is wanted
+    assert not decisions.is_decidable(decided(-0.5), 1, 0)
+    assert decisions.is_decidable(decided(-0.5), 0, 1)

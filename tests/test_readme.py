@@ -99,7 +99,9 @@ def test_readme_gives_the_numbers_of_the_settled_study(root, readme, results):
     pairs = where(pairs, metric="test_accuracy")
     assert set(pairs["verdict"]) == {"worse"}
     gaps = -100 * pairs["mean"]
-    told = f"sigmoid is worse than each of the others, by {gaps.min():.1f} to {gaps.max():.1f} points"
+    told = (
+        f"sigmoid is worse than each of the others, by {gaps.min():.1f} to {gaps.max():.1f} points"
+    )
     assert told in words
     assert told in " ".join(results.split())
 

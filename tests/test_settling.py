@@ -17,6 +17,7 @@ from actlab.evidence import comparisons, settling
 from actlab.evidence.decisions import FIRST_LOOK, STEP
 from actlab.evidence.settled import SettledFolder
 from actlab.models.config import NetworkConfig
+from actlab.reporting import conclusion
 from actlab.results.layout import RunFolder
 from actlab.stages.settling import Settling
 from actlab.training.config import TrainingConfig
@@ -165,6 +166,67 @@ def test_a_copy_of_the_folder_goes_on_where_the_original_stopped(planted, tmp_pa
     assert "sigmoid" not in seeds
 
 
+def test_rules_are_not_declared_anew_over_scores(planted, tmp_path, capsys):
+    planted.study.declare()
+    planted.look()
+    folder = tmp_path / "settled/mine"
+    record = (folder / "record.json").read_text()
+    git("init", "-q")
+    git("add", "settled")
+    git("commit", "-qm", "too late")
+    (folder / "record.json").unlink()
+    Planted(tmp_path).study.declare()
+    study, _ = SettledFolder(folder).load()
+    assert "nothing shows to be older" in conclusion.describe_declaration(study)
+    (folder / "record.json").write_text(record)
+    (folder / "declaration.yaml").unlink()
+    with pytest.raises(UserError, match=r"declaration.yaml is missing, and rules do not change"):
+        Planted(tmp_path, most_seeds=120).study.declare()
+
+
+def test_a_seed_that_is_missing_is_trained_and_no_other(planted, tmp_path):
+    planted.study.declare()
+    planted.look()
+    path = tmp_path / "settled/mine/scores.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith("tanh,1005,")))
+    planned = Planted(tmp_path).study.plan()
+    assert [seeds for _, seeds in planned] == [[1005]]
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda text: "", "is damaged"),
+        (lambda text: text[:-20], "is damaged"),
+        (lambda text: text[: text.rindex(",")], "is damaged"),
+        (lambda text: text + text.splitlines(keepends=True)[-1], "has a seed twice"),
+        (lambda text: text.replace("relu,1000,", "relu,999,"), "seed 999 was not declared"),
+        (lambda text: text.replace("relu,1000,", "gelu,1000,"), "gelu was not declared"),
+        (lambda text: text.replace(",", ";"), "is damaged"),
+        (lambda text: text.replace("relu,1000,", "relu,1e3,"), "is damaged"),
+        (lambda text: text.replace("False", "FALSCH"), "is damaged"),
+    ],
+)
+def test_damaged_scores_are_refused_in_one_line(planted, tmp_path, damage, reason):
+    planted.study.declare()
+    planted.look()
+    path = tmp_path / "settled/mine/scores.csv"
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(UserError, match=f"scores.csv.*{reason}.*: git checkout"):
+        Planted(tmp_path).study.plan()
+
+
+@pytest.mark.parametrize("name", ["record.json", "looks.csv"])
+@pytest.mark.parametrize("content", ["", "[1]", '{"declared'])
+def test_other_damaged_files_are_refused_in_one_line(planted, tmp_path, name, content):
+    planted.study.declare()
+    planted.look()
+    (tmp_path / "settled/mine" / name).write_text(content)
+    with pytest.raises(UserError, match=f"{name} is damaged"):
+        Planted(tmp_path).study.plan()
+
+
 def test_scores_are_read_back_to_the_bit(planted):
     planted.study.declare()
     planted.look()
@@ -271,7 +333,18 @@ def test_rules_do_not_change_once_they_are_declared(planted, tmp_path):
         ({"most_seeds": 6}, LEVELS, "most_seeds is 6: it has to be 12"),
         ({"metrics": ["accuracy"]}, LEVELS, "metrics has 'accuracy': it has to be some of"),
         ({"claims": True}, LEVELS, "sweep network and activation alone, not activation"),
-        ({"timed": ["mlp"]}, LEVELS, "timed has 'mlp': it has to be some of the networks"),
+        ({"timed": ["mlp"], "processes": 6}, LEVELS, "processes is 6: times have an interval from"),
+        ({"first_seed": "abc"}, LEVELS, "first_seed is 'abc': it has to be"),
+        (
+            {"metrics": ["test_mse"]},
+            LEVELS,
+            "metrics has 'test_mse': it has to be some of test_acc",
+        ),
+        (
+            {"timed": ["mlp"], "processes": 12},
+            LEVELS,
+            "timed has 'mlp': it has to be some of the networks",
+        ),
         ({}, ["relu"], "there is one configuration: a comparison takes two or more"),
     ],
 )

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from actlab.evidence.statistics import (
-    Interval,
     calibration_error,
     geometric_interval,
     mean_interval,
@@ -67,21 +66,6 @@ def test_an_interval_without_uncertainty_or_a_mean_is_nan(interval, values, know
     found = interval(values, 0.95)
     assert list(found[: len(known)]) == known
     assert np.isnan(found[len(known) :]).all()
-
-
-@pytest.mark.parametrize(
-    ("bounds", "value", "excluded"),
-    [
-        ((0.0, 2.0), 0.0, False),  # it touches
-        ((1.2, 1.9), 1.9, False),
-        ((1.2, 1.9), 1.0, True),
-        ((-2.0, -0.5), 0.0, True),
-        ((math.nan, math.nan), 0.0, False),
-        ((0.0, math.inf), 1.0, False),  # what overflows is no evidence
-    ],
-)
-def test_an_interval_excludes_what_lies_outside_it(bounds, value, excluded):
-    assert Interval(1.0, 1.0, *bounds).excludes(value) == excluded
 
 
 def test_equal_values_have_an_interval_only_where_a_sign_test_shows_them():

@@ -15,7 +15,7 @@ from actlab.api.fitting import Fit, fit
 from actlab.engine.validation import Seed, Whole, validate
 from actlab.errors import UserError
 from actlab.evidence import comparisons, settling
-from actlab.evidence.decisions import FIRST_LOOK
+from actlab.evidence.decisions import FIRST_LOOK, STEP
 from actlab.results.study import Study
 
 _AtLeastOneLook = Annotated[Whole, Field(ge=FIRST_LOOK)]
@@ -77,7 +77,8 @@ def settle(
     data, hidden
         As in `fit`.
     max_seeds, first_seed
-        Seeds are first_seed, first_seed + 1, ..., at most so many of each activation.
+        Seeds are first_seed, first_seed + 1, ..., at most so many of each activation; looks are at
+        12 seeds and every 6 more.
     metric, margin, confidence, target
         As in `compare`.
     progress
@@ -104,6 +105,7 @@ def settle(
         validate(_AtLeastOneLook, max_seeds, "max_seeds"),
         validate(Seed, first_seed, "first_seed"),
     )
+    most -= (most - FIRST_LOOK) % STEP  # seeds after the last look would decide nothing
     began, rows, fits = time.monotonic(), [], []
     counts = dict.fromkeys(chosen, 0)
     targets = dict.fromkeys(chosen, FIRST_LOOK)

@@ -294,7 +294,7 @@ def is_decidable(decision: Decision, first: int, second: int) -> bool:
     """
     if not math.isfinite(decision.mean) or decision.low > decision.high or (first and second):
         return False
-    return not (first and decision.mean <= 0 or second and decision.mean >= 0)
+    return not ((first and decision.mean <= 0) or (second and decision.mean >= 0))
 
 
 def _student_tail(value: float, freedom: int) -> float:

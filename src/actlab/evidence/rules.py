@@ -1,7 +1,8 @@
 """The rules by which the claims of the teaching notebook are decided.
 
 Thresholds are the notebook's; where it names none, a constant with its reason. Several comparisons
-within a claim are adjusted for their number, and every verdict is read from the intervals.
+within a claim are adjusted for their number (in `larger_gradient_learns_faster` those of gradients
+and those of epochs apart), and every verdict is read from the intervals.
 """
 
 import math

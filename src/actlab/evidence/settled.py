@@ -2,7 +2,7 @@
 
 ==================  ============================================================================
 declaration.yaml    the rules: `settling.Declaration`, with its digest
-record.json         when the rules were committed, when and on what the first training ran
+record.json         in which commit and when the rules were committed, when the first training began
 scores.csv          one row per configuration and seed: `keys`, seed, each metric, and whether
                     epochs_to_target is a lower bound (censored) and the seed diverged
 times.csv           `tables.BLOCKS`
@@ -29,12 +29,15 @@ from actlab.evidence.settling import Declaration
 from actlab.results import tables
 from actlab.results.study import NETWORK, Study
 
-#: One row per look: when it ended, on what code and processor, the trainings and their seconds
-#: since the look before, and what is still undecided.
+#: One row per look: when it ended, on what code and processor, its trainings, the seconds of the
+#: command that finished it (other commands may have done a part), and what is still undecided.
 LOOKS = (
     *("look", "ended", "commit", "processor", "trainings", "seconds"),
     *("fewest_seeds", "most_seeds", "undecided_pairs", "undecided_claims"),
 )
+
+#: The keys of record.json.
+RECORD = ("declared_commit", "declared", "first_training")
 
 _TIMES = "epoch_seconds"
 
@@ -67,7 +70,7 @@ class SettledFolder:
             content = yaml.safe_load(self.declared.read_text(encoding="utf-8"))
             digest = content.pop("digest")
             declaration = Declaration(**content)
-        except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        except (yaml.YAMLError, AttributeError, KeyError, TypeError, UnicodeDecodeError) as error:
             raise UserError(f"{self.declared} is not a declaration: {again}") from error
         if declaration.digest != digest:
             raise UserError(f"{self.declared} has changed since it was declared: {again}")
@@ -84,7 +87,13 @@ class SettledFolder:
     def read_record(self) -> dict[str, str]:
         """Read the record; empty before the first training."""
         path = self.path / "record.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            return {key: str(record[key]) for key in RECORD}
+        except (ValueError, LookupError, TypeError) as error:
+            raise _explain(path, error) from error
 
     def write_record(self, record: dict[str, str]) -> None:
         """Write the record."""
@@ -94,20 +103,38 @@ class SettledFolder:
     # --- What was measured ------------------------------------------------------------------
 
     def read_scores(self, declaration: Declaration) -> pd.DataFrame:
-        """Read the scores of all seeds: the keys, then `comparisons.SCORES`, without times."""
+        """Read the scores of all seeds: the keys, then `comparisons.SCORES`, without times.
+
+        Raises
+        ------
+        UserError
+            When the file is damaged, or has seeds that were not declared.
+        """
         keys, path = declaration.keys, self.path / "scores.csv"
         if not path.is_file():
             return pd.DataFrame(columns=[*keys, *SCORES])
-        header = pd.read_csv(path, nrows=0).columns
-        metrics = [name for name in header if name not in (*keys, "seed", "censored", "diverged")]
-        table = pd.read_csv(
-            path,
-            dtype=dict.fromkeys(keys, str),
-            keep_default_na=False,
-            na_values={name: ["", "nan"] for name in metrics},
-        )
+        flags = {"True": True, "TRUE": True, "1": True, "False": False, "FALSE": False, "0": False}
+        try:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+            labels = [*keys, "seed", "censored", "diverged"]
+            metrics = [name for name in table if name not in labels]
+            for name in ("censored", "diverged"):
+                table[name] = [flags[value] for value in table[name]]
+            for name in metrics:
+                table[name] = [float(value or "nan") for value in table[name]]
+            table["seed"] = [int(value) for value in table["seed"]]
+            rows = [*table[[*keys, "seed"]].itertuples(index=False, name=None)]
+            if len(set(rows)) < len(rows):
+                raise ValueError("a configuration has a seed twice")
+            if unknown := {tuple(row[:-1]) for row in rows} - set(declaration.identities):
+                raise ValueError(f"{', '.join(min(unknown))} was not declared")
+            seeds = set(declaration.list_seeds(declaration.most_seeds))
+            if foreign := {row[-1] for row in rows} - seeds:
+                raise ValueError(f"seed {min(foreign)} was not declared")
+        except (ValueError, LookupError) as error:
+            raise _explain(path, error) from error
         long = table.melt([*keys, "seed", "censored", "diverged"], metrics, "metric", "value")
-        long["censored"] = long["censored"].astype(bool) & (long["metric"] == "epochs_to_target")
+        long["censored"] &= long["metric"] == "epochs_to_target"
         return long.rename(columns={"seed": "pair"}).loc[:, [*keys, *SCORES]]
 
     def write_scores(self, declaration: Declaration, scores: pd.DataFrame) -> None:
@@ -141,7 +168,12 @@ class SettledFolder:
     def read_looks(self) -> pd.DataFrame:
         """Read the looks so far."""
         path = self.path / "looks.csv"
-        return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(LOOKS))
+        if not path.is_file():
+            return pd.DataFrame(columns=list(LOOKS))
+        try:
+            return pd.read_csv(path).loc[:, list(LOOKS)]
+        except (ValueError, LookupError) as error:
+            raise _explain(path, error) from error
 
     def write_looks(self, looks: pd.DataFrame) -> None:
         """Write the looks so far."""
@@ -168,6 +200,11 @@ class SettledFolder:
             rows = rows.assign(metric=_TIMES, censored=False, diverged=False)
             scores = pd.concat([scores, rows.loc[:, scores.columns]], ignore_index=True)
         return study, scores
+
+
+def _explain(path: Path, error: Exception) -> UserError:
+    reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    return UserError(f"{path} is damaged ({reason}): git checkout {path}, or a copy of it")
 
 
 def make_study(

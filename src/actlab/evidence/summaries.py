@@ -102,6 +102,8 @@ def summarise(study: Study, scores: pd.DataFrame, confidence: float) -> pd.DataF
             by_seed = values.get((*known, name), scores.iloc[:0]).sort_values("pair")
             find_interval = choose_interval(study.is_sequential, METRICS[name].unit == "points")
             interval = find_interval(by_seed["value"].to_numpy(dtype=float), confidence)
+            if by_seed["censored"].any():  # a mean of lower bounds
+                interval = Interval(interval.mean, interval.sd, math.nan, math.nan)
             for column, value in zip(("mean", "sd", "ci_low", "ci_high"), interval, strict=True):
                 row[f"{name}_{column}"] = value
     table = pd.DataFrame(rows)

@@ -6,6 +6,7 @@ result of every configuration with its interval and its verdict against the best
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 
 from actlab.engine.csvs import where
 from actlab.evidence.comparisons import METRICS, primary_metric
+from actlab.evidence.decisions import MOST_SEEDS
 from actlab.evidence.differences import difference_text, orient
 from actlab.evidence.wording import counted, join
 from actlab.reporting.findings import (
@@ -136,7 +138,7 @@ def _say_how_sure(
     if claims is not None and (primary := select_primary(claims)):
         undecided = [verdict for verdict in primary if verdict == "undecided"]
         sentence += (
-            f", and {len(primary) - len(undecided)} of the teaching notebook's"
+            f", and, each by itself, {len(primary) - len(undecided)} of the teaching notebook's"
             f" {counted(len(primary), 'claim')}"
         )
     return f"{sentence}."
@@ -154,27 +156,35 @@ def _say_for_how_many_seeds(study: Study, summary: pd.DataFrame, compared: pd.Da
     if len(counts) > 1:
         seeds = f"{counts[0]} to {seeds}"
     first, last = min(study.seeds), max(study.seeds)
-    how = "a number that was declared beforehand"
+    how = "a number that was chosen beforehand"
     if study.is_sequential:
-        how = f"added until verdicts were decided, {describe_declaration(study)}"
+        how = f"added while verdicts were undecided, {describe_declaration(study)}"
     rows: Any = where(compared, metric=primary_metric(study), verdict="undecided")
-    needed = float(rows["pairs_needed"].max()) if len(rows) else math.nan
+    needed = [value for value in rows["pairs_needed"] if not math.isnan(value)]
     more = ""
-    if len(rows):
+    if needed:
+        most = f"up to {max(needed):,.0f} seeds"
+        if math.isinf(max(needed)):
+            most = f"more than {MOST_SEEDS:,} seeds"
         more = (
-            f"; deciding the other {counted(len(rows), 'pair')} by"
-            f" {METRICS[primary_metric(study)].title} is estimated to take"
+            f"; deciding the other {counted(len(needed), 'pair')} by"
+            f" {METRICS[primary_metric(study)].title} is estimated to take {most}"
         )
-        more += (
-            f" up to {needed:,.0f} seeds" if math.isfinite(needed) else " more than 10,000 seeds"
-        )
+    if lost := len(rows) - len(needed):
+        more += f"; {counted(lost, 'pair')} cannot be decided by more seeds"
     return f"That is for {seeds} of each configuration ({first} to {last}), {how}{more}."
 
 
 def describe_declaration(study: Study) -> str:
     """Write whether the rules of a study that adds seeds are older than its data."""
     declared = study.declaration
-    if commit := declared.get("declared_commit"):
+    commit = declared.get("declared_commit")
+    times = [declared.get(name, "") for name in ("declared", "first_training")]
+    if (
+        commit
+        and all(times)
+        and datetime.fromisoformat(times[0]) <= datetime.fromisoformat(times[1])
+    ):
         return (
             f"by rules that are older than the data: committed in {commit[:10]} on"
             f" {declared['declared'][:10]}, before the first training"

@@ -98,9 +98,11 @@ def _test_finding(
         return capitalise(f"{lead}no {metric.title} is finite.")
     best = finite.loc[select_best(finite[f"{tested}_mean"], tested)]
     low, high = best[f"{tested}_ci_low"], best[f"{tested}_ci_high"]
-    is_single = not math.isfinite(low)
+    is_single = best["seeds"] == 1
     value = metric.write(best[f"{tested}_mean"])
-    interval = "one seed, no interval" if is_single else metric.write_interval(low, high)
+    interval = metric.write_interval(low, high)
+    if not math.isfinite(low):
+        interval = f"{'one seed, ' if is_single else ''}no interval"
     value += f" ({interval})"
     name = lead + name_value(key, best[key], study)
     if len(rows) == 1:
@@ -222,9 +224,10 @@ def tuning_findings(study: Study, compared: pd.DataFrame) -> list[str]:
         for row in rows
     ]
     tuned = {study.setting(row, study.tuned_for) for row in rows}
-    every: Any = study.configurations.loc[:, study.tuned_for].drop_duplicates()
-    named = [study.setting(row, study.tuned_for) for row in every.to_dict("records")]
-    if study.is_fair and (kept := [name for name in named if name not in tuned]):
+    phases: dict[str, set[str]] = {}
+    for row in study.configurations.to_dict("records") if study.is_fair else ():
+        phases.setdefault(study.setting(row, study.tuned_for), set()).add(row[PHASE])
+    if kept := [name for name in phases if name not in tuned and len(phases[name]) == 2]:
         parts.append(f"for {join(kept)} the best setting is the baseline")
     how = "divided by" if METRICS[tested].unit == "ratio" else "minus"
     lead = f"{capitalise(METRICS[tested].title)}, tuned {how} baseline on the same fresh seeds"

@@ -119,7 +119,8 @@ def list_methods(study: Study, compared: pd.DataFrame, config: Config) -> Iterab
         f"Each verdict is read from one interval, a {confidence} {interval} for all pairs of one"
         f" metric and key{apart}: equivalent where it lies within the margin and contains 0,"
         " negligible where it lies within and excludes 0, else better or worse where it excludes"
-        f" 0, else undecided. So all these verdicts together err with at most {level}."
+        f" 0, else undecided. So the verdicts by one metric{apart} together err with at most"
+        f" {level}, and each claim by itself."
     )
     if study.is_regression:
         yield "Test MSE: mean squared error over outputs and test images, compared by logarithms."

@@ -84,7 +84,8 @@ class Study:
         Sentences on the selection of runs.
     declaration
         Of a study that adds seeds until its verdicts are decided: the rules that were declared
-        before the first training (`evidence.declarations`). Empty where the number of seeds was.
+        before the first training (`evidence.settling.Declaration`). Empty where the number of
+        seeds was.
     layers, timings, blocks, gradients, updates, preactivations, kernels
         Of the pipeline: `keys`, then the columns of the tuple of that name.
     noise

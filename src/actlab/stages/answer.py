@@ -35,10 +35,15 @@ def main() -> None:
         prepare(Path.cwd())
         params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
         answer = read_answer(Path("reports"), float(params["report"]["confidence"]))
-        compared = compare_verdicts(Path("reports"), Path("docs/study"), params)
+        try:
+            compared = compare_verdicts(Path("reports"), Path("docs/study"), params)
+        except (OSError, LookupError, TypeError, ValueError) as error:
+            raise UserError(
+                f"docs/study cannot be read ({error}): git checkout HEAD -- docs/study"
+            ) from error
     except UserError as error:
         sys.exit(f"actlab: {error}")
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, LookupError, TypeError, ValueError) as error:
         sys.exit(f"actlab: reports/ cannot be read ({error}): run `dvc repro -f report`")
     table = [answer.header, *answer.rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -81,7 +86,8 @@ def read_answer(reports: Path, confidence: float) -> Answer:
     for row in summary:
         network = row["network"]
         choose = min if is_regression else max
-        best[network] = choose(best.get(network, row), row, key=lambda row: read(row, "mean"))
+        if not math.isnan(read(row, "mean")):
+            best[network] = choose(best.get(network, row), row, key=lambda row: read(row, "mean"))
     rows = []
     for place, row in enumerate(summary):
         network, name = row["network"], row["activation"]
@@ -93,8 +99,8 @@ def read_answer(reports: Path, confidence: float) -> Answer:
                 write(read(row, "mean")).rjust(len(title)),
                 write(low, high) if math.isfinite(low + high) else "none",
                 "best"
-                if row is best[network]
-                else verdicts.get((network, name, best[network]["activation"]), ""),
+                if row is best.get(network)
+                else verdicts.get((network, name, best.get(network, row)["activation"]), ""),
             )
         )
     seeds = sorted({int(row["seeds"]) for row in summary})
@@ -147,7 +153,7 @@ def compare_verdicts(reports: Path, study: Path, params: dict[str, Any]) -> Sequ
     counts = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
     line = (
         f"Compared with the settled study of {counts} seeds (docs/study/settled),"
-        f" {len(both) - len(differing)} of {len(both)} decided verdicts are the same"
+        f" {len(both) - len(differing)} of {len(both)} decided verdicts on the claims are the same"
     )
     if differing:
         named = (f"{name} ({here[name]}, settled: {there[name]})" for name in differing)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from actlab.activations.config import ActivationConfig
-from actlab.errors import UserError
 from actlab.engine.csvs import where
 from actlab.engine.validation import Seed, Whole, validate
+from actlab.errors import UserError
 from actlab.evidence import claims, comparisons, settling
 from actlab.evidence.comparisons import METRICS, SCORES, primary_metric
 from actlab.evidence.decisions import FIRST_LOOK, STEP
@@ -27,6 +27,7 @@ from actlab.reporting.provenance import ask_git, processor
 from actlab.results import layout, tables
 from actlab.results.study import ACTIVATION, NETWORK, Identity, Study, parameters
 from actlab.schema import Config
+from actlab.tracking.store import UNCOMMITTED
 
 if TYPE_CHECKING:
     from actlab.data.splits import Splits
@@ -74,7 +75,7 @@ class Settling:
     def tag(self) -> str:
         """The digest and the commit of the declaration, for the tags of every run."""
         commit = self._folder.read_record().get("declared_commit", "")
-        return f"{self._declaration.digest[:12]}-{commit[:12] or 'uncommitted'}"
+        return f"{self._declaration.digest[:12]}-{commit[:12] or UNCOMMITTED}"
 
     def declare(self) -> bool:
         """Write the declaration, or verify that it is the one that is there.
@@ -202,7 +203,7 @@ class Settling:
     def _find_open_claims(
         self, study: Study, scores: pd.DataFrame, compared: pd.DataFrame
     ) -> dict[str, list[Identity]]:
-        """Find the primary claims that are not decided, with the configurations that may decide them.
+        """Find the primary claims that are not decided, with the configurations to train for them.
 
         Those are none where a seed diverged, or something is not measured.
         """

@@ -80,6 +80,9 @@ NOTE = "mlflow.note.content"
 #: The tag with the digest and the commit of the rules by which the sweeper `settle` adds seeds.
 DECLARATION = "actlab.declaration"
 
+#: How it ends where the rules were not committed, so that nothing shows their age.
+UNCOMMITTED = "uncommitted"
+
 #: The tag with the digest of a seed's final weights, or over all seeds of a configuration.
 WEIGHTS = "actlab.weights_sha256"
 
@@ -120,11 +123,15 @@ def sweep_tags(sweep: str | None, declaration: str | None = None) -> dict[str, s
 
 
 class Finished(NamedTuple):
-    """A finished configuration: its run, outcome (trained or diverged) and objective, if any."""
+    """A finished configuration: its run, outcome (trained or diverged), objective and declaration.
+
+    Without an objective it is None, without a declaration empty.
+    """
 
     run: str
     outcome: str
     objective: float | None
+    declaration: str = ""
 
 
 @dataclass
@@ -198,7 +205,8 @@ class Store:
         tags = {"actlab.kind": "configuration", "actlab.fingerprint": fingerprint}
         for run in self.search("FINISHED", tags, at_most=1):
             outcome = run.data.tags.get("actlab.outcome", "")
-            return Finished(run.info.run_id, outcome, run.data.metrics.get(OBJECTIVE))
+            objective, declared = run.data.metrics.get(OBJECTIVE), run.data.tags.get(DECLARATION)
+            return Finished(run.info.run_id, outcome, objective, declared or "")
         return None
 
     def close_ended(self) -> list[str]:
