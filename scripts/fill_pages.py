@@ -179,6 +179,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/results.md": {
         "settled": write_settled,
         "claims": write_claims,
+        "replication": write_replication,
         "default": write_default,
     },
     "docs/fashion_mnist.md": {"accuracies": write_both_accuracies, "claims": write_both_claims},
