@@ -101,8 +101,9 @@ def test_the_same_verdicts_are_one_line(compare):
 def test_verdicts_that_differ_are_named_and_open_ones_counted(compare):
     (line,) = compare({"accuracy_tanh": "undecided", "relu_passes_on": "supported"})
     assert line == (
-        f"{START}14 of 15 decided verdicts on the claims are the same; these differ: relu_passes_on (supported,"
-        " settled: refuted); 1 that are not yet decided here are decided there."
+        f"{START}14 of 15 decided verdicts on the claims are the same; these differ:"
+        " relu_passes_on (supported, settled: refuted); 1 that are not yet decided here are"
+        " decided there."
     )
 
 
