@@ -14,12 +14,12 @@ from typing import Any
 import pandas as pd
 
 from actlab.engine.csvs import where
+from actlab.evidence.outcomes import VERDICTS
 from actlab.stages.answer import compare_verdicts
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "docs/study"
 ACCURACY = "test_accuracy"
-DECIDED = ("supported", "refuted", "negligible")
 WORDS = {"undecided": "not yet decided", "not measured": "not yet measured"}
 
 
@@ -44,11 +44,9 @@ def write_accuracy(row: Any) -> str:
 
 
 def count_verdicts(verdicts: Sequence[str]) -> str:
-    """Count verdicts, the decided ones first."""
+    """Count the verdicts on claims, the decided ones first."""
     return ", ".join(
-        f"{verdicts.count(word)} {WORDS.get(word, word)}"
-        for word in (*DECIDED, *WORDS)
-        if word in verdicts
+        f"{verdicts.count(word)} {WORDS.get(word, word)}" for word in VERDICTS if word in verdicts
     )
 
 
@@ -95,14 +93,14 @@ def write_claims() -> str:
         for row in primary.to_dict("records")
     ]
     counts = f"{len(primary)} claims: {count_verdicts(list(primary['verdict']))}."
-    return f"{counts}\n\n{write_table(('claim', 'verdict', 'seeds'), rows)}"
+    return f"{counts}\n\n{write_table(('claim', 'verdict', 'seeds, or processes'), rows)}"
 
 
 def write_replication() -> str:
     """Write how many verdicts of the settled study its replication reaches too."""
     rows, others = [], []
     claims = _join("claims", ["name"])
-    claims = where(claims, role=["primary"])
+    claims = where(claims, role="primary")
     compared = _join("comparisons", ["network", "key", "metric", "first", "second"])
     groups = {
         "claims of the notebook": claims,

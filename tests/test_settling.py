@@ -3,6 +3,7 @@
 import json
 import math
 import subprocess
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,9 @@ from actlab.evidence.settled import SettledFolder
 from actlab.models.config import NetworkConfig
 from actlab.reporting import conclusion
 from actlab.results.layout import RunFolder
+from actlab.stages import jobs
 from actlab.stages.settling import Settling
+from actlab.tracking.store import Finished
 from actlab.training.config import TrainingConfig
 
 OPTIONS = {
@@ -363,6 +366,35 @@ def test_the_declaration_names_all_that_decides_a_verdict(planted):
     assert declared.fixed["training.epochs"] == "2"
     assert "confidence sequence" in declared.rule
     assert [row["activation"] for row in declared.configurations] == list(LEVELS)
+
+
+def test_other_rules_over_scores_are_called_other_rules(planted, tmp_path):
+    planted.study.declare()
+    planted.look()
+    with pytest.raises(UserError, match="declares another first_seed"):
+        Planted(tmp_path, first_seed=2000).study.declare()
+
+
+@pytest.mark.parametrize(
+    ("declaration", "is_refused"),
+    [("rules-abc", False), ("rules-def", True), ("rules-uncommitted", False), (None, False)],
+)
+def test_seeds_that_were_trained_before_the_rules_are_refused(
+    tmp_path, monkeypatch, declaration, is_refused
+):
+    store = SimpleNamespace(
+        find_finished=lambda digest: Finished("1", "trained", 0.9, "rules-abc"),
+        write=lambda run, tags: None,
+    )
+    monkeypatch.setattr(jobs, "connect_to_write", lambda: store)
+    monkeypatch.setattr(jobs, "fingerprint", lambda config: "0" * 64)
+    monkeypatch.setattr(jobs, "provide_own", lambda config: None)
+    config = replace(configured(tmp_path), declaration=declaration)
+    if is_refused:
+        with pytest.raises(UserError, match="trained before the rules were declared"):
+            jobs.train_once(print, config, "job 0")
+    else:
+        assert jobs.train_once(print, config, "job 0").status == "skipped"
 
 
 # --- The library -----------------------------------------------------------------------------

@@ -13,8 +13,9 @@ from actlab.activations.config import ActivationConfig
 from actlab.engine.csvs import where
 from actlab.evidence.config import ReportConfig
 from actlab.evidence.decisions import FIRST_LOOK, choose_interval
+from actlab.evidence.differences import round_apart
 from actlab.evidence.statistics import bonferroni
-from actlab.evidence.wording import counted, fixed, join, written
+from actlab.evidence.wording import counted, join, written
 from actlab.results.study import Study
 
 Verdict = Literal["supported", "refuted", "negligible", "undecided", "not measured"]
@@ -194,11 +195,12 @@ def write_estimate(
         return estimate.why
 
     def write(value: float) -> str:
+        if digits is None:
+            return round_apart(value, marks, 2)
         for more in range(12):
-            places = digits and digits - 1 + more
-            shown = round(value, 2 + more) if digits is None else float(f"{value:.{places}e}")
+            shown = float(f"{value:.{digits - 1 + more}e}")
             if all((shown > mark, shown < mark) == (value > mark, value < mark) for mark in marks):
-                return fixed(value, 2 + more) if digits is None else written(value, digits + more)
+                return written(value, digits + more)
         return written(value)
 
     bounds = estimate.why or f"{write(estimate.low)} to {write(estimate.high)}"

@@ -27,7 +27,7 @@ from actlab.evidence.outcomes import (
     write_estimate,
 )
 from actlab.evidence.statistics import permutation_p, rank_correlation
-from actlab.evidence.wording import counted, in_points, join, percent, written
+from actlab.evidence.wording import counted, fixed, in_points, join, percent, written
 
 #: The notebook's three activations, and its hidden layers.
 THREE = ("sigmoid", "tanh", "relu")
@@ -266,10 +266,6 @@ def _require_mnist(evidence: Evidence) -> None:
         )
 
 
-def _write_number(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
-
-
 def _write_difference(metric: str, row: Mapping[str, Any]) -> str:
     unit = METRICS[metric].paired_by
     if row["pairs"] == 1:
@@ -459,7 +455,7 @@ def gradient_ranks_learning(evidence: Evidence, network: str) -> Outcome:
         pooled = rank_correlation(gradients.ravel(), epochs.ravel())
         numbers += (
             f"; p {written(p_value)} over the orders of activations; over all {gradients.size}"
-            f" runs, which are not independent, {_write_number(pooled)}"
+            f" runs, which are not independent, {fixed(pooled, 2)}"
         )
     return Outcome(verdict, f"{numbers}.", mean, "rank correlation", len(rhos))
 

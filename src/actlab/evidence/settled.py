@@ -102,6 +102,11 @@ class SettledFolder:
 
     # --- What was measured ------------------------------------------------------------------
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether there are scores."""
+        return (self.path / "scores.csv").is_file()
+
     def read_scores(self, declaration: Declaration) -> pd.DataFrame:
         """Read the scores of all seeds: the keys, then `comparisons.SCORES`, without times.
 

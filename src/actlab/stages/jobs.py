@@ -40,22 +40,21 @@ def train_once(train: Callable[..., Any], config: Config, job: str) -> Outcome:
             store = connect_to_write()
             found = None if config.force else store.find_finished(digest)
             declared = config.declaration or UNCOMMITTED
-            if found and not declared.endswith(UNCOMMITTED) and found.declaration != declared:
-                raise UserError(
-                    "these seeds were trained before the rules were declared, so that the rules"
-                    " cannot be older than the data: take others, hydra.sweeper.first_seed=..., in"
-                    " a study of its own, sweep=..."
-                )
-            if found:
+            is_free = declared.endswith(UNCOMMITTED)  # nothing is said of what is older
+            if found and (is_free or found.declaration == declared):
                 store.write(found.run, tags=sweep_tags(config.sweep, config.declaration))
                 shutil.rmtree(checkpoints, ignore_errors=True)  # left by a kill before this
                 print(f"{job}: skipped, MLflow has it finished (force=true trains again)")
                 return Outcome("skipped", found.objective, 0.0)
-        except UserError:
-            raise
         except Exception as error:  # MLflow lets through what its server or its database raises
             line = format_store_error(error, "nothing is trained", advice=False)
             raise UserError(line) from error
+        if found:
+            raise UserError(
+                "these seeds were trained before the rules were declared, so that the rules cannot"
+                " be older than the data: take others, hydra.sweeper.first_seed=..., in a study of"
+                " its own, sweep=..."
+            )
         if config.force:
             shutil.rmtree(checkpoints, ignore_errors=True)
         if config.models_at_once is None:

@@ -83,9 +83,8 @@ class Settling:
         Returns whether training may begin: not where the declaration alone was asked for.
         """
         folder, declared = self._folder, self._folder.read_declaration()
-        is_begun = len(folder.read_scores(self._declaration)) > 0
         if declared is None:
-            if is_begun or folder.read_record():
+            if folder.is_begun or folder.read_record():
                 raise UserError(
                     f"{folder.declared} is missing, and rules do not change once they are declared:"
                     f" restore it (git checkout {folder.declared}), or give this study another"
@@ -113,7 +112,7 @@ class Settling:
             return False
         if not folder.read_record():
             # Without a record, nothing shows that scores are younger than a commit.
-            commit, committed = ("", "") if is_begun else _find_commit(folder.declared)
+            commit, committed = ("", "") if folder.is_begun else _find_commit(folder.declared)
             folder.write_record(
                 {
                     "declared_commit": commit,
