@@ -4,7 +4,9 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 import yaml
 from dvc.lock import Lock
@@ -87,6 +89,8 @@ def start(tmp_path):
         script.write_text("import sys; sys.stdin.read()")
         command = [sys.executable, str(script), "repro"]
         begun.append(subprocess.Popen(command, stdin=subprocess.PIPE))
+        while not psutil.Process(begun[-1].pid).cmdline():
+            time.sleep(0.01)  # the system has not replaced the new process yet
         return begun[-1].pid
 
     yield start

@@ -158,8 +158,9 @@ def score(study: Study, target: float) -> pd.DataFrame:
         What was measured.
     target
         The validation accuracy that `epochs_to_target` counts the epochs to. A seed that never
-        reaches it is censored: it counts as one epoch more than its configuration may train, or was
-        trained, so that a mean is restricted to that horizon (Royston & Parmar 2013).
+        reaches it is censored: it counts as one epoch more than the most that a seed of its
+        configuration was trained, so that a mean is restricted to that horizon (Royston & Parmar
+        2013).
 
     Returns
     -------
@@ -176,16 +177,7 @@ def score(study: Study, target: float) -> pd.DataFrame:
     reached = cast(pd.DataFrame, history[history["val_accuracy"] >= target])
     first = reached.groupby(by_seed, as_index=False).agg(epochs_to_target=("epoch", "min"))
     most: Any = history.groupby(keys, as_index=False, sort=False)
-    horizon = most.agg(horizon=("epoch", "max"))
-    allowed = {
-        study.identify(row): int(row["training.epochs"])
-        for row in study.configurations.to_dict("records")
-        if row.get("training.steps", "none") == "none"
-    }
-    horizon["horizon"] = [
-        1.0 + max(row["horizon"], allowed.get(study.identify(row), 0))
-        for row in horizon.to_dict("records")
-    ]
+    horizon = most.agg(horizon=("epoch", "max")).assign(horizon=lambda rows: rows["horizon"] + 1.0)
     table = study.test.merge(last, on=by_seed, how="left").merge(first, on=by_seed, how="left")
     table = table.merge(horizon, on=keys, how="left", validate="m:1")
     table["never"] = table["epochs_to_target"].isna() & table["epoch"].notna()
