@@ -293,7 +293,7 @@ def has_larger_gradient(
         parts.append(f"{first} to {second} {write_estimate(ratio, marks, digits=2)}")
     numbers = f"Ratios {MOMENTS[when].words}, {counted(min(counts), 'seed')}: {'; '.join(parts)}."
     found = [(_read_ratio(ratio), ratio.mean - 1) for ratio in ratios]
-    # The first that decides by itself, as the whole; else the least.
+    # The least of those that by themselves give the verdict of all.
     verdict = combine(found)
     alone = [ratio for ratio, one in zip(ratios, found, strict=True) if combine([one]) == verdict]
     decisive = min(alone, key=lambda ratio: ratio.mean if ratio.mean == ratio.mean else -math.inf)
